@@ -1,0 +1,82 @@
+"""Every exception type of wgjit. Imports nothing.
+
+An exception means broken machinery or a mistake of the caller. An expected "no" to a packet is never an
+exception: it is a `wgjit.refusal.Refusal`.
+
+Rule for messages: name the field or thing that is wrong, then the fix. Never a secret.
+"""
+
+from __future__ import annotations
+
+
+class WgjitError(Exception):
+    """Base of all errors that wgjit raises on purpose; the command line prints its text and exits non-zero."""
+
+
+class InvalidValue(WgjitError, ValueError):
+    """A value given by a person or a program is malformed: a key, a prefix, a setting."""
+
+
+class ConfigError(WgjitError):
+    """The configuration file or an option is wrong; the text names the field."""
+
+
+# --- stores -------------------------------------------------------------------------------------------------
+
+
+class StoreError(WgjitError):
+    """The registry could not be asked or written. Never the same as "no such peer"."""
+
+
+class StoreBusy(StoreError):
+    """Another process holds the registry's lock for longer than the timeout."""
+
+
+class PeerExists(StoreError):
+    """A peer with this public key or name is registered already."""
+
+
+class NoSuchPeer(StoreError):
+    """An update or removal named a peer that is not registered."""
+
+
+class AddressConflict(StoreError):
+    """Two peers would own overlapping allowed IPs; the text names both."""
+
+
+# --- drivers ------------------------------------------------------------------------------------------------
+
+
+class DeviceError(WgjitError):
+    """The WireGuard interface refused or failed an operation."""
+
+
+class NoSuchDevice(DeviceError):
+    """There is no WireGuard interface of this name (any more)."""
+
+
+class DeviceFull(DeviceError):
+    """The kernel cannot take another peer: 2^20 peers a device, or out of memory."""
+
+
+class NotPermitted(DeviceError):
+    """CAP_NET_ADMIN (or CAP_NET_RAW, CAP_BPF) is missing."""
+
+
+class CaptureError(WgjitError):
+    """Initiations cannot be captured: socket, filter, queue or firewall rule refused."""
+
+
+class InjectError(WgjitError):
+    """A captured packet could not be put back into the kernel."""
+
+
+# --- daemon and its clients ---------------------------------------------------------------------------------
+
+
+class GatewayUnavailable(WgjitError):
+    """No gateway answers on the control socket of this interface."""
+
+
+class GatewayRunning(WgjitError):
+    """Another gateway holds this interface; the text names its process."""

@@ -1,0 +1,156 @@
+"""What the rooms tell one another: plain frozen values, no behaviour beyond their own checks."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from wgjit.errors import InvalidValue
+from wgjit.wire.endpoint import Endpoint
+from wgjit.wire.keys import PresharedKey, PrivateKey, PublicKey
+from wgjit.wire.tai64n import Tai64n
+
+__all__ = [
+    "AllowedIP",
+    "Change",
+    "ChangeKind",
+    "Claim",
+    "DeviceInfo",
+    "DevicePeer",
+    "Endpoint",
+    "Peer",
+    "PeerChange",
+    "PresharedKey",
+    "PrivateKey",
+    "PublicKey",
+    "Registration",
+    "Tai64n",
+    "parse_allowed_ip",
+]
+
+AllowedIP = ipaddress.IPv4Network | ipaddress.IPv6Network
+"""One prefix that a peer may use inside the tunnel."""
+
+
+def parse_allowed_ip(text: str) -> AllowedIP:
+    """Read `10.8.0.2`, `10.8.0.2/32` or `fd00::/64`. Raises InvalidValue, also for set host bits."""
+    try:
+        return ipaddress.ip_network(text.strip(), strict=True)
+    except ValueError as error:
+        raise InvalidValue(f"allowed IP {text!r}: {error}; write a prefix such as 10.8.0.2/32") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """A peer as registered: everything that an install needs, and who it is."""
+
+    public_key: PublicKey
+    allowed_ips: tuple[AllowedIP, ...] = ()
+    preshared_key: PresharedKey | None = None
+    keepalive: int = 0
+    """Persistent keepalive that the gateway sends, seconds, 0 to 65535; 0 is off."""
+    enabled: bool = True
+    expires_at: int | None = None
+    """Unix seconds from which on the peer is refused; None is never."""
+    name: str | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.keepalive <= 65535:
+            raise InvalidValue(f"keepalive {self.keepalive}: must be 0 (off) to 65535 seconds")
+        if len(set(self.allowed_ips)) != len(self.allowed_ips):
+            raise InvalidValue("allowed IPs: a prefix is listed twice")
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """ "This peer was last proven at this gateway with this timestamp." The highest timestamp wins."""
+
+    public_key: PublicKey
+    timestamp: Tai64n
+    gateway: str
+    endpoint: Endpoint
+    proven_at: float
+    """Unix seconds by the gateway's clock; for people, never compared."""
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """What a store knows of one key: the peer and its last claim, read in one go."""
+
+    peer: Peer
+    claim: Claim | None = None
+
+
+class ChangeKind(StrEnum):
+    """What happened to a registered peer."""
+
+    ADDED = "added"
+    UPDATED = "updated"
+    REMOVED = "removed"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One entry of a store's change log. `sequence` only grows."""
+
+    sequence: int
+    kind: ChangeKind
+    public_key: PublicKey
+
+
+# --- the device ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceInfo:
+    """A WireGuard interface without its peers."""
+
+    name: str
+    index: int
+    private_key: PrivateKey | None
+    listen_port: int
+    fwmark: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class DevicePeer:
+    """A peer as the device reports it: a resident."""
+
+    public_key: PublicKey
+    allowed_ips: tuple[AllowedIP, ...] = ()
+    preshared_key: PresharedKey | None = None
+    endpoint: Endpoint | None = None
+    keepalive: int = 0
+    last_handshake: float = 0.0
+    """Unix seconds, 0.0 if there was none."""
+    rx_bytes: int = 0
+    tx_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PeerChange:
+    """One peer's part of a configuration message to a device. None leaves a field as it is."""
+
+    public_key: PublicKey
+    remove: bool = False
+    update_only: bool = False
+    """Do nothing if the peer is not there (WGPEER_F_UPDATE_ONLY): an update must not resurrect a removed peer."""
+    preshared_key: PresharedKey | None = None
+    endpoint: Endpoint | None = None
+    keepalive: int | None = None
+    allowed_ips: tuple[AllowedIP, ...] | None = field(default=None)
+    """The whole new set: it replaces what was there."""
+
+    @classmethod
+    def install(
+        cls, peer: Peer, endpoint: Endpoint | None = None, keepalive: int | None = None
+    ) -> PeerChange:
+        """The change that makes a registered peer resident, optionally with an endpoint and another keepalive."""
+        return cls(
+            public_key=peer.public_key,
+            preshared_key=peer.preshared_key,
+            endpoint=endpoint,
+            keepalive=peer.keepalive if keepalive is None else keepalive,
+            allowed_ips=peer.allowed_ips,
+        )

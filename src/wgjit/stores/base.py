@@ -1,0 +1,58 @@
+"""What a gateway needs of a registry, whatever keeps it.
+
+"Found", "absent" and "could not ask" never merge: a Registration, None, and a raised StoreError.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Protocol
+
+from wgjit.model import Change, Claim, Peer, PublicKey, Registration
+
+
+class Store(Protocol):
+    """The gateway's side of a registry. All calls raise StoreError if the registry cannot be asked."""
+
+    is_local: bool
+    """True if a lookup costs less than a Diffie-Hellman, so that it comes before the proof of a key."""
+
+    def lookup(self, key: PublicKey) -> Registration | None:
+        """The peer of this key with its last claim, or None if no such peer is registered."""
+
+    def save_claims(self, claims: Sequence[Claim]) -> None:
+        """Record claims in one go. A stored claim with a greater timestamp stays; unknown keys are left out."""
+
+    def last_change(self) -> int:
+        """The sequence number of the newest change; 0 if there was none."""
+
+    def changes(self, after: int, limit: int = 1000) -> list[Change]:
+        """Updates and removals of peers by any process, oldest first, with a sequence number above `after`."""
+
+    def close(self) -> None:
+        """Let go of the registry; harmless if called twice."""
+
+
+class Registry(Store, Protocol):
+    """The operator's side: the verbs that change who may connect."""
+
+    def add(self, peers: Iterable[Peer]) -> int:
+        """Register all of them or, on PeerExists, AddressConflict or StoreError, none; gives the count."""
+
+    def replace(self, peer: Peer) -> None:
+        """Write a registered peer's new values. Raises NoSuchPeer, AddressConflict."""
+
+    def remove(self, key: PublicKey) -> None:
+        """Take a peer and its claim out. Raises NoSuchPeer."""
+
+    def find(self, handle: str) -> Peer:
+        """The peer with this name or this base64 key. Raises NoSuchPeer."""
+
+    def peers(self, after: PublicKey | None = None) -> Iterator[Peer]:
+        """All peers in key order, streamed; from the one after `after` on."""
+
+    def count(self) -> int:
+        """How many peers are registered."""
+
+    def reset_claim(self, key: PublicKey) -> bool:
+        """Forget a peer's claim, so that a client whose clock went back may connect; False if it had none."""

@@ -1,0 +1,62 @@
+"""The outer address of one end of a tunnel."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from typing import NamedTuple, Self
+
+from wgjit.errors import InvalidValue
+
+
+class Endpoint(NamedTuple):
+    """An IP address and a UDP port.
+
+    `address` is packed: 4 bytes for IPv4, 16 for IPv6, network order. `scope` is the interface index of an IPv6
+    link-local address, else 0. Packed bytes compare and hash fast, which the feed needs.
+    """
+
+    address: bytes
+    port: int
+    scope: int = 0
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `192.0.2.1:51820` or `[2001:db8::1]:51820`, `[fe80::1%eth0]:51820`. Raises InvalidValue."""
+        host, _, port = text.rpartition(":")
+        try:
+            if not 0 < int(port) < 65536:
+                raise ValueError
+            if host.startswith("[") and host.endswith("]"):
+                host, _, zone = host[1:-1].partition("%")
+                return cls(ipaddress.IPv6Address(host).packed, int(port), _scope(zone))
+            return cls(ipaddress.IPv4Address(host).packed, int(port))
+        except ValueError:
+            raise InvalidValue(
+                f"endpoint {text!r}: write 192.0.2.1:51820 or [2001:db8::1]:51820 with a port from 1 to 65535"
+            ) from None
+
+    @property
+    def host(self) -> str:
+        """The address as text, without scope."""
+        return socket.inet_ntop(self.family, self.address)
+
+    @property
+    def family(self) -> socket.AddressFamily:
+        return socket.AF_INET if len(self.address) == 4 else socket.AF_INET6
+
+    def __str__(self) -> str:
+        if len(self.address) == 4:
+            return f"{self.host}:{self.port}"
+        return f"[{self.host}%{self.scope}]:{self.port}" if self.scope else f"[{self.host}]:{self.port}"
+
+
+def _scope(zone: str) -> int:
+    if not zone:
+        return 0
+    if zone.isdigit():
+        return int(zone)
+    try:
+        return socket.if_nametoindex(zone)
+    except OSError:
+        raise InvalidValue(f"endpoint: no interface {zone!r} for the address scope") from None

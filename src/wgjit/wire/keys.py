@@ -1,0 +1,115 @@
+"""The three kinds of WireGuard key, as three types that cannot be taken for one another.
+
+A public key is plain bytes that print as `wg` prints them. A private key and a preshared key are sealed: they
+print redacted, cannot be pickled, and give their bytes only to `.reveal()`.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+import secrets
+from typing import NoReturn, Self
+
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+from wgjit.errors import InvalidValue
+
+KEY_LENGTH = 32
+"""Bytes in each kind of key (WireGuard paper, section 5.4)."""
+
+
+def _from_base64(text: str, what: str) -> bytes:
+    try:
+        raw = base64.b64decode(text.strip(), validate=True)
+    except (binascii.Error, ValueError):
+        raw = b""
+    if len(raw) != KEY_LENGTH:
+        raise InvalidValue(f"{what}: not a WireGuard key; write 44 characters of base64, as `wg` prints it")
+    return raw
+
+
+class PublicKey(bytes):
+    """A Curve25519 public key: 32 bytes. It is `bytes`, so it is a dict key and a database parameter as it stands."""
+
+    __slots__ = ()
+
+    def __new__(cls, raw: bytes) -> Self:
+        """Take 32 raw bytes. Raises InvalidValue for any other length."""
+        if len(raw) != KEY_LENGTH:
+            raise InvalidValue(f"public key: {len(raw)} bytes, must be {KEY_LENGTH}")
+        return super().__new__(cls, raw)
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read the base64 form. Raises InvalidValue."""
+        return cls(_from_base64(text, "public key"))
+
+    def __str__(self) -> str:
+        return base64.b64encode(self).decode()
+
+    def __repr__(self) -> str:
+        return f"PublicKey({self})"
+
+
+class _Sealed:
+    """Thirty-two secret bytes that leave only through `reveal`."""
+
+    __slots__ = ("_raw",)
+    _what = "secret"
+
+    def __init__(self, raw: bytes) -> None:
+        if len(raw) != KEY_LENGTH:
+            raise InvalidValue(f"{self._what}: {len(raw)} bytes, must be {KEY_LENGTH}")
+        self._raw = bytes(raw)
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read the base64 form. Raises InvalidValue; the text is not repeated in the error."""
+        return cls(_from_base64(text, cls._what))
+
+    @classmethod
+    def generate(cls) -> Self:
+        """Make a new one from the system's random source."""
+        return cls(secrets.token_bytes(KEY_LENGTH))
+
+    def reveal(self) -> bytes:
+        """The 32 bytes. Each call site is a place where a secret can leak: keep them few."""
+        return self._raw
+
+    def reveal_base64(self) -> str:
+        """The base64 form, for a configuration file that must hold it."""
+        return base64.b64encode(self._raw).decode()
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and hmac.compare_digest(self._raw, other._raw)
+
+    def __hash__(self) -> int:
+        return hash((type(self), self._raw))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(redacted)"
+
+    __str__ = __repr__
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(f"{self._what}: a secret is not pickled")
+
+
+class PrivateKey(_Sealed):
+    """A Curve25519 private key, unclamped as given."""
+
+    __slots__ = ()
+    _what = "private key"
+
+    def public(self) -> PublicKey:
+        """The public key that belongs to it (one X25519 with the base point)."""
+        return PublicKey(X25519PrivateKey.from_private_bytes(self._raw).public_key().public_bytes_raw())
+
+
+class PresharedKey(_Sealed):
+    """The optional symmetric key of a peer (paper, section 5.2). It enters only in message 2."""
+
+    __slots__ = ()
+    _what = "preshared key"

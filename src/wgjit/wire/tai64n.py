@@ -1,0 +1,59 @@
+"""TAI64N, the time stamp inside an initiation (https://cr.yp.to/libtai/tai64.html; paper, section 5.1).
+
+WireGuard's own reading of it (`tai64n_now` in the kernel's noise.c): seconds are Unix seconds plus 2^62 plus 10,
+leap seconds not counted. Twelve bytes, big-endian, so two stamps compare as their bytes do.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Self
+
+from wgjit.errors import InvalidValue
+
+_EPOCH = (1 << 62) + 10
+_NANOSECONDS = 1_000_000_000
+
+
+class Tai64n(bytes):
+    """Eight bytes of seconds and four of nanoseconds. Ordered and hashed as the bytes that they are."""
+
+    __slots__ = ()
+    LENGTH = 12
+
+    def __new__(cls, raw: bytes) -> Self:
+        """Take the 12 raw bytes. Raises InvalidValue for any other length; any content is allowed."""
+        if len(raw) != cls.LENGTH:
+            raise InvalidValue(f"timestamp: {len(raw)} bytes, must be {cls.LENGTH}")
+        return super().__new__(cls, raw)
+
+    @classmethod
+    def from_unix(cls, seconds: float) -> Self:
+        """The stamp of a Unix time in seconds, to the microsecond that a float can hold."""
+        return cls.from_unix_ns(int(seconds * 1_000_000) * 1000)
+
+    @classmethod
+    def from_unix_ns(cls, nanoseconds: int) -> Self:
+        """The stamp of a Unix time in whole nanoseconds."""
+        whole, part = divmod(nanoseconds, _NANOSECONDS)
+        return cls((_EPOCH + whole).to_bytes(8, "big") + part.to_bytes(4, "big"))
+
+    @property
+    def unix(self) -> float:
+        """Unix time in seconds. A client chooses these bytes: the value can be any, also far out of a calendar."""
+        return int.from_bytes(self[:8], "big") - _EPOCH + int.from_bytes(self[8:], "big") / _NANOSECONDS
+
+    def __str__(self) -> str:
+        """RFC 3339 in UTC with nanoseconds; the raw bytes in hex where no calendar holds the value."""
+        seconds = int.from_bytes(self[:8], "big") - _EPOCH
+        nanoseconds = int.from_bytes(self[8:], "big")
+        try:
+            if nanoseconds >= _NANOSECONDS:
+                raise ValueError
+            moment = datetime.fromtimestamp(seconds, UTC)
+        except (ValueError, OverflowError, OSError):
+            return "@" + self.hex()  # the @ form of tai64nlocal
+        return f"{moment:%Y-%m-%dT%H:%M:%S}.{nanoseconds:09d}Z"
+
+    def __repr__(self) -> str:
+        return f"Tai64n({self})"
