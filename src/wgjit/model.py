@@ -143,9 +143,7 @@ class PeerChange:
     """The whole new set: it replaces what was there."""
 
     @classmethod
-    def install(
-        cls, peer: Peer, endpoint: Endpoint | None = None, keepalive: int | None = None
-    ) -> PeerChange:
+    def install(cls, peer: Peer, endpoint: Endpoint | None = None, keepalive: int | None = None) -> PeerChange:
         """The change that makes a registered peer resident, optionally with an endpoint and another keepalive."""
         return cls(
             public_key=peer.public_key,
