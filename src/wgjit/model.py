@@ -16,6 +16,7 @@ __all__ = [
     "Change",
     "ChangeKind",
     "Claim",
+    "Delivery",
     "DeviceInfo",
     "DevicePeer",
     "Endpoint",
@@ -97,6 +98,19 @@ class Change:
     sequence: int
     kind: ChangeKind
     public_key: PublicKey
+
+
+class Delivery(StrEnum):
+    """How the first handshake is completed once the peer is resident, best first."""
+
+    HOLD = "hold"
+    """The packet waits in the kernel's queue and goes on when the peer is there."""
+    REPLAY = "replay"
+    """The captured copy is put back into the kernel, which dropped the first."""
+    FLIP = "flip"
+    """The gateway initiates instead: endpoint and persistent keepalive, then set back."""
+    NONE = "none"
+    """The client tries again by itself after REKEY_TIMEOUT, 5 s."""
 
 
 # --- the device ---------------------------------------------------------------------------------------------

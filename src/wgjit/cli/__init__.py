@@ -1,7 +1,38 @@
-"""The command `wgjit`: one module per command group."""
+"""The command `wgjit`: one module per command group.
+
+| module     | commands                                                                |
+| ---------- | ----------------------------------------------------------------------- |
+"""
 
 from __future__ import annotations
 
+import sys
+
+import typer
+
+from wgjit.errors import WgjitError
+
+app = typer.Typer(
+    name="wgjit",
+    help="Just-in-time WireGuard peers: install a peer when its client knocks.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,  # its frames print local variables, and a local variable can be a secret
+    add_completion=True,
+)
+
+
+@app.callback()
+def _root() -> None:
+    """Keeps the commands a group, also while there is a single one."""
+
 
 def main() -> None:
-    """Entry point of the console script."""
+    """Entry point of the console script: an error made on purpose is one line and exit status 1."""
+    try:
+        app()
+    except WgjitError as error:
+        print(f"wgjit: {error}", file=sys.stderr)
+        sys.exit(1)
+    except BrokenPipeError:  # `wgjit feed | head`: the reader has had enough
+        sys.stderr.close()
+        sys.exit(0)
