@@ -1,0 +1,169 @@
+"""IPv4 and IPv6 with UDP inside: peel a packet, build one, finish a checksum (RFC 791, 768, 8200, 1071).
+
+A packet begins at its IP header, as AF_PACKET SOCK_DGRAM and the netfilter queue give it. Rules:
+
+- Lengths come from the headers, never from the buffer: what the link padded behind the packet is cut.
+- A fragment is refused, also the first one: a handshake message never needs one.
+- IPv4 options are skipped, as are IPv6 hop-by-hop, destination and (used up) routing headers.
+- Checksums are not verified: the kernel does that, and a captured one may be unfinished (see `finish_checksum`).
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import Final, NamedTuple
+
+from wgjit.errors import InvalidValue
+from wgjit.refusal import Refusal
+from wgjit.wire.endpoint import Endpoint
+
+_UDP: Final = 17
+_HOP_BY_HOP: Final = 0
+_ROUTING: Final = 43
+_DESTINATION_OPTIONS: Final = 60
+
+_IPV4_HEADER: Final = 20
+_IPV6_HEADER: Final = 40
+_UDP_HEADER: Final = 8
+_FRAGMENT: Final = 0x3FFF
+"""More-fragments flag and offset: either set makes a fragment. The don't-fragment flag is above them."""
+_DONT_FRAGMENT: Final = 0x4000
+
+_ipv4: Final = Struct("!BBHHHBBH4s4s")
+_ipv6: Final = Struct("!IHBB16s16s")
+_udp: Final = Struct("!HHHH")
+
+
+class Datagram(NamedTuple):
+    """A UDP datagram out of its packet. Endpoints carry no scope: a packet does not know its interface."""
+
+    source: Endpoint
+    destination: Endpoint
+    payload: bytes
+
+
+class _Bounds(NamedTuple):
+    """Where the UDP header and its payload lie in a packet."""
+
+    udp: int
+    udp_end: int
+    end: int
+
+
+def peel(packet: bytes) -> Datagram | Refusal:
+    """Take the datagram out of an IP packet, or NOT_UDP. Any bytes of any length give one of the two."""
+    bounds = _locate(packet)
+    if bounds is None:
+        return Refusal.NOT_UDP
+    source, destination = _addresses(packet)
+    source_port, destination_port, _, _ = _udp.unpack_from(packet, bounds.udp)
+    payload = packet[bounds.udp + _UDP_HEADER : bounds.udp_end]
+    return Datagram(Endpoint(source, source_port), Endpoint(destination, destination_port), payload)
+
+
+def build(
+    source: Endpoint,
+    destination: Endpoint,
+    payload: bytes,
+    *,
+    hop_limit: int = 64,
+    traffic_class: int = 0,
+    identification: int = 0,
+) -> bytes:
+    """A whole packet with right checksums; IPv4 without options and with don't-fragment set, IPv6 without extensions.
+
+    `hop_limit` is IPv4's time to live, `traffic_class` its type of service, `identification` is IPv4's alone.
+    Raises InvalidValue for endpoints of two families or a payload that no packet can hold.
+    """
+    if source.family != destination.family:
+        raise InvalidValue(f"packet from {source} to {destination}: both must be IPv4 or both IPv6")
+    is_ipv4 = len(source.address) == 4
+    udp_length = _UDP_HEADER + len(payload)
+    if udp_length + (_IPV4_HEADER if is_ipv4 else 0) > 0xFFFF:
+        raise InvalidValue(f"payload of {len(payload)} bytes: more than a UDP datagram holds")
+    if is_ipv4:
+        total = _IPV4_HEADER + udp_length
+        ends = source.address, destination.address
+        header = _ipv4.pack(0x45, traffic_class, total, identification, _DONT_FRAGMENT, hop_limit, _UDP, 0, *ends)
+    else:
+        first_word = 6 << 28 | traffic_class << 20
+        header = _ipv6.pack(first_word, udp_length, _UDP, hop_limit, source.address, destination.address)
+    udp = _udp.pack(source.port, destination.port, udp_length, 0)
+    end = len(header) + udp_length
+    return _with_checksums(header + udp + payload, _Bounds(len(header), end, end))
+
+
+def finish_checksum(packet: bytes) -> bytes:
+    """The same packet with its UDP checksum (and IPv4 header checksum) computed anew, link padding cut.
+
+    A packet captured on a veth, or on its way out of an offloading NIC, holds only the sum over its pseudo-header.
+    Put back as it is, the kernel drops it silently (UdpInCsumErrors). Zero, "no checksum", is good in IPv4 only.
+    Raises InvalidValue for a packet that does not `peel`.
+    """
+    bounds = _locate(packet)
+    if bounds is None:
+        raise InvalidValue("packet: no whole UDP packet, there is no checksum to finish")
+    return _with_checksums(packet[: bounds.end], bounds)
+
+
+def _locate(packet: bytes) -> _Bounds | None:
+    """Walk the headers up to UDP; None if it is not there, or not whole."""
+    size = len(packet)
+    version = packet[0] >> 4 if size else 0
+    if version == 4 and size >= _IPV4_HEADER:
+        udp = (packet[0] & 15) * 4
+        end = packet[2] << 8 | packet[3]
+        is_fragment = (packet[6] << 8 | packet[7]) & _FRAGMENT
+        if udp < _IPV4_HEADER or is_fragment or packet[9] != _UDP:
+            return None
+    elif version == 6 and size >= _IPV6_HEADER:
+        end = _IPV6_HEADER + (packet[4] << 8 | packet[5])
+        udp = _skip_extensions(packet, min(end, size))
+    else:
+        return None
+    if end > size or udp < 0 or udp + _UDP_HEADER > end:
+        return None
+    udp_length = packet[udp + 4] << 8 | packet[udp + 5]
+    if not _UDP_HEADER <= udp_length <= end - udp:
+        return None
+    return _Bounds(udp, udp + udp_length, end)
+
+
+def _skip_extensions(packet: bytes, end: int) -> int:
+    """Offset of the UDP header in an IPv6 packet, or -1."""
+    kind = packet[6]
+    offset = _IPV6_HEADER
+    while kind != _UDP:
+        if kind not in (_HOP_BY_HOP, _ROUTING, _DESTINATION_OPTIONS) or offset + 8 > end:
+            return -1
+        if kind == _ROUTING and packet[offset + 3]:  # segments left: not yet where it goes
+            return -1
+        kind = packet[offset]
+        offset += 8 + packet[offset + 1] * 8
+    return offset
+
+
+def _addresses(packet: bytes) -> tuple[bytes, bytes]:
+    return (packet[12:16], packet[16:20]) if packet[0] >> 4 == 4 else (packet[8:24], packet[24:40])
+
+
+def _with_checksums(packet: bytes, bounds: _Bounds) -> bytes:
+    is_ipv4 = packet[0] >> 4 == 4
+    source, destination = _addresses(packet)
+    header = bytearray(packet[: bounds.udp + _UDP_HEADER])
+    if is_ipv4:
+        header[10:12] = b"\0\0"
+        header[10:12] = (-_sum(header[: bounds.udp]) % 0xFFFF).to_bytes(2, "big")
+    length = (bounds.udp_end - bounds.udp).to_bytes(4, "big")
+    header[-2:] = b"\0\0"
+    covered = source + destination + length + _UDP.to_bytes(4, "big") + header[-_UDP_HEADER:]
+    payload = packet[bounds.udp + _UDP_HEADER : bounds.udp_end]
+    # A sum that comes out as zero is sent as ones: zero means "no checksum" (RFC 768), which IPv6 forbids.
+    header[-2:] = (0xFFFF - _sum(covered + payload) % 0xFFFF).to_bytes(2, "big")
+    return bytes(header) + packet[bounds.udp + _UDP_HEADER :]
+
+
+def _sum(data: bytes | bytearray) -> int:
+    """A number that is congruent to the 16-bit ones' complement sum of data, zero-padded, modulo 65535."""
+    # 2^16 is 1 modulo 65535, so a big-endian number is congruent to the sum of its 16-bit digits.
+    return int.from_bytes(data, "big") << 8 * (len(data) & 1)
