@@ -23,6 +23,8 @@ class Refusal(StrEnum):
     """The three reserved bytes after the type are not zero."""
     BAD_MAC1 = "bad_mac1"
     """mac1 does not fit this interface's public key: noise, or meant for another server."""
+    DUPLICATE = "duplicate"
+    """The very same initiation was seen a moment ago: a second tap, or someone repeats it at once."""
     BAD_POINT = "bad_point"
     """The ephemeral or static key is a low-order point: the shared secret would be all zeros."""
     BAD_STATIC = "bad_static"

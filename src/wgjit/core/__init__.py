@@ -1,0 +1,12 @@
+"""Decisions, and nothing else: `handle(event, now) -> [command]`. No clock, no socket, no log, no await.
+
+| module       | concept                                                                    |
+| ------------ | -------------------------------------------------------------------------- |
+| `vocabulary` | Event and Command: the words                                               |
+| `record`     | FeedRecord, Decision: one initiation seen, a line of the feed              |
+| `gateway`    | the order of the checks: one knock from capture to verdict                 |
+| `admission`  | who may make us work: limits per source, packets seen a moment ago         |
+| `claims`     | is this proof newer than the last one?                                     |
+| `residency`  | who is installed right now, and which addresses are taken                  |
+| `flips`      | the watch over deliveries in which the gateway initiates                   |
+"""

@@ -1,0 +1,89 @@
+"""The watch over flips: deliveries in which the gateway initiates, because the client's packet is lost.
+
+A flip installs the peer with the client's endpoint and a persistent keepalive, so the kernel sends an initiation
+at once (`wg_packet_send_keepalive` on 0 -> N, netlink.c). Two things must follow. When the handshake is there, the
+keepalive is set back, or both ends would fight over the initiator's role. When it is not there in time (both sides
+initiated at once, and each dropped the other's answer), the peer is put back without endpoint and keepalive, so
+that this side is silent and the client's own retry, 5 s after its first try, meets a quiet responder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from wgjit.core.vocabulary import Now
+from wgjit.model import DevicePeer, Peer, PeerChange, PublicKey
+
+KEEPALIVE = 25
+"""Seconds. Any value above 0 makes the kernel initiate; this one does no harm if we die before setting it back."""
+
+LOOKS = (0.25, 0.5, 1.0, 2.0, 3.5)
+"""Seconds after the install at which the device is read; the last is the deadline, before REKEY_TIMEOUT (5 s)."""
+
+
+@dataclass(slots=True)
+class _Flip:
+    peer: Peer
+    started: Now
+    looks: int = 0
+
+    @property
+    def next_look(self) -> float:
+        return self.started.monotonic + LOOKS[self.looks]
+
+
+class Flips:
+    """Flips whose handshake is not confirmed yet. Their number is that of installs of the last 3.5 s."""
+
+    def __init__(self) -> None:
+        self._running: dict[PublicKey, _Flip] = {}
+
+    def __contains__(self, key: PublicKey) -> bool:
+        return key in self._running
+
+    def start(self, peer: Peer, now: Now) -> None:
+        """The peer was just installed with endpoint and keepalive."""
+        self._running[peer.public_key] = _Flip(peer, now)
+
+    def abandon(self, key: PublicKey) -> None:
+        """The peer is not ours to watch any more: it was removed or updated."""
+        self._running.pop(key, None)
+
+    def next_deadline(self) -> float | None:
+        """When the device should be read next, monotonic seconds."""
+        return min((flip.next_look for flip in self._running.values()), default=None)
+
+    def due(self, now: float) -> bool:
+        """Is it time to read the device for one of them?"""
+        deadline = self.next_deadline()
+        return deadline is not None and deadline <= now
+
+    def judge(
+        self, peers: Mapping[PublicKey, DevicePeer], began: float, now: Now
+    ) -> tuple[list[PeerChange], list[PublicKey], list[PublicKey]]:
+        """What a reading of the device means: (changes to make, keys completed, keys mended)."""
+        changes: list[PeerChange] = []
+        completed: list[PublicKey] = []
+        mended: list[PublicKey] = []
+        for key, flip in list(self._running.items()):
+            if flip.started.monotonic > began:
+                continue  # installed after the reading began: it says nothing about this one
+            seen = peers.get(key)
+            if seen is None:
+                del self._running[key]
+            elif seen.last_handshake > 0:  # the peer was new to the device, so any handshake is this flip's
+                del self._running[key]
+                completed.append(key)
+                if flip.peer.keepalive != KEEPALIVE:
+                    changes.append(PeerChange(key, update_only=True, keepalive=flip.peer.keepalive))
+            elif now.monotonic >= flip.started.monotonic + LOOKS[-1]:
+                del self._running[key]
+                mended.append(key)
+                # Only a removal stops the kernel's own retries (MAX_TIMER_HANDSHAKES, 90 s). No session is lost:
+                # there was none.
+                changes += [PeerChange(key, remove=True), PeerChange.install(flip.peer)]
+            else:
+                while flip.next_look <= now.monotonic:
+                    flip.looks += 1
+        return changes, completed, mended

@@ -1,0 +1,186 @@
+"""What the core hears (Event) and what it says (Command). Start reading here.
+
+The daemon's loop turns the world into events, hands each to `Gateway.handle(event, now)`, and performs the
+commands that come back. The core never waits, never reads a clock and never touches a socket.
+
+A knock is one captured packet on its way through the checks; its number ties events and commands together.
+Two promises bind the commands of one knock: a held packet gets exactly one Release, and every knock that had the
+shape of an initiation gets exactly one Tell, as its last command.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from wgjit.core.record import Decision, FeedRecord
+from wgjit.model import Claim, Delivery, DevicePeer, PeerChange, PublicKey, Registration
+from wgjit.refusal import Refusal
+
+__all__ = ["Command", "Decision", "Delivery", "Event", "FeedRecord", "Now", "Refusal"]
+
+
+class Now(NamedTuple):
+    """The time, read by the loop once per event."""
+
+    monotonic: float
+    """Seconds that only grow: for deadlines and ages."""
+    wall: float
+    """Unix seconds: for expiry, claims and people."""
+
+
+# --- events: what the core hears ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """A packet for the WireGuard port was captured."""
+
+    knock: int
+    packet: bytes
+    """From its IP header on."""
+    held: bool
+    """It waits in the kernel for a Release."""
+    scope: int = 0
+    """The ingress interface index, which an IPv6 link-local source needs."""
+
+
+@dataclass(frozen=True, slots=True)
+class LookedUp:
+    """The store's answer to a Lookup: a registration, None for no such peer, or STORE_FAILED."""
+
+    knock: int
+    found: Registration | Refusal | None
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """The device's answer to an Install."""
+
+    key: PublicKey
+    failure: Refusal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FollowUpDue:
+    """A resident's knock has gone on its way; now there is time to look at it closely."""
+
+    knock: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceRead:
+    """All residents, read from the device: at start, for a flip's outcome, or on suspicion of drift."""
+
+    began: float
+    """Monotonic seconds when the reading began: later installs are not in it."""
+    peers: Iterable[DevicePeer]
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryChanged:
+    """Somebody changed a registered peer: its new registration, or None if it was removed."""
+
+    key: PublicKey
+    found: Registration | None
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimsSaved:
+    """These claims are in the store."""
+
+    claims: tuple[Claim, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """The moment that `Gateway.next_deadline` named has come, or some time has passed."""
+
+
+Event = Arrived | LookedUp | Installed | FollowUpDue | DeviceRead | RegistryChanged | ClaimsSaved | Tick
+
+
+# --- commands: what the core says ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Let a held packet go on to the kernel, as it is."""
+
+    knock: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """Ask the store for a key; answer with LookedUp."""
+
+    knock: int
+    key: PublicKey
+
+
+@dataclass(frozen=True, slots=True)
+class Install:
+    """Put a peer into the device; answer with Installed."""
+
+    change: PeerChange
+
+
+@dataclass(frozen=True, slots=True)
+class Configure:
+    """Change residents; no answer is waited for."""
+
+    changes: tuple[PeerChange, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """Put the captured copy back into the kernel."""
+
+    knock: int
+
+
+@dataclass(frozen=True, slots=True)
+class SaveClaim:
+    """Record a claim in the store, soon and in batches; answer with ClaimsSaved."""
+
+    claim: Claim
+
+
+@dataclass(frozen=True, slots=True)
+class ReadDevice:
+    """Read all residents; answer with DeviceRead."""
+
+
+@dataclass(frozen=True, slots=True)
+class FollowUp:
+    """Come back with FollowUpDue once everything more urgent is done."""
+
+    knock: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tell:
+    """The knock's last command: publish what was seen and decided."""
+
+    knock: int
+    record: FeedRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """The last command of a packet that was no initiation at all: count it."""
+
+    knock: int
+    refusal: Refusal
+
+
+@dataclass(frozen=True, slots=True)
+class FlipEnded:
+    """A flip's outcome is known: its handshake completed, or the peer was put back for the client's own retry."""
+
+    key: PublicKey
+    completed: bool
+
+
+Command = Release | Lookup | Install | Configure | Replay | SaveClaim | ReadDevice | FollowUp | FlipEnded | Tell | Count
