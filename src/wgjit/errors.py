@@ -32,7 +32,15 @@ class StoreBusy(StoreError):
     """Another process holds the registry's lock for longer than the timeout."""
 
 
-class PeerExists(StoreError):
+class PeerRefused(StoreError):
+    """A peer cannot be registered beside those that are; `public_key` (32 raw bytes) is the newcomer's."""
+
+    def __init__(self, text: str, public_key: bytes) -> None:
+        super().__init__(text)
+        self.public_key = public_key
+
+
+class PeerExists(PeerRefused):
     """A peer with this public key or name is registered already."""
 
 
@@ -40,7 +48,7 @@ class NoSuchPeer(StoreError):
     """An update or removal named a peer that is not registered."""
 
 
-class AddressConflict(StoreError):
+class AddressConflict(PeerRefused):
     """Two peers would own overlapping allowed IPs; the text names both."""
 
 

@@ -27,7 +27,11 @@ class Store(Protocol):
         """The sequence number of the newest change; 0 if there was none."""
 
     def changes(self, after: int, limit: int = 1000) -> list[Change]:
-        """Updates and removals of peers by any process, oldest first, with a sequence number above `after`."""
+        """Updates and removals of peers by any process, oldest first, with a sequence number above `after`.
+
+        Numbers have no holes, and the log is bounded: if the first is not `after + 1`, what lay between is no longer
+        known, and the reader has to look at every peer that it remembers. New peers are not in the log.
+        """
 
     def close(self) -> None:
         """Let go of the registry; harmless if called twice."""
@@ -40,7 +44,7 @@ class Registry(Store, Protocol):
         """Register all of them or, on PeerExists, AddressConflict or StoreError, none; gives the count."""
 
     def replace(self, peer: Peer) -> None:
-        """Write a registered peer's new values. Raises NoSuchPeer, AddressConflict."""
+        """Write a registered peer's new values. Raises NoSuchPeer, AddressConflict, PeerExists (the name)."""
 
     def remove(self, key: PublicKey) -> None:
         """Take a peer and its claim out. Raises NoSuchPeer."""

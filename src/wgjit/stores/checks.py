@@ -1,0 +1,60 @@
+"""Rules and wording that every registry shares, so that a refusal reads the same whatever keeps the peers."""
+
+from __future__ import annotations
+
+from wgjit.errors import AddressConflict, InvalidValue, NoSuchPeer, PeerExists
+from wgjit.model import AllowedIP, Peer, PublicKey
+
+NAME_LENGTH = 200
+"""Greatest length of a peer's name, characters."""
+
+
+def check_name(name: str | None) -> None:
+    """Raise InvalidValue for a name that could not be a handle: empty, unprintable, or taken for a key."""
+    if name is None:
+        return
+    if not name or len(name) > NAME_LENGTH or not name.isprintable() or name != name.strip():
+        raise InvalidValue(
+            f"name {name[:NAME_LENGTH]!r}: write 1 to {NAME_LENGTH} printable characters, no space at either end"
+        )
+    if parse_key(name) is not None:
+        raise InvalidValue(f"name {name!r}: reads as a public key; choose another")
+
+
+def parse_key(handle: str) -> PublicKey | None:
+    """The key that a handle spells, or None if it must be a name."""
+    try:
+        return PublicKey.parse(handle)
+    except InvalidValue:
+        return None
+
+
+def label(peer: Peer) -> str:
+    """A peer as errors name it: `alice (base64 key)`, or the key alone."""
+    return f"{peer.name} ({peer.public_key})" if peer.name else str(peer.public_key)
+
+
+def conflict(new: Peer, prefix: AllowedIP, owner: Peer, owned: AllowedIP) -> AddressConflict:
+    """The error for two overlapping prefixes, of two peers or of one."""
+    if new.public_key == owner.public_key:
+        text = f"allowed IPs of {label(new)}: {prefix} and {owned} overlap; list only the wider one"
+    else:
+        text = f"allowed IP {prefix} of {label(new)} overlaps {owned} of {label(owner)}; one of the two must give way"
+    return AddressConflict(text, new.public_key)
+
+
+def key_exists(new: Peer, present: Peer) -> PeerExists:
+    """The error for a public key that is taken."""
+    return PeerExists(f"public key {new.public_key}: registered already as {label(present)}", new.public_key)
+
+
+def name_exists(new: Peer, present: Peer) -> PeerExists:
+    """The error for a name that is taken."""
+    return PeerExists(
+        f"name {new.name!r}: taken by peer {present.public_key}; choose another for {new.public_key}", new.public_key
+    )
+
+
+def no_such_peer(handle: str) -> NoSuchPeer:
+    """The error for a handle (a key or a name) that no peer has."""
+    return NoSuchPeer(f"no peer {handle!r} is registered; `wgjit peer list` shows all")
