@@ -67,6 +67,10 @@ class DeviceFull(DeviceError):
     """The kernel cannot take another peer: 2^20 peers a device, or out of memory."""
 
 
+class MalformedAnswer(DeviceError):
+    """The interface's kernel or process answered with something that is not its protocol."""
+
+
 class NotPermitted(DeviceError):
     """CAP_NET_ADMIN (or CAP_NET_RAW, CAP_BPF) is missing."""
 

@@ -1,0 +1,28 @@
+"""errno to the project's own errors: once, here, for every protocol that speaks to a WireGuard interface."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from wgjit.errors import DeviceError, DeviceFull, NoSuchDevice, NotPermitted
+
+_MEANINGS: dict[int, tuple[type[DeviceError], str]] = {
+    errno.ENODEV: (NoSuchDevice, "there is no such WireGuard interface"),
+    errno.ENXIO: (NoSuchDevice, "there is no such WireGuard interface"),
+    errno.EOPNOTSUPP: (NoSuchDevice, "it is not a WireGuard interface"),
+    errno.EPERM: (NotPermitted, "not permitted; run as root or with CAP_NET_ADMIN"),
+    errno.EACCES: (NotPermitted, "not permitted; run as root or with CAP_NET_ADMIN"),
+    errno.ENOMEM: (DeviceFull, "it cannot take another peer: 2^20 a kernel interface, or memory is out"),
+    errno.ENOSPC: (DeviceFull, "it cannot take another peer"),
+    errno.EADDRINUSE: (DeviceError, "its listen port is taken by another program; choose another port"),
+}
+
+
+def device_error(number: int, name: str, detail: str = "") -> DeviceError:
+    """The error that `number` (a positive errno) from interface `name` means.
+
+    `detail` is what the kernel said beside it (extended acknowledgement); it never holds configuration bytes.
+    """
+    kind, meaning = _MEANINGS.get(number, (DeviceError, f"refused: {os.strerror(number)}"))
+    return kind(f"{name}: {meaning}" + (f" ({detail})" if detail else ""))
