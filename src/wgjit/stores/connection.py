@@ -1,0 +1,95 @@
+"""One connection to a registry file, used by one thread at a time, that heals by itself.
+
+Contract: `with link as db:` gives an open sqlite3 connection and leaves no transaction behind: one that the block did
+not commit is rolled back. An sqlite3.Error leaves the block as a StoreError. After any but a lock error the connection
+is dropped, so that the next use opens the file anew: a cause that is gone needs no restart. A file that was moved,
+deleted or replaced under us is noticed at the next use.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from pathlib import Path
+from types import TracebackType
+
+from wgjit.errors import StoreBusy, StoreError
+from wgjit.stores import schema
+from wgjit.stores.sqlite_errors import translate
+
+
+class Link:
+    """See the head of this file. `timeout`: seconds to wait for another thread or process."""
+
+    def __init__(self, path: Path, *, read_only: bool, timeout: float) -> None:
+        self._path = path
+        self._read_only = read_only
+        self._timeout = timeout
+        self._lock = threading.Lock()
+        self._connection: sqlite3.Connection | None = None
+        self._file: tuple[int, int] | None = None  # device and inode of the open file
+        self._closed = False
+
+    def __enter__(self) -> sqlite3.Connection:
+        if not self._lock.acquire(timeout=self._timeout):
+            raise StoreBusy(f"registry {self._path}: another thread is writing; try again")
+        try:
+            return self._open()
+        except sqlite3.Error as error:
+            self._drop()
+            self._lock.release()
+            raise translate(error, self._path) from error
+        except BaseException:
+            self._drop()
+            self._lock.release()
+            raise
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            if error is None:
+                return
+            failure = translate(error, self._path) if isinstance(error, sqlite3.Error) else None
+            if failure is not None and not isinstance(failure, StoreBusy):
+                self._drop()
+            elif self._connection is not None and self._connection.in_transaction:
+                self._roll_back(self._connection)
+            if failure is not None:
+                raise failure from error
+        finally:
+            self._lock.release()
+
+    def close(self) -> None:
+        """Close for good, when the thread that uses the connection is done with it."""
+        with self._lock:
+            self._closed = True
+            self._drop()
+
+    def _open(self) -> sqlite3.Connection:
+        if self._closed:
+            raise StoreError(f"registry {self._path}: closed")
+        file = schema.identity(self._path)
+        if self._connection is not None and file == self._file:
+            return self._connection
+        self._drop()
+        connection = schema.connect(self._path, read_only=self._read_only, timeout=self._timeout)
+        try:
+            if schema.verify(connection, self._path) != len(schema.migrations()):
+                raise StoreError(f"registry {self._path}: replaced by a file of an older schema; restart to migrate it")
+        except BaseException:
+            connection.close()
+            raise
+        self._connection, self._file = connection, file
+        return connection
+
+    def _roll_back(self, connection: sqlite3.Connection) -> None:
+        try:
+            connection.execute("ROLLBACK")
+        except sqlite3.Error:
+            self._drop()  # closing rolls back
+
+    def _drop(self) -> None:
+        connection, self._connection, self._file = self._connection, None, None
+        if connection is not None:
+            connection.close()

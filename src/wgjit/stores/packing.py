@@ -1,0 +1,143 @@
+"""Peers and claims <-> the columns of a registry row. No database here.
+
+| value       | packed                                                                                            |
+| ----------- | ------------------------------------------------------------------------------------------------- |
+| allowed IPs | one entry a prefix: family (byte 4 or 6), network address (4 or 16 bytes), prefix length (1 byte)  |
+| address     | family, then the address: 5 or 17 bytes, so that order as bytes is order as addresses              |
+| endpoint    | address (4 or 16 bytes), port (2, big-endian), scope (4, big-endian, only if there is one)         |
+
+The first 5 or 17 bytes of an entry are the packed first address of its prefix: the schema's triggers rely on it.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Iterator
+
+from wgjit.errors import StoreError
+from wgjit.model import AllowedIP, Claim, Endpoint, Peer, PresharedKey, PublicKey, Tai64n
+
+PeerRow = tuple[PublicKey, bytes, bytes | None, int, bool, int | None, str | None]
+"""public_key, allowed_ips, preshared_key, keepalive, enabled, expires_at, name: the order of the table's columns."""
+
+_FAMILIES = {4: b"\x04", 6: b"\x06"}
+_SIZES = {4: 4, 6: 16}
+
+
+def pack_allowed_ips(prefixes: Iterable[AllowedIP]) -> bytes:
+    """The `allowed_ips` column."""
+    return b"".join(
+        _FAMILIES[prefix.version] + prefix.network_address.packed + bytes((prefix.prefixlen,)) for prefix in prefixes
+    )
+
+
+def unpack_allowed_ips(packed: bytes) -> tuple[AllowedIP, ...]:
+    """The prefixes of an `allowed_ips` column. Raises ValueError if it is damaged."""
+    if len(packed) == 6 and packed[0] == 4:  # the plain peer: one IPv4 prefix
+        return (ipaddress.IPv4Network((packed[1:5], packed[5])),)
+    return tuple(_entries(packed))
+
+
+def _entries(packed: bytes) -> Iterator[AllowedIP]:
+    start = 0
+    while start < len(packed):
+        size = _SIZES.get(packed[start])
+        address = packed[start + 1 : start + 1 + (size or 0)]
+        end = start + 1 + len(address)
+        if size is None or len(address) != size or end >= len(packed):
+            raise ValueError(f"allowed IPs are damaged at byte {start}")
+        if size == 4:
+            yield ipaddress.IPv4Network((address, packed[end]))
+        else:
+            yield ipaddress.IPv6Network((address, packed[end]))
+        start = end + 1
+
+
+def pack_range(prefix: AllowedIP) -> tuple[bytes, bytes | None]:
+    """First and last address of a prefix, packed; None for the last of a single address."""
+    family = _FAMILIES[prefix.version]
+    first = family + prefix.network_address.packed
+    return first, None if prefix.prefixlen == prefix.max_prefixlen else family + prefix.broadcast_address.packed
+
+
+def pack_ranges(packed: bytes, prefixes: Iterable[AllowedIP]) -> list[tuple[bytes, bytes | None]]:
+    """The ranges of `prefixes`, of which `packed` is the packed form."""
+    if len(packed) == 6 and packed[5] == 32:  # the plain peer, without building a network's last address
+        return [(packed[:5], None)]
+    return [pack_range(prefix) for prefix in prefixes]
+
+
+def unpack_range(first: bytes, last: bytes | None) -> AllowedIP:
+    """The prefix from its first and last packed address. Raises ValueError if they bound no prefix."""
+    low, high = int.from_bytes(first[1:], "big"), int.from_bytes((last or first)[1:], "big")
+    length = 8 * (len(first) - 1) - (low ^ high).bit_length()
+    if len(first) == 5:
+        return ipaddress.IPv4Network((low, length))
+    return ipaddress.IPv6Network((low, length))
+
+
+def peer_row(peer: Peer) -> PeerRow:
+    """A peer as the columns of its row. The preshared key is in it: keep it out of errors."""
+    return (
+        peer.public_key,
+        pack_allowed_ips(peer.allowed_ips),
+        peer.preshared_key.reveal() if peer.preshared_key else None,
+        peer.keepalive,
+        peer.enabled,
+        peer.expires_at,
+        peer.name,
+    )
+
+
+def row_peer(
+    key: bytes,
+    allowed_ips: bytes,
+    preshared_key: bytes | None,
+    keepalive: int,
+    enabled: int,
+    expires_at: int | None,
+    name: str | None,
+) -> Peer:
+    """The peer of a row. Raises StoreError if a column is damaged; it names the peer, not the content."""
+    try:
+        return Peer(
+            PublicKey(key),
+            unpack_allowed_ips(allowed_ips),
+            None if preshared_key is None else PresharedKey(preshared_key),
+            keepalive,
+            bool(enabled),
+            expires_at,
+            name,
+        )
+    except (ValueError, TypeError, IndexError):  # InvalidValue is a ValueError
+        raise damaged("peer", key) from None
+
+
+def pack_endpoint(endpoint: Endpoint) -> bytes:
+    """The `endpoint` column of a claim."""
+    scope = endpoint.scope.to_bytes(4, "big") if endpoint.scope else b""
+    return endpoint.address + endpoint.port.to_bytes(2, "big") + scope
+
+
+def unpack_endpoint(packed: bytes) -> Endpoint:
+    """The endpoint of a claim's column. Raises ValueError if it is damaged."""
+    size = {6: 4, 18: 16, 22: 16}.get(len(packed))
+    if size is None:
+        raise ValueError("endpoint is damaged")
+    return Endpoint(
+        packed[:size], int.from_bytes(packed[size : size + 2], "big"), int.from_bytes(packed[size + 2 :], "big")
+    )
+
+
+def row_claim(key: PublicKey, timestamp: bytes, gateway: str, endpoint: bytes, proven_at: float) -> Claim:
+    """The claim of a row. Raises StoreError if a column is damaged."""
+    try:
+        return Claim(key, Tai64n(timestamp), gateway, unpack_endpoint(endpoint), proven_at)
+    except (ValueError, TypeError):
+        raise damaged("claim", key) from None
+
+
+def damaged(what: str, key: bytes) -> StoreError:
+    """The error for a row that another program wrote, or a disk spoiled."""
+    who = PublicKey(key) if isinstance(key, bytes) and len(key) == 32 else repr(key)
+    return StoreError(f"{what} {who}: its row in the registry is damaged; remove the peer and register it again")

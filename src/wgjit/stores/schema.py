@@ -1,0 +1,170 @@
+"""The schema of a registry file, and how a file comes to have it.
+
+Rules:
+- A migration is a file `migrations/NNNN_*.sql`; applied ones never change. `PRAGMA user_version` is the number of the
+  last one applied, `PRAGMA application_id` tells a registry from any other SQLite file.
+- All that a file lacks is applied in one transaction under an exclusive lock: two processes that open a new file at
+  once make one schema, and one that dies midway leaves the file as it was.
+- A file of a newer wgjit is refused: its rules are not known here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import time
+from collections.abc import Iterator
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from urllib.parse import quote
+
+from wgjit.errors import StoreError
+from wgjit.stores.sqlite_errors import primary_code, translate
+
+APPLICATION_ID = 0x77676A74
+"""The four bytes "wgjt" in the file's header."""
+
+_PATIENCE = 5.0
+"""Seconds to wait for another process that is making the schema of the same file."""
+
+
+@cache
+def migrations() -> tuple[str, ...]:
+    """The SQL of every migration; number n is at index n - 1."""
+    scripts = sorted(
+        (f for f in files("wgjit.stores").joinpath("migrations").iterdir() if f.name.endswith(".sql")),
+        key=lambda f: f.name,
+    )
+    numbers = [int(script.name[:4]) for script in scripts]
+    if not scripts or numbers != list(range(1, len(scripts) + 1)):
+        raise StoreError(f"the installed wgjit is incomplete: its migrations are {numbers}; install it again")
+    return tuple(script.read_text("utf-8") for script in scripts)
+
+
+def identity(path: Path) -> tuple[int, int]:
+    """Device and inode of the file. Raises StoreError if it is not there."""
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        raise StoreError(
+            f"registry {path}: no such file; give the right path, or add a first peer to make it"
+        ) from None
+    except OSError as error:
+        raise StoreError(f"registry {path}: {error.strerror}") from error
+    return status.st_dev, status.st_ino
+
+
+def connect(path: Path, *, read_only: bool, timeout: float) -> sqlite3.Connection:
+    """Open an existing file; its schema is looked at by `verify`. Raises sqlite3.Error, StoreError for a missing file.
+
+    The caller sees to it that one thread at a time uses the connection. Transactions are begun by hand.
+    """
+    identity(path)
+    connection = sqlite3.connect(
+        f"file:{quote(str(path))}?mode={'ro' if read_only else 'rw'}",
+        uri=True,
+        timeout=timeout,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+    try:
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute("PRAGMA cache_size = -16000")  # KiB: upper levels of a big B-tree stay in memory
+        connection.execute("PRAGMA journal_size_limit = 67108864")  # bytes of WAL kept after an import
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def verify(connection: sqlite3.Connection, path: Path) -> int:
+    """How many migrations the file has, 0 for an empty one. Raises StoreError if it is not ours, or newer than we."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    if application != APPLICATION_ID and (tables or version or application):
+        raise StoreError(f"registry {path}: an SQLite database of another program; give the path of a registry")
+    if version > len(migrations()):
+        raise StoreError(
+            f"registry {path}: made by a newer wgjit (schema {version}, this one knows {len(migrations())}); "
+            "upgrade wgjit"
+        )
+    return int(version)
+
+
+def prepare(path: Path, *, create: bool, read_only: bool) -> None:
+    """Make sure that the file is a registry of today's schema: create, migrate, or (read-only) only look.
+
+    A new file has mode 0600, for it will hold preshared keys; SQLite gives its companions (-wal, -shm) the same.
+    Raises StoreError.
+    """
+    if create and not read_only:
+        _create(path)
+    try:
+        with contextlib.closing(connect(path, read_only=read_only, timeout=_PATIENCE)) as connection:
+            if verify(connection, path) == len(migrations()):
+                return
+            if read_only:
+                raise StoreError(f"registry {path}: its schema is old or missing; open it once for writing")
+            _use_wal(connection)
+            with _exclusive(connection):
+                for number in range(verify(connection, path), len(migrations())):
+                    for statement in _statements(migrations()[number]):
+                        connection.execute(statement)
+                    connection.execute(f"PRAGMA user_version = {number + 1}")
+    except sqlite3.Error as error:
+        raise translate(error, path) from error
+
+
+def _create(path: Path) -> None:
+    try:
+        # O_EXCL: never open and close a database file by hand. That would drop the locks which SQLite holds on it
+        # elsewhere in this process (https://sqlite.org/howtocorrupt.html, section 2.2).
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    except FileExistsError:
+        return
+    except FileNotFoundError:
+        raise StoreError(
+            f"registry {path}: no folder {path.parent}; make it with `mkdir -p -m 0700 {path.parent}`"
+        ) from None
+    except OSError as error:
+        raise StoreError(f"registry {path}: cannot create it: {error.strerror}") from error
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """Switch to WAL, so that readers never wait for a writer. SQLite does not wait for the lock that this needs."""
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if primary_code(error) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+
+
+@contextlib.contextmanager
+def _exclusive(connection: sqlite3.Connection) -> Iterator[None]:
+    connection.execute("BEGIN EXCLUSIVE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _statements(script: str) -> Iterator[str]:
+    """Cut a script into its statements; a trigger's body stays whole. (`executescript` would commit in between.)"""
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
+    if statement.strip():
+        yield statement
