@@ -67,23 +67,22 @@ class Flips:
         completed: list[PublicKey] = []
         mended: list[PublicKey] = []
         for key, flip in list(self._running.items()):
-            if flip.started.monotonic > began:
-                continue  # installed after the reading began: it says nothing about this one
+            covered = flip.started.monotonic <= began  # a reading that began before the install says nothing of it
             seen = peers.get(key)
-            if seen is None:
-                del self._running[key]
-            elif seen.last_handshake > 0:  # the peer was new to the device, so any handshake is this flip's
-                del self._running[key]
+            if covered and seen is None:
+                pass  # somebody removed the peer: there is nothing to watch
+            elif covered and seen and seen.last_handshake > 0:  # it was new to the device: this flip's handshake
                 completed.append(key)
                 if flip.peer.keepalive != KEEPALIVE:
                     changes.append(PeerChange(key, update_only=True, keepalive=flip.peer.keepalive))
-            elif now.monotonic >= flip.started.monotonic + LOOKS[-1]:
-                del self._running[key]
+            elif now.monotonic < flip.started.monotonic + LOOKS[-1]:
+                while flip.next_look <= now.monotonic:
+                    flip.looks += 1
+                continue
+            elif covered:
                 mended.append(key)
                 # Only a removal stops the kernel's own retries (MAX_TIMER_HANDSHAKES, 90 s). No session is lost:
                 # there was none.
                 changes += [PeerChange(key, remove=True), PeerChange.install(flip.peer)]
-            else:
-                while flip.next_look <= now.monotonic:
-                    flip.looks += 1
+            del self._running[key]
         return changes, completed, mended

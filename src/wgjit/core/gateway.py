@@ -257,6 +257,7 @@ class Gateway:
         record = knock.record
         assert record.public_key is not None
         assert record.timestamp is not None
+        assert record.source is not None
         return Claim(record.public_key, record.timestamp, self._settings.gateway, record.source, now.wall)
 
     # --- the device answers: deliver --------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -61,6 +62,24 @@ class FeedRecord:
             "delivery": None if self.delivery is None else self.delivery.value,
             "stages": {stage: round(microseconds, 1) for stage, microseconds in self.stages.items()},
         }
+
+    @classmethod
+    def from_dict(cls, line: Mapping[str, Any]) -> FeedRecord:
+        """Read the form for programs back. Raises InvalidValue, KeyError for what `as_dict` cannot have made."""
+        time, key = line["time"], line["public_key"]
+        return cls(
+            time=None if time is None else datetime.fromisoformat(time).timestamp(),
+            source=Endpoint.parse(line["source"]) if line["source"] else None,
+            destination=Endpoint.parse(line["destination"]) if line["destination"] else None,
+            public_key=None if key is None else PublicKey.parse(key),
+            name=line["name"],
+            proven=line["proven"],
+            timestamp=None if line["timestamp"] is None else Tai64n.parse(line["timestamp"]),
+            decision=Decision(line["decision"]),
+            refusal=None if line["refusal"] is None else Refusal(line["refusal"]),
+            delivery=None if line["delivery"] is None else Delivery(line["delivery"]),
+            stages=dict(line["stages"]),
+        )
 
 
 def _moment(time: float | None) -> str | None:

@@ -25,7 +25,7 @@ class Endpoint(NamedTuple):
         """Read `192.0.2.1:51820` or `[2001:db8::1]:51820`, `[fe80::1%eth0]:51820`. Raises InvalidValue."""
         host, _, port = text.rpartition(":")
         try:
-            if not 0 < int(port) < 65536:
+            if not 0 <= int(port) <= 65535:  # 0 is no address to answer to, but packets come from it
                 raise ValueError
             if host.startswith("[") and host.endswith("]"):
                 host, _, zone = host[1:-1].partition("%")
@@ -33,7 +33,7 @@ class Endpoint(NamedTuple):
             return cls(ipaddress.IPv4Address(host).packed, int(port))
         except ValueError:
             raise InvalidValue(
-                f"endpoint {text!r}: write 192.0.2.1:51820 or [2001:db8::1]:51820 with a port from 1 to 65535"
+                f"endpoint {text!r}: write 192.0.2.1:51820 or [2001:db8::1]:51820 with a port up to 65535"
             ) from None
 
     @property

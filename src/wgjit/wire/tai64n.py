@@ -38,6 +38,22 @@ class Tai64n(bytes):
         whole, part = divmod(nanoseconds, _NANOSECONDS)
         return cls((_EPOCH + whole).to_bytes(8, "big") + part.to_bytes(4, "big"))
 
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read what `str` gives. Raises InvalidValue."""
+        try:
+            if text.startswith("@"):
+                return cls(bytes.fromhex(text[1:]))
+            whole, _, part = text.removesuffix("Z").partition(".")
+            moment = datetime.fromisoformat(whole).replace(tzinfo=UTC)
+            if len(part) != 9 or not part.isdecimal():
+                raise ValueError
+        except ValueError:
+            raise InvalidValue(
+                f"timestamp {text!r}: write 2026-01-31T12:00:00.000000000Z or @ and 24 hex digits"
+            ) from None
+        return cls.from_unix_ns(int(moment.timestamp()) * _NANOSECONDS + int(part))
+
     @property
     def unix(self) -> float:
         """Unix time in seconds. A client chooses these bytes: the value can be any, also far out of a calendar."""

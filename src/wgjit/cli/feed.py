@@ -1,0 +1,83 @@
+"""`wgjit feed`: every initiation that an interface sees, for people and for pipes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from wgjit.core.record import Decision, FeedRecord
+from wgjit.errors import GatewayUnavailable
+from wgjit.feed import read, watch
+
+_STYLES = {
+    Decision.INSTALLED: "bold green",
+    Decision.RESIDENT: "green",
+    Decision.OBSERVED: "cyan",
+    Decision.REFUSED: "yellow",
+}
+
+
+def feed(
+    interface: Annotated[str, typer.Argument(help="The WireGuard interface.")],
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line.")] = False,
+    count: Annotated[int | None, typer.Option(min=1, help="End after this many initiations.")] = None,
+) -> None:
+    """Stream every initiation seen: claimed key, endpoint, proven or not, what was decided, and how long it took.
+
+    Without a running gateway the interface is only watched: nothing is installed or changed.
+    """
+    try:
+        asyncio.run(_follow(interface, as_json, count))
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+
+
+async def _follow(interface: str, as_json: bool, count: int | None) -> None:
+    seen = 0
+    async for record in _source(interface):
+        if as_json:
+            print(json.dumps(record.as_dict(), separators=(",", ":")), flush=True)
+        else:
+            _console.print(line(record), soft_wrap=True)
+        seen += 1
+        if seen == count:
+            return
+    print(f"wgjit: the gateway on {interface} ended", file=sys.stderr)
+
+
+async def _source(interface: str) -> AsyncIterator[FeedRecord]:
+    try:
+        async for record in read(interface):
+            yield record
+    except GatewayUnavailable:
+        print(f"wgjit: no gateway runs on {interface}; watching only, nothing is installed", file=sys.stderr)
+        async for record in watch(interface):
+            yield record
+
+
+_console = Console(highlight=False)
+
+
+def line(record: FeedRecord) -> Text:
+    """One initiation as a line for a terminal."""
+    when = "-" if record.time is None else datetime.fromtimestamp(record.time).strftime("%H:%M:%S.%f")[:-3]
+    outcome = record.refusal or record.decision
+    proof = "proven" if record.proven else "unproven"
+    stages = " ".join(f"{stage} {microseconds:.0f}" for stage, microseconds in record.stages.items())
+    return Text.assemble(
+        (when, "dim"),
+        "  ",
+        (str(record.public_key or "-"), "bold"),
+        f"  {record.name or '-'}  {record.source or '-'}  {proof}  ",
+        (str(outcome), _STYLES[record.decision]),
+        f"  {record.delivery or '-'}",
+        (f"  {stages} µs" if stages else "", "dim"),
+    )

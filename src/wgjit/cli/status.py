@@ -1,0 +1,26 @@
+"""`wgjit status`: ask a running gateway how it is."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Annotated
+
+import typer
+
+from wgjit.feed import ask
+
+
+def status(
+    interface: Annotated[str, typer.Argument(help="The WireGuard interface.")],
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    """Show a running gateway's residents and counters. Exit status 1 if none runs."""
+    answer = asyncio.run(ask(interface, "status"))
+    if as_json:
+        print(json.dumps(answer))
+        return
+    width = max(map(len, answer))
+    for name, value in answer.items():
+        shown = ", ".join(f"{k} {v}" for k, v in value.items()) or "-" if isinstance(value, dict) else value
+        print(f"{name:<{width}}  {shown}")

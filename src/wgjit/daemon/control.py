@@ -1,0 +1,102 @@
+"""The gateway's Unix socket: one line of JSON asks, lines of JSON answer.
+
+    {"ask": "status"}  →  one line, then the end
+    {"ask": "feed"}    →  one line per initiation, until either side hangs up
+
+The socket's file permissions decide who may ask: its owner. It is no secret-bearing surface: nothing that goes over
+it holds a private or preshared key.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from wgjit.daemon.config import RUN_FOLDER
+from wgjit.daemon.feed import FeedHub
+
+
+def run_folder() -> Path:
+    """Where sockets and locks of running gateways are; the environment's WGJIT_RUN_FOLDER comes before /run/wgjit."""
+    return Path(os.environ.get("WGJIT_RUN_FOLDER", RUN_FOLDER))
+
+
+def socket_path(interface: str) -> Path:
+    """The control socket of the gateway on this interface."""
+    return run_folder() / f"{interface}.sock"
+
+
+class ControlServer:
+    """Serves the control socket while the gateway runs."""
+
+    def __init__(self, interface: str, status: Callable[[], dict[str, Any]], feed: FeedHub) -> None:
+        self._path = socket_path(interface)
+        self._status = status
+        self._feed = feed
+        self._server: asyncio.Server | None = None
+        self._clients: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> ControlServer:
+        self._path.unlink(missing_ok=True)  # left by a killed predecessor: the interface's lock is ours
+        mask = os.umask(0o177)
+        try:
+            self._server = await asyncio.start_unix_server(self._serve, self._path)
+        finally:
+            os.umask(mask)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._server is not None
+        self._server.close()
+        for client in self._clients:
+            client.cancel()
+        await asyncio.gather(*self._clients, return_exceptions=True)
+        self._path.unlink(missing_ok=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._clients.add(task)
+        try:
+            await self._answer(reader, writer)
+        except (ConnectionError, ValueError, asyncio.CancelledError):
+            pass  # the client hung up, sent no JSON, or we are ending
+        finally:
+            self._clients.discard(task)
+            writer.close()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        question = json.loads(await asyncio.wait_for(reader.readline(), timeout=5))
+        match question.get("ask") if isinstance(question, dict) else None:
+            case "status":
+                await _send(writer, self._status())
+            case "feed":
+                await self._stream(reader, writer)
+            case _:
+                await _send(writer, {"error": 'ask: write {"ask": "status"} or {"ask": "feed"}'})
+
+    async def _stream(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        subscription = self._feed.subscribe()
+        serving = asyncio.current_task()
+        assert serving is not None
+        hung_up = asyncio.ensure_future(reader.read())
+        hung_up.add_done_callback(lambda _: serving.cancel())
+        try:
+            await _send(writer, {"feed": "open"})
+            async for record in subscription:
+                await _send(writer, record.as_dict())
+        finally:
+            hung_up.cancel()
+            subscription.close()
+
+
+async def _send(writer: asyncio.StreamWriter, value: dict[str, Any]) -> None:
+    writer.write(json.dumps(value, separators=(",", ":")).encode() + b"\n")
+    await writer.drain()

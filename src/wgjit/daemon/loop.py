@@ -1,0 +1,335 @@
+"""The one place where a command becomes an effect.
+
+    capture ── packets ──▶ Gateway.handle ── commands ──▶ device, capture, injector, store, feed
+
+One thread runs it. What is short is done on the spot, since a hop to another thread costs more than the call: a
+netlink install, a local lookup, a verdict. What may be long (a dump of all residents, a write to the registry, a
+remote lookup) runs on a thread, and its result comes back as an event.
+
+No fault ends the loop: it is counted, told once until it has passed, and the packet in question is released.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import structlog
+
+from wgjit.core.gateway import Gateway
+from wgjit.core.vocabulary import (
+    Arrived,
+    Configure,
+    Count,
+    DeviceRead,
+    Event,
+    FlipEnded,
+    FollowUp,
+    FollowUpDue,
+    Install,
+    Installed,
+    LookedUp,
+    Lookup,
+    Now,
+    ReadDevice,
+    Release,
+    Replay,
+    SaveClaim,
+    Tell,
+    Tick,
+)
+from wgjit.daemon.faults import Faults
+from wgjit.daemon.feed import FeedHub
+from wgjit.daemon.metrics import Metrics
+from wgjit.daemon.registry_watch import RegistryWatch
+from wgjit.drivers.base import Capture, Captured, Device, Injector
+from wgjit.errors import CaptureError, DeviceError, DeviceFull, InjectError, StoreError
+from wgjit.model import PeerChange, PublicKey
+from wgjit.refusal import Refusal
+from wgjit.stores.base import Store
+
+log = structlog.get_logger()
+
+BATCH = 16
+"""Packets read before installs are made: enough to share a netlink message, few enough to keep the first from waiting
+for the last."""
+
+HEARTBEAT = 1.0
+"""Seconds between two signs of life to the capture."""
+
+
+class _Handling:
+    """The effects' side of one knock: its packet and how long each stage took."""
+
+    __slots__ = ("began", "captured", "mark", "stages")
+
+    def __init__(self, captured: Captured) -> None:
+        self.captured = captured
+        self.began = self.mark = time.perf_counter()
+        self.stages: dict[str, float] = {}
+
+    def stage(self, name: str) -> None:
+        """The time since the last mark was spent on this stage."""
+        now = time.perf_counter()
+        self.stages[name] = self.stages.get(name, 0.0) + (now - self.mark) * 1e6
+        self.mark = now
+
+
+class Loop:
+    """Runs one gateway on one device until `run` is cancelled."""
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        device: Device,
+        capture: Capture,
+        injector: Injector,
+        store: Store,
+        feed: FeedHub,
+        metrics: Metrics,
+    ) -> None:
+        self._gateway = gateway
+        self._device = device
+        self._capture = capture
+        self._injector = injector
+        self._store = store
+        self._feed = feed
+        self._metrics = metrics
+        self._faults = Faults(metrics)
+        self._numbers = 0
+        self._handling: dict[int, _Handling] = {}
+        self._events: deque[Event] = deque()
+        self._later: deque[Event] = deque()
+        self._installs: list[PeerChange] = []
+        self._running = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._threads = ThreadPoolExecutor(4, thread_name_prefix="wgjit")
+        self._watch = RegistryWatch(store, self._faults)
+        self._perform: dict[type, Callable[[Any], None]] = {
+            Release: self._release,
+            Lookup: self._lookup,
+            Install: lambda command: self._installs.append(command.change),
+            Configure: self._configure,
+            Replay: self._replay,
+            SaveClaim: lambda command: self._watch.save(command.claim),
+            ReadDevice: lambda command: self._in_background(self._read_device()),
+            FollowUp: lambda command: self._later.append(FollowUpDue(command.knock)),
+            FlipEnded: self._flip_ended,
+            Tell: self._tell,
+            Count: self._count,
+        }
+
+    async def run(self) -> None:
+        """Serve until cancelled. Residents were taken over before the first packet is read."""
+        self._loop = asyncio.get_running_loop()
+        await self._read_device()
+        self._loop.add_reader(self._capture.fileno(), self._packets_wait)
+        try:
+            await asyncio.gather(self._beat(), self._follow_registry())
+        finally:
+            self._loop.remove_reader(self._capture.fileno())
+            if self._timer:
+                self._timer.cancel()
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await self._loop.run_in_executor(self._threads, self._watch.close)
+            self._threads.shutdown(wait=False)
+
+    # --- events in ----------------------------------------------------------------------------------------------
+
+    def _packets_wait(self) -> None:
+        try:
+            batch = self._capture.read(BATCH)
+        except CaptureError as error:
+            self._faults.occurred("capture", error)
+            return
+        for captured in batch:
+            self._numbers += 1
+            self._handling[self._numbers] = _Handling(captured)
+            held = captured.token is not None
+            self._events.append(Arrived(self._numbers, captured.packet, held, captured.ifindex))
+        self._process()
+
+    def feed_event(self, event: Event) -> None:
+        """Let the core handle an event from elsewhere."""
+        self._events.append(event)
+        self._process()
+
+    def _process(self) -> None:
+        """Handle events until none is left; installs are made together, once all waiting knocks have spoken."""
+        if self._running:
+            return  # an effect brought an event: the call below us will take it
+        self._running = True
+        try:
+            while True:
+                if self._events:
+                    event = self._events.popleft()
+                elif self._installs:
+                    self._install()
+                    continue
+                elif self._later:
+                    event = self._later.popleft()
+                else:
+                    break
+                handling = self._handling.get(getattr(event, "knock", 0))
+                if handling and not isinstance(event, LookedUp):
+                    handling.mark = time.perf_counter()
+                commands = self._gateway.handle(event, Now(time.monotonic(), time.time()))
+                if handling and (stage := _STAGES.get(type(event))):
+                    handling.stage(stage)
+                for command in commands:
+                    self._perform[type(command)](command)
+        finally:
+            self._running = False
+        self._set_timer()
+
+    def _set_timer(self) -> None:
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
+        deadline = self._gateway.next_deadline()
+        if deadline is not None:
+            delay = max(0.0, deadline - time.monotonic())
+            self._timer = self._loop.call_later(delay, self.feed_event, Tick())
+
+    # --- commands out -------------------------------------------------------------------------------------------
+
+    def _release(self, command: Release) -> None:
+        handling = self._handling[command.knock]
+        assert handling.captured.token is not None
+        try:
+            self._capture.release(handling.captured.token)
+        except CaptureError as error:
+            self._faults.occurred("capture", error)
+        handling.stage("deliver")
+
+    def _replay(self, command: Replay) -> None:
+        handling = self._handling[command.knock]
+        try:
+            self._injector.inject(handling.captured)
+            self._faults.passed("inject")
+        except InjectError as error:
+            self._faults.occurred("inject", error)
+        handling.stage("deliver")
+
+    def _lookup(self, command: Lookup) -> None:
+        if not self._store.is_local:
+            self._in_background(self._lookup_remotely(command))
+            return
+        handling = self._handling[command.knock]
+        self._events.append(LookedUp(command.knock, self._ask(command.key)))
+        handling.stage("lookup")
+
+    async def _lookup_remotely(self, command: Lookup) -> None:
+        found = await self._loop.run_in_executor(self._threads, self._ask, command.key)
+        if handling := self._handling.get(command.knock):
+            handling.stage("lookup")
+        self.feed_event(LookedUp(command.knock, found))
+
+    def _ask(self, key: PublicKey) -> Any:
+        try:
+            found = self._store.lookup(key)
+        except StoreError as error:
+            self._faults.occurred("store", error)
+            return Refusal.STORE_FAILED
+        self._faults.passed("store")
+        return found
+
+    def _install(self) -> None:
+        changes, self._installs = self._installs, []
+        began = time.perf_counter()
+        failures = self._apply(changes)
+        took = (time.perf_counter() - began) * 1e6
+        for change in changes:
+            event = Installed(change.public_key, failures.get(change.public_key))
+            for command in self._gateway.handle(event, Now(time.monotonic(), time.time())):
+                knock = getattr(command, "knock", None)
+                if knock is not None and "install" not in self._handling[knock].stages:
+                    handling = self._handling[knock]
+                    handling.stages["install"] = took
+                    handling.mark = time.perf_counter()
+                self._perform[type(command)](command)
+
+    def _apply(self, changes: list[PeerChange]) -> dict[PublicKey, Refusal]:
+        """Make the changes together; if the device refuses one of them, one by one, to know which."""
+        try:
+            self._device.apply(changes)
+            self._faults.passed("device")
+            return {}
+        except DeviceError as error:
+            if len(changes) == 1:
+                self._faults.occurred("device", error)
+                refusal = Refusal.FULL if isinstance(error, DeviceFull) else Refusal.DEVICE_FAILED
+                return {changes[0].public_key: refusal}
+        failures: dict[PublicKey, Refusal] = {}
+        for change in changes:
+            failures |= self._apply([change])
+        return failures
+
+    def _configure(self, command: Configure) -> None:
+        self._apply(list(command.changes))
+
+    async def _read_device(self) -> None:
+        began = time.monotonic()
+        try:
+            peers = await self._loop.run_in_executor(self._threads, lambda: list(self._device.peers()))
+        except DeviceError as error:
+            self._faults.occurred("device", error)
+            # Say so with an empty reading of before the first install: it takes nobody for gone.
+            began, peers = float("-inf"), []
+        self.feed_event(DeviceRead(began, peers))
+
+    def _flip_ended(self, command: FlipEnded) -> None:
+        self._metrics.flips["completed" if command.completed else "mended"] += 1
+        log.debug("flip ended", peer=str(command.key), completed=command.completed)
+
+    def _tell(self, command: Tell) -> None:
+        handling = self._handling.pop(command.knock)
+        record = command.record
+        record.stages = {**handling.stages, "total": (time.perf_counter() - handling.began) * 1e6}
+        self._metrics.saw(record)
+        if self._feed:
+            self._feed.publish(record)
+
+    def _count(self, command: Count) -> None:
+        del self._handling[command.knock]
+        self._metrics.refused(command.refusal)
+
+    # --- what goes on by itself ---------------------------------------------------------------------------------
+
+    async def _beat(self) -> None:
+        while True:
+            try:
+                self._capture.heartbeat()
+                self._faults.passed("heartbeat")
+            except CaptureError as error:
+                self._faults.occurred("heartbeat", error)
+            await asyncio.sleep(HEARTBEAT)
+
+    async def _follow_registry(self) -> None:
+        while True:
+            for event in await self._loop.run_in_executor(self._threads, self._watch.round):
+                self.feed_event(event)
+            await asyncio.sleep(RegistryWatch.INTERVAL)
+
+    def _in_background(self, work: Any) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def status(self) -> dict[str, Any]:
+        """Numbers for `wgjit status`."""
+        return {
+            "residents": len(self._gateway.residency),
+            "waiting": len(self._handling),
+            **self._metrics.as_dict(self._capture.counters()),
+        }
+
+
+_STAGES: dict[type, str] = {Arrived: "identify", LookedUp: "prove", FollowUpDue: "prove"}

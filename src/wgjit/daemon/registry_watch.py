@@ -1,0 +1,80 @@
+"""The slow side of the registry: claims to it in batches, other processes' changes from it.
+
+Runs on a thread, one round at a time, so a locked or full disk never holds up a packet. What it could not write it
+keeps; what it could not read it reads in the next round.
+"""
+
+from __future__ import annotations
+
+import threading
+
+from wgjit.core.vocabulary import ClaimsSaved, Event, RegistryChanged
+from wgjit.daemon.faults import Faults
+from wgjit.errors import StoreError
+from wgjit.model import Claim, PublicKey
+from wgjit.stores.base import Store
+
+
+class RegistryWatch:
+    """One store's claims on their way out and changes on their way in."""
+
+    INTERVAL = 0.25
+    """Seconds between two rounds: what a crash can lose of claims, and the delay of a change."""
+
+    def __init__(self, store: Store, faults: Faults) -> None:
+        self._store = store
+        self._faults = faults
+        self._lock = threading.Lock()
+        self._unsaved: dict[PublicKey, Claim] = {}
+        self._seen: int | None = None
+
+    def save(self, claim: Claim) -> None:
+        """Take a claim for the next round; of two for one peer the newer is enough."""
+        with self._lock:
+            known = self._unsaved.get(claim.public_key)
+            if known is None or known.timestamp < claim.timestamp:
+                self._unsaved[claim.public_key] = claim
+
+    def round(self) -> list[Event]:
+        """Write what waits, read what is new; gives what the core must hear."""
+        try:
+            events = self.flush()
+            events += self._changes()
+            self._faults.passed("registry")
+        except StoreError as error:
+            self._faults.occurred("registry", error)
+            return []
+        return events
+
+    def close(self) -> None:
+        """The last writing, at the end of the daemon."""
+        try:
+            self.flush()
+        except StoreError as error:
+            self._faults.occurred("registry", error)
+
+    def flush(self) -> list[Event]:
+        """Write the waiting claims. Raises StoreError, and keeps them."""
+        with self._lock:
+            claims = tuple(self._unsaved.values())
+            self._unsaved.clear()
+        if not claims:
+            return []
+        try:
+            self._store.save_claims(claims)
+        except StoreError:
+            for claim in claims:
+                self.save(claim)
+            raise
+        return [ClaimsSaved(claims)]
+
+    def _changes(self) -> list[Event]:
+        if self._seen is None:  # what changed before we looked is in what we look up
+            self._seen = self._store.last_change()
+            return []
+        events: dict[PublicKey, Event] = {}
+        while changes := self._store.changes(self._seen):
+            for change in changes:
+                events[change.public_key] = RegistryChanged(change.public_key, self._store.lookup(change.public_key))
+            self._seen = changes[-1].sequence
+        return list(events.values())

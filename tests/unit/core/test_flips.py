@@ -1,0 +1,100 @@
+"""The watch over flips: the gateway initiates, sets its keepalive back, and mends a race that both sides lost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from tests.unit.core.conftest import Client, Stage
+from wgjit.core.flips import KEEPALIVE, LOOKS
+from wgjit.core.vocabulary import (
+    Command,
+    Configure,
+    DeviceRead,
+    FlipEnded,
+    Install,
+    Installed,
+    ReadDevice,
+    RegistryChanged,
+    Tick,
+)
+from wgjit.model import Delivery, DevicePeer, PeerChange, Registration
+
+
+@pytest.fixture
+def stage(make_stage: Callable[..., Stage]) -> Stage:
+    return make_stage(Delivery.FLIP)
+
+
+def flip(stage: Stage, client: Client, keepalive: int = 0) -> None:
+    peer = replace(client.peer, keepalive=keepalive)
+    stage.arrive(client.packet(stage.wall))
+    expected = PeerChange.install(peer, client.endpoint, keepalive or KEEPALIVE)
+    assert stage.answer(Registration(peer)) == [Install(expected)]
+    stage.hear(Installed(client.key))
+
+
+def look(stage: Stage, client: Client, last_handshake: float) -> list[Command]:
+    """The next look at the device that the watch asks for, and what it makes of it."""
+    deadline = stage.gateway.next_deadline()
+    assert deadline is not None
+    stage.wait(deadline - stage.monotonic)
+    assert stage.hear(Tick()) == [ReadDevice()]
+    assert stage.gateway.next_deadline() is None, "no second reading while the first is under way"
+    seen = DevicePeer(client.key, client.peer.allowed_ips, last_handshake=last_handshake)
+    return stage.hear(DeviceRead(stage.monotonic, [seen]))
+
+
+def test_after_the_handshake_the_keepalive_is_set_back(stage: Stage, client: Client) -> None:
+    flip(stage, client)
+    assert look(stage, client, last_handshake=stage.wall) == [
+        Configure((PeerChange(client.key, update_only=True, keepalive=0),)),
+        FlipEnded(client.key, completed=True),
+    ]
+    assert stage.gateway.next_deadline() is None
+
+
+def test_a_peer_with_a_keepalive_of_its_own_keeps_it(stage: Stage, client: Client) -> None:
+    flip(stage, client, keepalive=KEEPALIVE)
+    assert look(stage, client, last_handshake=stage.wall) == [FlipEnded(client.key, completed=True)]
+
+
+def test_a_lost_race_is_mended_before_the_client_tries_again(stage: Stage, client: Client) -> None:
+    flip(stage, client)
+    started = stage.monotonic
+    for _ in LOOKS[:-1]:
+        assert look(stage, client, last_handshake=0.0) == []
+    assert look(stage, client, last_handshake=0.0) == [
+        Configure((PeerChange(client.key, remove=True), PeerChange.install(client.peer))),
+        FlipEnded(client.key, completed=False),
+    ]
+    assert stage.monotonic - started < 5
+    assert stage.gateway.next_deadline() is None
+    assert client.key in stage.gateway.residency
+
+
+def test_a_device_that_cannot_be_read_ends_the_watch_too(stage: Stage, client: Client) -> None:
+    flip(stage, client)
+    for _ in LOOKS:
+        deadline = stage.gateway.next_deadline()
+        assert deadline is not None
+        stage.wait(deadline - stage.monotonic)
+        assert stage.hear(Tick()) == [ReadDevice()]
+        assert stage.hear(DeviceRead(float("-inf"), [])) == []
+    assert stage.gateway.next_deadline() is None
+
+
+def test_a_peer_removed_meanwhile_is_not_put_back(stage: Stage, client: Client) -> None:
+    flip(stage, client)
+    stage.hear(RegistryChanged(client.key, None))
+    assert stage.gateway.next_deadline() is None
+
+
+def test_a_peer_that_somebody_removed_is_watched_no_more(stage: Stage, client: Client) -> None:
+    flip(stage, client)
+    stage.wait(LOOKS[0])
+    stage.hear(Tick())
+    assert stage.hear(DeviceRead(stage.monotonic, [])) == []
+    assert stage.gateway.next_deadline() is None
