@@ -1,0 +1,212 @@
+"""Capture by NFQUEUE: each knock waits in the kernel until `release`d, then goes on as if nothing had been.
+
+It keeps its ingress interface and local address, so WireGuard answers from the address that the client dialled. The
+verdict is always accept: the kernel's own defence under load (cookies) must see what it would have seen.
+
+It fails open, each way that it can fail: a full queue or socket passes packets on unseen, a dead owner's rules are
+passed over, a stuck owner's too after three seconds (nft only, see `rules_nft`). What was waiting when its owner was
+killed is dropped by the kernel, and the client knocks again after 5 s.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+import zlib
+from typing import Literal
+
+from wgjit.drivers import nfnetlink, nfqueue
+from wgjit.drivers.base import CaptureCounters, Captured
+from wgjit.drivers.capture_packet import grow_buffer
+from wgjit.drivers.nfqueue import Command, Kind, QueueStatus
+from wgjit.drivers.queue_rules import QueueRules
+from wgjit.drivers.rules_nft import NftRules
+from wgjit.drivers.rules_xt import XtRules
+from wgjit.errors import CaptureError
+
+Backend = Literal["nft", "xt"]
+
+_TABLE = "/proc/thread-self/net/netfilter/nfnetlink_queue"
+_FIRST_QUEUE, _QUEUES, _TRIES = 20000, 40000, 64
+_COPY = 2048  # bytes kept of a packet; an initiation with its headers is under 256
+_DATAGRAM = 4096  # a packet with its attributes
+_BUFFER = 4 << 20  # bytes
+
+
+class NfqueueCapture:
+    """Knocks for one port of this network namespace, held.
+
+    `queue` None takes a free number. `max_length` packets wait at most; more pass unseen. Raises CaptureError (the
+    queue is another's, no firewall program, the kernel lacks a part), NotPermitted (CAP_NET_ADMIN).
+    """
+
+    holds = True
+
+    def __init__(
+        self, interface: str, port: int, queue: int | None = None, backend: Backend = "nft", max_length: int = 1024
+    ) -> None:
+        self._netfilter = nfnetlink.NetfilterSocket()
+        self._socket = self._netfilter.socket
+        self._waiting: set[int] = set()
+        self._last_id = self._received = self._missed = self._passed_full = 0
+        self._closed = False
+        self._rules: QueueRules | None = None
+        self._table = -1
+        try:
+            self.queue = self._bind(interface) if queue is None else self._take(queue)
+            self._table = os.open(_TABLE, os.O_RDONLY | os.O_CLOEXEC)
+            grow_buffer(self._socket, _BUFFER)
+            self._configure(max_length)
+            self._rules = (
+                NftRules(interface, port, self.queue) if backend == "nft" else XtRules(interface, port, self.queue)
+            )
+            self._rules.install()
+        except BaseException:
+            self.close()
+            raise
+
+    # --- setting up ---------------------------------------------------------------------------------------------
+
+    def _bind(self, interface: str) -> int:
+        """Take the first free queue number from one derived from the interface's name on."""
+        first = zlib.crc32(interface.encode())
+        for step in range(_TRIES):
+            number = _FIRST_QUEUE + (first + step) % _QUEUES
+            try:
+                return self._take(number)
+            except CaptureError:
+                if step == _TRIES - 1:
+                    raise
+        raise AssertionError("unreachable")
+
+    def _take(self, number: int) -> int:
+        try:
+            self._netfilter.request(nfqueue.encode(Kind.CONFIG, number, ack=True, command=(Command.BIND, 0)))
+        except PermissionError as error:  # another's queue, or no right to any
+            owner = next((status.owner for status in _statuses() if status.number == number), None)
+            if owner is None:
+                raise nfnetlink.refused("nfnetlink_queue", error) from error
+            raise CaptureError(f"queue {number}: held by another program (netlink port {owner})") from None
+        except OSError as error:
+            raise nfnetlink.refused(f"queue {number}", error, "the kernel needs nfnetlink_queue") from error
+        return number
+
+    def _configure(self, max_length: int) -> None:
+        settings: tuple[dict[str, nfqueue.Value], ...] = (
+            {"params": (_COPY, nfqueue.COPY_PACKET)},
+            {"max_length": max_length},
+            {"mask": nfqueue.FAIL_OPEN, "flags": nfqueue.FAIL_OPEN},
+        )
+        try:
+            self._netfilter.request(
+                *(nfqueue.encode(Kind.CONFIG, self.queue, ack=True, **fields) for fields in settings)
+            )
+        except OSError as error:
+            raise nfnetlink.refused(f"queue {self.queue}", error) from error
+        # A dead predecessor's rules may have sent packets already, and the request has read past them.
+        self._last_id = self._status().last_id
+        self._release_all()
+
+    # --- at work ------------------------------------------------------------------------------------------------
+
+    def fileno(self) -> int:
+        """Readable when packets wait."""
+        return self._socket.fileno()
+
+    def read(self, limit: int = 64) -> list[Captured]:
+        """Up to `limit` packets that wait now, each to be released by its token; never blocks."""
+        packets: list[Captured] = []
+        while len(packets) < limit:
+            try:
+                datagram = self._socket.recv(_DATAGRAM, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                break
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise nfnetlink.refused(f"queue {self.queue}", error) from error
+                continue  # the socket was full: how many passed unseen shows as a gap in the ids
+            for message in nfnetlink.decode(datagram):
+                # An errno is the answer to a verdict: ENOENT, the packet went when its interface did.
+                if not message.errno and (captured := self._captured(message)):
+                    packets.append(captured)
+        return packets
+
+    def _captured(self, message: nfnetlink.Message) -> Captured | None:
+        identity, packet, ifindex, ethernet = nfqueue.held(message)
+        skipped = (identity - self._last_id - 1) & 0xFFFFFFFF
+        if skipped >> 31:
+            return None  # not newer than the last one: it was let go when the queue was set up
+        self._missed += skipped
+        self._last_id = identity
+        self._received += 1
+        self._waiting.add(identity)
+        return Captured(packet, ifindex, identity, ethernet)
+
+    def release(self, token: int) -> None:
+        """Let a held packet go on. Raises CaptureError for a token that is not held."""
+        try:
+            self._waiting.remove(token)
+        except KeyError:
+            raise CaptureError(f"release: packet {token} is not held (any more)") from None
+        self._verdict(Kind.VERDICT, token)
+
+    def _verdict(self, kind: Kind, identity: int) -> None:
+        try:
+            self._socket.send(nfqueue.encode(kind, self.queue, verdict=(nfqueue.NF_ACCEPT, identity)))
+        except OSError as error:
+            raise nfnetlink.refused(f"queue {self.queue}: verdict", error) from error
+
+    def heartbeat(self) -> None:
+        """Keep the rules in force for another three seconds (nft)."""
+        if self._rules:
+            self._rules.heartbeat()
+
+    def counters(self) -> CaptureCounters:
+        """What came, and what passed unseen because the queue or the socket was full.
+
+        Backend xt cannot tell how many a full queue let by: there only those that found the socket full are counted.
+        """
+        asked = self._rules.asked() if self._rules else None
+        status = self._status()
+        if asked is not None:  # the kernel numbers only what it queues; read before, so that it is never too much
+            self._passed_full = max(self._passed_full, asked - status.last_id)
+        dropped = self._missed + self._passed_full + status.queue_dropped + status.user_dropped
+        return CaptureCounters(self._received, dropped)
+
+    def _status(self) -> QueueStatus:
+        table = os.pread(self._table, 1 << 16, 0).decode()
+        for status in nfqueue.statuses(table):
+            if status.number == self.queue:
+                return status
+        raise CaptureError(f"queue {self.queue}: the kernel has it no more")
+
+    def close(self) -> None:
+        """Take back the rules, let all that waits go on, give the queue up."""
+        if self._closed:
+            return
+        self._closed = True
+        with contextlib.ExitStack() as steps:  # each step is taken, whatever fails in another; last in, first out
+            steps.callback(self._socket.close)
+            if self._table >= 0:
+                steps.callback(os.close, self._table)
+            if self._rules:
+                steps.callback(self._rules.remove)
+            if self._table >= 0:
+                steps.callback(self._release_all)
+            if self._rules:
+                steps.callback(self._rules.disarm)
+
+    def _release_all(self) -> None:
+        """Let go on what waits, also what was not read yet: all up to the newest id."""
+        self._verdict(Kind.VERDICT_BATCH, self._status().last_id)
+        self._waiting.clear()
+
+
+def _statuses() -> list[QueueStatus]:
+    try:
+        with open(_TABLE) as table:
+            return list(nfqueue.statuses(table.read()))
+    except FileNotFoundError:
+        return []

@@ -1,0 +1,153 @@
+"""Capture by AF_PACKET: copies of what comes in, while the kernel handles the packet itself.
+
+- One socket for IPv4 and one for IPv6, not one for all protocols: a socket of one protocol sees a packet once, on the
+  interface that hands it to IP. A socket for all protocols sees it on each layer of a bridge, bond or VLAN, and its own
+  host's outgoing packets as well.
+- The filter is attached while the socket still listens to no protocol, so nothing slips in before it.
+- The copy is taken before the host's firewall, and its UDP checksum can be unfinished (veth, offloading cards).
+- What our own injector put back is left out (see `replay_mark`).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import os
+import select
+import socket
+import struct
+from collections.abc import Iterator
+
+from wgjit.drivers.base import CaptureCounters, Captured
+from wgjit.drivers.replay_mark import SOURCE_MAC, is_marked
+from wgjit.errors import CaptureError, NotPermitted
+from wgjit.wire.bpf import capture_filter
+
+# linux/if_packet.h, linux/if_ether.h, linux/if_arp.h, asm-generic/socket.h; Python has no names for them
+_SOL_PACKET = 263
+_PACKET_STATISTICS = 6
+_PACKET_HOST = 0
+_ETHERTYPES = (0x0800, 0x86DD)
+_ARPHRD_ETHER = 1
+_ARPHRD_LOOPBACK = 772
+_SO_ATTACH_FILTER = 26
+_SO_RCVBUFFORCE = 33
+_SIOCGIFINDEX = 0x8933
+
+_STATISTICS = struct.Struct("@II")  # struct tpacket_stats: packets (the dropped too), drops; reading clears both
+_IFREQ = struct.Struct("@16si20x")  # struct ifreq: name, index
+_SOCKADDR_LL = struct.Struct("@HHiHBB8s")  # family, protocol, interface, hardware type, packet type, address
+_FILTER_STEP = 8  # bytes in a struct sock_filter
+_BUFFER = 8 << 20  # bytes: some 10,000 waiting packets of up to about 800 bytes of kernel memory each
+_SNAP = 2048  # bytes kept of a packet; an initiation with its headers is under 256
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class PacketCapture:
+    """Copies of UDP packets for one port, from all interfaces of this network namespace.
+
+    `responses` lets handshake responses through as well. Raises CaptureError, NotPermitted (CAP_NET_RAW).
+    """
+
+    holds = False
+
+    def __init__(self, port: int, responses: bool = False) -> None:
+        program = capture_filter(port, responses=responses).encode()
+        self._poll = select.epoll()
+        self._sockets: list[socket.socket] = []
+        self._received = self._dropped = 0
+        try:
+            for ethertype in _ETHERTYPES:
+                sock = _open(ethertype, program)
+                self._sockets.append(sock)
+                self._poll.register(sock, select.EPOLLIN)
+        except BaseException:
+            self.close()
+            raise
+
+    def fileno(self) -> int:
+        """Readable when packets wait: an epoll descriptor over both sockets."""
+        return self._poll.fileno()
+
+    def read(self, limit: int = 64) -> list[Captured]:
+        """Up to `limit` packets that wait now; never blocks."""
+        packets: list[Captured] = []
+        for sock in self._sockets:
+            packets.extend(self._waiting(sock, limit - len(packets)))
+        # The busier family goes last in the next round: a flood on one must not starve the other.
+        self._sockets.reverse()
+        return packets
+
+    def _waiting(self, sock: socket.socket, limit: int) -> Iterator[Captured]:
+        for _ in range(limit):
+            try:
+                packet, (device, _, kind, hardware, source) = sock.recvfrom(_SNAP)
+            except BlockingIOError:
+                return
+            except OSError as error:
+                raise CaptureError(f"packet socket: {error.strerror}") from error
+            if kind != _PACKET_HOST or source == SOURCE_MAC or (hardware == _ARPHRD_LOOPBACK and is_marked(packet)):
+                continue
+            yield Captured(packet, _index(sock, device), None, hardware == _ARPHRD_ETHER)
+
+    def release(self, token: int) -> None:
+        """Copies are not held: calling this is a mistake."""
+        raise CaptureError("release: this capture copies packets, it holds none")
+
+    def heartbeat(self) -> None:
+        """Nothing waits for us."""
+
+    def counters(self) -> CaptureCounters:
+        """What passed the filter, and of that what found the socket full."""
+        for sock in self._sockets:
+            seen, dropped = _STATISTICS.unpack(sock.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, _STATISTICS.size))
+            self._received += seen - dropped
+            self._dropped += dropped
+        return CaptureCounters(self._received, self._dropped)
+
+    def close(self) -> None:
+        """Stop capturing."""
+        self._poll.close()
+        for sock in self._sockets:
+            sock.close()
+
+
+def _index(sock: socket.socket, device: str) -> int:
+    """The index of an interface in the socket's own network namespace; 0 if it has gone."""
+    try:
+        request: bytes = fcntl.ioctl(sock, _SIOCGIFINDEX, _IFREQ.pack(device.encode(), 0))
+    except OSError:
+        return 0
+    index: int = _IFREQ.unpack(request)[1]
+    return index
+
+
+def _open(ethertype: int, program: bytes) -> socket.socket:
+    try:
+        sock = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK, 0)
+    except PermissionError as error:
+        raise NotPermitted("packet socket: CAP_NET_RAW is missing; run as root") from error
+    except OSError as error:
+        raise CaptureError(f"packet socket: {error.strerror}; the kernel needs CONFIG_PACKET") from error
+    try:
+        code = ctypes.create_string_buffer(program, len(program))
+        fprog = struct.pack("@HP", len(program) // _FILTER_STEP, ctypes.addressof(code))
+        sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, fprog)
+        grow_buffer(sock, _BUFFER)
+        # socket.bind wants an interface's name, and there is none for "all of them"
+        address = _SOCKADDR_LL.pack(socket.AF_PACKET, socket.htons(ethertype), 0, 0, 0, 0, b"")
+        if _libc.bind(sock.fileno(), address, len(address)):
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    except OSError as error:
+        sock.close()
+        raise CaptureError(f"packet socket: {error.strerror}") from error
+    return sock
+
+
+def grow_buffer(sock: socket.socket, size: int) -> None:
+    """Give a socket a receive buffer of `size` bytes, past net.core.rmem_max where CAP_NET_ADMIN allows it."""
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, size)
+    except PermissionError:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)

@@ -1,0 +1,158 @@
+"""Queue rules by nftables, in a table of their own, with a dead-man switch.
+
+The chain hooks in after the filter chains, so only what the firewall admits is held. The rules match only while the
+port is in the set `alive`, whose one element the kernel lets expire after three seconds. `heartbeat` renews it. A
+daemon that is stuck with its queue open therefore harms nobody for longer than that; one that has died harms nobody
+at all (`bypass`).
+
+Well-formed transport data, responses and cookie replies never go to the queue: type 2, 3 or 4 and zero reserved bytes
+in the first word of the UDP payload. All else on the port does, garbage too, so that it is counted by its refusal.
+"""
+
+from __future__ import annotations
+
+import string
+import struct
+
+from wgjit.drivers import nfnetlink
+from wgjit.drivers.nfnetlink import NFPROTO_INET, NLM_F_ACK, NLM_F_CREATE, attribute, nested, text
+from wgjit.drivers.queue_rules import run
+
+DEAD_AFTER = 3
+"""Seconds without a heartbeat after which nothing is queued any more."""
+
+_SCRIPT = """\
+table inet {table}
+delete table inet {table}
+table inet {table} {{
+    set alive {{
+        type inet_service
+        flags timeout
+        timeout {dead_after}s
+        elements = {{ {port} }}
+    }}
+    counter asked {{ }}
+    chain input {{
+        type filter hook input priority filter + 10; policy accept;
+        udp dport @alive @th,64,32 != {{ 0x02000000, 0x03000000, 0x04000000 }} jump knock
+        udp dport @alive udp length < 12 jump knock
+    }}
+    chain knock {{
+        counter name "asked" queue flags bypass to {queue}
+    }}
+}}
+"""
+
+_PLAIN = (string.ascii_letters + string.digits + "-_.").encode()
+
+# linux/netfilter/nf_tables.h, linux/netfilter/nfnetlink.h
+_SUBSYSTEM = 10
+_BATCH_BEGIN, _BATCH_END = 0x10, 0x11
+_DELTABLE, _NEWSETELEM, _DELSETELEM, _GETOBJ = 2, 12, 14, 19
+_TABLE_NAME = 1
+_ELEMENTS_TABLE, _ELEMENTS_SET, _ELEMENTS = 1, 2, 3
+_LIST_ELEMENT, _ELEMENT_KEY, _ELEMENT_TIMEOUT, _DATA_VALUE = 1, 1, 4, 1
+_OBJECT_TABLE, _OBJECT_NAME, _OBJECT_TYPE, _OBJECT_DATA = 1, 2, 3, 4
+_OBJECT_COUNTER, _COUNTER_PACKETS = 1, 2
+
+
+def table_name(interface: str) -> str:
+    """The table of an interface. What nft takes in no identifier is written /hex: no interface name holds a slash."""
+    safe = (
+        chr(b) if chr(b).isascii() and (chr(b).isalnum() or b in b"-_.") else f"/{b:02x}" for b in interface.encode()
+    )
+    return "wgjit_" + "".join(safe)
+
+
+class NftRules:
+    """Rules for IPv4 and IPv6 made once with the program `nft`, then kept alive over netlink."""
+
+    def __init__(self, interface: str, port: int, queue: int) -> None:
+        self.table = table_name(interface)
+        self._script = _SCRIPT.format(table=self.table, port=port, queue=queue, dead_after=DEAD_AFTER)
+        self._alive = text(_ELEMENTS_TABLE, self.table) + text(_ELEMENTS_SET, "alive")
+        self._renewal = _renewal(self._alive, port)
+        self._earlier = self._asked = 0
+        self._netfilter = nfnetlink.NetfilterSocket()
+
+    def install(self) -> None:
+        """Put the table in force, in one transaction in place of an older one."""
+        run("nft", "-f", "-", stdin=self._script)
+        self._earlier += self._asked
+        self._asked = 0
+
+    def heartbeat(self) -> None:
+        """Renew the port's element; make the table anew if a reload of the firewall has flushed it."""
+        try:
+            self._netfilter.request(*self._renewal)
+        except FileNotFoundError:  # ENOENT: no such table
+            self.install()
+        except OSError as error:
+            raise nfnetlink.refused(f"heartbeat of nft table {self.table}", error) from error
+
+    def asked(self) -> int:
+        """Packets that the rules sent to the queue since the first install."""
+        key = (
+            text(_OBJECT_TABLE, self.table),
+            text(_OBJECT_NAME, "asked"),
+            attribute(_OBJECT_TYPE, struct.pack(">I", _OBJECT_COUNTER)),
+        )
+        request = _message(_GETOBJ, b"".join(key), NLM_F_ACK)
+        try:
+            for answer in self._netfilter.request(request):
+                counter = nfnetlink.attributes(answer.attributes.get(_OBJECT_DATA, b""))
+                self._asked = int.from_bytes(counter.get(_COUNTER_PACKETS, b""), "big")
+        except FileNotFoundError:
+            pass  # flushed; the next heartbeat makes it anew
+        except OSError as error:
+            raise nfnetlink.refused(f"counter of nft table {self.table}", error) from error
+        return self._earlier + self._asked
+
+    def disarm(self) -> None:
+        """Empty the set `alive`.
+
+        The table stays until all has its verdict: with a chain of it the kernel drops every packet that waits in any
+        queue of the network namespace (nf_unregister_net_hook), ours and others'.
+        """
+        try:
+            self._netfilter.request(*_batch(_message(_DELSETELEM, self._alive, NLM_F_ACK)))
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise nfnetlink.refused(f"disarming of nft table {self.table}", error) from error
+
+    def remove(self) -> None:
+        """Delete the table and let go of the socket."""
+        try:
+            self._netfilter.request(*_batch(_message(_DELTABLE, text(_TABLE_NAME, self.table), NLM_F_ACK)))
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise nfnetlink.refused(f"removal of nft table {self.table}", error) from error
+        finally:
+            self._netfilter.close()
+
+
+def _message(kind: int, payload: bytes, flags: int = 0) -> bytes:
+    return nfnetlink.encode(_SUBSYSTEM << 8 | kind, payload, family=NFPROTO_INET, flags=flags)
+
+
+def _batch(*messages: bytes) -> tuple[bytes, ...]:
+    """A transaction: all of the messages or none."""
+    return (
+        nfnetlink.encode(_BATCH_BEGIN, resource=_SUBSYSTEM),
+        *messages,
+        nfnetlink.encode(_BATCH_END, resource=_SUBSYSTEM),
+    )
+
+
+def _renewal(alive: bytes, port: int) -> tuple[bytes, ...]:
+    """Empty the set and put the port in, as one transaction.
+
+    An element that is there keeps its old timeout when it is added again (before Linux 6.13), and deleting one that has
+    expired is an error: emptying the set is neither.
+    """
+    key = nested(_ELEMENT_KEY, attribute(_DATA_VALUE, struct.pack(">H", port)))
+    timeout = attribute(_ELEMENT_TIMEOUT, struct.pack(">Q", DEAD_AFTER * 1000))
+    element = nested(_ELEMENTS, nested(_LIST_ELEMENT, key, timeout))
+    return _batch(_message(_DELSETELEM, alive), _message(_NEWSETELEM, alive + element, NLM_F_CREATE | NLM_F_ACK))

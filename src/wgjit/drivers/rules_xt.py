@@ -1,0 +1,83 @@
+"""Queue rules by iptables, for kernels without nft's queue expression.
+
+One rule in mangle INPUT, per family, that runs our capture filter as BPF. It comes before the filter chains, so
+packets are held that the firewall will drop. There is no dead-man switch: a daemon that has died is passed over
+(`--queue-bypass`), but one that is stuck with its queue open holds knocks until the queue is full and fails open.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+
+from wgjit.drivers.queue_rules import run
+from wgjit.errors import CaptureError
+from wgjit.wire.bpf import capture_filter
+
+_PROGRAMS = {4: ("iptables", "iptables-legacy"), 6: ("ip6tables", "ip6tables-legacy")}
+
+
+class XtRules:
+    """Rules made and removed with the `iptables` programs: the first of each family that the kernel takes."""
+
+    def __init__(self, interface: str, port: int, queue: int) -> None:
+        self._comment = f"wgjit:{interface}"
+        bytecode = capture_filter(port).xt_bytecode()
+        self._rule = (
+            f'-A INPUT -p udp -m udp --dport {port} -m bpf --bytecode "{bytecode}" '
+            f"-m comment --comment {shlex.quote(self._comment)} -j NFQUEUE --queue-num {queue} --queue-bypass"
+        )
+
+    def install(self) -> None:
+        """One transaction per family, in place of older rules of this interface."""
+        families = [4, 6] if os.path.exists("/proc/thread-self/net/if_inet6") else [4]
+        for family in families:
+            self._install(_PROGRAMS[family])
+
+    def _install(self, programs: tuple[str, ...]) -> None:
+        failures: list[str] = []
+        done = False
+        for program in _installed(programs):
+            try:
+                self._replace(program, "" if done else self._rule)
+            except CaptureError as error:
+                failures.append(str(error))
+            else:
+                done = True
+        if not done:
+            raise CaptureError("; ".join(failures) or f"{programs[0]}: not installed")
+
+    def _replace(self, program: str, rule: str) -> None:
+        """Delete our rules and add `rule`, if any, at once."""
+        old = [
+            "-D" + line[2:]
+            for line in run(program, "-w", "-t", "mangle", "-S", "INPUT").splitlines()
+            if line.startswith("-A") and self._comment in shlex.split(line)
+        ]
+        if old or rule:
+            script = "\n".join(["*mangle", *old, *([rule] if rule else []), "COMMIT", ""])
+            run(f"{program}-restore", "-w", "-n", stdin=script)
+
+    def heartbeat(self) -> None:
+        """Nothing expires here."""
+
+    def asked(self) -> None:
+        """Only the program could tell: too dear to ask often."""
+        return
+
+    def disarm(self) -> None:
+        """Delete our rules wherever they are. The chain they were in stays, so nothing that waits is dropped."""
+        for programs in _PROGRAMS.values():
+            for program in _installed(programs):
+                try:
+                    self._replace(program, "")
+                except CaptureError:
+                    continue  # a program that the kernel refuses holds no rule of ours
+
+    def remove(self) -> None:
+        """Nothing is left."""
+
+
+def _installed(programs: tuple[str, ...]) -> list[str]:
+    return [program for program in programs if shutil.which(program)]
