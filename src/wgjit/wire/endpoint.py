@@ -31,6 +31,8 @@ class Endpoint(NamedTuple):
                 host, _, zone = host[1:-1].partition("%")
                 return cls(ipaddress.IPv6Address(host).packed, int(port), _scope(zone))
             return cls(ipaddress.IPv4Address(host).packed, int(port))
+        except InvalidValue:  # the scope's own; it is a ValueError too
+            raise
         except ValueError:
             raise InvalidValue(
                 f"endpoint {text!r}: write 192.0.2.1:51820 or [2001:db8::1]:51820 with a port up to 65535"
