@@ -1,0 +1,41 @@
+"""The contract of a registry, over the real one and the fake."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.contracts.store import StoreContract, key, peer
+from tests.fakes.store import FakeRegistry
+from wgjit.errors import StoreBusy, StoreError
+from wgjit.stores.sqlite import SqliteRegistry
+
+
+class TestSqliteRegistry(StoreContract):
+    @pytest.fixture
+    def registry(self, tmp_path: Path) -> Iterator[SqliteRegistry]:
+        registry = SqliteRegistry(tmp_path / "registry.db")
+        yield registry
+        registry.close()
+
+
+class TestFakeRegistry(StoreContract):
+    @pytest.fixture
+    def registry(self) -> FakeRegistry:
+        return FakeRegistry()
+
+
+def test_the_fake_fails_and_heals_as_told() -> None:
+    seen: list[str] = []
+    fake = FakeRegistry([peer(1)])
+    fake.on_call = seen.append
+    fake.fail(StoreError("down"), "lookup")
+    with pytest.raises(StoreError, match="down"):
+        fake.lookup(key(1))
+    assert fake.last_change() == 0
+    fake.fail(StoreBusy("locked"))
+    with pytest.raises(StoreBusy):
+        fake.last_change()
+    fake.fail(None)
+    assert fake.lookup(key(1)) is not None
+    assert seen == ["lookup", "last_change", "last_change", "lookup"]
