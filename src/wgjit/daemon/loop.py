@@ -110,6 +110,8 @@ class Loop:
         self._tasks: set[asyncio.Task[None]] = set()
         self._threads = ThreadPoolExecutor(4, thread_name_prefix="wgjit")
         self._watch = RegistryWatch(store, self._faults)
+        self.started = asyncio.Event()
+        """Set when residents were taken over and packets are read."""
         self._perform: dict[type, Callable[[Any], None]] = {
             Release: self._release,
             Lookup: self._lookup,
@@ -129,6 +131,7 @@ class Loop:
         self._loop = asyncio.get_running_loop()
         await self._read_device()
         self._loop.add_reader(self._capture.fileno(), self._packets_wait)
+        self.started.set()
         try:
             await asyncio.gather(self._beat(), self._follow_registry())
         finally:

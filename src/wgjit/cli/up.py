@@ -1,0 +1,81 @@
+"""`wgjit up`: run the gateway on an interface."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import structlog
+import typer
+
+from wgjit.daemon.config import Config, load_config
+from wgjit.daemon.lifecycle import serve
+
+
+class DeliveryOption(StrEnum):
+    """The words that --delivery takes."""
+
+    AUTO = "auto"
+    HOLD = "hold"
+    REPLAY = "replay"
+    FLIP = "flip"
+    NONE = "none"
+
+
+def up(
+    interface: Annotated[str, typer.Argument(help="The WireGuard interface: used as it stands, or made.")],
+    config: Annotated[
+        Path | None, typer.Option(help="TOML file; by default /etc/wgjit/INTERFACE.toml if it exists.")
+    ] = None,
+    store: Annotated[Path | None, typer.Option(help="SQLite registry; comes before the configuration.")] = None,
+    delivery: Annotated[
+        DeliveryOption | None,
+        typer.Option(help="How the first handshake is completed; comes before the configuration."),
+    ] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log debug events too.")] = False,
+) -> None:
+    """Run a gateway on INTERFACE: install a registered peer when its client knocks.
+
+    Peers already installed stay. SIGTERM and SIGINT end the gateway and leave all sessions running.
+    """
+    _set_up_log(verbose)
+    asyncio.run(serve(interface, _settings(interface, config, store, delivery), _ready))
+
+
+def _settings(interface: str, path: Path | None, store: Path | None, delivery: DeliveryOption | None) -> Config:
+    default = Path(f"/etc/wgjit/{interface}.toml")
+    if path is None and default.exists():
+        path = default
+    settings = Config() if path is None else load_config(path)
+    if store is not None:
+        settings = settings.model_copy(update={"store": settings.store.model_copy(update={"path": store})})
+    if delivery is not None:
+        chosen = settings.gateway.model_copy(update={"delivery": delivery.value})
+        settings = settings.model_copy(update={"gateway": chosen})
+    return settings
+
+
+def _ready(about: dict[str, Any]) -> None:
+    """One line on standard output when the first knock can be answered: for people and for supervisors."""
+    print(json.dumps({"ready": True, **about}), flush=True)
+
+
+def _set_up_log(verbose: bool) -> None:
+    """Log to standard error: for people on a terminal, key=value elsewhere. The journal adds the time itself."""
+    people = sys.stderr.isatty()
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.dev.ConsoleRenderer()
+            if people
+            else structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"]),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG if verbose else logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )

@@ -1,0 +1,80 @@
+"""A running loop with everything around it in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+
+from tests.fakes.capture import FakeCapture, FakeInjector
+from tests.fakes.device import FakeDevice
+from tests.fakes.store import FakeRegistry
+from tests.unit.core.conftest import Client
+from wgjit.core.gateway import Gateway, Settings
+from wgjit.core.record import FeedRecord
+from wgjit.daemon.feed import FeedHub, Subscription
+from wgjit.daemon.loop import Loop
+from wgjit.daemon.metrics import Metrics
+from wgjit.model import Delivery, PrivateKey
+from wgjit.wire.noise import Responder
+
+
+class Running:
+    """A loop under test and its surroundings."""
+
+    def __init__(self, clients: int, delivery: Delivery, store_is_local: bool, hold_deadline: float) -> None:
+        private = PrivateKey(b"\x42" * 32)
+        responder = Responder(private)
+        self.clients = [Client(responder.public_key, number) for number in range(1, clients + 1)]
+        self.device = FakeDevice(private_key=private)
+        self.capture = FakeCapture(holds=delivery is Delivery.HOLD)
+        self.injector = FakeInjector()
+        self.store = FakeRegistry([client.peer for client in self.clients], is_local=store_is_local)
+        self.metrics = Metrics()
+        self.feed = FeedHub()
+        self.subscription: Subscription = self.feed.subscribe()
+        settings = Settings(gateway="g", delivery=delivery, store_is_local=store_is_local, hold_deadline=hold_deadline)
+        self.gateway = Gateway(responder, settings)
+        self.loop = Loop(self.gateway, self.device, self.capture, self.injector, self.store, self.feed, self.metrics)
+        self._records = aiter(self.subscription)
+
+    def knock(self, client: int = 0) -> None:
+        """A client's initiation of this moment arrives."""
+        self.capture.arrive(self.clients[client].packet(time.time()))
+
+    async def told(self) -> FeedRecord:
+        """The next line of the feed."""
+        return await asyncio.wait_for(anext(self._records), 5)
+
+
+@asynccontextmanager
+async def running(
+    clients: int = 1,
+    delivery: Delivery = Delivery.REPLAY,
+    store_is_local: bool = True,
+    hold_deadline: float = 0.5,
+    before: Callable[[Running], None] = lambda _: None,
+) -> AsyncIterator[Running]:
+    """Run a loop for the time of a `with`; an error that ended it comes out."""
+    stage = Running(clients, delivery, store_is_local, hold_deadline)
+    before(stage)
+    task = asyncio.create_task(stage.loop.run())
+    started = asyncio.create_task(stage.loop.started.wait())
+    await asyncio.wait({task, started}, timeout=5, return_when=asyncio.FIRST_COMPLETED)
+    try:
+        yield stage
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+        stage.capture.close()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait, up to 5 s, until something is so."""
+    for _ in range(500):
+        if condition():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("it did not come about within 5 s")

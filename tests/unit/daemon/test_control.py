@@ -1,0 +1,113 @@
+"""The control socket, the feed over it, and the lock: one gateway per interface, and anybody may listen."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from tests.unit.daemon.conftest import until
+from wgjit.core.record import Decision, FeedRecord
+from wgjit.daemon.control import ControlServer, socket_path
+from wgjit.daemon.feed import FeedHub
+from wgjit.daemon.lock import interface_lock
+from wgjit.errors import GatewayRunning, GatewayUnavailable
+from wgjit.feed import ask, read
+from wgjit.model import Delivery, Endpoint, PrivateKey, Tai64n
+from wgjit.refusal import Refusal
+
+
+@pytest.fixture(autouse=True)
+def run_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("WGJIT_RUN_FOLDER", str(tmp_path))
+    return tmp_path
+
+
+RECORDS = [
+    FeedRecord(
+        time=1_800_000_000.25,
+        source=Endpoint.parse("192.0.2.1:4000"),
+        destination=Endpoint.parse("[2001:db8::1]:51820"),
+        public_key=PrivateKey(b"\x01" * 32).public(),
+        name="laptop",
+        proven=True,
+        timestamp=Tai64n.from_unix_ns(1_800_000_000_123_456_789),
+        decision=Decision.INSTALLED,
+        delivery=Delivery.HOLD,
+        stages={"identify": 52.5, "total": 300.0},
+    ),
+    FeedRecord(None, None, None, refusal=Refusal.BAD_MAC1),
+    FeedRecord(
+        time=1.0,
+        source=Endpoint.parse("[fe80::1%3]:0"),
+        destination=Endpoint.parse("1.2.3.4:1"),
+        timestamp=Tai64n(b"\xff" * 12),
+    ),
+]
+
+
+@pytest.mark.parametrize("record", RECORDS)
+def test_a_record_survives_the_line_of_json(record: FeedRecord) -> None:
+    assert FeedRecord.from_dict(json.loads(json.dumps(record.as_dict()))) == record
+
+
+def test_status_and_feed_over_the_socket() -> None:
+    async def test() -> None:
+        hub = FeedHub()
+        async with ControlServer("wgtest", lambda: {"residents": 3}, hub):
+            assert stat.S_IMODE(os.stat(socket_path("wgtest")).st_mode) == 0o600
+            assert await ask("wgtest", "status") == {"residents": 3}
+            records = read("wgtest")
+            first = asyncio.ensure_future(anext(records))
+            await until(lambda: bool(hub))
+            for record in RECORDS:
+                hub.publish(record)
+            assert [await first, await anext(records), await anext(records)] == RECORDS
+            await records.aclose()  # type: ignore[attr-defined]
+            await until(lambda: not hub)
+        assert not socket_path("wgtest").exists()
+
+    asyncio.run(asyncio.wait_for(test(), 10))
+
+
+def test_nonsense_on_the_socket_harms_nobody() -> None:
+    async def test() -> None:
+        async with ControlServer("wgtest", lambda: {"residents": 3}, FeedHub()):
+            for nonsense in (b"\n", b"[]\n", b"{\n", b'{"ask": 5}\n', b"\xff\xfe\n", b"x" * 100_000 + b"\n"):
+                reader, writer = await asyncio.open_unix_connection(socket_path("wgtest"))
+                writer.write(nonsense)
+                answer = await reader.readline()
+                assert answer == b"" or "error" in json.loads(answer)
+                writer.close()
+            assert await ask("wgtest", "status") == {"residents": 3}
+
+    asyncio.run(asyncio.wait_for(test(), 10))
+
+
+def test_nobody_there_is_a_clear_error() -> None:
+    with pytest.raises(GatewayUnavailable, match="wgjit up wgtest"):
+        asyncio.run(ask("wgtest", "status"))
+
+
+def test_a_socket_left_by_a_killed_gateway_is_replaced(run_folder: Path) -> None:
+    socket_path("wgtest").touch()
+
+    async def test() -> None:
+        async with ControlServer("wgtest", lambda: {"ok": True}, FeedHub()):
+            assert await ask("wgtest", "status") == {"ok": True}
+
+    asyncio.run(asyncio.wait_for(test(), 10))
+
+
+def test_the_second_gateway_is_told_who_holds_the_interface() -> None:
+    with interface_lock("wgtest"):
+        with pytest.raises(GatewayRunning, match=f"process {os.getpid()}"), interface_lock("wgtest"):
+            pass
+        with interface_lock("wgother"):
+            pass
+    with interface_lock("wgtest"):
+        pass
