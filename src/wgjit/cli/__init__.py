@@ -2,6 +2,7 @@
 
 | module     | commands                                                                |
 | ---------- | ----------------------------------------------------------------------- |
+| `decode`   | `decode`: initiations out of a capture file or one message, offline     |
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import sys
 
 import typer
 
+from wgjit.cli.decode import decode
 from wgjit.errors import WgjitError
 
 app = typer.Typer(
@@ -24,6 +26,9 @@ app = typer.Typer(
 @app.callback()
 def _root() -> None:
     """Keeps the commands a group, also while there is a single one."""
+
+
+app.command()(decode)
 
 
 def main() -> None:
