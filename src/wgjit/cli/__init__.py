@@ -3,6 +3,7 @@
 | module     | commands                                                                |
 | ---------- | ----------------------------------------------------------------------- |
 | `decode`   | `decode`: initiations out of a capture file or one message, offline     |
+| `doctor`   | `doctor`: what this machine can do, and which delivery follows from it  |
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import sys
 import typer
 
 from wgjit.cli.decode import decode
+from wgjit.cli.doctor import doctor
 from wgjit.errors import WgjitError
 
 app = typer.Typer(
@@ -29,6 +31,7 @@ def _root() -> None:
 
 
 app.command()(decode)
+app.command()(doctor)
 
 
 def main() -> None:

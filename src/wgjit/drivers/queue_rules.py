@@ -39,6 +39,7 @@ def run(*argv: str, stdin: str = "") -> str:
     except subprocess.TimeoutExpired:
         raise CaptureError(f"{argv[0]}: no answer in 30 s; does another program hold the firewall's lock?") from None
     if done.returncode:
-        words = " ".join((done.stderr or done.stdout).split())
-        raise CaptureError(f"{argv[0]}: {words or f'exit status {done.returncode}'}")
+        lines = done.stderr.splitlines() or [f"exit status {done.returncode}"]
+        # nft repeats the script below the line that says what is wrong
+        raise CaptureError(f"{argv[0]}: {next((line for line in lines if 'rror' in line), lines[0])}")
     return done.stdout

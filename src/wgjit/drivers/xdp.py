@@ -31,7 +31,7 @@ _CONTEXT = struct.Struct("@IIIIII")  # xdp_md: data, data_end, data_meta, ingres
 _SIOCGIFNAME, _SIOCGIFHWADDR = 0x8910, 0x8927
 _IFREQ_INDEX = struct.Struct("@16si20x")
 _IFREQ_ADDRESS = struct.Struct("@16sH6s16x")
-_ARPHRD_ETHER = 1
+_FRAMED = (1, 772)  # ARPHRD_ETHER, ARPHRD_LOOPBACK: both take Ethernet headers
 _ETHERTYPE = {4: b"\x08\x00", 6: b"\x86\xdd"}
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -79,7 +79,7 @@ class LiveFrames:
         except OSError as error:
             raise InjectError(f"interface {ifindex}: {error.strerror}") from error
         _, kind, address = _IFREQ_ADDRESS.unpack(answer)
-        if kind != _ARPHRD_ETHER:
+        if kind not in _FRAMED:
             raise InjectError(f"interface {ifindex}: not Ethernet")
         mac: bytes = address
         return mac

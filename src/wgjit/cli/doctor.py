@@ -1,0 +1,78 @@
+"""`wgjit doctor`: what this machine can do, and so which delivery a gateway takes."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from wgjit.daemon.config import InterfaceSettings
+from wgjit.daemon.doctor import Choice, Finding, advise, choose_delivery, examine, obstacles
+from wgjit.drivers.device import open_device
+from wgjit.errors import DeviceError
+
+_SHOWN = {True: "[green]yes[/]", False: "[red]no[/]", None: "[yellow]?[/]"}
+
+
+def doctor(
+    interface: Annotated[str | None, typer.Argument(help="Look at this interface's port, too.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    """Show what this machine can do, which delivery `auto` takes and why, and what would better it.
+
+    Exit status 1 if no gateway can run here.
+    """
+    findings = examine(interface, _port(interface) if interface else None)
+    choice, hindered = choose_delivery(findings), obstacles(findings)
+    advice = advise(findings)
+    if as_json:
+        print(json.dumps(_answer(findings, choice, hindered, advice)))
+    else:
+        _show(findings, choice, hindered, advice)
+    raise typer.Exit(1 if hindered else 0)
+
+
+def _port(interface: str) -> int:
+    """The port that the interface listens on; of one that does not exist, the one that it would get."""
+    try:
+        device = open_device(interface)
+    except DeviceError:
+        return InterfaceSettings().listen_port
+    try:
+        return device.info().listen_port
+    finally:
+        device.close()
+
+
+def _answer(findings: list[Finding], choice: Choice, hindered: list[str], advice: list[str]) -> dict[str, object]:
+    return {
+        "can_run": not hindered,
+        "delivery": choice.delivery.value,
+        "backend": choice.backend,
+        "why": choice.why,
+        "findings": [{"name": f.name.value, "ok": f.ok, "detail": f.detail} for f in findings],
+        "obstacles": hindered,
+        "advice": advice,
+    }
+
+
+def _show(findings: list[Finding], choice: Choice, hindered: list[str], advice: list[str]) -> None:
+    console = Console()
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for finding in findings:
+        table.add_row(finding.name.value.replace("_", " "), _SHOWN[finding.ok], escape(finding.detail))
+    console.print(table)
+    console.print()
+    if hindered:
+        console.print("[red]No gateway can run here[/]")
+        for obstacle in hindered:
+            console.print(f"  {obstacle}", highlight=False, markup=False)
+    else:
+        kind = f" ({choice.backend})" if choice.backend else ""
+        console.print(f"delivery auto takes [bold]{choice.delivery.value}[/]{kind}: {choice.why}", highlight=False)
+    for line in advice:
+        console.print(f"  better with: {line}", highlight=False)

@@ -1,0 +1,127 @@
+"""From what a machine can do to the delivery that a gateway takes on it, and what would better it. Decisions only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Literal, NamedTuple
+
+from wgjit.drivers.probe import Fact, Finding, examine
+from wgjit.errors import ConfigError
+from wgjit.model import Delivery
+
+__all__ = ["Choice", "Fact", "Finding", "advise", "choose_delivery", "examine", "obstacles"]
+
+
+class Choice(NamedTuple):
+    """A delivery and, for hold, the firewall program's kind."""
+
+    delivery: Delivery
+    backend: Literal["nft", "xt"] | None
+    why: str
+
+
+_REPLAY = (Fact.XDP_REPLAY, Fact.RAW_REPLAY_IPV4, Fact.RAW_REPLAY_IPV6)
+
+
+def choose_delivery(findings: Iterable[Finding], wanted: Delivery | None = None) -> Choice:
+    """The best delivery, or the wanted one. Raises ConfigError with the reason if that cannot work here.
+
+    `auto` (None) takes only what was seen to work. A wanted delivery is refused only if it was seen not to: in a
+    container nothing can be tried, and its owner knows better.
+    """
+    facts = {finding.name: finding for finding in findings}
+    if wanted is None:
+        return next(choice for delivery in Delivery if (choice := _choice(delivery, facts, seen=True)))
+    choice = _choice(wanted, facts, seen=False)
+    if choice is None:
+        raise ConfigError(f"delivery {wanted.value}: cannot work here: {_reason(wanted, facts)}")
+    return choice._replace(why=f"asked for; {choice.why}")
+
+
+def _choice(delivery: Delivery, facts: Mapping[Fact, Finding], *, seen: bool) -> Choice | None:
+    def works(*names: Fact) -> bool:
+        """Any of them was seen to work, or for a wanted delivery may."""
+        known = [facts[name].ok if name in facts else None for name in names]
+        return True in known or (not seen and None in known)
+
+    if delivery is Delivery.HOLD:
+        if works(Fact.NFT_QUEUE):
+            return Choice(delivery, "nft", "the kernel holds a knock by nft rules until its peer is installed")
+        if works(Fact.XT_QUEUE):
+            return Choice(
+                delivery, "xt", "nft cannot queue here, iptables can: a knock is held, without dead-man switch"
+            )
+        return None
+    if delivery is Delivery.REPLAY:
+        if not works(Fact.PACKET_CAPTURE):
+            return None
+        if works(Fact.XDP_REPLAY):
+            return Choice(delivery, None, "no queue works here; a knock is put back as a live XDP frame")
+        if works(*_REPLAY):
+            return Choice(delivery, None, "neither queue nor XDP work here; a knock is put back by raw socket")
+        return None
+    if delivery is Delivery.FLIP:
+        if works(Fact.PACKET_CAPTURE):
+            return Choice(delivery, None, "a knock cannot be held or put back here; the gateway initiates itself")
+        return None
+    return Choice(delivery, None, "the client knocks again by itself after 5 s")
+
+
+def _reason(delivery: Delivery, facts: Mapping[Fact, Finding]) -> str:
+    concerned = {
+        Delivery.HOLD: (Fact.NFT_QUEUE, Fact.XT_QUEUE),
+        Delivery.REPLAY: (Fact.PACKET_CAPTURE, *_REPLAY),
+        Delivery.FLIP: (Fact.PACKET_CAPTURE,),
+        Delivery.NONE: (),
+    }[delivery]
+    return "; ".join(
+        f"{name.value}: {facts[name].detail}" for name in concerned if name in facts and not facts[name].ok
+    )
+
+
+def obstacles(findings: Iterable[Finding]) -> list[str]:
+    """Why no gateway can run on this machine; empty if one can."""
+    facts = {finding.name: finding for finding in findings}
+
+    def known(name: Fact, value: bool) -> bool:
+        return name in facts and facts[name].ok is value
+
+    def detail(name: Fact) -> str:
+        return facts[name].detail if name in facts else "not looked at"
+
+    found: list[str] = []
+    if known(Fact.CAPABILITIES, False):
+        found.append(f"{detail(Fact.CAPABILITIES)}; run as root")
+    if not known(Fact.WIREGUARD_KERNEL, True) and not (known(Fact.WIREGUARD_GO, True) and known(Fact.TUN, True)):
+        userspace = detail(Fact.TUN if known(Fact.WIREGUARD_GO, True) else Fact.WIREGUARD_GO)
+        found.append(f"no WireGuard: {detail(Fact.WIREGUARD_KERNEL)}; wireguard-go: {userspace}")
+    if known(Fact.PORT, False):
+        found.append(detail(Fact.PORT))
+    captures = (Fact.NFT_QUEUE, Fact.XT_QUEUE, Fact.PACKET_CAPTURE)
+    if not any(known(name, True) for name in captures):
+        found.append("no capture: " + "; ".join(f"{name.value}: {detail(name)}" for name in captures))
+    return found
+
+
+_ADVICE = {
+    Fact.CAPABILITIES: "run as root, or give the process CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF",
+    Fact.WIREGUARD_KERNEL: "a kernel with CONFIG_WIREGUARD (Linux 5.6 or newer) is faster than wireguard-go",
+    Fact.WIREGUARD_GO: "install wireguard-go, and give access to /dev/net/tun",
+    Fact.NFT_QUEUE: "for hold with a dead-man switch: the program nft (package nftables) and the module nft_queue",
+    Fact.XT_QUEUE: "for hold: iptables (package iptables) and the modules xt_NFQUEUE, xt_bpf and nfnetlink_queue",
+    Fact.XDP_REPLAY: "for replay that keeps the dialled address: Linux 5.18 and CAP_BPF",
+    Fact.PORT: "free the port or choose another listen port, or set the interface up",
+}
+
+
+def advise(findings: Iterable[Finding]) -> list[str]:
+    """What to install, enable or mend to get a gateway, or a better one; empty if nothing would."""
+    failing = {finding.name for finding in findings if not finding.ok}
+    working = {finding.name for finding in findings if finding.ok}
+    if Fact.WIREGUARD_KERNEL in working or {Fact.WIREGUARD_GO, Fact.TUN} <= working:
+        failing -= {Fact.WIREGUARD_GO}
+    if Fact.NFT_QUEUE in working:
+        failing -= {Fact.XT_QUEUE, Fact.XDP_REPLAY}
+    elif Fact.XT_QUEUE in working:
+        failing -= {Fact.XDP_REPLAY}
+    return [advice for name, advice in _ADVICE.items() if name in failing]

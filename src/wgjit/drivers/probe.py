@@ -1,0 +1,170 @@
+"""What this machine can do, as findings. Nothing on it changes: what must be tried is tried in `trial`'s namespace."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import NamedTuple
+
+from wgjit.drivers.genetlink import GenetlinkSocket
+
+
+class Fact(StrEnum):
+    """What is looked at; the value is the name that people and programs see."""
+
+    CAPABILITIES = "capabilities"
+    WIREGUARD_KERNEL = "wireguard_kernel"
+    WIREGUARD_GO = "wireguard_go"
+    TUN = "tun"
+    PACKET_CAPTURE = "packet_capture"
+    NFT_QUEUE = "nft_queue"
+    XT_QUEUE = "xt_queue"
+    XDP_REPLAY = "xdp_replay"
+    RAW_REPLAY_IPV4 = "raw_replay_ipv4"
+    RAW_REPLAY_IPV6 = "raw_replay_ipv6"
+    PORT = "port"
+
+
+class Finding(NamedTuple):
+    """One fact. `ok` None: it could not be found out, or does not apply."""
+
+    name: Fact
+    ok: bool | None
+    detail: str
+
+
+_TRIED = (
+    Fact.PACKET_CAPTURE,
+    Fact.NFT_QUEUE,
+    Fact.XT_QUEUE,
+    Fact.XDP_REPLAY,
+    Fact.RAW_REPLAY_IPV4,
+    Fact.RAW_REPLAY_IPV6,
+)
+_CAPABILITIES = {12: "CAP_NET_ADMIN", 13: "CAP_NET_RAW", 39: "CAP_BPF"}  # linux/capability.h
+_SYS_ADMIN = 21  # stands for CAP_BPF too, as before Linux 5.8
+_TRIAL_SECONDS = 30
+
+
+def examine(interface: str | None = None, port: int | None = None) -> list[Finding]:
+    """Look at everything; the port only if one is given, the interface being the one that should hold it."""
+    found = [_capabilities(), _wireguard_kernel(), _wireguard_go(), _tun(), *_trials()]
+    return [*found, _port(interface, port)] if port else found
+
+
+def _capabilities() -> Finding:
+    status = Path("/proc/self/status").read_text()
+    held = int(status.partition("CapEff:")[2].split()[0], 16)
+    missing = [
+        name
+        for bit, name in _CAPABILITIES.items()
+        if not held >> bit & 1 and not (bit == 39 and held >> _SYS_ADMIN & 1)
+    ]
+    # without CAP_BPF a gateway still runs, only without live frames
+    fatal = [name for name in missing if name != "CAP_BPF"]
+    return Finding(Fact.CAPABILITIES, not fatal, f"missing: {', '.join(missing)}" if missing else "all that are needed")
+
+
+def _wireguard_kernel() -> Finding:
+    try:
+        with GenetlinkSocket(1) as netlink:
+            netlink.resolve("wireguard")
+    except OSError as error:
+        if error.errno == errno.ENOENT:
+            return Finding(Fact.WIREGUARD_KERNEL, False, f"not in this kernel ({os.uname().release})")
+        return Finding(
+            Fact.WIREGUARD_KERNEL, None, f"generic netlink: {error.strerror or os.strerror(error.errno or 0)}"
+        )
+    return Finding(Fact.WIREGUARD_KERNEL, True, f"in this kernel ({os.uname().release})")
+
+
+def _wireguard_go() -> Finding:
+    program = shutil.which("wireguard-go")
+    return Finding(Fact.WIREGUARD_GO, program is not None, program or "not on PATH")
+
+
+def _tun() -> Finding:
+    try:
+        os.close(os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC))
+    except OSError as error:
+        return Finding(Fact.TUN, False, f"/dev/net/tun: {error.strerror}")
+    return Finding(Fact.TUN, True, "/dev/net/tun opens")
+
+
+def _trials() -> list[Finding]:
+    command = [sys.executable, "-m", "wgjit.drivers.trial"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_TRIAL_SECONDS)
+    except subprocess.TimeoutExpired:
+        reason = f"no answer in {_TRIAL_SECONDS} s"
+    else:
+        if done.returncode == 0:
+            results = json.loads(done.stdout)
+            return [Finding(fact, *results[fact.value]) for fact in _TRIED]
+        lines = done.stderr.strip().splitlines()
+        reason = lines[-1] if lines else f"exit status {done.returncode}"
+    return [Finding(fact, None, f"not tried: {reason}") for fact in _TRIED]
+
+
+# --- the port -----------------------------------------------------------------------------------------------
+
+
+def _port(interface: str | None, port: int) -> Finding:
+    is_there = interface is not None and _exists(interface)
+    if _is_free(port):
+        if is_there:
+            return Finding(Fact.PORT, False, f"nothing listens on UDP {port}: is {interface} up?")
+        return Finding(Fact.PORT, True, f"UDP {port} is free")
+    if is_there:
+        return Finding(Fact.PORT, True, f"UDP {port} is in use, as it should be while {interface} is up")
+    owners = ", ".join(_owners(port)) or "the kernel or a process out of sight"
+    return Finding(Fact.PORT, False, f"UDP {port} is in use by {owners}")
+
+
+def _exists(interface: str) -> bool:
+    try:
+        socket.if_nametoindex(interface)
+    except OSError:
+        return False
+    return True
+
+
+def _is_free(port: int) -> bool:
+    for family, address in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):
+        try:
+            with socket.socket(family, socket.SOCK_DGRAM) as sock:
+                if family == socket.AF_INET6:
+                    sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                sock.bind((address, port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                return False
+    return True
+
+
+def _owners(port: int) -> Iterator[str]:
+    """The processes with a UDP socket on this port, as `name (pid)`: those that we may look into."""
+    inodes: set[str] = set()
+    for table in ("/proc/thread-self/net/udp", "/proc/thread-self/net/udp6"):
+        try:
+            rows = Path(table).read_text().splitlines()[1:]
+        except FileNotFoundError:
+            continue
+        inodes |= {f"socket:[{row.split()[9]}]" for row in rows if int(row.split()[1].rpartition(":")[2], 16) == port}
+    for process in Path("/proc").iterdir():
+        if not re.fullmatch(r"\d+", process.name):
+            continue
+        try:
+            if any(os.readlink(descriptor) in inodes for descriptor in (process / "fd").iterdir()):
+                yield f"{(process / 'comm').read_text().strip()} ({process.name})"
+        except OSError:
+            continue  # gone meanwhile, or not ours to see
