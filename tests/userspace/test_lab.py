@@ -1,0 +1,39 @@
+"""The lab with wireguard-go."""
+
+import signal
+import time
+
+import pytest
+
+from lab.netns import Lab
+from lab.wireguard import Backend, CommandFailed, WireGuard, kernel_has_wireguard
+from tests.contracts.lab import LabContract
+
+
+class TestLab(LabContract):
+    pass
+
+
+def test_auto_takes_what_there_is(lab: Lab) -> None:
+    namespace = lab.namespace("x")
+    assert WireGuard(namespace).backend == ("kernel" if kernel_has_wireguard() else "go")
+
+
+def test_a_wireguard_go_that_cannot_start_says_why(lab: Lab, backend: Backend) -> None:
+    namespace = lab.namespace("x")
+    with pytest.raises(CommandFailed, match=r"does not start: .*invalid"):
+        WireGuard(namespace, backend=backend, name=f"{lab.prefix}-longer-than-the-kernel-takes")
+
+
+def test_a_name_that_is_taken_in_another_namespace_is_refused(lab: Lab, backend: Backend) -> None:
+    first = WireGuard(lab.namespace("x"), backend=backend)
+    with pytest.raises(CommandFailed, match="already"):
+        WireGuard(lab.namespace("y"), backend=backend, name=first.name)
+
+
+def test_a_stubborn_process_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lab.netns.PATIENCE", 0.2)
+    with Lab() as lab:
+        process = lab.namespace("x").popen("sh", "-c", "trap '' TERM; : >ready; while :; do sleep 1; done")
+        time.sleep(0.1)
+    assert process.returncode == -signal.SIGKILL
