@@ -4,6 +4,7 @@
 | ---------- | ----------------------------------------------------------------------- |
 | `decode`   | `decode`: initiations out of a capture file or one message, offline     |
 | `doctor`   | `doctor`: what this machine can do, and which delivery follows from it  |
+| `peer`     | `peer add`, `list`, `show`, `enable`, `disable`, `remove`, `import`     |
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import sys
 
 import typer
 
+from wgjit.cli import peer
 from wgjit.cli.decode import decode
 from wgjit.cli.doctor import doctor
 from wgjit.errors import WgjitError
@@ -32,6 +34,7 @@ def _root() -> None:
 
 app.command()(decode)
 app.command()(doctor)
+app.add_typer(peer.app)
 
 
 def main() -> None:

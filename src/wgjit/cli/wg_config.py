@@ -1,0 +1,149 @@
+"""Read the peers of a WireGuard configuration file, as `wg showconf` and wg-quick write it, line by line.
+
+Rules:
+- Keys and sections are read as `wg setconf` does (config.c in wireguard-tools): case and spaces do not matter, `#` ends
+  a line, AllowedIPs may come several times, host bits of a prefix are masked. `[Interface]` is passed over unread.
+  Endpoint is dropped: a registered peer has none.
+- A comment directly above `[Peer]`, or in the section before its first key, is the peer's name: `# alice`,
+  `### Client alice`, `# Name = alice`. A setting that is commented out is never one.
+- An error is an InvalidValue that begins with the line's number. It repeats nothing that could be a secret.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from wgjit.errors import InvalidValue
+from wgjit.model import AllowedIP, Peer, PresharedKey, PublicKey
+from wgjit.stores.checks import check_name
+
+_SETTING = re.compile(
+    r"\[|(PublicKey|PrivateKey|PresharedKey|AllowedIPs|Endpoint|PersistentKeepalive|Address|DNS|ListenPort|MTU|FwMark)\s*=",
+    re.IGNORECASE,
+)
+_PREFIX = re.compile(r"(?:(?:begin|client|name|friendly_name)\b\s*[:=]?\s*)?(.*)", re.IGNORECASE)
+
+
+def read_peers(lines: Iterable[str], *, names: bool = True) -> Iterator[tuple[int, Peer]]:
+    """The line number of each `[Peer]` and its peer. Holds one peer at a time. Raises InvalidValue."""
+    section: _Section | None = None
+    inside = False  # in a section that is not a peer's
+    comment: str | None = None
+    for number, line in enumerate(lines, 1):
+        setting, _, remark = (part.strip() for part in line.partition("#"))
+        whole: _Section | None = None
+        try:
+            if not setting:
+                comment = _name(remark)
+                if section is not None and section.untouched and section.name is None:
+                    section.name, comment = comment, None
+            elif setting.startswith("["):
+                whole, section = section, _section(setting, number, comment)
+                inside, comment = section is None, None
+            elif section is not None:
+                section.set(*_assignment(setting))
+                comment = None
+            elif not inside:
+                raise InvalidValue("a setting outside any section; a file begins with [Interface] or [Peer]")
+        except InvalidValue as error:
+            raise InvalidValue(f"line {number}: {error}") from None
+        if whole is not None:
+            yield whole.line, whole.peer(names)
+    if section is not None:
+        yield section.line, section.peer(names)
+
+
+@dataclass
+class _Section:
+    """A `[Peer]` section as far as it has been read."""
+
+    line: int
+    name: str | None
+    untouched: bool = True  # no key yet
+    public_key: PublicKey | None = None
+    preshared_key: PresharedKey | None = None
+    keepalive: int | None = None
+    allowed_ips: dict[AllowedIP, None] = field(default_factory=dict)  # ordered; a prefix listed twice counts once
+
+    def set(self, key: str, value: str) -> None:
+        self.untouched = False
+        match key.lower():
+            case "publickey":
+                _once(self.public_key, "PublicKey")
+                self.public_key = PublicKey.parse(value)
+            case "presharedkey":
+                _once(self.preshared_key, "PresharedKey")
+                self.preshared_key = PresharedKey.parse(value)
+            case "persistentkeepalive":
+                _once(self.keepalive, "PersistentKeepalive")
+                self.keepalive = _keepalive(value)
+            case "allowedips":
+                self.allowed_ips |= dict.fromkeys(_prefix(text) for text in value.split(",") if text.strip())
+            case "endpoint":
+                pass
+            case _:
+                raise InvalidValue(f"unknown key {key!r} in [Peer]; remove it or comment it out")
+
+    def peer(self, names: bool) -> Peer:
+        if self.public_key is None:
+            raise InvalidValue(f"line {self.line}: this [Peer] has no PublicKey")
+        return Peer(
+            self.public_key,
+            tuple(self.allowed_ips),
+            self.preshared_key,
+            self.keepalive or 0,
+            name=self.name if names else None,
+        )
+
+
+def _section(header: str, line: int, name: str | None) -> _Section | None:
+    match header.lower().replace(" ", ""):
+        case "[peer]":
+            return _Section(line, name)
+        case "[interface]":
+            return None
+    raise InvalidValue("an unknown section; a WireGuard configuration has [Interface] and [Peer]")
+
+
+def _assignment(setting: str) -> tuple[str, str]:
+    key, equals, value = (part.strip() for part in setting.partition("="))
+    if not equals:
+        raise InvalidValue("not a setting; write Key = value")
+    return key, value
+
+
+def _once(present: object, key: str) -> None:
+    if present is not None:
+        raise InvalidValue(f"{key} a second time in one [Peer]; is a [Peer] line missing above it?")
+
+
+def _keepalive(value: str) -> int:
+    if value.lower() == "off":
+        return 0
+    if not (value.isascii() and value.isdigit() and int(value) <= 65535):
+        raise InvalidValue("PersistentKeepalive: write off, or 0 to 65535 seconds")
+    return int(value)
+
+
+def _prefix(text: str) -> AllowedIP:
+    try:
+        return ipaddress.ip_network(text.strip(), strict=False)
+    except ValueError as error:
+        raise InvalidValue(f"AllowedIPs: {error}; write prefixes such as 10.8.0.2/32, separated by commas") from None
+
+
+def _name(remark: str) -> str | None:
+    """The name that a comment gives, None for a blank line, a commented setting, or what cannot be a name."""
+    text = remark.strip("# \t")
+    if _SETTING.match(text):
+        return None
+    match = _PREFIX.fullmatch(text)
+    name = match[1] if match else ""
+    with contextlib.suppress(InvalidValue):
+        check_name(name)
+        return name
+    return None

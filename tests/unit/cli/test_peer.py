@@ -1,0 +1,331 @@
+"""`wgjit peer ...` as a person runs it: arguments in; text, JSON and exit status out."""
+
+import contextlib
+import json
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.contracts.store import claim, key
+from wgjit import cli
+from wgjit.cli.peer import parse_expiry
+from wgjit.errors import InvalidValue
+from wgjit.model import Peer, PresharedKey, parse_allowed_ip
+from wgjit.stores.sqlite import SqliteRegistry
+
+K1, K2, K3 = str(key(1)), str(key(2)), str(key(3))
+PSK = PresharedKey(b"p" * 32)
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "registry.db"
+    monkeypatch.setenv("WGJIT_STORE", str(path))
+    return path
+
+
+@pytest.fixture
+def run(store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run `wgjit peer ARGUMENTS`; gives exit status, output, errors."""
+    monkeypatch.setenv("TERMINAL_WIDTH", "200")
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["wgjit", "peer", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        output = capsys.readouterr()
+        status = ended.value.code
+        return (status if isinstance(status, int) else 0), output.out, output.err
+
+    return run
+
+
+@pytest.fixture
+def two(run: Run, store: Path, tmp_path: Path) -> Path:
+    """alice with everything set, bob plain."""
+    psk = tmp_path / "alice.psk"
+    psk.write_text(PSK.reveal_base64() + "\n")
+    everything = ["--keepalive", 25, "--expires-at", "2100-01-31T12:00:00Z", "--preshared-key-file", psk]
+    assert run("add", "alice", "--public-key", K1, "--allowed-ips", "10.8.0.2/32,fd00::2/128", *everything) == (
+        0,
+        f"added alice ({K1})\n",
+        "",
+    )
+    assert run("add", "bob", "--public-key", K2, "--allowed-ips", "10.8.0.3", "--allowed-ips", "10.9.0.0/24")[0] == 0
+    return store
+
+
+def test_what_was_added_is_in_the_registry(two: Path) -> None:
+    with contextlib.closing(SqliteRegistry(two)) as registry:
+        assert list(registry.peers()) == [
+            Peer(key(1), tuple(map(parse_allowed_ip, ("10.8.0.2", "fd00::2"))), PSK, 25, True, 4105080000, "alice"),
+            Peer(key(2), tuple(map(parse_allowed_ip, ("10.8.0.3", "10.9.0.0/24"))), name="bob"),
+        ]
+
+
+def test_list(run: Run, two: Path) -> None:
+    run("disable", "bob")
+    status, out, err = run("list")
+    assert (status, err) == (0, "")
+    assert [line.split() for line in out.splitlines()] == [
+        [K1, "enabled", "alice", "10.8.0.2/32,fd00::2/128"],
+        [K2, "disabled", "bob", "10.8.0.3/32,10.9.0.0/24"],
+    ]
+    status, out, err = run("list", "--json")
+    assert [json.loads(line) for line in out.splitlines()] == [
+        {
+            "public_key": K1,
+            "name": "alice",
+            "allowed_ips": ["10.8.0.2/32", "fd00::2/128"],
+            "has_preshared_key": True,
+            "keepalive": 25,
+            "enabled": True,
+            "expires_at": "2100-01-31T12:00:00Z",
+        },
+        {
+            "public_key": K2,
+            "name": "bob",
+            "allowed_ips": ["10.8.0.3/32", "10.9.0.0/24"],
+            "has_preshared_key": False,
+            "keepalive": 0,
+            "enabled": False,
+            "expires_at": None,
+        },
+    ]
+
+
+def test_show_by_name_and_by_key(run: Run, two: Path) -> None:
+    status, out, err = run("show", "alice")
+    assert (status, err) == (0, "")
+    assert dict(map(str.strip, line.split(":", 1)) for line in out.splitlines()) == {
+        "name": "alice",
+        "public key": K1,
+        "state": "enabled",
+        "allowed IPs": "10.8.0.2/32, fd00::2/128",
+        "preshared key": "set",
+        "keepalive": "25 s",
+        "expires": "2100-01-31T12:00:00Z",
+        "last proven": "never",
+    }
+    assert run("show", K1) == (status, out, err)
+    with contextlib.closing(SqliteRegistry(two)) as registry:
+        registry.save_claims([claim(1, 1_600_000_000.5, "gw1", "[2001:db8::1]:4000")])
+    assert (
+        "last proven:   2020-09-13T12:26:40.500000000Z at gateway gw1, from [2001:db8::1]:4000\n" in run("show", K1)[1]
+    )
+    shown = json.loads(run("show", "alice", "--json")[1])
+    assert shown["claim"] == {
+        "timestamp": "2020-09-13T12:26:40.500000000Z",
+        "gateway": "gw1",
+        "endpoint": "[2001:db8::1]:4000",
+        "proven_at": "2023-11-14T22:13:20Z",
+    }
+    assert json.loads(run("show", "bob", "--json")[1])["claim"] is None
+
+
+def test_the_preshared_key_is_never_shown(run: Run, two: Path) -> None:
+    for command in (["list"], ["list", "--json"], ["show", "alice"], ["show", "alice", "--json"]):
+        status, out, err = run(*command)
+        assert status == 0
+        assert PSK.reveal_base64() not in out + err
+
+
+def test_switch_and_remove(run: Run, two: Path) -> None:
+    assert run("disable", "alice") == (0, f"disabled alice ({K1})\n", "")
+    assert run("disable", "alice")[0] == 0
+    assert "state:         disabled" in run("show", "alice")[1]
+    assert run("enable", K1) == (0, f"enabled alice ({K1})\n", "")
+    assert run("remove", "alice") == (0, "removed alice\n", "")
+    assert run("remove", K2) == (0, f"removed {K2}\n", "")
+    assert run("list") == (0, "", "")
+    with contextlib.closing(SqliteRegistry(two)) as registry:
+        assert registry.last_change() == 4  # the second `disable` changed nothing
+
+
+def test_an_expired_peer_says_so(run: Run, store: Path) -> None:
+    run("add", "old", "--public-key", K1, "--allowed-ips", "10.0.0.1", "--expires-at", "2001-09-09T01:46:40+00:00")
+    assert "expired" in run("list")[1]
+    assert "state:         expired" in run("show", "old")[1]
+
+
+@pytest.mark.parametrize("command", [["show"], ["enable"], ["disable"], ["remove"]])
+@pytest.mark.parametrize("handle", ["nobody", K3])
+def test_no_such_peer(run: Run, two: Path, command: list[str], handle: str) -> None:
+    status, out, err = run(*command, handle)
+    assert (status, out) == (1, "")
+    assert err == f"wgjit: no peer {handle!r} is registered; `wgjit peer list` shows all\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        (["carol", "--public-key", "AAAA", "--allowed-ips", "10.0.0.9"], "public key: not a WireGuard key"),
+        (["carol", "--public-key", K3, "--allowed-ips", "10.0.0.9/24"], "allowed IP '10.0.0.9/24': "),
+        (["carol", "--public-key", K3, "--allowed-ips", "10.0.0.9,10.0.0.9/32"], "a prefix is listed twice"),
+        (
+            ["carol", "--public-key", K3, "--allowed-ips", "10.0.0.9", "--keepalive", "70000"],
+            "keepalive 70000: must be",
+        ),
+        (
+            ["carol", "--public-key", K3, "--allowed-ips", "10.0.0.9", "--expires-at", "soon"],
+            "expires-at 'soon': write",
+        ),
+        (["carol", "--public-key", K3, "--allowed-ips", "10.0.0.9", "--preshared-key-file", "/nope"], "No such file"),
+        (["carol", "--public-key", K1, "--allowed-ips", "10.0.0.9"], f"public key {K1}: registered already as alice"),
+        (["alice", "--public-key", K3, "--allowed-ips", "10.0.0.9"], f"name 'alice': taken by peer {K1}"),
+        (["carol", "--public-key", K3, "--allowed-ips", "10.9.0.9"], "overlaps 10.9.0.0/24 of bob"),
+        ([K2, "--public-key", K3, "--allowed-ips", "10.0.0.9"], "reads as a public key"),
+    ],
+)
+def test_refused_additions(run: Run, two: Path, arguments: list[str], error: str) -> None:
+    status, out, err = run("add", *arguments)
+    assert (status, out) == (1, "")
+    assert err.startswith("wgjit: ")
+    assert error in err
+    assert err.count("\n") == 1
+    assert len(run("list")[1].splitlines()) == 2
+
+
+def test_a_bad_preshared_key_file_is_not_shown(run: Run, store: Path, tmp_path: Path) -> None:
+    file = tmp_path / "psk"
+    for content in (b"SECRETSECRET\n", b"SECRET\xff\n", b""):
+        file.write_bytes(content)
+        status, _, err = run("add", "a", "--public-key", K1, "--allowed-ips", "10.0.0.1", "--preshared-key-file", file)
+        assert (status, err) == (
+            1,
+            "wgjit: preshared key: not a WireGuard key; write 44 characters of base64, as `wg` prints it\n",
+        )
+    assert not store.exists()
+
+
+def test_usage_errors_exit_with_2(run: Run, store: Path) -> None:
+    assert run("add", "alice")[0] == 2
+    assert run("frobnicate")[0] == 2
+    assert not store.exists()
+
+
+@pytest.mark.parametrize("command", [["list"], ["show", "a"], ["disable", "a"], ["remove", "a"]])
+def test_only_add_and_import_make_a_registry(run: Run, store: Path, command: list[str]) -> None:
+    status, out, err = run(*command)
+    assert (status, out) == (1, "")
+    assert f"registry {store}: no such file" in err
+    assert not store.exists()
+
+
+def test_store_option_comes_before_the_environment(run: Run, store: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.db"
+    assert run("add", "a", "--public-key", K1, "--allowed-ips", "10.0.0.1", "--store", other)[0] == 0
+    assert other.exists()
+    assert not store.exists()
+    assert run("list", "--store", tmp_path / "none" / "x.db")[0] == 1
+
+
+def test_a_damaged_row_can_be_removed_by_its_key(run: Run, two: Path) -> None:
+    with contextlib.closing(sqlite3.connect(two)) as raw, raw:
+        raw.execute("UPDATE peers SET allowed_ips = x'ff' WHERE name = 'alice'")
+    status, _, err = run("show", "alice")
+    assert status == 1
+    assert "remove the peer" in err
+    assert run("remove", K1)[0] == 0
+    assert run("list")[0] == 0
+
+
+def test_control_characters_that_another_program_wrote_do_not_reach_the_terminal(run: Run, two: Path) -> None:
+    with contextlib.closing(sqlite3.connect(two)) as raw, raw:
+        raw.execute("UPDATE peers SET name = 'a' || char(27) || '[31m' WHERE name = 'alice'")
+    assert "\x1b" not in run("list")[1] + run("show", K1)[1]
+
+
+# --- import -------------------------------------------------------------------------------------------------
+
+CONFIG = f"""[Interface]
+ListenPort = 51820
+
+# carol
+[Peer]
+PublicKey = {K3}
+PresharedKey = {PSK.reveal_base64()}
+AllowedIPs = 10.7.0.1/32
+
+[Peer]
+PublicKey = {key(4)}
+AllowedIPs = 10.7.0.2/32
+"""
+
+
+def test_import(run: Run, two: Path, tmp_path: Path) -> None:
+    file = tmp_path / "wg0.conf"
+    file.write_text(CONFIG, "utf-8-sig")
+    assert run("import", file) == (0, "imported 2 peers\n", "")
+    with contextlib.closing(SqliteRegistry(two)) as registry:
+        assert registry.find("carol") == Peer(key(3), (parse_allowed_ip("10.7.0.1"),), PSK, name="carol")
+        assert registry.find(str(key(4))).name is None
+        assert registry.count() == 4
+
+
+def test_import_without_names(run: Run, store: Path, tmp_path: Path) -> None:
+    file = tmp_path / "wg0.conf"
+    file.write_text(CONFIG)
+    assert run("import", "--no-names", file)[0] == 0
+    assert json.loads(run("show", K3, "--json")[1])["name"] is None
+
+
+@pytest.mark.parametrize(
+    ("more", "error"),
+    [
+        ("[Peer]\nPublicKey = x\n", "line 15: public key: not a WireGuard key"),
+        (f"[Peer]\nPublicKey = {K1}\n", f"line 14: public key {K1}: registered already as alice"),
+        (f"[Peer]\nPublicKey = {K3}\n", f"line 14: public key {K3}: registered already as carol"),
+        (f"# bob\n[Peer]\nPublicKey = {key(5)}\n", "line 15: name 'bob': taken"),
+        (f"[Peer]\nPublicKey = {key(5)}\nAllowedIPs=10.9.0.1\n", "line 14: allowed IP 10.9.0.1/32"),
+    ],
+)
+def test_an_import_with_one_bad_peer_imports_nothing(
+    run: Run, two: Path, tmp_path: Path, more: str, error: str
+) -> None:
+    file = tmp_path / "wg0.conf"
+    file.write_text(CONFIG + "\n" + more)
+    status, out, err = run("import", file)
+    assert (status, out) == (1, "")
+    assert f"{file}: {error}" in err
+    assert err.endswith("nothing was imported\n")
+    assert len(run("list")[1].splitlines()) == 2
+
+
+def test_files_that_cannot_be_imported(run: Run, store: Path, tmp_path: Path) -> None:
+    binary = tmp_path / "binary"
+    binary.write_bytes(b"[Peer]\n\xff\xfe\n")
+    assert "not a text in UTF-8" in run("import", binary)[2]
+    assert "No such file" in run("import", tmp_path / "none")[2]
+    assert "Is a directory" in run("import", tmp_path)[2]
+
+
+# --- expiry -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("+90s", 1090),
+        ("+2m", 1120),
+        ("+1h", 4600),
+        ("+30d", 1000 + 30 * 86400),
+        ("+2w", 1000 + 14 * 86400),
+        ("2001-09-09", 999993600),
+        ("2001-09-09T01:46:40", 1000000000),
+        ("2001-09-09T01:46:40Z", 1000000000),
+        ("2001-09-09T03:46:40+02:00", 1000000000),
+    ],
+)
+def test_expiry(text: str, seconds: int) -> None:
+    assert parse_expiry(text, 1000.9) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "30d", "+d", "+5y", "+-5d", "tomorrow", "2001-13-01", "+99999999999d"])
+def test_bad_expiry(text: str) -> None:
+    with pytest.raises(InvalidValue, match="expires-at"):
+        parse_expiry(text, 0.0)
