@@ -129,7 +129,8 @@ class WireGuard:
         deadline = time.monotonic() + START_TIMEOUT
         while not _answers(self.name):
             if self._process.poll() is not None or time.monotonic() > deadline:
-                raise CommandFailed(f"wireguard-go {self.name} does not start: {log.read_text().strip()[-500:]}")
+                said = log.read_text().strip().rpartition("\n")[2]  # above it is a banner
+                raise CommandFailed(f"wireguard-go {self.name} does not start: {said}")
             time.sleep(0.005)
 
     def _wg(self, *words: str, input: str | None = None) -> str:
