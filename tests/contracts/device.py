@@ -372,3 +372,22 @@ def impossible_prefix() -> ipaddress.IPv4Network:
     network = ipaddress.IPv4Network("10.255.255.0/32")
     network._prefixlen = 33  # type: ignore[attr-defined]
     return network
+
+
+def shake_hands(server: Device, client: Device, port: int) -> PublicKey:
+    """Let `client` handshake with `server`, two interfaces of one namespace, over its loopback; gives the client's key.
+
+    No packet needs to be sent: a persistent keepalive that is switched on sends one at once.
+    """
+    server_key, client_key = PrivateKey.generate(), PrivateKey.generate()
+    preshared_key = PresharedKey.generate()
+    server.set_interface(server_key.reveal(), port)
+    client.set_interface(client_key.reveal())
+    server.apply([PeerChange(client_key.public(), preshared_key=preshared_key)])
+    toward = Endpoint(bytes([127, 0, 0, 1]), port)
+    client.apply([PeerChange(server_key.public(), preshared_key=preshared_key, endpoint=toward, keepalive=25)])
+    deadline = time.monotonic() + 10
+    while not told(server)[client_key.public()].last_handshake:
+        assert time.monotonic() < deadline, "no handshake within 10 s"
+        time.sleep(0.01)
+    return client_key.public()

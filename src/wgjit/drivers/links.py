@@ -1,0 +1,193 @@
+"""Making and taking away WireGuard interfaces, with their addresses and routes.
+
+All in the network namespace of the calling thread. Errors are DeviceErrors; InvalidValue for the caller's mistakes.
+"""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Literal
+
+from wgjit.drivers.device import open_device
+from wgjit.drivers.rtnetlink import InterfaceAddress, Rtnetlink
+from wgjit.drivers.translate import device_error
+from wgjit.drivers.wg_netlink import KernelDevice
+from wgjit.drivers.wg_uapi import UserspaceDevice
+from wgjit.errors import DeviceError, InvalidValue, NoSuchDevice
+from wgjit.model import AllowedIP, parse_allowed_ip
+
+Backend = Literal["kernel", "userspace"]
+
+_START = 10.0
+"""Seconds that wireguard-go gets to come up, and to end."""
+_POLL = 0.01
+
+
+def interface_exists(name: str) -> bool:
+    """Whether there is a network interface of this name, of any kind. Raises InvalidValue, DeviceError."""
+    check_name(name)
+    with _rtnetlink(name) as route:
+        return route.link(name) is not None
+
+
+def local_addresses() -> frozenset[bytes]:
+    """The packed addresses assigned on this machine: 4 bytes each for IPv4, 16 for IPv6. Raises DeviceError.
+
+    It does not name the rest of 127.0.0.0/8, which the kernel takes for its own too.
+    """
+    with _rtnetlink("addresses") as route:
+        return frozenset(route.addresses())
+
+
+def create_interface(
+    name: str,
+    addresses: Sequence[str] = (),
+    routes: Sequence[str] = (),
+    mtu: int = 1420,
+    backend: Backend | Literal["auto"] = "auto",
+) -> Backend:
+    """Make an interface, give it its addresses (`10.8.0.1/16`), switch it on, and route more prefixes into it.
+
+    Returns what it is made of: `auto` is the kernel where it has WireGuard, else wireguard-go, which then runs on its
+    own and outlives us. An interface that cannot be finished is taken away again. Raises InvalidValue, DeviceError.
+    """
+    check_name(name)
+    own = [_parse_address(address) for address in addresses]
+    prefixes = [parse_allowed_ip(route) for route in routes]
+    if not 1280 <= mtu <= 65535:
+        raise InvalidValue(f"mtu {mtu}: must be 1280 to 65535")
+    with _rtnetlink(name) as route:
+        if route.link(name) is not None:
+            raise DeviceError(f"{name}: there is an interface of this name already; remove it or choose another name")
+        used = _make(route, name, backend)
+        try:
+            _configure(route, name, own, prefixes, mtu)
+        except BaseException:
+            delete_interface(name)
+            raise
+    return used
+
+
+def delete_interface(name: str) -> None:
+    """Take a WireGuard interface away, with all its sessions. Raises NoSuchDevice if there is none of this name."""
+    check_name(name)
+    device = open_device(name)
+    try:
+        if isinstance(device, KernelDevice):
+            device.remove_all_peers()  # on several CPUs a crowded interface takes 18 ms a peer to delete
+        with _rtnetlink(name) as route:
+            link = route.link(name)
+            if link is not None:
+                route.delete_link(link.index)
+    finally:
+        device.close()
+    if isinstance(device, UserspaceDevice):  # it ends when its link is gone: its name is free only then
+        _await(lambda: not device.path.exists(), f"{name}: its process does not end")
+
+
+def check_name(name: str) -> None:
+    """Raise InvalidValue for a name that no interface can have (`dev_valid_name` in the kernel)."""
+    if not 0 < len(name.encode()) < 16 or name in (".", "..") or any(c in "/:" or c.isspace() for c in name):
+        raise InvalidValue(f"interface name {name!r}: must be 1 to 15 bytes without spaces, '/' and ':'")
+
+
+def _parse_address(text: str) -> InterfaceAddress:
+    try:
+        return ipaddress.ip_interface(text)
+    except ValueError as error:
+        raise InvalidValue(f"address {text!r}: {error}; write an address such as 10.8.0.1/16") from None
+
+
+def _make(route: Rtnetlink, name: str, backend: Backend | Literal["auto"]) -> Backend:
+    if backend != "userspace":
+        try:
+            route.add_link(name, "wireguard")
+            return "kernel"
+        except OSError as error:
+            if error.errno != errno.EOPNOTSUPP:
+                raise
+        if backend == "kernel":
+            raise DeviceError(f"{name}: this kernel has no WireGuard; load the module wireguard or use wireguard-go")
+    _start_wireguard_go(name)
+    return "userspace"
+
+
+def _start_wireguard_go(name: str) -> None:
+    """Start it in the background, in a session of its own, so that neither our end nor a ^C for us ends it."""
+    program = shutil.which("wireguard-go", path=os.environ.get("PATH", os.defpath) + ":/usr/local/bin:/usr/bin")
+    if program is None:
+        raise DeviceError(f"{name}: wireguard-go is not installed; install it, or use a kernel that has WireGuard")
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("WG_", "LOG_LEVEL"))}
+    silent = environment | {"LOG_LEVEL": "silent"}  # it would keep our output open for as long as it lives
+    try:
+        status = subprocess.run(
+            [program, name],
+            env=silent,
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            timeout=_START,
+        ).returncode
+    except subprocess.TimeoutExpired:
+        raise DeviceError(f"{name}: wireguard-go does not come up in {_START:.0f} s") from None
+    if status:
+        raise DeviceError(f"{name}: wireguard-go ended with status {status}; to see why: {program} -f {name}")
+    _await(lambda: _answers(name), f"{name}: wireguard-go runs, but does not answer")
+
+
+def _answers(name: str) -> bool:
+    try:
+        UserspaceDevice(name).info()
+    except NoSuchDevice:
+        return False
+    return True
+
+
+def _configure(
+    route: Rtnetlink, name: str, addresses: Sequence[InterfaceAddress], prefixes: Sequence[AllowedIP], mtu: int
+) -> None:
+    link = route.link(name)
+    if link is None:
+        raise NoSuchDevice(f"{name}: the interface went away while it was made")
+    for address in addresses:
+        try:
+            route.add_address(link.index, address)
+        except OSError as error:
+            raise device_error(error.errno or errno.EIO, name, f"address {address}") from None
+    route.bring_up(link.index, mtu)
+    connected = {address.network for address in addresses}  # the kernel has routed these already
+    for prefix in prefixes:
+        if prefix in connected:
+            continue
+        try:
+            route.add_route(link.index, prefix)
+        except OSError as error:
+            if error.errno == errno.EEXIST:
+                raise DeviceError(f"{name}: route {prefix}: the machine has one already; remove either") from None
+            raise device_error(error.errno or errno.EIO, name, f"route {prefix}") from None
+
+
+def _await(condition: Callable[[], bool], failure: str) -> None:
+    deadline = time.monotonic() + _START
+    while not condition():
+        if time.monotonic() > deadline:
+            raise DeviceError(failure)
+        time.sleep(_POLL)
+
+
+@contextmanager
+def _rtnetlink(name: str) -> Iterator[Rtnetlink]:
+    try:
+        with Rtnetlink() as route:
+            yield route
+    except OSError as error:
+        raise device_error(error.errno or errno.EIO, name, error.strerror or "") from None

@@ -1,0 +1,114 @@
+"""A netlink socket: one request at a time, its answer told from stale ones.
+
+Contract: errors of the kernel leave as OSError with the kernel's errno and its extended acknowledgement as text (empty
+if it gave none); `wgjit.drivers.translate` turns them into the project's own, once, in the device. A socket belongs to
+the network namespace of the thread that opened it, and to one caller at a time.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import struct
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Self
+
+from wgjit.drivers.netlink import (
+    NLM_F_ACK,
+    NLM_F_DUMP,
+    NLMSG_DONE,
+    NLMSG_ERROR,
+    Message,
+    decode_verdict,
+    encode_message,
+    split_messages,
+)
+
+_SOL_NETLINK, _NETLINK_CAP_ACK, _NETLINK_EXT_ACK = 270, 10, 11
+
+_RECEIVE = 64 * 1024
+"""Twice the kernel's greatest dump message: it grows them to the receiver's buffer, up to 32 KiB."""
+_PATIENCE = struct.pack("@ll", 5, 0)
+"""struct timeval: the kernel answers before `send` returns, so this runs out only if an answer was lost."""
+_ATTEMPTS = 3
+
+
+class NetlinkSocket:
+    """Requests and dumps of one netlink protocol."""
+
+    def __init__(self, protocol: int) -> None:
+        """Open it; `protocol` is NETLINK_ROUTE, NETLINK_GENERIC and so on. Raises OSError."""
+        self._sequence = 0
+        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
+        try:
+            self._socket.setsockopt(_SOL_NETLINK, _NETLINK_CAP_ACK, 1)
+            self._socket.setsockopt(_SOL_NETLINK, _NETLINK_EXT_ACK, 1)
+            # The socket's own timeout: Python's settimeout would put a poll before each call.
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _PATIENCE)
+            self._socket.bind((0, 0))
+        except OSError:
+            self._socket.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the descriptor, and so end a dump that is under way; harmless if called twice."""
+        self._socket.close()
+
+    def request(self, kind: int, body: bytes, flags: int = 0) -> list[Message]:
+        """Send a request, wait for its acknowledgement, give the messages that came before it. Raises OSError.
+
+        An acknowledgement that the kernel could not queue (ENOBUFS) does not tell whether the request was carried out,
+        so it is sent again: a setting made twice is made once, and a thing to be created then exists (EEXIST).
+        """
+        for _ in range(_ATTEMPTS - 1):
+            try:
+                return self._request(kind, body, flags)
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
+        return self._request(kind, body, flags)
+
+    def dump(self, kind: int, body: bytes) -> Iterator[Message]:
+        """Ask for a dump; yield its messages as they come. Raises OSError, also for the error that ends one."""
+        self._send(kind, NLM_F_DUMP, body)
+        while True:
+            for message in self._receive():
+                if message.kind in (NLMSG_DONE, NLMSG_ERROR):
+                    _check(message)
+                    return
+                yield message
+
+    def _request(self, kind: int, body: bytes, flags: int) -> list[Message]:
+        self._send(kind, flags | NLM_F_ACK, body)
+        answers: list[Message] = []
+        while True:
+            for message in self._receive():
+                if message.kind == NLMSG_ERROR:
+                    _check(message)
+                    return answers
+                answers.append(message)
+
+    def _send(self, kind: int, flags: int, body: bytes) -> None:
+        self._sequence = self._sequence + 1 & 0xFFFFFFFF
+        self._socket.send(encode_message(kind, flags, self._sequence, body))
+
+    def _receive(self) -> Iterator[Message]:
+        """The messages of the next datagram that answer our last request."""
+        data, (sender, _) = self._socket.recvfrom(_RECEIVE)
+        if sender == 0:  # the kernel; any process may write to our port
+            for message in split_messages(data):
+                if message.sequence == self._sequence:
+                    yield message
+
+
+def _check(message: Message) -> None:
+    number, text = decode_verdict(message)
+    if number:
+        raise OSError(number, text)

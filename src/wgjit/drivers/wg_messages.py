@@ -1,0 +1,280 @@
+"""The generic netlink family "wireguard" as values: three tables, the messages to set and to read a device.
+
+Source: include/uapi/linux/wireguard.h (attributes, and the rules for long lists), drivers/net/wireguard/netlink.c
+(what an interrupted dump looks like). Pure: no socket, no clock.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import struct
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from wgjit.drivers.genetlink import MESSAGE_HEADERS, attributes_of
+from wgjit.drivers.netlink import (
+    ATTRIBUTE_HEADER,
+    NLM_F_DUMP_INTR,
+    RAW,
+    TEXT,
+    U8,
+    U16,
+    U32,
+    U64,
+    Codec,
+    Message,
+    Table,
+    array,
+    exactly,
+)
+from wgjit.errors import MalformedAnswer
+from wgjit.model import AllowedIP, DeviceInfo, DevicePeer, Endpoint, PeerChange, PresharedKey, PrivateKey, PublicKey
+
+FAMILY, VERSION = "wireguard", 1
+WG_CMD_GET_DEVICE, WG_CMD_SET_DEVICE = 0, 1
+WGDEVICE_F_REPLACE_PEERS = 1
+WGPEER_F_REMOVE_ME, WGPEER_F_REPLACE_ALLOWEDIPS, WGPEER_F_UPDATE_ONLY = 1, 2, 4
+
+MESSAGE_LIMIT = 16 * 1024
+"""Bytes in a message that we send. The kernel holds the RTNL lock for the whole of it, about 0.3 ms for each new peer,
+so a longer one saves nothing that can be measured and keeps the rest of the machine's network configuration waiting."""
+
+_HOST = {socket.AF_INET: struct.Struct("=H2s4s8x"), socket.AF_INET6: struct.Struct("=H2sI16sI")}
+_TIMESPEC = struct.Struct("=qq")
+
+
+def _pack_endpoint(endpoint: Endpoint) -> bytes:
+    """struct sockaddr_in or sockaddr_in6: the port is in network order, family and scope are in the machine's."""
+    address, port, scope = endpoint
+    if len(address) == 4:
+        return _HOST[socket.AF_INET].pack(socket.AF_INET, port.to_bytes(2, "big"), address)
+    return _HOST[socket.AF_INET6].pack(socket.AF_INET6, port.to_bytes(2, "big"), 0, address, scope)
+
+
+def _unpack_endpoint(content: bytes) -> Endpoint:
+    family = int.from_bytes(content[:2], sys.byteorder)
+    if family == socket.AF_INET:
+        _, port, address = _HOST[socket.AF_INET].unpack(content)
+        return Endpoint(address, int.from_bytes(port, "big"))
+    if family == socket.AF_INET6:
+        _, port, _, address, scope = _HOST[socket.AF_INET6].unpack(content)
+        return Endpoint(address, int.from_bytes(port, "big"), scope)
+    raise ValueError
+
+
+ALLOWED_IP = Table("allowed IP", {1: ("family", U16), 2: ("address", RAW), 3: ("prefix_length", U8)})
+
+
+def _pack_allowed_ip(prefix: AllowedIP) -> bytes:
+    family = socket.AF_INET if prefix.version == 4 else socket.AF_INET6
+    return ALLOWED_IP.encode(
+        {"family": family, "address": prefix.network_address.packed, "prefix_length": prefix.prefixlen}
+    )
+
+
+def _unpack_allowed_ip(content: bytes) -> AllowedIP:
+    fields = ALLOWED_IP.decode(content)
+    if len(fields) != 3:
+        raise ValueError
+    address, length = fields["address"], fields["prefix_length"]
+    if fields["family"] == socket.AF_INET and len(address) == 4:
+        return ipaddress.IPv4Network((address, length))
+    if fields["family"] == socket.AF_INET6 and len(address) == 16:
+        return ipaddress.IPv6Network((address, length))
+    raise ValueError
+
+
+KEY = exactly(32)
+
+PEER = Table(
+    "peer",
+    {
+        1: ("public_key", KEY),
+        2: ("preshared_key", KEY),
+        3: ("flags", U32),
+        4: ("endpoint", Codec(_pack_endpoint, _unpack_endpoint)),
+        5: ("keepalive", U16),
+        6: ("last_handshake", Codec(lambda pair: _TIMESPEC.pack(*pair), _TIMESPEC.unpack)),
+        7: ("rx_bytes", U64),
+        8: ("tx_bytes", U64),
+        9: ("allowed_ips", array(Codec(_pack_allowed_ip, _unpack_allowed_ip))),
+    },
+)
+
+DEVICE = Table(
+    "device",
+    {
+        1: ("index", U32),
+        2: ("name", TEXT),
+        3: ("private_key", KEY),
+        5: ("flags", U32),
+        6: ("listen_port", U16),
+        7: ("fwmark", U32),
+        8: ("peers", array(RAW)),  # each for the table PEER; left packed so that the interface is read without them
+    },
+)
+
+
+# --- WG_CMD_SET_DEVICE ----------------------------------------------------------------------------------------
+
+_LARGEST_ALLOWED_IP = ATTRIBUTE_HEADER + len(_pack_allowed_ip(ipaddress.IPv6Network("::/0")))
+_LARGEST_PEER = ATTRIBUTE_HEADER + len(  # without allowed IPs
+    PEER.encode(
+        {
+            "public_key": bytes(32),
+            "flags": 0,
+            "preshared_key": bytes(32),
+            "endpoint": Endpoint(bytes(16), 0),
+            "keepalive": 0,
+            "allowed_ips": (),
+        }
+    )
+)
+
+
+def encode_interface(
+    name: str, private_key: PrivateKey | None = None, listen_port: int | None = None, replace_peers: bool = False
+) -> bytes:
+    """The attributes that set the interface's own key and port, and with `replace_peers` take all peers out."""
+    values: dict[str, Any] = {"name": name}
+    if replace_peers:
+        values["flags"] = WGDEVICE_F_REPLACE_PEERS
+    if private_key is not None:
+        values["private_key"] = private_key.reveal()
+    if listen_port is not None:
+        values["listen_port"] = listen_port
+    return DEVICE.encode(values)
+
+
+def encode_changes(name: str, changes: Sequence[PeerChange], limit: int = MESSAGE_LIMIT) -> Iterator[bytes]:
+    """The attributes of as many messages of at most `limit` bytes as it takes to make the changes, in order."""
+    head = DEVICE.encode({"name": name})
+    room = limit - MESSAGE_HEADERS - len(head) - ATTRIBUTE_HEADER
+    batch: list[bytes] = []
+    size = 0
+    for change in changes:
+        for piece in _encode_change(change, room):
+            if size + len(piece) + ATTRIBUTE_HEADER > room:
+                yield head + DEVICE.encode({"peers": batch})
+                batch, size = [], 0
+            batch.append(piece)
+            size += len(piece) + ATTRIBUTE_HEADER
+    if batch:
+        yield head + DEVICE.encode({"peers": batch})
+
+
+def _encode_change(change: PeerChange, room: int) -> Iterator[bytes]:
+    """One peer; in several pieces if its allowed IPs do not fit into one message."""
+    key = change.public_key
+    if change.remove:
+        yield PEER.encode({"public_key": key, "flags": WGPEER_F_REMOVE_ME})
+        return
+    allowed_ips = change.allowed_ips
+    flags = WGPEER_F_UPDATE_ONLY if change.update_only else 0
+    if allowed_ips is not None:
+        flags |= WGPEER_F_REPLACE_ALLOWEDIPS
+    values: dict[str, Any] = {"public_key": key}
+    if flags:
+        values["flags"] = flags
+    if change.preshared_key is not None:
+        values["preshared_key"] = change.preshared_key.reveal()
+    if change.endpoint is not None:
+        values["endpoint"] = change.endpoint
+    if change.keepalive is not None:
+        values["keepalive"] = change.keepalive
+    if not allowed_ips:
+        yield PEER.encode(values)
+        return
+    at_once = (room - _LARGEST_PEER) // _LARGEST_ALLOWED_IP
+    values["allowed_ips"] = allowed_ips[:at_once]
+    yield PEER.encode(values)
+    for start in range(at_once, len(allowed_ips), at_once):
+        # Update-only: had the first piece found no peer, or somebody removed it since, this one must not make it.
+        more = allowed_ips[start : start + at_once]
+        yield PEER.encode({"public_key": key, "flags": WGPEER_F_UPDATE_ONLY, "allowed_ips": more})
+
+
+# --- WG_CMD_GET_DEVICE ----------------------------------------------------------------------------------------
+
+
+def encode_query(name: str) -> bytes:
+    """The attributes that ask for a device."""
+    return DEVICE.encode({"name": name})
+
+
+def decode_interface(message: Message) -> DeviceInfo:
+    """The interface itself, from a dump's first message, which alone tells it. Raises MalformedAnswer."""
+    fields = DEVICE.decode(attributes_of(message))
+    try:
+        private_key = fields.get("private_key")
+        return DeviceInfo(
+            name=fields["name"],
+            index=fields["index"],
+            private_key=PrivateKey(private_key) if private_key and any(private_key) else None,
+            listen_port=fields["listen_port"],
+            fwmark=fields.get("fwmark", 0),
+        )
+    except KeyError as error:
+        raise MalformedAnswer(f"netlink: device: attribute {error} is missing") from None
+
+
+class DumpReader:
+    """Joins the messages of one dump to whole peers.
+
+    The kernel splits a peer whose allowed IPs do not fit a message: the following message goes on with its key and
+    more allowed IPs. A dump during which the device is changed is flagged NLM_F_DUMP_INTR. Most changes do not hurt it:
+    the kernel walks a list and new peers go to its end. Two do, and make it `incomplete`: the removal of the peer
+    where the walk stood ends it there, by a message without peers; and a change of allowed IPs while a peer is split
+    drops the rest of that peer's, so that peer is then withheld.
+    """
+
+    def __init__(self) -> None:
+        self.interrupted = False
+        """The device was changed meanwhile: the kernel asks for another dump."""
+        self.incomplete = False
+        """Peers that were there all the time are missing."""
+        self._first = True
+        self._open: dict[str, Any] | None = None  # the last peer seen: the next message may go on with it
+
+    def feed(self, message: Message) -> Iterator[DevicePeer]:
+        """The peers that are whole now. Raises MalformedAnswer."""
+        changed = bool(message.flags & NLM_F_DUMP_INTR)
+        self.interrupted |= changed
+        entries = DEVICE.decode(attributes_of(message)).get("peers")
+        if entries is None and changed and not self._first:
+            self.incomplete, self._open = True, None
+        self._first = False
+        for entry in entries or ():
+            fields = PEER.decode(entry)
+            if "public_key" not in fields:
+                raise MalformedAnswer("netlink: peer: attribute 'public_key' is missing")
+            if "last_handshake" in fields:  # told of every peer, once: this entry begins one
+                yield from self.finish()
+                self._open = fields
+            elif self._open and self._open["public_key"] == fields["public_key"] and not changed:
+                self._open.setdefault("allowed_ips", []).extend(fields.get("allowed_ips", ()))
+            else:
+                self.incomplete, self._open = True, None
+
+    def finish(self) -> Iterator[DevicePeer]:
+        """The last peer, once the dump is over."""
+        fields, self._open = self._open, None
+        if fields is not None:
+            yield _resident(fields)
+
+
+def _resident(fields: dict[str, Any]) -> DevicePeer:
+    preshared_key = fields.get("preshared_key")
+    seconds, nanoseconds = fields["last_handshake"]
+    return DevicePeer(
+        PublicKey(fields["public_key"]),
+        tuple(fields.get("allowed_ips", ())),
+        PresharedKey(preshared_key) if preshared_key and any(preshared_key) else None,
+        fields.get("endpoint"),
+        fields.get("keepalive", 0),
+        seconds + nanoseconds / 1_000_000_000,
+        fields.get("rx_bytes", 0),
+        fields.get("tx_bytes", 0),
+    )

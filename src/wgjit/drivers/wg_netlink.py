@@ -1,0 +1,120 @@
+"""The kernel's WireGuard interfaces, by generic netlink."""
+
+from __future__ import annotations
+
+import errno
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from wgjit.drivers.changes import check_changes, check_interface
+from wgjit.drivers.genetlink import GenetlinkSocket
+from wgjit.drivers.translate import device_error
+from wgjit.drivers.wg_messages import (
+    FAMILY,
+    VERSION,
+    WG_CMD_GET_DEVICE,
+    WG_CMD_SET_DEVICE,
+    DumpReader,
+    decode_interface,
+    encode_changes,
+    encode_interface,
+    encode_query,
+)
+from wgjit.errors import DeviceError, MalformedAnswer
+from wgjit.model import DeviceInfo, DevicePeer, PeerChange, PublicKey
+
+_CALM = 3
+"""So many dumps we try to get without any change meanwhile."""
+_ATTEMPTS = 16
+"""So many dumps we take at most, if each lost peers."""
+
+
+class KernelDevice:
+    """Implements `wgjit.drivers.base.Device`. Its calls may come from any thread.
+
+    The interface is looked for by name in the network namespace of the thread that calls: for commands the one that
+    made this object, for `peers` and `info` the one that asks.
+    """
+
+    def __init__(self, name: str) -> None:
+        """Reach the kernel. Raises NoSuchDevice if it has no WireGuard; that the interface is there, `info` tells."""
+        self.name = name
+        self._lock = threading.Lock()
+        with self._translated():
+            self._socket = GenetlinkSocket(VERSION)
+            try:
+                self._family_id = self._socket.resolve(FAMILY)
+            except BaseException:
+                self._socket.close()
+                raise
+
+    def info(self) -> DeviceInfo:
+        """Keys and port. The dump is abandoned after its first message, so this costs the same at any crowd."""
+        with self._translated(), self._dump_socket() as dump:
+            for message in dump.dump_command(WG_CMD_GET_DEVICE, encode_query(self.name)):
+                return decode_interface(message)
+        raise MalformedAnswer(f"{self.name}: the kernel's dump of the interface is empty")
+
+    def peers(self) -> Iterator[DevicePeer]:
+        """All residents, streamed from a socket of its own; drain or close it: the kernel keeps the interface for it.
+
+        A dump that the kernel marks as interrupted is taken again and tells only of peers not told of yet. On an
+        interface that changes all the time no dump is undisturbed; after the third, one that lost nobody will do.
+        Raises DeviceError if each of 16 lost peers.
+        """
+        told: set[PublicKey] = set()
+        for attempt in range(1, _ATTEMPTS + 1):
+            reader = DumpReader()
+            for peer in self._dump(reader):
+                if peer.public_key not in told:
+                    told.add(peer.public_key)
+                    yield peer
+            if not reader.interrupted or (attempt >= _CALM and not reader.incomplete):
+                return
+        raise DeviceError(f"{self.name}: its peers change faster than they can be read; try again in a quieter moment")
+
+    def apply(self, changes: Sequence[PeerChange]) -> None:
+        """Make changes in order; each message is acknowledged before the next, so a refusal stops what follows it."""
+        check_changes(changes)
+        for attributes in encode_changes(self.name, changes):
+            self._command(attributes)
+
+    def set_interface(self, private_key: bytes | None = None, listen_port: int | None = None) -> None:
+        """Set key or port; an all-zero key takes the key away, port 0 lets the kernel choose."""
+        key = check_interface(private_key, listen_port)
+        self._command(encode_interface(self.name, key, listen_port))
+
+    def remove_all_peers(self) -> None:
+        """Empty the interface in one command: on several CPUs far cheaper than deleting it with its peers."""
+        self._command(encode_interface(self.name, replace_peers=True))
+
+    def close(self) -> None:
+        """Let go of the socket; the interface and its sessions stay."""
+        self._socket.close()
+
+    def _command(self, attributes: bytes) -> None:
+        with self._lock, self._translated():
+            self._socket.command(WG_CMD_SET_DEVICE, attributes)
+
+    def _dump_socket(self) -> GenetlinkSocket:
+        return GenetlinkSocket(VERSION, self._family_id)
+
+    def _dump(self, reader: DumpReader) -> Iterator[DevicePeer]:
+        with self._translated(), self._dump_socket() as dump:
+            try:
+                for message in dump.dump_command(WG_CMD_GET_DEVICE, encode_query(self.name)):
+                    yield from reader.feed(message)
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
+                reader.interrupted = reader.incomplete = True  # part of the dump was dropped on its way to us
+            else:
+                yield from reader.finish()
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise device_error(error.errno or errno.EIO, self.name, error.strerror or "") from None
