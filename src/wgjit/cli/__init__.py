@@ -4,7 +4,10 @@
 | ---------- | ----------------------------------------------------------------------- |
 | `decode`   | `decode`: initiations out of a capture file or one message, offline     |
 | `doctor`   | `doctor`: what this machine can do, and which delivery follows from it  |
+| `feed`     | `feed`: every initiation seen, live                                     |
 | `peer`     | `peer add`, `list`, `show`, `enable`, `disable`, `remove`, `import`     |
+| `status`   | `status`: a running gateway's residents and counters                    |
+| `up`       | `up`: run the gateway on an interface                                   |
 """
 
 from __future__ import annotations
@@ -16,6 +19,9 @@ import typer
 from wgjit.cli import peer
 from wgjit.cli.decode import decode
 from wgjit.cli.doctor import doctor
+from wgjit.cli.feed import feed
+from wgjit.cli.status import status
+from wgjit.cli.up import up
 from wgjit.errors import WgjitError
 
 app = typer.Typer(
@@ -33,6 +39,9 @@ def _root() -> None:
 
 
 app.command()(decode)
+app.command()(up)
+app.command()(feed)
+app.command()(status)
 app.command()(doctor)
 app.add_typer(peer.app)
 

@@ -1,0 +1,119 @@
+"""The real daemon, `wgjit up`, as a process inside a namespace: for the demo, the benchmarks and the tests."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, Self
+
+from lab.netns import Namespace, run
+from wgjit.daemon.control import socket_path
+
+WGJIT = (sys.executable, "-m", "wgjit")
+"""The command of this checkout, as an argument list."""
+
+
+class GatewayFailed(Exception):
+    """The daemon ended, or did not get ready in time; the text has what it logged."""
+
+
+class Gateway:
+    """A running `wgjit up`. A context manager: at its end the daemon gets SIGTERM."""
+
+    def __init__(
+        self,
+        namespace: Namespace,
+        interface: str,
+        *options: str | Path,
+        store: Path,
+        delivery: str = "auto",
+        patience: float = 30.0,
+    ) -> None:
+        """Start it and wait until the first knock can be answered. Raises GatewayFailed."""
+        self.namespace = namespace
+        self.interface = interface
+        self.log = namespace.lab.folder / f"{interface}.log"
+        """What the daemon writes to standard error."""
+        with self.log.open("a") as log:
+            self.process = namespace.popen(
+                *WGJIT, "up", interface, "--store", store, "--delivery", delivery, *options,
+                stdout=subprocess.PIPE, stderr=log,
+            )  # fmt: skip
+        self.about = self._ready(patience)
+        """What it said of itself when it was ready."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _ready(self, patience: float) -> dict[str, Any]:
+        assert self.process.stdout is not None
+        readable, _, _ = select.select([self.process.stdout], [], [], patience)
+        line = self.process.stdout.readline() if readable else ""
+        if not line:
+            self.process.kill()
+            self.process.wait()
+            raise GatewayFailed(f"wgjit up {self.interface}: not ready\n{self.log.read_text()}")
+        return dict(json.loads(line))
+
+    def status(self) -> dict[str, Any]:
+        """What `wgjit status` tells."""
+        return dict(json.loads(run(*WGJIT, "status", self.interface, "--json")))
+
+    def feed(self) -> Feed:
+        """Listen to every initiation from now on."""
+        return Feed(self.interface)
+
+    def send(self, number: signal.Signals) -> None:
+        """Send the daemon a signal."""
+        os.kill(self.process.pid, number)
+
+    def stop(self) -> int:
+        """End it by SIGTERM and give its exit status; harmless if it has ended."""
+        if self.process.poll() is None:
+            self.send(signal.SIGTERM)
+        return self.process.wait(timeout=20)
+
+    def kill(self) -> None:
+        """End it by SIGKILL: it cleans nothing up."""
+        self.process.kill()
+        self.process.wait()
+
+
+class Feed:
+    """The daemon's feed, from its control socket; use it as a context manager. It listens once it is made."""
+
+    def __init__(self, interface: str) -> None:
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.settimeout(10)
+        self._socket.connect(str(socket_path(interface)))
+        self._socket.sendall(b'{"ask": "feed"}\n')
+        self._lines = self._socket.makefile("r", encoding="utf-8")
+        assert json.loads(self._lines.readline()) == {"feed": "open"}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lines.close()
+        self._socket.close()
+
+    def next(self, timeout: float = 10.0, **wanted: object) -> dict[str, Any]:
+        """The next initiation, or the next with these values. Raises TimeoutError, EOFError if the daemon ended."""
+        end = time.monotonic() + timeout
+        while True:
+            self._socket.settimeout(max(0.001, end - time.monotonic()))
+            if not (line := self._lines.readline()):
+                raise EOFError("the feed ended")
+            record = json.loads(line)
+            if all(record[name] == value for name, value in wanted.items()):
+                return dict(record)

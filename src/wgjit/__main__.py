@@ -1,0 +1,5 @@
+"""`python -m wgjit` is the command `wgjit`."""
+
+from wgjit.cli import main
+
+main()

@@ -1,0 +1,372 @@
+"""What a running gateway promises, on real WireGuard: the same tests over kernel WireGuard and wireguard-go.
+
+        10.9.0.2  fd09::2                10.9.0.1, 10.9.0.77  fd09::1, fd09::77
+          direct ───────────────────────────── gateway
+                                                  │ 10.7.0.1
+          natted ───────── router (NAT) ──────────┤
+     192.168.7.2        192.168.7.1  10.7.0.2     │ 10.10.N.1
+                                        c3, c4 ───┘ 10.10.N.2       a second client has a machine of its own
+
+Each client is a real WireGuard client; the gateway is the real `wgjit up` in a process of its own.
+"""
+
+from __future__ import annotations
+
+import random
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from lab.gateway import Gateway, GatewayFailed
+from lab.netns import Lab, Namespace
+from lab.wireguard import Backend, Client, WireGuard
+from tests.forge import forge_initiation
+from wgjit.model import Claim, Delivery, Endpoint, PresharedKey, PrivateKey, Tai64n
+from wgjit.refusal import Refusal
+from wgjit.stores.sqlite import SqliteRegistry
+from wgjit.wire.noise import Initiator
+
+PORT = 51820
+INSIDE = ("10.8.0.1", "fd08::1")
+SEAMLESS = 2.0
+"""Seconds: far more than a connect takes on a busy machine, far less than the client's own retry after 5 s."""
+
+
+class Site:
+    """The topology above, an interface on the gateway, and a registry."""
+
+    def __init__(self, lab: Lab, backend: Backend) -> None:
+        self.lab, self.backend = lab, backend
+        self.gateway, self.direct = lab.namespace("gw"), lab.namespace("direct")
+        self.link = lab.link(
+            self.gateway,
+            self.direct,
+            ["10.9.0.1/24", "10.9.0.77/24", "fd09::1/64", "fd09::77/64"],
+            ["10.9.0.2/24", "fd09::2/64"],
+        )
+        self.server = WireGuard(self.gateway, ["10.8.0.1/16", "fd08::1/64"], listen_port=PORT, backend=backend)
+        self.path = lab.folder / "peers.db"
+        self.registry = SqliteRegistry(self.path)
+        self._clients = 1
+
+    def natted(self) -> Namespace:
+        """A namespace behind a NAT router."""
+        router, natted = self.lab.namespace("router"), self.lab.namespace("natted")
+        outside = self.lab.link(self.gateway, router, ["10.7.0.1/24"], ["10.7.0.2/24"])
+        self.lab.link(router, natted, ["192.168.7.1/24"], ["192.168.7.2/24"])
+        router.masquerade(outside.b)
+        natted.ip("route add default via 192.168.7.1")
+        return natted
+
+    def client(
+        self,
+        namespace: Namespace | None = None,
+        endpoint: str = f"10.9.0.1:{PORT}",
+        psk: PresharedKey | None = None,
+        registered: bool = True,
+    ) -> Client:
+        """A new client, registered, that has not knocked yet; the first on the machine `direct`."""
+        self._clients += 1
+        if namespace is None:
+            namespace = self.direct if self._clients == 2 else self._another_machine(self._clients)
+        addresses = [f"10.8.0.{self._clients}/32", f"fd08::{self._clients}/128"]
+        client = Client(
+            namespace,
+            self.server.public_key,
+            endpoint,
+            addresses,
+            ["10.8.0.0/16", "fd08::/64"],
+            preshared_key=psk,
+            backend=self.backend,
+        )
+        if registered:
+            self.registry.add([client.registration])
+        return client
+
+    def _another_machine(self, number: int) -> Namespace:
+        machine = self.lab.namespace(f"c{number}")
+        self.lab.link(self.gateway, machine, [f"10.10.{number}.1/24"], [f"10.10.{number}.2/24"])
+        machine.ip(f"route add default via 10.10.{number}.1")
+        return machine
+
+    def up(self, delivery: str = "auto", *options: str | Path) -> Gateway:
+        """Start `wgjit up`."""
+        return Gateway(self.gateway, self.server.name, *options, store=self.path, delivery=delivery)
+
+    def send(self, payloads: list[bytes], port: int = PORT) -> None:
+        """Send UDP payloads from the direct client's machine to the gateway."""
+        with self.direct.socket() as udp:
+            for payload in payloads:
+                udp.sendto(payload, ("10.9.0.1", port))
+
+
+def seamless(seconds: float | None) -> bool:
+    return seconds is not None and seconds < SEAMLESS
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"it did not come about within {seconds} s"
+        time.sleep(0.02)
+
+
+class GatewayContract:
+    """Subclass with a `backend`; `deliveries` are those that this kernel can do."""
+
+    backend: Backend
+    deliveries = ("hold", "replay", "flip")
+
+    @pytest.fixture
+    def site(self) -> Iterator[Site]:
+        with Lab() as lab:
+            site = Site(lab, self.backend)
+            yield site
+            site.registry.close()
+
+    @pytest.mark.parametrize("endpoint", [f"10.9.0.1:{PORT}", f"[fd09::1]:{PORT}"], ids=["ipv4", "ipv6"])
+    @pytest.mark.parametrize("delivery", ["hold", "replay", "flip"])
+    def test_a_knock_connects(self, site: Site, delivery: str, endpoint: str) -> None:
+        client = site.client(endpoint=endpoint)
+        with site.up(delivery) as gateway, gateway.feed() as feed:
+            assert site.server.peers() == {}
+            assert seamless(client.first_ping(INSIDE[0]))
+            record = feed.next(public_key=str(client.public_key))
+            assert (record["decision"], record["delivery"]) == ("installed", delivery)
+            assert (record["name"], record["proven"], record["refusal"]) == (client.name, True, None)
+            assert Endpoint.parse(record["source"]).port == client.port
+            assert seamless(client.ping(INSIDE[1]))
+            (resident,) = site.server.peers().values()
+            assert set(resident.allowed_ips) == set(client.registration.allowed_ips)
+            if delivery == "flip":
+                wait_for(lambda: site.server.peer(client.public_key).keepalive == 0)
+
+    def test_without_delivery_the_clients_retry_connects(self, site: Site) -> None:
+        client = site.client()
+        with site.up("none"):
+            seconds = client.first_ping(INSIDE[0])
+            assert seconds is not None
+            assert 4.5 < seconds < 9
+
+    def test_auto_takes_the_best_that_works_here(self, site: Site) -> None:
+        client = site.client()
+        with site.up("auto") as gateway:
+            assert gateway.about["delivery"] == self.deliveries[0]
+            assert seamless(client.first_ping(INSIDE[0]))
+
+    @pytest.mark.parametrize("delivery", ["hold", "replay"])
+    def test_a_preshared_key(self, site: Site, delivery: str) -> None:
+        client = site.client(psk=PresharedKey.generate())
+        with site.up(delivery):
+            assert seamless(client.first_ping(INSIDE[0]))
+
+    @pytest.mark.parametrize("delivery", ["hold", "replay", "flip"])
+    def test_a_client_behind_nat(self, site: Site, delivery: str) -> None:
+        client = site.client(site.natted(), f"10.7.0.1:{PORT}")
+        with site.up(delivery) as gateway, gateway.feed() as feed:
+            assert seamless(client.first_ping(INSIDE[0]))
+            assert feed.next(public_key=str(client.public_key))["source"].startswith("10.7.0.2:")
+
+    def test_a_client_that_roams_to_another_port_stays_up(self, site: Site) -> None:
+        client = site.client()
+        with site.up():
+            assert seamless(client.first_ping(INSIDE[0]))
+            port = client.change_port()
+            assert seamless(client.ping(INSIDE[0]))
+            endpoint = site.server.peer(client.public_key).endpoint
+            assert endpoint is not None
+            assert endpoint.port == port
+
+    @pytest.mark.parametrize("delivery", ["hold", "replay"])
+    def test_a_residents_new_handshake_is_left_to_the_kernel(self, site: Site, delivery: str) -> None:
+        client = site.client()
+        with site.up(delivery) as gateway, gateway.feed() as feed:
+            assert seamless(client.first_ping(INSIDE[0]))
+            before = site.server.peer(client.public_key)
+            assert feed.next()["decision"] == "installed"
+            client.forget()
+            assert seamless(client.first_ping(INSIDE[0]))
+            record = feed.next()
+            assert (record["decision"], record["proven"]) == ("resident", True)
+            after = site.server.peer(client.public_key)
+            assert after.rx_bytes > before.rx_bytes, "the peer was installed anew"
+            assert gateway.status()["decisions"] == {"installed": 1, "resident": 1}
+
+    def test_peers_that_were_there_stay_and_work(self, site: Site) -> None:
+        old = site.client(registered=False)
+        site.server.add_peer(old.public_key, [str(prefix) for prefix in old.registration.allowed_ips])
+        assert seamless(old.first_ping(INSIDE[0]))
+        new = site.client()
+        with site.up():
+            assert seamless(old.ping(INSIDE[0]))
+            assert seamless(new.first_ping(INSIDE[0]))
+        assert set(site.server.peers()) == {old.public_key, new.public_key}
+
+    def test_an_unknown_a_disabled_and_an_expired_peer_get_nothing(self, site: Site) -> None:
+        unknown = site.client(registered=False)
+        with site.up() as gateway, gateway.feed() as feed:
+            site.send(
+                [Initiator(unknown.private_key, site.server.public_key).initiate(1, Tai64n.from_unix(time.time()))]
+            )
+            record = feed.next()
+            assert (record["refusal"], record["public_key"]) == ("unknown", str(unknown.public_key))
+            assert site.server.peers() == {}
+
+    def test_a_peer_added_while_running_counts_from_its_next_knock(self, site: Site) -> None:
+        client = site.client(registered=False)
+        with site.up():
+            site.registry.add([client.registration])
+            assert seamless(client.first_ping(INSIDE[0]))
+
+    def test_sessions_outlive_sigterm_and_a_restart_takes_them_over(self, site: Site) -> None:
+        client, late = site.client(), site.client()
+        gateway = site.up()
+        assert seamless(client.first_ping(INSIDE[0]))
+        assert gateway.stop() == 0
+        assert seamless(client.ping(INSIDE[0]))
+        assert set(site.server.peers()) == {client.public_key}
+        with site.up() as gateway, gateway.feed() as feed:
+            assert gateway.about["residents"] == 1
+            client.forget()
+            assert seamless(client.first_ping(INSIDE[0]))
+            assert feed.next()["decision"] == "resident"
+            assert seamless(late.first_ping(INSIDE[0]))
+
+    @pytest.mark.parametrize("delivery", ["hold", "replay"])
+    def test_after_kill_9_residents_rekey_and_a_restart_serves_new_clients(self, site: Site, delivery: str) -> None:
+        client, late = site.client(), site.client()
+        gateway = site.up(delivery)
+        assert seamless(client.first_ping(INSIDE[0]))
+        gateway.kill()
+        client.forget()
+        assert seamless(client.first_ping(INSIDE[0])), "what the dead daemon left behind stands in the way"
+        with site.up(delivery):
+            assert seamless(late.first_ping(INSIDE[0]))
+            client.forget()
+            assert seamless(client.first_ping(INSIDE[0]))
+
+    def test_a_forged_initiation_installs_nothing_and_sends_nothing(self, site: Site) -> None:
+        client = site.client()
+        with site.up() as gateway, gateway.feed() as feed:
+            before = site.gateway.call(sent_packets, site.link.a)
+            site.send([forge_initiation(site.server.public_key, client.public_key, Tai64n.from_unix(time.time()))])
+            record = feed.next()
+            assert (record["refusal"], record["proven"], record["public_key"]) == (
+                "forged",
+                False,
+                str(client.public_key),
+            )
+            assert site.server.peers() == {}
+            assert site.gateway.call(sent_packets, site.link.a) == before
+            assert seamless(client.first_ping(INSIDE[0])), "the forger must not stand in the true client's way"
+
+    def test_an_old_initiation_sent_again_is_stale(self, site: Site) -> None:
+        client = site.client()
+        old = Initiator(client.private_key, site.server.public_key).initiate(1, Tai64n.from_unix(time.time() - 10))
+        with site.up() as gateway, gateway.feed() as feed:
+            assert seamless(client.first_ping(INSIDE[0]))
+            assert feed.next()["decision"] == "installed"
+            wait_for(lambda: site.registry.lookup(client.public_key).claim is not None)  # type: ignore[union-attr]
+            gateway.stop()
+        site.server.remove_peer(client.public_key)
+        with site.up() as gateway, gateway.feed() as feed:
+            site.send([old])
+            assert feed.next()["refusal"] == "stale"
+            assert site.server.peers() == {}
+
+    def test_garbage_changes_nothing_and_is_counted_by_refusal(self, site: Site) -> None:
+        client = site.client()
+        chance = random.Random(1)
+        good = Initiator(client.private_key, site.server.public_key).initiate(1, Tai64n.from_unix(time.time()))
+        noise = [chance.randbytes(chance.randrange(1500)) for _ in range(5000)]
+        cut = [good[: chance.randrange(148)] for _ in range(4000)]
+        wrong = [good[:110] + chance.randbytes(38) for _ in range(1000)]
+        sessions = {b"\x02\0\0\0", b"\x03\0\0\0", b"\x04\0\0\0"}
+        garbage = [packet for packet in noise + cut + wrong if packet[:4] not in sessions]
+        with site.up() as gateway, gateway.feed() as feed:
+            for start in range(0, len(garbage), 500):
+                site.send(garbage[start : start + 500])
+                want = min(start + 500, len(garbage))
+
+                def counted(want: int = want) -> bool:
+                    status = gateway.status()
+                    return sum(status["refusals"].values()) + status["capture_dropped"] >= want
+
+                wait_for(counted)
+            refusals = gateway.status()["refusals"]
+            assert set(refusals) >= {Refusal.BAD_TYPE, Refusal.BAD_LENGTH, Refusal.BAD_MAC1}
+            assert refusals[Refusal.BAD_MAC1] == 1000
+            assert site.server.peers() == {}
+            assert seamless(client.first_ping(INSIDE[0]))
+            assert feed.next(public_key=str(client.public_key))["decision"] == "installed"
+
+    def test_the_second_gateway_on_an_interface_refuses_to_start(self, site: Site) -> None:
+        client = site.client()
+        with site.up() as gateway:
+            with pytest.raises(GatewayFailed, match=f"process {gateway.process.pid}"):
+                site.up()
+            assert seamless(client.first_ping(INSIDE[0]))
+
+    def test_twenty_clients_at_once(self, site: Site) -> None:
+        clients = [site.client(site.direct) for _ in range(20 if self.backend == "kernel" else 8)]
+        sockets = []
+        with site.up():
+            for client in clients:
+                udp = site.direct.socket()
+                udp.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, client.name.encode())
+                udp.sendto(b"knock", (INSIDE[0], 9))
+                sockets.append(udp)
+            keys = {client.public_key for client in clients}
+            wait_for(lambda: {k for k, p in site.server.peers().items() if p.last_handshake} == keys, 4.5)
+        for udp in sockets:
+            udp.close()
+
+    def test_it_makes_the_interface_if_there_is_none(self, site: Site) -> None:
+        name = site.lab.interface("wg")
+        key = PrivateKey.generate()
+        (site.lab.folder / "key").write_text(key.reveal_base64())
+        config = site.lab.folder / "wg.toml"
+        backend = {"kernel": "kernel", "go": "userspace", "auto": "auto"}[self.backend]
+        config.write_text(
+            f'[interface]\nprivate_key_file = "{site.lab.folder}/key"\nlisten_port = 4500\n'
+            f'addresses = ["10.88.0.1/16"]\nbackend = "{backend}"\n'
+        )
+        client = Client(
+            site.direct, key.public(), "10.9.0.1:4500", ["10.88.0.2/32"], ["10.88.0.0/16"], backend=self.backend
+        )
+        site.registry.add([client.registration])
+        with Gateway(site.gateway, name, "--config", config, store=site.path):
+            assert seamless(client.first_ping("10.88.0.1"))
+        assert seamless(client.ping("10.88.0.1")), "the interface must outlive its gateway"
+
+    def test_a_clock_in_the_future_is_refused_and_a_reset_claim_lets_back_in(self, site: Site) -> None:
+        client = site.client()
+        ahead = Initiator(client.private_key, site.server.public_key).initiate(1, Tai64n.from_unix(time.time() + 7200))
+        future = Claim(
+            client.public_key, Tai64n.from_unix(time.time() + 7200), "g", Endpoint.parse("10.9.0.2:1"), time.time()
+        )
+        with site.up() as gateway, gateway.feed() as feed:
+            site.send([ahead])
+            assert feed.next()["refusal"] == "future"
+            site.registry.save_claims([future])
+            assert client.first_ping(INSIDE[0], timeout=1) is None
+            assert feed.next()["refusal"] == "stale"
+            assert site.registry.reset_claim(client.public_key)
+            client.forget()
+            assert seamless(client.first_ping(INSIDE[0]))
+
+
+def sent_packets(device: str) -> int:
+    """How many packets an interface has sent; called inside its namespace."""
+    for line in Path("/proc/thread-self/net/dev").read_text().splitlines():
+        name, _, counters = line.partition(":")
+        if name.strip() == device:
+            return int(counters.split()[9])
+    raise LookupError(device)
+
+
+__all__ = ["Delivery", "GatewayContract", "Site", "seamless", "signal", "wait_for"]
