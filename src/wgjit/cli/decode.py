@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
 from collections.abc import Iterator
@@ -60,7 +61,7 @@ def decode(
     source: Annotated[
         str,
         typer.Argument(
-            metavar="[PCAP | HEX]",
+            metavar="PCAP | HEX",
             help="A pcap or pcapng file, or one message or IP packet in hex. Default, or -: a capture on stdin.",
         ),
     ] = "-",
@@ -68,14 +69,18 @@ def decode(
 ) -> None:
     """Show the initiations in a capture: who claims to be whom, proven or not, and when it was made.
 
-    Other packets are skipped. bad_mac1 means: made for another gateway's key. Ends with status 1 if the key or the
-    input cannot be read, or if a message given in hex is no initiation.
+    Other packets are skipped. bad_mac1 means: made for another gateway's key.
+
+    Ends with status 1 if the key or the input cannot be read, or if what is given in hex is no initiation.
     """
     responder = Responder(_read_key(private_key))
-    if not as_json:
-        print(_row("TIME", "SOURCE", "DESTINATION", "PUBLIC KEY", "VERDICT"))
-    for decoded in _decode_source(responder, source):
+    count = 0
+    for count, decoded in enumerate(_decode_source(responder, source), start=1):
+        if count == 1 and not as_json:
+            print(_row("TIME", "SOURCE", "DESTINATION", "PUBLIC KEY", "VERDICT"))
         print(decoded.as_json() if as_json else decoded.as_line(), flush=True)
+    if not count:
+        print("wgjit: no initiation in this capture", file=sys.stderr)
 
 
 def _read_key(path: Path) -> PrivateKey:
@@ -100,10 +105,8 @@ def _decode_source(responder: Responder, source: str) -> Iterator[Decoded]:
     try:
         with open(source, "rb") as stream:
             yield from _decode_packets(responder, read_packets(stream))
-    except FileNotFoundError:
-        yield _decode_hex(responder, source)
     except OSError as error:
-        if not _is_hex(source):  # a message is longer than a file name may be
+        if error.errno not in (errno.ENOENT, errno.ENAMETOOLONG):
             raise InvalidValue(f"{source}: {error.strerror}") from None
         yield _decode_hex(responder, source)
 
@@ -128,9 +131,13 @@ def _decode_packet(responder: Responder, packet: bytes, time: float | None) -> D
 
 
 def _decode_hex(responder: Responder, text: str) -> Decoded:
-    if not _is_hex(text):
+    digits = "".join(text.replace(":", "").split()).removeprefix("0x")  # without what people put between them
+    try:
+        raw = bytes.fromhex(digits)
+    except ValueError:
+        raw = b""
+    if not raw:
         raise InvalidValue(f"{_shortened(text)}: no such file, and not hex")
-    raw = bytes.fromhex(_bare(text))
     if len(raw) == LENGTH[INITIATION] and raw[0] == INITIATION:
         return _decode_message(responder, raw)
     decoded = _decode_packet(responder, raw, None)
@@ -166,18 +173,6 @@ def _decode_message(
     if isinstance(outcome, Refusal):
         return Decoded(time, source, destination, public_key, None, outcome)
     return Decoded(time, source, destination, public_key, outcome, None)
-
-
-def _bare(text: str) -> str:
-    """Hex without what people put between the digits."""
-    return "".join(text.replace(":", "").split()).removeprefix("0x")
-
-
-def _is_hex(text: str) -> bool:
-    try:
-        return bool(bytes.fromhex(_bare(text)))
-    except ValueError:
-        return False
 
 
 def _shortened(text: str) -> str:
