@@ -13,18 +13,18 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import socket
 import zlib
 from typing import Literal
 
 from wgjit.drivers import nfnetlink, nfqueue
 from wgjit.drivers.base import CaptureCounters, Captured
 from wgjit.drivers.capture_packet import grow_buffer
-from wgjit.drivers.nfqueue import Command, Kind, QueueStatus
+from wgjit.drivers.netlink import NLMSG_ERROR, Message
+from wgjit.drivers.nfqueue import Command, QueueStatus
 from wgjit.drivers.queue_rules import QueueRules
 from wgjit.drivers.rules_nft import NftRules
 from wgjit.drivers.rules_xt import XtRules
-from wgjit.errors import CaptureError
+from wgjit.errors import CaptureError, MalformedAnswer, WgjitError
 
 Backend = Literal["nft", "xt"]
 
@@ -48,7 +48,6 @@ class NfqueueCapture:
         self, interface: str, port: int, queue: int | None = None, backend: Backend = "nft", max_length: int = 1024
     ) -> None:
         self._netfilter = nfnetlink.NetfilterSocket()
-        self._socket = self._netfilter.socket
         self._waiting: set[int] = set()
         self._last_id = self._received = self._missed = self._passed_full = 0
         self._closed = False
@@ -57,14 +56,15 @@ class NfqueueCapture:
         try:
             self.queue = self._bind(interface) if queue is None else self._take(queue)
             self._table = os.open(_TABLE, os.O_RDONLY | os.O_CLOEXEC)
-            grow_buffer(self._socket, _BUFFER)
+            grow_buffer(self._netfilter.socket, _BUFFER)
             self._configure(max_length)
             self._rules = (
                 NftRules(interface, port, self.queue) if backend == "nft" else XtRules(interface, port, self.queue)
             )
             self._rules.install()
         except BaseException:
-            self.close()
+            with contextlib.suppress(WgjitError):  # what failed first is what the caller must hear
+                self.close()
             raise
 
     # --- setting up ---------------------------------------------------------------------------------------------
@@ -83,7 +83,7 @@ class NfqueueCapture:
 
     def _take(self, number: int) -> int:
         try:
-            self._netfilter.request(nfqueue.encode(Kind.CONFIG, number, ack=True, command=(Command.BIND, 0)))
+            self._netfilter.request(nfqueue.configure(number, command=(Command.BIND, 0)))
         except PermissionError as error:  # another's queue, or no right to any
             owner = next((status.owner for status in _statuses() if status.number == number), None)
             if owner is None:
@@ -94,15 +94,13 @@ class NfqueueCapture:
         return number
 
     def _configure(self, max_length: int) -> None:
-        settings: tuple[dict[str, nfqueue.Value], ...] = (
-            {"params": (_COPY, nfqueue.COPY_PACKET)},
-            {"max_length": max_length},
-            {"mask": nfqueue.FAIL_OPEN, "flags": nfqueue.FAIL_OPEN},
+        settings = (
+            nfqueue.configure(self.queue, params=(_COPY, nfqueue.COPY_PACKET)),
+            nfqueue.configure(self.queue, max_length=max_length),
+            nfqueue.configure(self.queue, mask=nfqueue.FAIL_OPEN, flags=nfqueue.FAIL_OPEN),
         )
         try:
-            self._netfilter.request(
-                *(nfqueue.encode(Kind.CONFIG, self.queue, ack=True, **fields) for fields in settings)
-            )
+            self._netfilter.request(*settings)
         except OSError as error:
             raise nfnetlink.refused(f"queue {self.queue}", error) from error
         # A dead predecessor's rules may have sent packets already, and the request has read past them.
@@ -113,27 +111,28 @@ class NfqueueCapture:
 
     def fileno(self) -> int:
         """Readable when packets wait."""
-        return self._socket.fileno()
+        return self._netfilter.socket.fileno()
 
     def read(self, limit: int = 64) -> list[Captured]:
         """Up to `limit` packets that wait now, each to be released by its token; never blocks."""
         packets: list[Captured] = []
         while len(packets) < limit:
             try:
-                datagram = self._socket.recv(_DATAGRAM, socket.MSG_DONTWAIT)
+                for message in self._netfilter.receive(_DATAGRAM):
+                    # The kernel's answer to a verdict is ENOENT: the packet went when its interface did.
+                    if message.kind != NLMSG_ERROR and (captured := self._captured(message)):
+                        packets.append(captured)
             except BlockingIOError:
                 break
             except OSError as error:
                 if error.errno != errno.ENOBUFS:
                     raise nfnetlink.refused(f"queue {self.queue}", error) from error
-                continue  # the socket was full: how many passed unseen shows as a gap in the ids
-            for message in nfnetlink.decode(datagram):
-                # An errno is the answer to a verdict: ENOENT, the packet went when its interface did.
-                if not message.errno and (captured := self._captured(message)):
-                    packets.append(captured)
+                # The socket was full: how many passed unseen shows as a gap in the ids.
+            except MalformedAnswer as error:
+                raise CaptureError(f"queue {self.queue}: {error}") from error
         return packets
 
-    def _captured(self, message: nfnetlink.Message) -> Captured | None:
+    def _captured(self, message: Message) -> Captured | None:
         identity, packet, ifindex, ethernet = nfqueue.held(message)
         skipped = (identity - self._last_id - 1) & 0xFFFFFFFF
         if skipped >> 31:
@@ -150,11 +149,11 @@ class NfqueueCapture:
             self._waiting.remove(token)
         except KeyError:
             raise CaptureError(f"release: packet {token} is not held (any more)") from None
-        self._verdict(Kind.VERDICT, token)
+        self._accept(nfqueue.accept(self.queue, token))
 
-    def _verdict(self, kind: Kind, identity: int) -> None:
+    def _accept(self, verdict: nfnetlink.Request) -> None:
         try:
-            self._socket.send(nfqueue.encode(kind, self.queue, verdict=(nfqueue.NF_ACCEPT, identity)))
+            self._netfilter.send(verdict)
         except OSError as error:
             raise nfnetlink.refused(f"queue {self.queue}: verdict", error) from error
 
@@ -188,7 +187,7 @@ class NfqueueCapture:
             return
         self._closed = True
         with contextlib.ExitStack() as steps:  # each step is taken, whatever fails in another; last in, first out
-            steps.callback(self._socket.close)
+            steps.callback(self._netfilter.close)
             if self._table >= 0:
                 steps.callback(os.close, self._table)
             if self._rules:
@@ -200,7 +199,7 @@ class NfqueueCapture:
 
     def _release_all(self) -> None:
         """Let go on what waits, also what was not read yet: all up to the newest id."""
-        self._verdict(Kind.VERDICT_BATCH, self._status().last_id)
+        self._accept(nfqueue.accept(self.queue, self._status().last_id, and_older=True))
         self._waiting.clear()
 
 

@@ -12,10 +12,10 @@ in the first word of the UDP payload. All else on the port does, garbage too, so
 from __future__ import annotations
 
 import string
-import struct
 
 from wgjit.drivers import nfnetlink
-from wgjit.drivers.nfnetlink import NFPROTO_INET, NLM_F_ACK, NLM_F_CREATE, attribute, nested, text
+from wgjit.drivers.netlink import NLA_F_NESTED, NLM_F_ACK, TEXT, Codec, Table
+from wgjit.drivers.nfnetlink import BE16, BE32, BE64, NFPROTO_INET, NLM_F_CREATE, Request
 from wgjit.drivers.queue_rules import run
 
 DEAD_AFTER = 3
@@ -45,15 +45,26 @@ table inet {table} {{
 
 _PLAIN = (string.ascii_letters + string.digits + "-_.").encode()
 
+
+def _nest(table: Table) -> Codec:
+    return Codec(table.encode, table.decode, NLA_F_NESTED)
+
+
 # linux/netfilter/nf_tables.h, linux/netfilter/nfnetlink.h
 _SUBSYSTEM = 10
 _BATCH_BEGIN, _BATCH_END = 0x10, 0x11
 _DELTABLE, _NEWSETELEM, _DELSETELEM, _GETOBJ = 2, 12, 14, 19
-_TABLE_NAME = 1
-_ELEMENTS_TABLE, _ELEMENTS_SET, _ELEMENTS = 1, 2, 3
-_LIST_ELEMENT, _ELEMENT_KEY, _ELEMENT_TIMEOUT, _DATA_VALUE = 1, 1, 4, 1
-_OBJECT_TABLE, _OBJECT_NAME, _OBJECT_TYPE, _OBJECT_DATA = 1, 2, 3, 4
-_OBJECT_COUNTER, _COUNTER_PACKETS = 1, 2
+_OBJECT_COUNTER = 1
+
+_TABLE = Table("nft table", {1: ("name", TEXT)})
+_KEY = Table("nft data", {1: ("value", BE16)})
+_ELEMENT = Table("nft set element", {1: ("key", _nest(_KEY)), 4: ("timeout", BE64)})
+_ELEMENT_LIST = Table("nft set elements", {1: ("element", _nest(_ELEMENT))})
+_ELEMENTS = Table(
+    "nft elements of a set", {1: ("table", TEXT), 2: ("set", TEXT), 3: ("elements", _nest(_ELEMENT_LIST))}
+)
+_COUNTER = Table("nft counter", {1: ("bytes", BE64), 2: ("packets", BE64)})
+_OBJECT = Table("nft object", {1: ("table", TEXT), 2: ("name", TEXT), 3: ("type", BE32), 4: ("data", _nest(_COUNTER))})
 
 
 def table_name(interface: str) -> str:
@@ -70,8 +81,8 @@ class NftRules:
     def __init__(self, interface: str, port: int, queue: int) -> None:
         self.table = table_name(interface)
         self._script = _SCRIPT.format(table=self.table, port=port, queue=queue, dead_after=DEAD_AFTER)
-        self._alive = text(_ELEMENTS_TABLE, self.table) + text(_ELEMENTS_SET, "alive")
-        self._renewal = _renewal(self._alive, port)
+        self._alive = _ELEMENTS.encode({"table": self.table, "set": "alive"})
+        self._renewal = _renewal(self.table, port)
         self._earlier = self._asked = 0
         self._netfilter = nfnetlink.NetfilterSocket()
 
@@ -92,16 +103,10 @@ class NftRules:
 
     def asked(self) -> int:
         """Packets that the rules sent to the queue since the first install."""
-        key = (
-            text(_OBJECT_TABLE, self.table),
-            text(_OBJECT_NAME, "asked"),
-            attribute(_OBJECT_TYPE, struct.pack(">I", _OBJECT_COUNTER)),
-        )
-        request = _message(_GETOBJ, b"".join(key), NLM_F_ACK)
+        key = _OBJECT.encode({"table": self.table, "name": "asked", "type": _OBJECT_COUNTER})
         try:
-            for answer in self._netfilter.request(request):
-                counter = nfnetlink.attributes(answer.attributes.get(_OBJECT_DATA, b""))
-                self._asked = int.from_bytes(counter.get(_COUNTER_PACKETS, b""), "big")
+            for answer in self._netfilter.request(_message(_GETOBJ, key, NLM_F_ACK)):
+                self._asked = _OBJECT.decode(nfnetlink.content(answer))["data"]["packets"]
         except FileNotFoundError:
             pass  # flushed; the next heartbeat makes it anew
         except OSError as error:
@@ -124,7 +129,7 @@ class NftRules:
     def remove(self) -> None:
         """Delete the table and let go of the socket."""
         try:
-            self._netfilter.request(*_batch(_message(_DELTABLE, text(_TABLE_NAME, self.table), NLM_F_ACK)))
+            self._netfilter.request(*_batch(_message(_DELTABLE, _TABLE.encode({"name": self.table}), NLM_F_ACK)))
         except FileNotFoundError:
             pass
         except OSError as error:
@@ -133,26 +138,25 @@ class NftRules:
             self._netfilter.close()
 
 
-def _message(kind: int, payload: bytes, flags: int = 0) -> bytes:
-    return nfnetlink.encode(_SUBSYSTEM << 8 | kind, payload, family=NFPROTO_INET, flags=flags)
+def _message(kind: int, attributes: bytes, flags: int = 0) -> Request:
+    return nfnetlink.request(_SUBSYSTEM << 8 | kind, attributes, family=NFPROTO_INET, flags=flags)
 
 
-def _batch(*messages: bytes) -> tuple[bytes, ...]:
-    """A transaction: all of the messages or none."""
-    return (
-        nfnetlink.encode(_BATCH_BEGIN, resource=_SUBSYSTEM),
-        *messages,
-        nfnetlink.encode(_BATCH_END, resource=_SUBSYSTEM),
-    )
+def _batch(*requests: Request) -> tuple[Request, ...]:
+    """A transaction: all of the requests or none."""
+    begin, end = (nfnetlink.request(kind, resource=_SUBSYSTEM) for kind in (_BATCH_BEGIN, _BATCH_END))
+    return begin, *requests, end
 
 
-def _renewal(alive: bytes, port: int) -> tuple[bytes, ...]:
+def _renewal(table: str, port: int) -> tuple[Request, ...]:
     """Empty the set and put the port in, as one transaction.
 
     An element that is there keeps its old timeout when it is added again (before Linux 6.13), and deleting one that has
     expired is an error: emptying the set is neither.
     """
-    key = nested(_ELEMENT_KEY, attribute(_DATA_VALUE, struct.pack(">H", port)))
-    timeout = attribute(_ELEMENT_TIMEOUT, struct.pack(">Q", DEAD_AFTER * 1000))
-    element = nested(_ELEMENTS, nested(_LIST_ELEMENT, key, timeout))
-    return _batch(_message(_DELSETELEM, alive), _message(_NEWSETELEM, alive + element, NLM_F_CREATE | NLM_F_ACK))
+    alive = {"table": table, "set": "alive"}
+    elements = {"element": {"key": {"value": port}, "timeout": DEAD_AFTER * 1000}}
+    return _batch(
+        _message(_DELSETELEM, _ELEMENTS.encode(alive)),
+        _message(_NEWSETELEM, _ELEMENTS.encode(alive | {"elements": elements}), NLM_F_CREATE | NLM_F_ACK),
+    )
