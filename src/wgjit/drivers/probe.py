@@ -106,6 +106,8 @@ def _trials() -> list[Finding]:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_TRIAL_SECONDS)
     except subprocess.TimeoutExpired:
         reason = f"no answer in {_TRIAL_SECONDS} s"
+    except OSError as error:
+        reason = f"{sys.executable}: {error.strerror}"
     else:
         if done.returncode == 0:
             results = json.loads(done.stdout)

@@ -36,6 +36,8 @@ def run(*argv: str, stdin: str = "") -> str:
         done = subprocess.run(argv, input=stdin, capture_output=True, text=True, timeout=30)
     except FileNotFoundError:
         raise CaptureError(f"{argv[0]}: not installed") from None
+    except OSError as error:
+        raise CaptureError(f"{argv[0]}: {error.strerror}") from error
     except subprocess.TimeoutExpired:
         raise CaptureError(f"{argv[0]}: no answer in 30 s; does another program hold the firewall's lock?") from None
     if done.returncode:

@@ -3,6 +3,9 @@
 A process of its own, since a namespace entered by a thread of ours would stay ours. It prints one JSON object, trial
 by trial [ok, detail], and takes the namespace with it when it ends. On the host nothing changes but kernel modules
 that get loaded.
+
+Where no namespace can be made (a container without CAP_SYS_ADMIN), only what changes nothing is tried, in place:
+sockets and programs are made and given up, and no packet is sent. What cannot be tried so has ok null.
 """
 
 from __future__ import annotations
@@ -15,14 +18,16 @@ import os
 import select
 import socket
 import struct
-import sys
 from collections.abc import Callable
 from typing import Literal
 
+from wgjit.drivers import nfqueue
 from wgjit.drivers.base import Captured
 from wgjit.drivers.capture_nfqueue import NfqueueCapture
 from wgjit.drivers.capture_packet import PacketCapture
 from wgjit.drivers.inject import ReplayInjector
+from wgjit.drivers.nfnetlink import NetfilterSocket
+from wgjit.drivers.queue_rules import run
 from wgjit.drivers.xdp import LiveFrames
 from wgjit.errors import WgjitError
 from wgjit.wire.endpoint import Endpoint
@@ -63,16 +68,6 @@ def packet_capture() -> str:
     return "packet socket with filter"
 
 
-def raw_replay_ipv4() -> str:
-    """Put a stranger's IPv4 packet back by raw socket."""
-    return _replay_raw(4)
-
-
-def raw_replay_ipv6() -> str:
-    """Put a stranger's IPv6 packet back by raw socket."""
-    return _replay_raw(6)
-
-
 def xdp_replay() -> str:
     """Receive a stranger's packet as a live XDP frame; on lo, since an Ethernet interface would have to be made."""
     frames = LiveFrames()
@@ -80,16 +75,6 @@ def xdp_replay() -> str:
         frames.send(_packet(4), socket.if_nametoindex("lo"))
         _expect(listener, "the live frame did not arrive")
     return "live frames"
-
-
-_TRIALS: tuple[Callable[[], str], ...] = (
-    nft_queue,
-    xt_queue,
-    packet_capture,
-    raw_replay_ipv4,
-    raw_replay_ipv6,
-    xdp_replay,
-)
 
 
 def _hold(backend: Literal["nft", "xt"]) -> str:
@@ -168,19 +153,71 @@ def _enter_namespace() -> None:
             setting.write("0")
 
 
+# --- in place: nothing that another could notice ------------------------------------------------------------------
+
+
+def nft_queue_in_place() -> str:
+    """Bind a queue; have the kernel check a rule in a table that the same transaction takes away again."""
+    netfilter = NetfilterSocket()
+    with contextlib.closing(netfilter):
+        netfilter.request(nfqueue.configure(_UNUSED_QUEUE, command=(nfqueue.Command.BIND, 0)))
+        run("nft", "-f", "-", stdin=_UNUSED_TABLE)
+    return "rules and queue can be set up; no packet was tried"
+
+
+def packet_capture_in_place() -> str:
+    """Open the packet sockets."""
+    PacketCapture(_PORT).close()
+    return "packet socket with filter; no packet was tried"
+
+
+def xdp_replay_in_place() -> str:
+    """Load the program."""
+    LiveFrames().close()
+    return "the program loads; no packet was tried"
+
+
+def _raw_in_place(version: int) -> str:
+    socket.socket(_family(version), socket.SOCK_RAW, socket.IPPROTO_RAW).close()
+    return "raw socket; no packet was tried"
+
+
+_UNUSED_QUEUE = 65535
+_UNUSED_TABLE = f"""\
+table inet wgjit_trial {{ chain unused {{ queue flags bypass to {_UNUSED_QUEUE}; }}; }}
+delete table inet wgjit_trial
+"""
+
+_TRIALS: dict[str, tuple[Callable[[], str], Callable[[], str] | None]] = {
+    "nft_queue": (nft_queue, nft_queue_in_place),
+    "xt_queue": (xt_queue, None),
+    "packet_capture": (packet_capture, packet_capture_in_place),
+    "raw_replay_ipv4": (lambda: _replay_raw(4), lambda: _raw_in_place(4)),
+    "raw_replay_ipv6": (lambda: _replay_raw(6), lambda: _raw_in_place(6)),
+    "xdp_replay": (xdp_replay, xdp_replay_in_place),
+}
+"""By the names of `probe.Fact`: the trial, and what stands in for it where no namespace can be made."""
+
+
 def main() -> None:
-    """Run every trial and print what came of it; exit status 2 if no namespace can be made."""
+    """Run every trial and print what came of it."""
     try:
         _enter_namespace()
-    except OSError as error:
-        print(f"a network namespace to try things in cannot be made: {error.strerror}", file=sys.stderr)
-        sys.exit(2)
-    results: dict[str, tuple[bool, str]] = {}
-    for trial in _TRIALS:
+        in_place = False
+    except OSError:
+        in_place = True
+    results: dict[str, tuple[bool | None, str]] = {}
+    for name, (whole, gentle) in _TRIALS.items():
+        trial = gentle if in_place else whole
+        if trial is None:
+            results[name] = None, "not tried: no network namespace can be made here"
+            continue
         try:
-            results[trial.__name__] = True, trial()
-        except (WgjitError, OSError, _Trial) as error:
-            results[trial.__name__] = False, str(error)
+            results[name] = True, trial()
+        except (WgjitError, _Trial) as error:
+            results[name] = False, str(error)
+        except OSError as error:
+            results[name] = False, error.strerror or str(error)
     print(json.dumps(results))
 
 
