@@ -80,8 +80,11 @@ class Namespace:
     def run(
         self, *argv: str | Path, input: str | None = None, timeout: float = 120.0, env: dict[str, str] | None = None
     ) -> str:
-        """Run a command inside to its end; gives its standard output. Raises CommandFailed with its stderr."""
-        return run("ip", "netns", "exec", self.name, *argv, input=input, timeout=timeout, env=env)
+        """Run a command inside to its end; gives its standard output. Raises CommandFailed with its stderr.
+
+        Only its network is the namespace's: /sys shows the interfaces outside. `popen` gives it a /sys as well.
+        """
+        return self.call(run, *argv, input=input, timeout=timeout, env=env)
 
     def popen(
         self,
@@ -91,7 +94,7 @@ class Namespace:
         env: dict[str, str] | None = None,
     ) -> subprocess.Popen[str]:
         """Start a command inside, without input; `pid` is its own. The lab ends it if nobody did."""
-        # `ip netns exec` becomes the command, it does not wrap it.
+        # `ip netns exec` mounts a /sys that fits, then becomes the command; it does not wrap it.
         process = subprocess.Popen(
             ["ip", "netns", "exec", self.name, *map(str, argv)],
             text=True,

@@ -141,9 +141,12 @@ class LabContract:
     def test_commands_and_functions_run_inside(self, lab: Lab) -> None:
         inside = lab.namespace("x")
         assert inside.run("cat", input="hello") == "hello"
-        assert [name for _, name in inside.call(socket.if_nameindex) if name != "lo"] == [
-            name for name in inside.run("ls", "/sys/class/net").split() if name != "lo"
-        ]
+        device = lab.link(inside, lab.namespace("y")).a
+        assert device in inside.run("ip", "-brief", "link")
+        assert device in [name for _, name in inside.call(socket.if_nameindex)]
+        assert device not in os.listdir("/sys/class/net")
+        with inside.popen("ls", "/sys/class/net", stdout=subprocess.PIPE) as listing:
+            assert device in listing.communicate()[0].split()
         assert inside.call(os.stat, "/proc/thread-self/ns/net") == os.stat(NETNS / inside.name)
         inside.sysctl("net.ipv4.ip_forward", 1)
         assert inside.run("cat", "/proc/sys/net/ipv4/ip_forward") == "1\n"
