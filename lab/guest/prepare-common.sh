@@ -13,8 +13,8 @@ apt() { apt-get -qq -o DPkg::Lock::Timeout=600 -o APT::Sandbox::User=root "$@" >
 # packages NAME...: install those that are not; apt-get update only if one is missing.
 packages() {
     local missing
-    missing=$(dpkg-query -W -f '${Package} ${db:Status-Status}\n' "$@" 2>/dev/null | awk '$2 == "installed" { print $1 }' |
-        sort | comm -23 <(printf '%s\n' "$@" | sort) - | tr '\n' ' ')
+    missing=$({ dpkg-query -W -f '${Package} ${db:Status-Status}\n' "$@" 2>/dev/null || true; } |
+        awk '$2 == "installed" { print $1 }' | sort | comm -23 <(printf '%s\n' "$@" | sort) - | tr '\n' ' ')
     [ -n "$missing" ] || return 0
     [ "$(id -u)" = 0 ] || die "missing $missing; run as root so that they can be installed"
     say "installing $missing"

@@ -1,0 +1,94 @@
+"""`./dev test`: all tests, stage by stage, on the system that each stage is about.
+
+    ./dev test [unit] [userspace] [kernel] [smp] [ARGUMENT OF PYTEST...]
+
+A stage that fails does not keep the later ones from running; the exit status is 0 only if all passed, and a stage that
+finds no test has failed. Arguments that select tests (-k, -m, tests/...) may leave a stage empty, but not all of them.
+"""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parents[1]
+NO_TESTS = 5
+"""pytest's exit status when it found, or was left with, no test."""
+
+
+class Stage(NamedTuple):
+    """Where a folder of tests runs."""
+
+    about: str
+    folder: str
+    guest: tuple[str, ...] = ()
+    """Options of ./dev guest; none is the host."""
+    pytest: tuple[str, ...] = ()
+
+
+STAGES = {
+    "unit": Stage("no root, no network", "tests/unit"),
+    "userspace": Stage("namespaces with wireguard-go, on this kernel", "tests/userspace"),
+    "kernel": Stage("kernel WireGuard, User-Mode Linux", "tests/kernel", ("-b", "uml", "-t", "1200")),
+    "smp": Stage("kernel WireGuard, two CPUs, qemu", "tests/kernel", ("-b", "tcg", "-t", "900"), ("-m", "smp")),
+}
+
+
+def command(stage: Stage, arguments: list[str]) -> list[str]:
+    """The command line of a stage. Paths among the arguments stand for the stage's own folder."""
+    paths = [] if any(word.startswith("tests/") for word in arguments) else [stage.folder]
+    pytest = [sys.executable, "-m", "pytest", *stage.pytest, *paths, *arguments]
+    if not stage.guest:
+        return pytest
+    return [str(ROOT / "dev"), "guest", *stage.guest, "--", *pytest, "-p", "no:cacheprovider"]
+
+
+def run(words: list[str]) -> int:
+    """Run a stage to its end, and let it clean up if we are to end; gives its exit status."""
+    process = subprocess.Popen(words, cwd=ROOT)
+
+    def pass_on(number: int, _frame: FrameType | None) -> None:
+        process.send_signal(number)
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, pass_on)
+    try:
+        return process.wait()
+    except KeyboardInterrupt:  # a terminal sent it to the stage too
+        process.wait()
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def main(arguments: list[str]) -> int:
+    names = []
+    while arguments and arguments[0] in STAGES:
+        names.append(arguments.pop(0))
+    results: list[tuple[str, str, int, float]] = []
+    for name in names or STAGES:
+        stage = STAGES[name]
+        print(f"\n=== {name}: {stage.about}", flush=True)
+        started = time.monotonic()
+        try:
+            status = run(command(stage, arguments))
+        except KeyboardInterrupt:
+            print(f"\n=== {name}: interrupted", flush=True)
+            return 130
+        results.append((name, stage.about, status, time.monotonic() - started))
+
+    excused = {NO_TESTS} if arguments and any(status != NO_TESTS for _, _, status, _ in results) else set()
+    print("\n=== stages")
+    for name, about, status, seconds in results:
+        outcome = "passed" if not status else "no tests" if status == NO_TESTS else f"FAILED ({status})"
+        print(f"{name:10}  {outcome:12}  {seconds:6.0f} s  {about}")
+    return 0 if all(not status or status in excused for _, _, status, _ in results) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
