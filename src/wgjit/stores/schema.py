@@ -71,7 +71,7 @@ def connect(path: Path, *, read_only: bool, timeout: float) -> sqlite3.Connectio
     )
     try:
         connection.execute("PRAGMA synchronous = NORMAL")
-        connection.execute("PRAGMA cache_size = -16000")  # KiB: upper levels of a big B-tree stay in memory
+        connection.execute("PRAGMA cache_size = -65536")  # KiB, taken as needed: an import touches pages all over
         connection.execute("PRAGMA journal_size_limit = 67108864")  # bytes of WAL kept after an import
     except BaseException:
         connection.close()

@@ -1,11 +1,13 @@
 """What is SQLite's own: the file, its schema and its rules against any writer, locks, damage, healing."""
 
 import contextlib
+import ipaddress
 import shutil
 import sqlite3
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -334,6 +336,50 @@ def test_many_threads(path: Path) -> None:
             found = registry.lookup(key(number))
             assert found is not None
             assert found.claim == claim(number, 150.0 + number)
+
+
+def test_an_import_that_is_killed_leaves_nothing_and_no_lock(registry: SqliteRegistry) -> None:
+    program = """
+import sys
+from tests.contracts.store import peer
+from wgjit.stores.sqlite import SqliteRegistry
+def peers():
+    yield from (peer(number) for number in range(2, 25_000))
+    print("halfway", flush=True)
+    sys.stdin.readline()
+SqliteRegistry(sys.argv[1]).add(peers())
+"""
+    registry.add([peer(1)])
+    child = subprocess.Popen(
+        [sys.executable, "-c", program, str(registry.path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    try:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"halfway\n"
+        with pytest.raises(StoreBusy):
+            registry.save_claims([claim(1, 1.0)])
+    finally:
+        child.kill()
+        child.communicate()
+    registry.save_claims([claim(1, 1.0)])
+    assert registry.count() == 1
+
+
+def test_adding_holds_one_round_of_peers_at_a_time(registry: SqliteRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wgjit.stores.sqlite._CHUNK", 10)
+    alive: weakref.WeakSet[ipaddress.IPv4Network] = weakref.WeakSet()
+    most = 0
+
+    def peers() -> Iterator[Peer]:
+        nonlocal most
+        for number in range(200):
+            prefix = ipaddress.IPv4Network(number)
+            alive.add(prefix)
+            most = max(most, len(alive))
+            yield Peer(key(number), (prefix,))
+
+    assert registry.add(peers()) == 200
+    assert 10 <= most <= 22
 
 
 # --- damage and healing ---------------------------------------------------------------------------------------
