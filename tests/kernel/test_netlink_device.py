@@ -3,84 +3,179 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import repeat
 
 import pytest
 
-from lab.netns import Lab
-from tests.contracts.device import DeviceContract, crowd, new_key, prefixes, shake_hands, told
-from tests.inside import inside
+from tests.contracts.device import assert_told, crowd, new_key, prefixes, told
+from tests.contracts.real_device import RealDeviceContract
+from wgjit.drivers import wg_netlink
 from wgjit.drivers.base import Device
-from wgjit.drivers.device import open_device
-from wgjit.drivers.links import create_interface, delete_interface, interface_exists, local_addresses
+from wgjit.drivers.genetlink import GenetlinkSocket
+from wgjit.drivers.links import delete_interface, interface_exists
+from wgjit.drivers.netlink import Message
+from wgjit.drivers.wg_messages import is_disturbed, lost_peers
 from wgjit.drivers.wg_netlink import KernelDevice
-from wgjit.errors import DeviceError, NoSuchDevice
+from wgjit.errors import DeviceError
 from wgjit.model import PeerChange, PublicKey
 
 
-@pytest.fixture
-def lab() -> Iterator[Lab]:
-    with Lab() as lab, inside(lab.namespace("dev")):
-        yield lab
+class Watch:
+    """All dumps taken, and what happens to the interface after the first message of each."""
+
+    def __init__(self) -> None:
+        self.dumps: list[list[Message]] = []
+        self.meanwhile: Iterator[Callable[[], None]] = iter(())
+
+    @property
+    def disturbed(self) -> list[bool]:
+        return [any(is_disturbed(message) for message in dump) for dump in self.dumps]
+
+    @property
+    def lost(self) -> list[bool]:
+        return [any(lost_peers(message) for message in dump[1:] if is_disturbed(message)) for dump in self.dumps]
 
 
-@pytest.fixture
-def device(lab: Lab) -> Iterator[KernelDevice]:
-    name = lab.interface("d")
-    assert create_interface(name) == "kernel"
-    device = open_device(name)
-    assert isinstance(device, KernelDevice)
-    yield device
-    device.close()
+class TestKernelDevice(RealDeviceContract):
+    backend = "kernel"
 
-
-class TestKernelDevice(DeviceContract):
-    @pytest.fixture(autouse=True)
-    def _take_the_lab(self, lab: Lab) -> None:
-        self.lab = lab
+    # --- dumps of an interface that changes meanwhile ---------------------------------------------------------
 
     @pytest.fixture
-    def device(self, device: KernelDevice) -> KernelDevice:
-        return device
+    def watch(self, monkeypatch: pytest.MonkeyPatch) -> Watch:
+        watch = Watch()
 
-    def delete(self, device: Device) -> None:
+        class Watched(GenetlinkSocket):
+            def dump_command(self, command: int, attributes: bytes) -> Iterator[Message]:
+                watch.dumps.append(dump := [])
+                for message in super().dump_command(command, attributes):
+                    dump.append(message)
+                    if len(dump) == 1:
+                        next(watch.meanwhile, lambda: None)()
+                    yield message
+
+        monkeypatch.setattr(wg_netlink, "GenetlinkSocket", Watched)
+        return watch
+
+    def test_a_quiet_dump_is_taken_once(self, device: Device, watch: Watch) -> None:
+        device.apply(crowd(1000))
+        assert len(told(device)) == 1000
+        assert len(watch.dumps[0]) > 5
+        assert watch.disturbed == [False]
+
+    def test_a_dump_that_loses_its_place_is_taken_again(self, device: Device, watch: Watch) -> None:
+        changes = crowd(2000)
+        device.apply(changes)
+        # The kernel is one message ahead of us: its place is among these, and they are all gone then.
+        goes = [PeerChange(change.public_key, remove=True) for change in changes[5:1000]]
+        watch.meanwhile = iter([lambda: device.apply(goes)])
+        assert told(device).keys() == {change.public_key for change in (*changes[:5], *changes[1000:])}
+        assert (watch.disturbed, watch.lost) == ([True, False], [True, False])
+
+    def test_an_interrupted_dump_that_lost_nobody_is_taken_again_too(self, device: Device, watch: Watch) -> None:
+        device.apply(crowd(1000))
+        watch.meanwhile = iter([lambda: device.apply([late])])
+        late = PeerChange(new_key())
+        found = told(device)
+        assert len(found) == 1001
+        assert late.public_key in found
+        assert (watch.disturbed, watch.lost) == ([True, False], [False, False])
+
+    def test_where_no_dump_is_undisturbed_one_that_lost_nobody_will_do(self, device: Device, watch: Watch) -> None:
+        changes = crowd(1000)
+        device.apply(changes)
+        key = changes[0].public_key  # in the first message; removed and added, it comes once more at the list's end
+        watch.meanwhile = repeat(lambda: device.apply([PeerChange(key, remove=True), changes[0]]))
+        assert_told(device, changes)
+        assert (watch.disturbed, watch.lost) == ([True] * 3, [False] * 3)
+
+    def test_a_dump_that_always_loses_peers_is_given_up(self, device: Device, watch: Watch) -> None:
+        changes = crowd(500)
+        device.apply(changes)
+        all_go = [PeerChange(change.public_key, remove=True) for change in changes]
+        watch.meanwhile = repeat(lambda: device.apply([*all_go, *changes]))
+        with pytest.raises(DeviceError, match="change faster than they can be read"):
+            next(device.peers())
+        assert watch.lost == [True] * 16
+
+    def test_a_split_peer_that_was_cut_short_is_told_whole(self, device: Device, watch: Watch) -> None:
+        first, big, thief = PeerChange(new_key()), many_prefixes(), PeerChange(new_key())
+        device.apply([first, big, thief])
+        theft = PeerChange(thief.public_key, allowed_ips=prefixes("192.0.2.0/24"))
+        watch.meanwhile = iter([lambda: device.apply([theft])])  # now the kernel stands in the middle of the big one
+        assert_told(device, [first, big, theft])
+        assert (watch.disturbed, watch.lost) == ([True, False], [True, False])
+
+    def test_a_split_peer_that_was_removed_takes_nothing_of_the_next(self, device: Device, watch: Watch) -> None:
+        first, big = PeerChange(new_key()), many_prefixes()
+        last = PeerChange(new_key(), keepalive=9, allowed_ips=prefixes("192.0.2.0/24"))
+        device.apply([first, big, last])
+        watch.meanwhile = iter([lambda: device.apply([PeerChange(big.public_key, remove=True)])])
+        assert_told(device, [first, last])
+        assert (watch.disturbed, watch.lost) == ([True, False], [True, False])
+
+    def test_peers_that_stay_are_all_told_while_others_come_and_go(self, device: Device, watch: Watch) -> None:
+        stay, goes = crowd(1000), [new_key() for _ in range(1000)]
+        device.apply([change for pair in zip(stay, map(PeerChange, goes), strict=True) for change in pair])
+        with _churn(device, goes):
+            for _ in range(5):
+                assert told(device).keys() >= {change.public_key for change in stay}
+        assert any(watch.disturbed)
+
+    # --- the rest ---------------------------------------------------------------------------------------------
+
+    def test_the_interface_is_not_read_with_its_peers(self, device: Device, watch: Watch) -> None:
+        device.apply(crowd(1000))
+        device.info()
+        assert [len(dump) for dump in watch.dumps] == [1]
+
+    def test_the_interface_can_go_while_its_peers_are_read(self, device: Device) -> None:
+        device.apply(crowd(500))
+        stream = device.peers()
+        next(stream)
+        del stream
         delete_interface(device.name)
+        assert not interface_exists(device.name)
 
-    def connect_client(self, device: Device) -> PublicKey:
-        name = self.lab.interface("c")
-        create_interface(name)
-        return shake_hands(device, open_device(name), self.free_port())
+    def test_all_peers_are_removed_at_once(self, device: Device) -> None:
+        assert isinstance(device, KernelDevice)
+        device.apply(crowd(300))
+        device.remove_all_peers()
+        assert list(device.peers()) == []
+
+    def test_commands_from_several_threads_do_not_mix_up_their_answers(self, device: Device) -> None:
+        crowds = [[new_key() for _ in range(50)] for _ in range(4)]
+
+        def add(keys: list[PublicKey]) -> None:
+            for key in keys:
+                device.apply([PeerChange(key)])
+
+        threads = [threading.Thread(target=add, args=(keys,)) for keys in crowds]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert told(device).keys() == {key for keys in crowds for key in keys}
 
 
-# --- dumps of an interface that changes meanwhile -------------------------------------------------------------
+def many_prefixes() -> PeerChange:
+    """A peer that the kernel splits over several messages."""
+    return PeerChange(new_key(), allowed_ips=prefixes(*(f"10.{i >> 8}.{i & 255}.0/24" for i in range(4000))))
 
 
-def test_a_dump_that_loses_its_place_is_taken_again(device: KernelDevice) -> None:
-    changes = crowd(3000)
-    device.apply(changes)
-    order = [peer.public_key for peer in device.peers()]
-    stream = device.peers()
-    found = {next(stream).public_key for _ in range(100)}
-    # The kernel is at most a few messages ahead of us: its place is among these, and all are gone now.
-    device.apply([PeerChange(key, remove=True) for key in order[90:1200]])
-    found |= {peer.public_key for peer in stream}
-    stayed = {*order[:90], *order[1200:]}
-    assert found >= stayed
-    assert told(device).keys() == stayed
-
-
-def test_every_peer_that_stays_is_told_while_others_come_and_go(device: KernelDevice) -> None:
-    stay, goes = crowd(1500), [new_key() for _ in range(1500)]
-    device.apply([change for pair in zip(stay, map(PeerChange, goes), strict=True) for change in pair])
-    ended = threading.Event()
-    started = threading.Event()
+@contextmanager
+def _churn(device: Device, keys: list[PublicKey]) -> Iterator[None]:
+    """Remove and add these peers, one after the other, on a thread of its own."""
+    started, ended = threading.Event(), threading.Event()
 
     def churn() -> None:
-        while not ended.is_set():
-            for key in goes:
+        while True:
+            for key in keys:
                 device.apply([PeerChange(key, remove=True)])
-                started.set()
                 device.apply([PeerChange(key)])
+                started.set()
                 if ended.is_set():
                     return
 
@@ -88,88 +183,7 @@ def test_every_peer_that_stays_is_told_while_others_come_and_go(device: KernelDe
     thread.start()
     try:
         assert started.wait(10)
-        for _ in range(5):
-            keys = [peer.public_key for peer in device.peers()]
-            assert len(keys) == len(set(keys))
-            assert {change.public_key for change in stay} <= set(keys)
+        yield
     finally:
         ended.set()
         thread.join()
-
-
-def test_a_split_peer_is_told_whole_or_again(device: KernelDevice) -> None:
-    many = prefixes(*(f"10.{index >> 8}.{index & 255}.0/24" for index in range(4000)))
-    big, thief = PeerChange(new_key(), allowed_ips=many), new_key()
-    device.apply([big, PeerChange(thief)])
-    stream = device.peers()
-    # The dump is under way as soon as it is opened; a change of allowed IPs now cuts the split peer short in it.
-    reader = threading.Thread(target=lambda: found.update({p.public_key: p for p in stream}))
-    found: dict[PublicKey, object] = {}
-    reader.start()
-    device.apply([PeerChange(thief, allowed_ips=prefixes("192.0.2.0/24"))])
-    reader.join()
-    assert set(told(device)[big.public_key].allowed_ips) == set(many)
-    assert found[big.public_key].allowed_ips.__len__() == len(many)  # type: ignore[attr-defined]
-
-
-def test_an_interface_can_go_while_a_dump_of_it_is_abandoned(device: KernelDevice) -> None:
-    device.apply(crowd(500))
-    stream = device.peers()
-    next(stream)
-    stream.close()
-    delete_interface(device.name)
-    assert not interface_exists(device.name)
-
-
-# --- what is not there ------------------------------------------------------------------------------------------
-
-
-def test_another_kind_of_interface_is_not_taken_for_one_of_ours(lab: Lab) -> None:
-    with pytest.raises(NoSuchDevice, match=r"lo: .*not a WireGuard interface"):
-        open_device("lo")
-    with pytest.raises(NoSuchDevice, match="lo"):
-        delete_interface("lo")
-    assert interface_exists("lo")
-
-
-def test_a_port_that_is_taken_is_named(device: KernelDevice, lab: Lab) -> None:
-    device.set_interface(listen_port=51820)
-    name = lab.interface("e")
-    create_interface(name)
-    other = open_device(name)
-    with pytest.raises(DeviceError, match="listen port is taken"):
-        other.set_interface(listen_port=51820)
-
-
-# --- links ------------------------------------------------------------------------------------------------------
-
-
-def test_an_interface_is_made_with_addresses_and_routes(lab: Lab) -> None:
-    name = lab.interface("e")
-    create_interface(name, ["10.8.0.1/16", "fd00:8::1/64"], ["10.8.0.0/16", "192.0.2.0/24", "2001:db8::/48"], mtu=1400)
-    assert {bytes([10, 8, 0, 1]), bytes.fromhex("fd000008" + "00" * 11 + "01")} <= local_addresses()
-    [namespace] = lab.namespaces
-    routes = namespace.run("ip", "route") + namespace.run("ip", "-6", "route")
-    for prefix in ("10.8.0.0/16", "192.0.2.0/24", "fd00:8::/64", "2001:db8::/48"):
-        assert f"{prefix} dev {name}" in routes
-    assert "mtu 1400" in namespace.run("ip", "link", "show", name)
-
-
-def test_a_half_made_interface_is_taken_away_again(lab: Lab) -> None:
-    first, second = lab.interface("e"), lab.interface("e")
-    create_interface(first, ["10.8.0.1/16"], ["192.0.2.0/24"])
-    with pytest.raises(DeviceError, match=r"route 192\.0\.2\.0/24"):
-        create_interface(second, ["10.9.0.1/16"], ["192.0.2.0/24"])
-    assert not interface_exists(second)
-    with pytest.raises(DeviceError, match="already"):
-        create_interface(first)
-    assert interface_exists(first)
-
-
-def test_a_crowded_interface_is_emptied_before_it_is_deleted(device: KernelDevice) -> None:
-    device.apply(crowd(300))
-    device.remove_all_peers()
-    assert list(device.peers()) == []
-    device.apply(crowd(300))
-    delete_interface(device.name)
-    assert not interface_exists(device.name)

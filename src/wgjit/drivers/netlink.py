@@ -81,7 +81,7 @@ def decode_verdict(message: Message) -> tuple[int, str]:
             raise MalformedAnswer("netlink: an acknowledgement without its request's header")
         echoed = _MESSAGE.size if message.flags & NLM_F_CAPPED else _MESSAGE.unpack_from(body, start)[0]
         start += echoed + 3 & ~3
-    texts = (content for kind, content in iterate_attributes(body[start:]) if kind == NLMSGERR_ATTR_MSG)
+    texts = (content for kind, content in split_attributes(body[start:]) if kind == NLMSGERR_ATTR_MSG)
     return number, next(texts, b"").rstrip(b"\0").decode(errors="replace")
 
 
@@ -94,17 +94,21 @@ def encode_attribute(kind: int, content: bytes) -> bytes:
     return _ATTRIBUTE.pack(ATTRIBUTE_HEADER + length, kind) + content + _PADDING[length & 3]
 
 
-def iterate_attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
+def split_attributes(data: bytes) -> list[tuple[int, bytes]]:
     """Type (without its flags) and content of each attribute. Raises MalformedAnswer."""
+    found = []
     start, end = 0, len(data)
-    while start < end:
-        if end - start < ATTRIBUTE_HEADER:
-            raise MalformedAnswer("netlink: a message ends inside an attribute header")
-        length, kind = _ATTRIBUTE.unpack_from(data, start)
-        if not ATTRIBUTE_HEADER <= length <= end - start:
+    unpack = _ATTRIBUTE.unpack_from
+    while start + ATTRIBUTE_HEADER <= end:
+        length, kind = unpack(data, start)
+        stop = start + length
+        if length < ATTRIBUTE_HEADER or stop > end:
             raise MalformedAnswer("netlink: an attribute's length does not fit its message")
-        yield kind & NLA_TYPE_MASK, data[start + ATTRIBUTE_HEADER : start + length]
-        start += length + 3 & ~3
+        found.append((kind & NLA_TYPE_MASK, data[start + ATTRIBUTE_HEADER : stop]))
+        start = stop + 3 & ~3
+    if start < end:
+        raise MalformedAnswer("netlink: a message ends inside an attribute header")
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +142,7 @@ def array(of: Codec) -> Codec:
     """Any number of values of one kind, each a nested attribute of type 0."""
     return Codec(
         lambda values: b"".join([encode_attribute(NLA_F_NESTED, of.pack(value)) for value in values]),
-        lambda content: [of.unpack(item) for _, item in iterate_attributes(content)],
+        lambda content: [of.unpack(item) for _, item in split_attributes(content)],
         NLA_F_NESTED,
     )
 
@@ -161,22 +165,24 @@ class Table:
 
     def encode(self, values: Mapping[str, Any]) -> bytes:
         """The named attributes, in the order given. The caller has checked the values."""
-        parts = []
+        parts: list[bytes] = []
         for name, value in values.items():
             kind, pack = self._by_name[name]
-            parts.append(encode_attribute(kind, pack(value)))
+            content = pack(value)
+            length = len(content)
+            parts += (_ATTRIBUTE.pack(ATTRIBUTE_HEADER + length, kind), content, _PADDING[length & 3])
         return b"".join(parts)
 
     def decode(self, data: bytes) -> dict[str, Any]:
         """The attributes that are there, by name. Raises MalformedAnswer, which names the attribute."""
         found: dict[str, Any] = {}
-        rows = self._by_number
-        for kind, content in iterate_attributes(data):
-            row = rows.get(kind)
-            if row is not None:
-                name, unpack = row
-                try:
+        name = ""
+        try:
+            for kind, content in split_attributes(data):
+                row = self._by_number.get(kind)
+                if row is not None:
+                    name, unpack = row
                     found[name] = unpack(content)
-                except (struct.error, ValueError):
-                    raise MalformedAnswer(f"netlink: {self._what}: malformed attribute {name}") from None
+        except (struct.error, ValueError):
+            raise MalformedAnswer(f"netlink: {self._what}: malformed attribute {name}") from None
         return found

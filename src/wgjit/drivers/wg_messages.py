@@ -10,7 +10,7 @@ import ipaddress
 import socket
 import struct
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from wgjit.drivers.genetlink import MESSAGE_HEADERS, attributes_of
@@ -41,25 +41,27 @@ MESSAGE_LIMIT = 16 * 1024
 """Bytes in a message that we send. The kernel holds the RTNL lock for the whole of it, about 0.3 ms for each new peer,
 so a longer one saves nothing that can be measured and keeps the rest of the machine's network configuration waiting."""
 
-_HOST = {socket.AF_INET: struct.Struct("=H2s4s8x"), socket.AF_INET6: struct.Struct("=H2sI16sI")}
+AF_INET, AF_INET6 = int(socket.AF_INET), int(socket.AF_INET6)
+_SOCKADDR_IN = struct.Struct("=H2s4s8x")  # family, port in network order, address
+_SOCKADDR_IN6 = struct.Struct("=H2sI16sI")  # family, port in network order, flow info, address, scope
 _TIMESPEC = struct.Struct("=qq")
 
 
 def _pack_endpoint(endpoint: Endpoint) -> bytes:
-    """struct sockaddr_in or sockaddr_in6: the port is in network order, family and scope are in the machine's."""
+    """struct sockaddr_in or sockaddr_in6."""
     address, port, scope = endpoint
     if len(address) == 4:
-        return _HOST[socket.AF_INET].pack(socket.AF_INET, port.to_bytes(2, "big"), address)
-    return _HOST[socket.AF_INET6].pack(socket.AF_INET6, port.to_bytes(2, "big"), 0, address, scope)
+        return _SOCKADDR_IN.pack(AF_INET, port.to_bytes(2, "big"), address)
+    return _SOCKADDR_IN6.pack(AF_INET6, port.to_bytes(2, "big"), 0, address, scope)
 
 
 def _unpack_endpoint(content: bytes) -> Endpoint:
     family = int.from_bytes(content[:2], sys.byteorder)
-    if family == socket.AF_INET:
-        _, port, address = _HOST[socket.AF_INET].unpack(content)
+    if family == AF_INET:
+        _, port, address = _SOCKADDR_IN.unpack(content)
         return Endpoint(address, int.from_bytes(port, "big"))
-    if family == socket.AF_INET6:
-        _, port, _, address, scope = _HOST[socket.AF_INET6].unpack(content)
+    if family == AF_INET6:
+        _, port, _, address, scope = _SOCKADDR_IN6.unpack(content)
         return Endpoint(address, int.from_bytes(port, "big"), scope)
     raise ValueError
 
@@ -68,7 +70,7 @@ ALLOWED_IP = Table("allowed IP", {1: ("family", U16), 2: ("address", RAW), 3: ("
 
 
 def _pack_allowed_ip(prefix: AllowedIP) -> bytes:
-    family = socket.AF_INET if prefix.version == 4 else socket.AF_INET6
+    family = AF_INET if prefix.version == 4 else AF_INET6
     return ALLOWED_IP.encode(
         {"family": family, "address": prefix.network_address.packed, "prefix_length": prefix.prefixlen}
     )
@@ -79,9 +81,9 @@ def _unpack_allowed_ip(content: bytes) -> AllowedIP:
     if len(fields) != 3:
         raise ValueError
     address, length = fields["address"], fields["prefix_length"]
-    if fields["family"] == socket.AF_INET and len(address) == 4:
+    if fields["family"] == AF_INET and len(address) == 4:
         return ipaddress.IPv4Network((address, length))
-    if fields["family"] == socket.AF_INET6 and len(address) == 16:
+    if fields["family"] == AF_INET6 and len(address) == 16:
         return ipaddress.IPv6Network((address, length))
     raise ValueError
 
@@ -220,54 +222,53 @@ def decode_interface(message: Message) -> DeviceInfo:
         raise MalformedAnswer(f"netlink: device: attribute {error} is missing") from None
 
 
-class DumpReader:
-    """Joins the messages of one dump to whole peers.
+def is_disturbed(message: Message) -> bool:
+    """The device was changed between the message before and this one: the kernel's NLM_F_DUMP_INTR."""
+    return bool(message.flags & NLM_F_DUMP_INTR)
 
-    The kernel splits a peer whose allowed IPs do not fit a message: the following message goes on with its key and
-    more allowed IPs. A dump during which the device is changed is flagged NLM_F_DUMP_INTR. Most changes do not hurt it:
-    the kernel walks a list and new peers go to its end. Two do, and make it `incomplete`: the removal of the peer
-    where the walk stood ends it there, by a message without peers; and a change of allowed IPs while a peer is split
-    drops the rest of that peer's, so that peer is then withheld.
+
+def lost_peers(message: Message) -> bool:
+    """Whether a disturbed message, not a dump's first, tells that peers were lost that nobody removed.
+
+    Most changes lose none: the kernel walks a list, and new peers go to its end. Two do. When the peer where the walk
+    stood is removed, the dump ends there, with a message that has no peers at all. When any allowed IP changes while a
+    peer is split over messages, the rest of that peer's is left out: the message begins with the split peer.
+    Raises MalformedAnswer.
     """
+    entries = DEVICE.decode(attributes_of(message)).get("peers")
+    return not entries or not _begins(PEER.decode(entries[0]))
 
-    def __init__(self) -> None:
-        self.interrupted = False
-        """The device was changed meanwhile: the kernel asks for another dump."""
-        self.incomplete = False
-        """Peers that were there all the time are missing."""
-        self._first = True
-        self._open: dict[str, Any] | None = None  # the last peer seen: the next message may go on with it
 
-    def feed(self, message: Message) -> Iterator[DevicePeer]:
-        """The peers that are whole now. Raises MalformedAnswer."""
-        changed = bool(message.flags & NLM_F_DUMP_INTR)
-        self.interrupted |= changed
-        entries = DEVICE.decode(attributes_of(message)).get("peers")
-        if entries is None and changed and not self._first:
-            self.incomplete, self._open = True, None
-        self._first = False
-        for entry in entries or ():
+def decode_peers(messages: Iterable[Message]) -> Iterator[DevicePeer]:
+    """The peers of one dump. Raises MalformedAnswer.
+
+    A peer whose allowed IPs do not fit a message is split by the kernel: the next message goes on with its key and
+    more allowed IPs. A disturbed dump may tell a peer twice: removed, and added again at the end of the list.
+    """
+    last: dict[str, Any] | None = None  # the next entry may go on with it
+    for message in messages:
+        for entry in DEVICE.decode(attributes_of(message)).get("peers", ()):
             fields = PEER.decode(entry)
+            if last is not None and not _begins(fields) and fields.get("public_key") == last["public_key"]:
+                last.setdefault("allowed_ips", []).extend(fields.get("allowed_ips", ()))
+                continue
+            if last is not None:
+                yield _resident(last)
             if "public_key" not in fields:
-                raise MalformedAnswer("netlink: peer: attribute 'public_key' is missing")
-            if "last_handshake" in fields:  # told of every peer, once: this entry begins one
-                yield from self.finish()
-                self._open = fields
-            elif self._open and self._open["public_key"] == fields["public_key"] and not changed:
-                self._open.setdefault("allowed_ips", []).extend(fields.get("allowed_ips", ()))
-            else:
-                self.incomplete, self._open = True, None
+                raise MalformedAnswer("netlink: peer: attribute public_key is missing")
+            last = fields
+    if last is not None:
+        yield _resident(last)
 
-    def finish(self) -> Iterator[DevicePeer]:
-        """The last peer, once the dump is over."""
-        fields, self._open = self._open, None
-        if fields is not None:
-            yield _resident(fields)
+
+def _begins(fields: dict[str, Any]) -> bool:
+    """Whether an entry is the first of its peer: the kernel tells the last handshake, be it zero, there only."""
+    return "last_handshake" in fields
 
 
 def _resident(fields: dict[str, Any]) -> DevicePeer:
     preshared_key = fields.get("preshared_key")
-    seconds, nanoseconds = fields["last_handshake"]
+    seconds, nanoseconds = fields.get("last_handshake", (0, 0))
     return DevicePeer(
         PublicKey(fields["public_key"]),
         tuple(fields.get("allowed_ips", ())),

@@ -15,11 +15,13 @@ from wgjit.drivers.wg_messages import (
     VERSION,
     WG_CMD_GET_DEVICE,
     WG_CMD_SET_DEVICE,
-    DumpReader,
     decode_interface,
+    decode_peers,
     encode_changes,
     encode_interface,
     encode_query,
+    is_disturbed,
+    lost_peers,
 )
 from wgjit.errors import DeviceError, MalformedAnswer
 from wgjit.model import DeviceInfo, DevicePeer, PeerChange, PublicKey
@@ -57,20 +59,22 @@ class KernelDevice:
         raise MalformedAnswer(f"{self.name}: the kernel's dump of the interface is empty")
 
     def peers(self) -> Iterator[DevicePeer]:
-        """All residents, streamed from a socket of its own; drain or close it: the kernel keeps the interface for it.
+        """All residents. The dump is read from the kernel in one go, packed, and decoded peer by peer.
 
-        A dump that the kernel marks as interrupted is taken again and tells only of peers not told of yet. On an
-        interface that changes all the time no dump is undisturbed; after the third, one that lost nobody will do.
-        Raises DeviceError if each of 16 lost peers.
+        In one go, about 300 bytes a peer, because the kernel keeps the interface while a dump is open, and because the
+        longer one takes the more often it is disturbed: one that the kernel marks as interrupted is taken again. On a
+        busy interface none is undisturbed, and after the third one that lost nobody will do. Raises DeviceError if
+        each of 16 lost peers.
         """
-        told: set[PublicKey] = set()
         for attempt in range(1, _ATTEMPTS + 1):
-            reader = DumpReader()
-            for peer in self._dump(reader):
-                if peer.public_key not in told:
-                    told.add(peer.public_key)
-                    yield peer
-            if not reader.interrupted or (attempt >= _CALM and not reader.incomplete):
+            with self._translated(), self._dump_socket() as dump:
+                messages = list(dump.dump_command(WG_CMD_GET_DEVICE, encode_query(self.name)))
+            disturbed = [message for message in messages[1:] if is_disturbed(message)]
+            if not disturbed:
+                yield from decode_peers(messages)
+                return
+            if attempt >= _CALM and not any(map(lost_peers, disturbed)):
+                yield from _once(decode_peers(messages))
                 return
         raise DeviceError(f"{self.name}: its peers change faster than they can be read; try again in a quieter moment")
 
@@ -100,21 +104,18 @@ class KernelDevice:
     def _dump_socket(self) -> GenetlinkSocket:
         return GenetlinkSocket(VERSION, self._family_id)
 
-    def _dump(self, reader: DumpReader) -> Iterator[DevicePeer]:
-        with self._translated(), self._dump_socket() as dump:
-            try:
-                for message in dump.dump_command(WG_CMD_GET_DEVICE, encode_query(self.name)):
-                    yield from reader.feed(message)
-            except OSError as error:
-                if error.errno != errno.ENOBUFS:
-                    raise
-                reader.interrupted = reader.incomplete = True  # part of the dump was dropped on its way to us
-            else:
-                yield from reader.finish()
-
     @contextmanager
     def _translated(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
             raise device_error(error.errno or errno.EIO, self.name, error.strerror or "") from None
+
+
+def _once(peers: Iterator[DevicePeer]) -> Iterator[DevicePeer]:
+    """Each peer where it is told of first."""
+    told: set[PublicKey] = set()
+    for peer in peers:
+        if peer.public_key not in told:
+            told.add(peer.public_key)
+            yield peer

@@ -25,7 +25,7 @@ SOCKETS = Path("/var/run/wireguard")
 
 _TIMEOUT = 2.0
 """Seconds for connecting and for each read and write."""
-_PEERS_AT_ONCE = 256
+_PEERS_AT_ONCE = 64
 """Changes in one `set` operation: it is answered when all are made, and that must not take as long as the timeout."""
 _GONE = {errno.ENOENT, errno.ENOTDIR, errno.ECONNREFUSED, errno.ECONNRESET, errno.EPIPE}
 

@@ -1,0 +1,57 @@
+"""wireguard-go through its UAPI socket, held to the device contract."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.contracts.real_device import RealDeviceContract
+from wgjit.drivers.base import Device
+from wgjit.drivers.device import open_device
+from wgjit.drivers.links import create_interface, interface_exists
+from wgjit.drivers.wg_uapi import UserspaceDevice
+from wgjit.errors import DeviceError, NoSuchDevice
+
+
+class TestUserspaceDevice(RealDeviceContract):
+    backend = "userspace"
+    keeps_scope = False  # wireguard-go 0.0.20220316 uses it, but leaves it out of what it tells
+
+    def test_it_is_found_by_its_socket(self, device: Device) -> None:
+        assert isinstance(device, UserspaceDevice)
+        assert device.path.is_socket()
+
+    def test_it_runs_in_a_session_of_its_own_and_leaves_no_socket_behind(self, device: Device) -> None:
+        assert isinstance(device, UserspaceDevice)
+        [process] = _wireguard_go(device.name)
+        assert os.getsid(process) != os.getsid(0)
+        self.delete(device)
+        assert not device.path.exists()
+
+    def test_a_namesake_elsewhere_is_not_taken_for_the_interface_here(self, device: Device) -> None:
+        def look() -> None:
+            with pytest.raises(NoSuchDevice, match="this network namespace has no interface of that name"):
+                open_device(device.name)
+
+        self.network.namespace("other").call(look)
+
+    def test_without_wireguard_go_the_fix_is_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        name = self.name()
+        monkeypatch.setattr("wgjit.drivers.links.shutil.which", lambda *_, **__: None)
+        with pytest.raises(DeviceError, match="wireguard-go is not installed"):
+            create_interface(name, backend="userspace")
+        assert not interface_exists(name)
+
+
+def _wireguard_go(interface: str) -> list[int]:
+    """The processes that serve this interface."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):  # it ended meanwhile
+            words = path.read_bytes().split(b"\0")
+            if words[0].endswith(b"wireguard-go") and interface.encode() in words:
+                found.append(int(path.parent.name))
+    return found
