@@ -43,9 +43,9 @@ def seal_cookie(responder: PublicKey, nonce: bytes, cookie: bytes, mac1: bytes) 
     return seal(subkey, cookie, mac1, rest)
 
 
-def _subkey(key: bytes, nonce: bytes) -> tuple[bytes, int]:
-    """XChaCha20: a subkey from the first 16 bytes of the nonce; the last 8 are ChaCha20's own nonce."""
-    return hchacha20(key, nonce[:16]), int.from_bytes(nonce[16:], "little")
+def _subkey(key: bytes, nonce: bytes) -> tuple[bytes, bytes]:
+    """XChaCha20: a subkey from the first 16 bytes of the nonce; the last 8 go into ChaCha20's own nonce."""
+    return hchacha20(key, nonce[:16]), bytes(4) + nonce[16:]
 
 
 def hchacha20(key: bytes, nonce: bytes) -> bytes:

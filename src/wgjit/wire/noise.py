@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X
 from wgjit.errors import InvalidValue
 from wgjit.refusal import Refusal
 from wgjit.wire.cookie import open_cookie
-from wgjit.wire.kdf import Hmac, blake2s, hash_, hmac, kdf1, kdf2, kdf3, mac, open_, seal
+from wgjit.wire.kdf import blake2s, hash_, hmac, kdf1, kdf2, kdf3, mac, nonce, open_, padded, seal
 from wgjit.wire.keys import KEY_LENGTH, PresharedKey, PrivateKey, PublicKey
 from wgjit.wire.messages import (
     MAC1_COVERS,
@@ -47,7 +47,7 @@ _LABEL_MAC1: Final = b"mac1----"
 # C := Hash(Construction); H := Hash(C ‖ Identifier)
 _CHAIN_START: Final = hash_(_CONSTRUCTION)
 _HASH_START: Final = hash_(_CHAIN_START + _IDENTIFIER)
-_hmac_chain_start: Final = Hmac(_CHAIN_START)
+_CHAIN_INNER, _CHAIN_OUTER = padded(_CHAIN_START)
 _NO_PSK: Final = bytes(KEY_LENGTH)
 
 
@@ -87,8 +87,8 @@ class Responder:
         self.public_key = private_key.public()
         self._private = X25519PrivateKey.from_private_bytes(private_key.reveal())
         self._mac1 = blake2s(key=_mac1_key(self.public_key), digest_size=MAC_LENGTH)
-        # H := Hash(H ‖ Spub_r), kept as the start of the next hash
-        self._hash = blake2s(hash_(_HASH_START + self.public_key))
+        # H := Hash(H ‖ Spub_r)
+        self._hash = hash_(_HASH_START + self.public_key)
 
     def __repr__(self) -> str:
         return f"Responder({self.public_key})"
@@ -105,14 +105,14 @@ class Responder:
 
     def identify(self, initiation: Initiation) -> Claimed | Refusal:
         """The claimed key, or BAD_POINT, BAD_STATIC. One X25519; mac1 is not looked at."""
+        ephemeral = initiation.ephemeral
         # C := Kdf₁(C, msg.ephemeral)
-        chain = hmac(_hmac_chain_start(initiation.ephemeral), b"\x01")
+        inner = blake2s(_CHAIN_INNER + ephemeral).digest()
+        chain = hmac(blake2s(_CHAIN_OUTER + inner).digest(), b"\x01")
         # H := Hash(H ‖ msg.ephemeral)
-        state = self._hash.copy()
-        state.update(initiation.ephemeral)
-        transcript = state.digest()
+        transcript = blake2s(self._hash + ephemeral).digest()
         # (C, κ) := Kdf₂(C, DH(Spriv_r, Epub_i))
-        shared = _exchange(self._private, initiation.ephemeral)
+        shared = _exchange(self._private, ephemeral)
         if shared is None:
             return Refusal.BAD_POINT
         chain, key = kdf2(chain, shared)
@@ -121,7 +121,7 @@ class Responder:
         if static is None:
             return Refusal.BAD_STATIC
         # H := Hash(H ‖ msg.static)
-        transcript = hash_(transcript + initiation.encrypted_static)
+        transcript = blake2s(transcript + initiation.encrypted_static).digest()
         return Claimed(PublicKey(static), chain, transcript, initiation.encrypted_timestamp)
 
     def prove(self, claimed: Claimed) -> Tai64n | Refusal:
@@ -153,8 +153,8 @@ class SessionKeys:
         The plain text is padded to a multiple of 16 bytes. A counter must not be used twice.
         """
         head = TRANSPORT_DATA.to_bytes(4, "little") + self.receiver.to_bytes(4, "little")
-        padded = plaintext + bytes(-len(plaintext) % 16)
-        return head + counter.to_bytes(8, "little") + seal(self.sending, padded, b"", counter)
+        whole = plaintext + bytes(-len(plaintext) % 16)
+        return head + counter.to_bytes(8, "little") + seal(self.sending, whole, b"", nonce(counter))
 
 
 class _Sent:
@@ -208,7 +208,7 @@ class Initiator:
         public = secret.public_key().public_bytes_raw()
         # H := Hash(H ‖ Spub_r)
         # C := Kdf₁(C, Epub_i); H := Hash(H ‖ msg.ephemeral)
-        chain = hmac(_hmac_chain_start(public), b"\x01")
+        chain = kdf1(_CHAIN_START, public)
         transcript = hash_(hash_(_HASH_START + self._responder) + public)
         # (C, κ) := Kdf₂(C, DH(Epriv_i, Spub_r))
         chain, key = kdf2(chain, secret.exchange(X25519PublicKey.from_public_bytes(self._responder)))

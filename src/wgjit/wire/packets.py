@@ -32,6 +32,10 @@ _DONT_FRAGMENT: Final = 0x4000
 _ipv4: Final = Struct("!BBHHHBBH4s4s")
 _ipv6: Final = Struct("!IHBB16s16s")
 _udp: Final = Struct("!HHHH")
+# What `peel` needs of each header, in one call: it runs for every captured packet.
+_ipv4_seen: Final = Struct("!2xH2xHxB2x4s4s").unpack_from
+_ipv6_seen: Final = Struct("!4xH2x16s16s").unpack_from
+_ports: Final = Struct("!HH").unpack_from
 
 
 class Datagram(NamedTuple):
@@ -42,22 +46,18 @@ class Datagram(NamedTuple):
     payload: bytes
 
 
-class _Bounds(NamedTuple):
-    """Where the UDP header and its payload lie in a packet."""
-
-    udp: int
-    udp_end: int
-    end: int
+_Located = tuple[bytes, bytes, int, int, int]
+"""Source and destination address; offsets of the UDP header, of its payload's end, and of the packet's end."""
 
 
 def peel(packet: bytes) -> Datagram | Refusal:
     """Take the datagram out of an IP packet, or NOT_UDP. Any bytes of any length give one of the two."""
-    bounds = _locate(packet)
-    if bounds is None:
+    located = _locate(packet)
+    if located is None:
         return Refusal.NOT_UDP
-    source, destination = _addresses(packet)
-    source_port, destination_port, _, _ = _udp.unpack_from(packet, bounds.udp)
-    payload = packet[bounds.udp + _UDP_HEADER : bounds.udp_end]
+    source, destination, udp, udp_end, _ = located
+    source_port, destination_port = _ports(packet, udp)
+    payload = packet[udp + _UDP_HEADER : udp_end]
     return Datagram(Endpoint(source, source_port), Endpoint(destination, destination_port), payload)
 
 
@@ -90,7 +90,7 @@ def build(
         header = _ipv6.pack(first_word, udp_length, _UDP, hop_limit, source.address, destination.address)
     udp = _udp.pack(source.port, destination.port, udp_length, 0)
     end = len(header) + udp_length
-    return _with_checksums(header + udp + payload, _Bounds(len(header), end, end))
+    return _with_checksums(header + udp + payload, (source.address, destination.address, len(header), end, end))
 
 
 def finish_checksum(packet: bytes) -> bytes:
@@ -100,24 +100,24 @@ def finish_checksum(packet: bytes) -> bytes:
     Put back as it is, the kernel drops it silently (UdpInCsumErrors). Zero, "no checksum", is good in IPv4 only.
     Raises InvalidValue for a packet that does not `peel`.
     """
-    bounds = _locate(packet)
-    if bounds is None:
+    located = _locate(packet)
+    if located is None:
         raise InvalidValue("packet: no whole UDP packet, there is no checksum to finish")
-    return _with_checksums(packet[: bounds.end], bounds)
+    return _with_checksums(packet[: located[-1]], located)
 
 
-def _locate(packet: bytes) -> _Bounds | None:
+def _locate(packet: bytes) -> _Located | None:
     """Walk the headers up to UDP; None if it is not there, or not whole."""
     size = len(packet)
     version = packet[0] >> 4 if size else 0
     if version == 4 and size >= _IPV4_HEADER:
         udp = (packet[0] & 15) * 4
-        end = packet[2] << 8 | packet[3]
-        is_fragment = (packet[6] << 8 | packet[7]) & _FRAGMENT
-        if udp < _IPV4_HEADER or is_fragment or packet[9] != _UDP:
+        end, fragment, protocol, source, destination = _ipv4_seen(packet)
+        if udp < _IPV4_HEADER or fragment & _FRAGMENT or protocol != _UDP:
             return None
     elif version == 6 and size >= _IPV6_HEADER:
-        end = _IPV6_HEADER + (packet[4] << 8 | packet[5])
+        length, source, destination = _ipv6_seen(packet)
+        end = _IPV6_HEADER + length
         udp = _skip_extensions(packet, min(end, size))
     else:
         return None
@@ -126,7 +126,7 @@ def _locate(packet: bytes) -> _Bounds | None:
     udp_length = packet[udp + 4] << 8 | packet[udp + 5]
     if not _UDP_HEADER <= udp_length <= end - udp:
         return None
-    return _Bounds(udp, udp + udp_length, end)
+    return source, destination, udp, udp + udp_length, end
 
 
 def _skip_extensions(packet: bytes, end: int) -> int:
@@ -143,24 +143,19 @@ def _skip_extensions(packet: bytes, end: int) -> int:
     return offset
 
 
-def _addresses(packet: bytes) -> tuple[bytes, bytes]:
-    return (packet[12:16], packet[16:20]) if packet[0] >> 4 == 4 else (packet[8:24], packet[24:40])
-
-
-def _with_checksums(packet: bytes, bounds: _Bounds) -> bytes:
-    is_ipv4 = packet[0] >> 4 == 4
-    source, destination = _addresses(packet)
-    header = bytearray(packet[: bounds.udp + _UDP_HEADER])
-    if is_ipv4:
+def _with_checksums(packet: bytes, located: _Located) -> bytes:
+    source, destination, udp, udp_end, _ = located
+    header = bytearray(packet[: udp + _UDP_HEADER])
+    if packet[0] >> 4 == 4:
         header[10:12] = b"\0\0"
-        header[10:12] = (-_sum(header[: bounds.udp]) % 0xFFFF).to_bytes(2, "big")
-    length = (bounds.udp_end - bounds.udp).to_bytes(4, "big")
+        header[10:12] = (-_sum(header[:udp]) % 0xFFFF).to_bytes(2, "big")
     header[-2:] = b"\0\0"
-    covered = source + destination + length + _UDP.to_bytes(4, "big") + header[-_UDP_HEADER:]
-    payload = packet[bounds.udp + _UDP_HEADER : bounds.udp_end]
+    pseudo_header = source + destination + (udp_end - udp).to_bytes(4, "big") + _UDP.to_bytes(4, "big")
+    payload = packet[udp + _UDP_HEADER : udp_end]
     # A sum that comes out as zero is sent as ones: zero means "no checksum" (RFC 768), which IPv6 forbids.
-    header[-2:] = (0xFFFF - _sum(covered + payload) % 0xFFFF).to_bytes(2, "big")
-    return bytes(header) + packet[bounds.udp + _UDP_HEADER :]
+    checksum = 0xFFFF - _sum(pseudo_header + header[-_UDP_HEADER:] + payload) % 0xFFFF
+    header[-2:] = checksum.to_bytes(2, "big")
+    return bytes(header) + packet[udp + _UDP_HEADER :]
 
 
 def _sum(data: bytes | bytearray) -> int:

@@ -27,8 +27,9 @@ def test_hash_is_blake2s() -> None:
 
 @given(key=keys, data=st.binary(max_size=200))
 def test_hmac(key: bytes, data: bytes) -> None:
-    kept = kdf.Hmac(key)
-    assert kdf.hmac(key, data) == kept(data) == kept(data) == reference(key, data)
+    inner, outer = kdf.padded(key)
+    written_out = kdf.hash_(outer + kdf.hash_(inner + data))
+    assert kdf.hmac(key, data) == written_out == reference(key, data)
 
 
 @given(key=keys, data=st.binary(max_size=64))
@@ -51,12 +52,18 @@ def test_mac_is_keyed_blake2s(key: bytes, data: bytes) -> None:
     key=keys, plaintext=st.binary(max_size=100), additional=st.binary(max_size=40), counter=st.integers(0, 2**64 - 1)
 )
 def test_aead(key: bytes, plaintext: bytes, additional: bytes, counter: int) -> None:
-    sealed = kdf.seal(key, plaintext, additional, counter)
-    assert kdf.open_(key, sealed, additional, counter) == plaintext
-    assert kdf.open_(key, sealed, additional + b"x", counter) is None
-    assert kdf.open_(key, sealed, additional, counter ^ 1) is None
+    nonce = kdf.nonce(counter)
+    sealed = kdf.seal(key, plaintext, additional, nonce)
+    assert kdf.open_(key, sealed, additional, nonce) == plaintext
+    assert kdf.open_(key, sealed, additional + b"x", nonce) is None
+    assert kdf.open_(key, sealed, additional, kdf.nonce(counter ^ 1)) is None
     for size in range(len(sealed)):
-        assert kdf.open_(key, sealed[:size], additional, counter) is None
+        assert kdf.open_(key, sealed[:size], additional, nonce) is None
+
+
+def test_the_counter_is_little_endian_behind_four_zeros() -> None:
+    """Paper, section 5.4."""
+    assert kdf.nonce(0x0102) == bytes.fromhex("00000000 0201000000000000")
 
 
 def test_hchacha20() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.unit.wire.vectors import ANSWERED, COOKIES, HANDSHAKES, OURS, Handshake
 from wgjit.errors import InvalidValue
 from wgjit.refusal import Refusal
-from wgjit.wire.kdf import mac, open_
+from wgjit.wire.kdf import mac, nonce, open_
 from wgjit.wire.keys import PresharedKey, PrivateKey, PublicKey
 from wgjit.wire.messages import Initiation, parse_initiation, parse_response
 from wgjit.wire.noise import Claimed, Initiator, Responder, SessionKeys, _mac1_key, random_index
@@ -250,7 +250,7 @@ def test_transport_data_is_sealed_as_section_5_4_6_says() -> None:
     assert len(session.seal(0)) == 32
     message = session.seal(7, b"seventeen bytes!!")
     assert message[8:16] == (7).to_bytes(8, "little")
-    assert open_(session.sending, message[16:], b"", counter=7) == b"seventeen bytes!!" + bytes(15)
+    assert open_(session.sending, message[16:], b"", nonce(7)) == b"seventeen bytes!!" + bytes(15)
 
 
 # --- secrets and any input --------------------------------------------------------------------------------------

@@ -1,0 +1,180 @@
+"""What an initiation costs beside the X25519 calls that it makes: `python -m bench.decode` (`./dev bench decode`).
+
+Each kind of initiation is processed from the IP packet to the verdict: peel, parse, mac1, claimed key, proof. Beside it
+runs the same number of bare X25519 calls (read a public key, exchange). Both are timed in turns, one packet at a time,
+and the lower quartiles count: a processor's changing speed falls on both alike, and what interrupts us or empties our
+caches, on a machine that others use too, falls out.
+Ends with status 1 if a ratio is over the limit. A kind that needs no X25519 at all is held to a share of one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from statistics import quantiles
+from time import perf_counter_ns
+from typing import NamedTuple
+
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+
+from wgjit.refusal import Refusal
+from wgjit.wire.endpoint import Endpoint
+from wgjit.wire.kdf import hash_, mac
+from wgjit.wire.keys import PrivateKey, PublicKey
+from wgjit.wire.messages import MAC1_COVERS, NO_MAC2, parse_initiation
+from wgjit.wire.noise import Initiator, Responder
+from wgjit.wire.packets import build, peel
+from wgjit.wire.tai64n import Tai64n
+
+LIMIT = 1.5
+"""Greatest ratio of an initiation's cost to that of its X25519 calls."""
+FREE_LIMIT = 0.5
+"""Greatest cost of an initiation without X25519, as a share of one call."""
+
+BATCH = 20
+"""Different packets of each kind; a round processes each once."""
+
+SOURCE, DESTINATION = Endpoint.parse("192.0.2.1:4000"), Endpoint.parse("192.0.2.2:51820")
+
+Outcome = Tai64n | PublicKey | Refusal
+
+
+class Kind(NamedTuple):
+    name: str
+    calls: int
+    """X25519 calls that it takes to find out."""
+    packets: list[bytes]
+    process: Callable[[bytes], Outcome]
+    expected: type[Tai64n] | type[PublicKey] | Refusal
+
+
+class Result(NamedTuple):
+    name: str
+    calls: int
+    microseconds: float
+    x25519_microseconds: float
+    """The bare calls alone."""
+    ratio: float
+    limit: float
+
+
+def kinds() -> list[Kind]:
+    gateway, stranger = PrivateKey.generate(), PrivateKey.generate()
+    responder = Responder(gateway)
+    mac1_key = hash_(b"mac1----" + responder.public_key)
+    fresh = [
+        Initiator(PrivateKey.generate(), responder.public_key).initiate(n, Tai64n.from_unix(n)) for n in range(BATCH)
+    ]
+    foreign = [Initiator(stranger, stranger.public()).initiate(n, Tai64n.from_unix(n)) for n in range(BATCH)]
+
+    def altered(message: bytes, start: int, value: bytes) -> bytes:
+        """The message with other bytes at `start` and a mac1 that fits them."""
+        body = (message[:start] + value + message[start + len(value) :])[:MAC1_COVERS]
+        return body + mac(mac1_key, body) + NO_MAC2
+
+    def packets(messages: Sequence[bytes]) -> list[bytes]:
+        return [build(SOURCE, DESTINATION, message) for message in messages]
+
+    def identify(packet: bytes) -> Outcome:
+        datagram = peel(packet)
+        if isinstance(datagram, Refusal):
+            return datagram
+        initiation = parse_initiation(datagram.payload)
+        if isinstance(initiation, Refusal):
+            return initiation
+        if not responder.check_mac1(initiation):
+            return Refusal.BAD_MAC1
+        claimed = responder.identify(initiation)
+        return claimed if isinstance(claimed, Refusal) else claimed.public_key
+
+    def prove(packet: bytes) -> Outcome:
+        datagram = peel(packet)
+        if isinstance(datagram, Refusal):
+            return datagram
+        initiation = parse_initiation(datagram.payload)
+        if isinstance(initiation, Refusal):
+            return initiation
+        if not responder.check_mac1(initiation):
+            return Refusal.BAD_MAC1
+        claimed = responder.identify(initiation)
+        return claimed if isinstance(claimed, Refusal) else responder.prove(claimed)
+
+    garbage = [message[:-1] for message in fresh]
+    bad_static = [altered(message, 40, bytes(48)) for message in fresh]
+    bad_point = [altered(message, 8, bytes(32)) for message in fresh]
+    forged = [altered(message, 88, bytes(28)) for message in fresh]
+    return [
+        Kind("garbage", 0, packets(garbage), prove, Refusal.BAD_LENGTH),
+        Kind("bad mac1", 0, packets(foreign), prove, Refusal.BAD_MAC1),
+        Kind("bad point", 1, packets(bad_point), prove, Refusal.BAD_POINT),
+        Kind("bad static", 1, packets(bad_static), prove, Refusal.BAD_STATIC),
+        Kind("claimed, key unknown", 1, packets(fresh), identify, PublicKey),
+        Kind("forged", 2, packets(forged), prove, Refusal.FORGED),
+        Kind("proven", 2, packets(fresh), prove, Tai64n),
+    ]
+
+
+def check(kind: Kind) -> None:
+    """What is timed does what its name says."""
+    for packet in kind.packets:
+        outcome = kind.process(packet)
+        is_right = outcome is kind.expected if isinstance(kind.expected, Refusal) else type(outcome) is kind.expected
+        if not is_right:
+            sys.exit(f"bench decode: {kind.name}: {outcome!r} instead of {kind.expected!r}")
+
+
+def measure(cases: list[Kind], rounds: int) -> list[Result]:
+    private = X25519PrivateKey.generate()
+    publics = [X25519PrivateKey.generate().public_key().public_bytes_raw() for _ in range(BATCH)]
+
+    def pairs(kind: Kind) -> Iterator[tuple[int, int]]:
+        """Nanoseconds for each packet, and for its X25519 calls right after it (one, if it has none)."""
+        process, calls = kind.process, range(kind.calls or 1)
+        for packet, public in zip(kind.packets, publics, strict=True):
+            start = perf_counter_ns()
+            process(packet)
+            between = perf_counter_ns()
+            for _ in calls:
+                private.exchange(X25519PublicKey.from_public_bytes(public))
+            yield between - start, perf_counter_ns() - between
+
+    timed: dict[str, list[tuple[int, int]]] = {kind.name: [] for kind in cases}
+    for _ in range(rounds):
+        for kind in cases:
+            timed[kind.name] += pairs(kind)
+    return [_result(kind, timed[kind.name]) for kind in cases]
+
+
+def _result(kind: Kind, timed: list[tuple[int, int]]) -> Result:
+    cost, bare = (quantiles(column, n=4)[0] / 1000 for column in zip(*timed, strict=True))
+    limit = LIMIT if kind.calls else FREE_LIMIT
+    return Result(kind.name, kind.calls, cost, bare if kind.calls else 0.0, cost / bare, limit)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="bench.decode", description="The cost of an initiation beside its X25519.")
+    parser.add_argument("--rounds", type=int, default=200, help="times 20 packets of each kind (default: 200)")
+    parser.add_argument("--json", action="store_true", help="one object per line")
+    options = parser.parse_args(arguments)
+    cases = kinds()
+    for kind in cases:
+        check(kind)
+    results = measure(cases, options.rounds)
+    if options.json:
+        for result in results:
+            print(json.dumps(result._asdict()))
+    else:
+        print(f"{'initiation':<22}{'µs':>8}  {'X25519':>6}  {'µs':>6}  {'ratio':>6}  {'limit':>6}")
+        for name, calls, cost, call, ratio, limit in results:
+            print(f"{name:<22}{cost:>8.1f}  {calls:>6}  {call:>6.1f}  {ratio:>6.2f}  {limit:>6.2f}")
+        print("Where there is no X25519, the ratio is the share of one.")
+    over = [result.name for result in results if result.ratio > result.limit]
+    if over:
+        print(f"bench decode: over the limit: {', '.join(over)}", file=sys.stderr)
+    return bool(over)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
