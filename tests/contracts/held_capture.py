@@ -1,0 +1,186 @@
+"""What holds for capture by NFQUEUE, by whichever rules."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from tests.contracts.site import GATEWAYS, PORT, Site, collect, datagram, knock
+from wgjit.drivers.capture_nfqueue import Backend, NfqueueCapture
+from wgjit.drivers.nfqueue import statuses
+from wgjit.errors import CaptureError
+
+IN_SESSION = b"\x04\x00\x00\x00" + bytes(28)
+"""Transport data: it passes by what is held, so its arrival shows that what was sent before it waits."""
+
+
+@contextlib.contextmanager
+def holding(site: Site, backend: Backend, queue: int | None = None, max_length: int = 64) -> Iterator[NfqueueCapture]:
+    capture = site.inside(NfqueueCapture, "wg0", PORT, queue, backend, max_length)
+    try:
+        yield capture
+    finally:
+        site.inside(capture.close)
+
+
+def other_process(site: Site, backend: Backend) -> subprocess.Popen[str]:
+    """A gateway's capture in a process of its own, with a beating heart; it reads and releases nothing."""
+    code = f"""
+import time
+from wgjit.drivers.capture_nfqueue import NfqueueCapture
+capture = NfqueueCapture("wg0", {PORT}, backend={backend!r})
+print("ready", flush=True)
+while True:
+    capture.heartbeat()
+    time.sleep(0.5)
+"""
+    process = site.gateway.popen(sys.executable, "-c", code, stdout=subprocess.PIPE)
+    assert process.stdout
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+def rules(site: Site) -> str:
+    """All of the gateway's firewall rules that are ours."""
+    listing = site.gateway.run("nft", "list", "ruleset")  # iptables-nft's rules, too
+    for program in ("iptables-legacy", "ip6tables-legacy"):
+        listing += site.gateway.run(program, "-t", "mangle", "-S")
+    return "\n".join(line for line in listing.splitlines() if re.search("queue|NFQUEUE", line))
+
+
+def queues(site: Site) -> dict[int, int]:
+    """Packets that wait in the gateway's queues, by queue."""
+    table = site.gateway.run("cat", "/proc/thread-self/net/netfilter/nfnetlink_queue")
+    return {status.number: status.waiting for status in statuses(table)}
+
+
+class HeldCaptureContract:
+    def test_several_are_held_and_released_in_any_order(self, site: Site, queue_backend: Backend) -> None:
+        with holding(site, queue_backend) as capture:
+            for address in GATEWAYS:
+                site.send(knock(1), knock(2), knock(3), IN_SESSION, to=address)
+                listener = site.listener(address)
+                assert listener.receive(1) == [IN_SESSION]
+                held = collect(capture, 3)
+                assert [datagram(h.packet).payload for h in held] == [knock(1), knock(2), knock(3)]
+                assert {h.ifindex for h in held} == {site.ifindex}
+                assert queues(site)[capture.queue] == 3
+
+                for number in (1, 0, 2):
+                    token = held[number].token
+                    assert token is not None
+                    capture.release(token)
+                    arrival = listener.next()
+                    assert arrival is not None
+                    assert arrival.payload == knock(number + 1)
+                    assert (arrival.local, arrival.ifindex) == (address, site.ifindex)
+            assert capture.counters() == (6, 0)
+
+    def test_garbage_is_held_and_a_session_never(self, site: Site, queue_backend: Backend) -> None:
+        session = [bytes([kind, 0, 0, 0]) + bytes(60) for kind in (2, 3, 4)]
+        garbage = [b"\x01", b"\x04\x00\x00\x01" + bytes(20), bytes(1400)]
+        with holding(site, queue_backend) as capture:
+            for address in GATEWAYS:
+                site.senders[site.listener(address).socket.family].sendto(knock(), (address, PORT + 1))
+                site.send(*garbage, *session, to=address)
+                assert site.listener(address).receive(3) == session
+                assert [datagram(h.packet).payload for h in collect(capture, 3)] == garbage
+
+    def test_a_full_queue_lets_packets_by(self, site: Site, queue_backend: Backend) -> None:
+        with holding(site, queue_backend, max_length=4) as capture:
+            site.send(*map(knock, range(10)))
+            assert site.listener(GATEWAYS[0]).receive(6) == [knock(number) for number in range(4, 10)]
+            held = collect(capture, 4)
+            assert [datagram(h.packet).payload for h in held] == [knock(number) for number in range(4)]
+            assert capture.counters() == (4, 6 if queue_backend == "nft" else 0)
+            assert held[0].token is not None
+            capture.release(held[0].token)
+            site.send(knock(10))
+            assert datagram(collect(capture, 1)[0].packet).payload == knock(10)
+
+    def test_a_full_socket_lets_packets_by_and_is_survived(self, site: Site, queue_backend: Backend) -> None:
+        with holding(site, queue_backend, max_length=1000) as capture:
+            capture._netfilter.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+            site.send(*map(knock, range(100)))
+            passed = 0
+            while site.listener(GATEWAYS[0]).next(0.3):
+                passed += 1
+            assert 0 < passed < 100
+            assert len(collect(capture, 100 - passed)) == 100 - passed
+            site.send(knock(100))  # the gap in the ids shows with the next packet
+            assert datagram(collect(capture, 1)[0].packet).payload == knock(100)
+            assert capture.counters() == (101 - passed, passed)
+
+    def test_close_lets_all_go_on_and_takes_its_rules_back(self, site: Site, queue_backend: Backend) -> None:
+        with holding(site, queue_backend) as capture:
+            assert rules(site)
+            site.send(*map(knock, range(4)))
+            site.send(*map(knock, range(4)), to=GATEWAYS[1])
+            collect(capture, 1)
+            assert queues(site) == {capture.queue: 8}
+        for address in GATEWAYS:
+            assert sorted(site.listener(address).receive(4)) == [knock(number) for number in range(4)]
+        assert rules(site) == ""
+        assert queues(site) == {}
+        capture.close()
+        site.send(knock(9))
+        assert site.listener(GATEWAYS[0]).receive(1) == [knock(9)]
+
+    def test_a_killed_owner_is_passed_by_and_replaced(self, site: Site, queue_backend: Backend) -> None:
+        owner = other_process(site, queue_backend)
+        site.send(knock(1), IN_SESSION)
+        assert site.listener(GATEWAYS[0]).receive(1) == [IN_SESSION]
+        os.kill(owner.pid, signal.SIGKILL)
+        owner.wait()
+        left = rules(site)
+        assert left
+        site.send(knock(2))
+        assert site.listener(GATEWAYS[0]).receive(1) == [knock(2)]
+
+        with holding(site, queue_backend) as capture:
+            assert len(rules(site).splitlines()) == len(left.splitlines())
+            site.send(knock(3))
+            assert datagram(collect(capture, 1)[0].packet).payload == knock(3)
+        assert rules(site) == ""
+
+    def test_a_queue_of_another_is_left_alone(self, site: Site, queue_backend: Backend) -> None:
+        with holding(site, queue_backend) as first:
+            before = rules(site)
+            with pytest.raises(CaptureError, match=rf"queue {first.queue}: held by another program \(netlink port \d+"):
+                site.inside(NfqueueCapture, "wg1", PORT + 1, first.queue, queue_backend)
+            assert rules(site) == before
+            second = site.inside(NfqueueCapture, "wg0", PORT, None, queue_backend)
+            site.inside(second.close)
+            assert second.queue == first.queue + 1
+
+    def test_a_token_is_good_once(self, site: Site, queue_backend: Backend) -> None:
+        with holding(site, queue_backend) as capture:
+            site.send(knock())
+            (held,) = collect(capture, 1)
+            assert held.token is not None
+            capture.release(held.token)
+            for token in (held.token, 12345):
+                with pytest.raises(CaptureError, match=f"packet {token} is not held"):
+                    capture.release(token)
+
+    def test_packets_that_go_with_their_interface_are_survived(self, site: Site, queue_backend: Backend) -> None:
+        with holding(site, queue_backend) as capture:
+            site.send(knock(1), knock(2))
+            gone = collect(capture, 2)
+            site.gateway.ip(f"link set {site.link.a} down")
+            assert queues(site) == {capture.queue: 0}
+            for held in gone:
+                assert held.token is not None
+                capture.release(held.token)
+            assert capture.read() == []
+            with site.gateway.socket() as local:
+                local.sendto(knock(3), ("127.0.0.1", PORT))
+            assert datagram(collect(capture, 1)[0].packet).payload == knock(3)

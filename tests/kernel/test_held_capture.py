@@ -1,0 +1,99 @@
+"""Capture by NFQUEUE on a kernel that has all of it: nft's queue and dead-man switch, and iptables'."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from lab.netns import Lab
+from tests.contracts.held_capture import IN_SESSION, HeldCaptureContract, holding, other_process, queues, rules
+from tests.contracts.site import GATEWAYS, PORT, Site, collect, datagram, knock
+from wgjit.drivers.capture_nfqueue import Backend
+from wgjit.drivers.rules_nft import DEAD_AFTER
+
+
+@pytest.fixture
+def site(lab: Lab) -> Iterator[Site]:
+    made = Site(lab)
+    yield made
+    made.close()
+
+
+class TestHeldCapture(HeldCaptureContract):
+    @pytest.fixture(params=["nft", "xt"])
+    def queue_backend(self, request: pytest.FixtureRequest) -> Backend:
+        backend: Backend = request.param
+        return backend
+
+
+class TestDeadManSwitch:
+    def test_a_stuck_owner_stops_holding(self, site: Site) -> None:
+        owner = other_process(site, "nft")
+        os.kill(owner.pid, signal.SIGSTOP)
+        site.send(knock(1), IN_SESSION)
+        assert site.listener(GATEWAYS[0]).receive(1) == [IN_SESSION]
+        time.sleep(DEAD_AFTER + 0.2)  # the time is what is tested
+        site.send(knock(2), to=GATEWAYS[0])
+        assert site.listener(GATEWAYS[0]).receive(1) == [knock(2)]
+        assert list(queues(site).values()) == [1]  # the first one: its owner is alive, and may yet release it
+
+        os.kill(owner.pid, signal.SIGCONT)
+        deadline = time.monotonic() + 5
+        while list(queues(site).values()) == [1] and time.monotonic() < deadline:
+            site.send(knock(3))  # the heart beats again, so knocks are held again
+        assert list(queues(site).values()) != [1]
+
+    def test_a_heartbeat_renews_and_an_expired_switch_comes_back(self, site: Site) -> None:
+        with holding(site, "nft") as capture:
+            site.gateway.run("nft", "flush", "set", "inet", "wgjit_wg0", "alive")
+            site.send(knock(1))
+            assert site.listener(GATEWAYS[0]).receive(1) == [knock(1)]
+            for number in (2, 3):  # of an absent element and of a present one
+                capture.heartbeat()
+                site.send(knock(number))
+                assert datagram(collect(capture, 1)[0].packet).payload == knock(number)
+            assert "timeout 3s" in site.gateway.run("nft", "list", "set", "inet", "wgjit_wg0", "alive")
+
+    def test_a_flushed_ruleset_comes_back_with_the_next_heartbeat(self, site: Site) -> None:
+        with holding(site, "nft", max_length=1) as capture:
+            site.send(knock(1), knock(2))
+            assert site.listener(GATEWAYS[0]).receive(1) == [knock(2)]
+            assert capture.counters().dropped == 1
+            site.gateway.run("nft", "flush", "ruleset")
+            assert rules(site) == ""
+            assert capture.counters().dropped == 1
+            collect(capture, 1)
+            site.inside(capture.heartbeat)
+            site.send(knock(3), knock(4))
+            assert site.listener(GATEWAYS[0]).receive(1) == [knock(4)]
+            assert datagram(collect(capture, 1)[0].packet).payload == knock(3)
+        assert rules(site) == ""
+
+
+def test_what_the_firewall_drops_is_not_held(site: Site) -> None:
+    site.gateway.run(
+        "nft",
+        "-f",
+        "-",
+        input=f"""table inet firewall {{
+            chain input {{ type filter hook input priority filter; ip daddr 10.9.0.1 udp dport {PORT} drop; }}
+        }}""",
+    )
+    with holding(site, "nft") as capture:
+        site.send(knock(1), to="10.9.0.1")
+        site.send(knock(2))
+        assert [datagram(held.packet).payload for held in collect(capture, 1)] == [knock(2)]
+
+
+def test_an_interface_may_have_any_name(site: Site) -> None:
+    from wgjit.drivers.capture_nfqueue import NfqueueCapture
+
+    for name in ("wg-0.1", "wg@home+", "wg_ü", "0"):
+        capture = site.inside(NfqueueCapture, name, PORT)
+        site.send(knock())
+        assert len(collect(capture, 1)) == 1
+        site.inside(capture.close)
+        assert rules(site) == ""
+        assert site.listener(GATEWAYS[0]).receive(1) == [knock()]
