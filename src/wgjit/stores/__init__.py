@@ -1,0 +1,12 @@
+"""The registry: which peers may connect, and their claims.
+
+| module          | what is inside                                                              |
+| --------------- | --------------------------------------------------------------------------- |
+| `base`          | the protocols: Store, what a gateway needs; Registry, the operator's verbs  |
+| `sqlite`        | SqliteRegistry: all of it in one file, the default                          |
+| `schema`        | how a file comes to have its tables: `migrations/NNNN_*.sql`                |
+| `connection`    | Link: one connection that heals by itself                                   |
+| `packing`       | peers and claims <-> columns                                                |
+| `checks`        | rules and wording that every registry shares                                |
+| `sqlite_errors` | SQLite's error codes -> StoreError, StoreBusy                               |
+"""

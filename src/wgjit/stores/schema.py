@@ -26,6 +26,9 @@ from wgjit.stores.sqlite_errors import primary_code, translate
 APPLICATION_ID = 0x77676A74
 """The four bytes "wgjt" in the file's header."""
 
+_OLDEST_SQLITE = (3, 37)
+"""Knows STRICT tables."""
+
 _PATIENCE = 5.0
 """Seconds to wait for another process that is making the schema of the same file."""
 
@@ -100,6 +103,8 @@ def prepare(path: Path, *, create: bool, read_only: bool) -> None:
     A new file has mode 0600, for it will hold preshared keys; SQLite gives its companions (-wal, -shm) the same.
     Raises StoreError.
     """
+    if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
+        raise StoreError(f"SQLite {sqlite3.sqlite_version} is too old; this Python needs one of 3.37 or newer")
     if create and not read_only:
         _create(path)
     try:

@@ -31,7 +31,6 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def run(store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """Run `wgjit peer ARGUMENTS`; gives exit status, output, errors."""
-    monkeypatch.setenv("TERMINAL_WIDTH", "200")
 
     def run(*arguments: object) -> tuple[int, str, str]:
         monkeypatch.setattr("sys.argv", ["wgjit", "peer", *map(str, arguments)])
