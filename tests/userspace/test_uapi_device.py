@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -31,6 +33,14 @@ class TestUserspaceDevice(RealDeviceContract):
         self.delete(device)
         assert not device.path.exists()
 
+    def test_after_a_kill_it_is_gone_and_can_be_made_again(self, device: Device) -> None:
+        [process] = _wireguard_go(device.name)
+        os.kill(process, signal.SIGKILL)
+        with pytest.raises(NoSuchDevice, match=device.name):
+            _ask_for_ever(device)  # the kernel takes a moment to close what it had open
+        assert create_interface(device.name) == "userspace"
+        assert list(open_device(device.name).peers()) == []
+
     def test_a_namesake_elsewhere_is_not_taken_for_the_interface_here(self, device: Device) -> None:
         def look() -> None:
             with pytest.raises(NoSuchDevice, match="this network namespace has no interface of that name"):
@@ -44,6 +54,11 @@ class TestUserspaceDevice(RealDeviceContract):
         with pytest.raises(DeviceError, match="wireguard-go is not installed"):
             create_interface(name, backend="userspace")
         assert not interface_exists(name)
+
+
+def _ask_for_ever(device: Device) -> NoReturn:
+    while True:
+        device.info()
 
 
 def _wireguard_go(interface: str) -> list[int]:

@@ -1,0 +1,15 @@
+"""The kernel's edges: bytes and system calls on one side, the model's values on the other.
+
+A WireGuard interface ("device"), and the two ways to speak to one:
+
+    base            the protocols Device, Capture, Injector that the daemon knows
+    device          open_device: whatever stands behind a name
+    wg_netlink      KernelDevice, by generic netlink; wg_messages: its messages as values
+    wg_uapi         UserspaceDevice, wireguard-go by its socket; uapi: that text protocol
+    links           interfaces made and taken away, local addresses
+    changes         the caller's mistakes, found before anything is sent
+    translate       errno to our errors, once
+
+Netlink underneath: netlink (messages, attributes by table), netlink_socket, genetlink (families), rtnetlink (links,
+addresses, routes). All by hand: a library was measured 40 times slower here, and cannot be asked inside an event loop.
+"""

@@ -10,6 +10,7 @@ import errno
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
@@ -42,7 +43,13 @@ class UserspaceDevice:
         """Keys and port. The protocol cannot leave the peers out, so it costs as much as they do to write."""
         with self._session() as (connection, stream):
             connection.sendall(GET)
-            return read_interface(self.name, self._index(), read_answer(stream))
+            info = read_interface(self.name, 0, read_answer(stream))
+        try:
+            return replace(info, index=socket.if_nametoindex(self.name))
+        except OSError:
+            raise NoSuchDevice(
+                f"{self.name}: {self.path} answers, but this network namespace has no interface of that name"
+            ) from None
 
     def peers(self) -> Iterator[DevicePeer]:
         """All residents, streamed. The implementation takes them in one go: its dumps are never interrupted."""
@@ -71,14 +78,6 @@ class UserspaceDevice:
                 connection.sendall(operation)
                 for _ in read_answer(stream):
                     pass
-
-    def _index(self) -> int:
-        try:
-            return socket.if_nametoindex(self.name)
-        except OSError:
-            raise NoSuchDevice(
-                f"{self.name}: {self.path} answers, but this network namespace has no interface of that name"
-            ) from None
 
     @contextmanager
     def _session(self) -> Iterator[tuple[socket.socket, BinaryIO]]:

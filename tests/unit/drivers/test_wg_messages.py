@@ -1,0 +1,255 @@
+"""WireGuard's generic netlink messages: long lists cut and joined again, and nothing but MalformedAnswer on noise."""
+
+from __future__ import annotations
+
+import ipaddress
+import struct
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.contracts.device import crowd, new_key, prefixes
+from wgjit.drivers.genetlink import MESSAGE_HEADERS
+from wgjit.drivers.netlink import NLM_F_DUMP_INTR, Message, encode_attribute
+from wgjit.drivers.wg_messages import (
+    DEVICE,
+    PEER,
+    WGPEER_F_REMOVE_ME,
+    WGPEER_F_REPLACE_ALLOWEDIPS,
+    WGPEER_F_UPDATE_ONLY,
+    decode_interface,
+    decode_peers,
+    encode_changes,
+    encode_interface,
+    is_disturbed,
+    lost_peers,
+)
+from wgjit.errors import MalformedAnswer
+from wgjit.model import AllowedIP, DevicePeer, Endpoint, PeerChange, PresharedKey, PrivateKey, PublicKey
+
+addresses = st.one_of(st.binary(min_size=4, max_size=4), st.binary(min_size=16, max_size=16))
+keys = st.binary(min_size=32, max_size=32).map(PublicKey)
+preshared_keys = st.binary(min_size=32, max_size=32).filter(any).map(PresharedKey)
+
+
+@st.composite
+def endpoints(draw: st.DrawFn) -> Endpoint:
+    address = draw(addresses)
+    return Endpoint(address, draw(st.integers(0, 65535)), draw(st.integers(0, 2**32 - 1)) if len(address) == 16 else 0)
+
+
+@st.composite
+def allowed_ips(draw: st.DrawFn) -> tuple[AllowedIP, ...]:
+    found = draw(st.lists(st.tuples(addresses, st.integers(0, 128)), max_size=30))
+    return tuple(
+        ipaddress.ip_network((address, min(length, 8 * len(address))), strict=False) for address, length in found
+    )
+
+
+residents = st.builds(
+    DevicePeer,
+    public_key=keys,
+    allowed_ips=allowed_ips(),
+    preshared_key=st.none() | preshared_keys,
+    endpoint=st.none() | endpoints(),
+    keepalive=st.integers(0, 65535),
+    last_handshake=st.integers(0, 2**33).map(float),
+    rx_bytes=st.integers(0, 2**64 - 1),
+    tx_bytes=st.integers(0, 2**64 - 1),
+)
+changes = st.builds(
+    PeerChange,
+    public_key=keys,
+    remove=st.booleans(),
+    update_only=st.booleans(),
+    preshared_key=st.none() | preshared_keys,
+    endpoint=st.none() | endpoints(),
+    keepalive=st.none() | st.integers(0, 65535),
+    allowed_ips=st.none() | allowed_ips(),
+)
+
+
+def entry(peer: DevicePeer, split_after: int | None = None) -> list[bytes]:
+    """A peer as the kernel tells it: the whole, or split behind so many allowed IPs."""
+    values: dict[str, Any] = {
+        "public_key": peer.public_key,
+        "preshared_key": peer.preshared_key.reveal() if peer.preshared_key else bytes(32),
+        "last_handshake": (int(peer.last_handshake), 0),
+        "keepalive": peer.keepalive,
+        "tx_bytes": peer.tx_bytes,
+        "rx_bytes": peer.rx_bytes,
+    }
+    if peer.endpoint:
+        values["endpoint"] = peer.endpoint
+    first = PEER.encode(values | {"allowed_ips": peer.allowed_ips[:split_after]})
+    if split_after is None:
+        return [first]
+    return [first, PEER.encode({"public_key": peer.public_key, "allowed_ips": peer.allowed_ips[split_after:]})]
+
+
+def message(peers: Sequence[bytes] | None, flags: int = 2, **device: Any) -> Message:
+    values = device if peers is None else device | {"peers": peers}
+    return Message(30, flags, 1, bytes(4) + DEVICE.encode(values))
+
+
+# --- reading --------------------------------------------------------------------------------------------------
+
+
+@given(st.lists(residents, max_size=6, unique_by=lambda peer: peer.public_key), st.integers(1, 7))
+def test_a_dump_is_read_however_it_is_cut_into_messages(peers: list[DevicePeer], at_once: int) -> None:
+    entries = [part for peer in peers for part in entry(peer, len(peer.allowed_ips) // 2 or None)]
+    cut = [message(entries[start : start + at_once]) for start in range(0, len(entries), at_once)]
+    assert list(decode_peers(cut)) == peers
+
+
+def test_a_peer_is_joined_over_many_messages() -> None:
+    parts = [prefixes(f"10.{part}.0.0/16", f"fd00:{part}::/32") for part in range(5)]
+    key = new_key()
+    head = PEER.encode({"public_key": key, "last_handshake": (5, 500_000_000), "allowed_ips": parts[0]})
+    rest = [PEER.encode({"public_key": key, "allowed_ips": part}) for part in parts[1:]]
+    [peer] = decode_peers([message([head]), *(message([part]) for part in rest)])
+    assert peer == DevicePeer(key, sum(parts, ()), last_handshake=5.5)
+
+
+def test_the_interface_is_read_from_the_first_message() -> None:
+    key = PrivateKey.generate()
+    first = message([], name="wg0", index=3, private_key=key.reveal(), listen_port=51820, fwmark=7)
+    info = decode_interface(first)
+    assert (info.name, info.index, info.private_key, info.listen_port, info.fwmark) == ("wg0", 3, key, 51820, 7)
+    assert decode_interface(message([], name="wg0", index=3, listen_port=0, private_key=bytes(32))).private_key is None
+    with pytest.raises(MalformedAnswer, match="listen_port"):
+        decode_interface(message([], name="wg0", index=3))
+
+
+def test_what_a_disturbed_message_tells_of_lost_peers() -> None:
+    whole, (_, rest) = entry(DevicePeer(new_key())), entry(DevicePeer(new_key(), prefixes("10.0.0.0/8")), 0)
+    assert not is_disturbed(message(whole))
+    assert is_disturbed(message(whole, NLM_F_DUMP_INTR))
+    assert not lost_peers(message(whole, NLM_F_DUMP_INTR))
+    assert lost_peers(message(None, NLM_F_DUMP_INTR))
+    assert lost_peers(message([rest, *whole], NLM_F_DUMP_INTR))
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        PEER.encode({"last_handshake": (0, 0)}),
+        encode_attribute(1, bytes(31)),
+        encode_attribute(1, bytes(32)) + encode_attribute(4, b"\x02\x00\x00"),
+        encode_attribute(1, bytes(32)) + encode_attribute(4, struct.pack("=H", 99) + bytes(14)),
+        encode_attribute(1, bytes(32)) + encode_attribute(5, b"\0"),
+        encode_attribute(1, bytes(32)) + encode_attribute(9, encode_attribute(0, encode_attribute(1, b"\2\0"))),
+    ],
+)
+def test_a_damaged_peer_is_malformed(damaged: bytes) -> None:
+    with pytest.raises(MalformedAnswer):
+        list(decode_peers([message([damaged])]))
+
+
+WHOLE = message(
+    entry(
+        DevicePeer(
+            PublicKey(bytes(range(32))),
+            prefixes("10.0.0.0/8", "fd00::/64"),
+            PresharedKey(bytes(range(1, 33))),
+            Endpoint(bytes(16), 9, 2),
+        )
+    ),
+    name="wg0",
+    index=3,
+    private_key=bytes(range(2, 34)),
+    listen_port=51820,
+)
+
+
+def _complaints(body: bytes) -> Iterator[str]:
+    """Read a message in every way there is; the texts of what is raised."""
+    for read in (decode_interface, lambda m: list(decode_peers([m])), lost_peers):
+        try:
+            read(Message(30, 2, 1, body))
+        except MalformedAnswer as error:
+            yield str(error)
+
+
+@pytest.mark.parametrize("length", range(len(WHOLE.body)))
+def test_every_truncation_raises_nothing_else_and_tells_no_secret(length: int) -> None:
+    for complaint in _complaints(WHOLE.body[:length]):
+        for secret in (bytes(range(1, 33)), bytes(range(2, 34))):
+            assert secret.hex()[:8] not in complaint
+            assert repr(secret)[2:20] not in complaint
+
+
+@given(st.binary(max_size=200), st.integers(0, len(WHOLE.body)))
+def test_noise_raises_nothing_else(noise: bytes, place: int) -> None:
+    list(_complaints(noise))
+    list(_complaints(WHOLE.body[:place] + noise + WHOLE.body[place + len(noise) :]))
+
+
+# --- writing --------------------------------------------------------------------------------------------------
+
+
+def sent(messages: Sequence[bytes]) -> list[dict[str, Any]]:
+    """The peers of SET messages, in order; each message names the interface."""
+    found = []
+    for attributes in messages:
+        device = DEVICE.decode(attributes)
+        assert device.keys() == {"name", "peers"}
+        assert device["name"] == "wg0"
+        found += [PEER.decode(peer) for peer in device["peers"]]
+    return found
+
+
+def expected(change: PeerChange) -> dict[str, Any]:
+    if change.remove:
+        return {"public_key": change.public_key, "flags": WGPEER_F_REMOVE_ME}
+    flags = change.update_only * WGPEER_F_UPDATE_ONLY | (change.allowed_ips is not None) * WGPEER_F_REPLACE_ALLOWEDIPS
+    values = {
+        "public_key": change.public_key,
+        "flags": flags or None,
+        "preshared_key": change.preshared_key and change.preshared_key.reveal(),
+        "endpoint": change.endpoint,
+        "keepalive": change.keepalive,
+        "allowed_ips": list(change.allowed_ips or ()) or None,
+    }
+    return {name: value for name, value in values.items() if value is not None}
+
+
+@given(st.lists(changes, max_size=8), st.integers(2000, 5000))
+def test_changes_are_written_in_order_within_the_limit(wanted: list[PeerChange], limit: int) -> None:
+    messages = list(encode_changes("wg0", wanted, limit))
+    assert all(len(attributes) + MESSAGE_HEADERS <= limit for attributes in messages)
+    assert sent(messages) == [expected(change) for change in wanted]
+
+
+def test_a_long_list_of_allowed_ips_goes_on_without_replacing_and_without_adding_the_peer() -> None:
+    many = tuple(ipaddress.IPv6Network(((0xFD00 << 112) + index, 128)) for index in range(1000))
+    before, after = crowd(2)
+    change = PeerChange(new_key(), preshared_key=PresharedKey.generate(), keepalive=5, allowed_ips=many)
+    messages = list(encode_changes("wg0", [before, change, after], 4096))
+    assert len(messages) > 10
+    assert all(len(attributes) + MESSAGE_HEADERS <= 4096 for attributes in messages)
+    first, head, *rest, last = sent(messages)
+    assert (first, last) == (expected(before), expected(after))
+    assert head == expected(change) | {"allowed_ips": head["allowed_ips"]}
+    assert all(part["flags"] == WGPEER_F_UPDATE_ONLY for part in rest)
+    assert all(part.keys() == {"public_key", "flags", "allowed_ips"} for part in rest)
+    assert {part["public_key"] for part in rest} == {change.public_key}
+    assert tuple(prefix for part in (head, *rest) for prefix in part["allowed_ips"]) == many
+
+
+def test_no_changes_are_no_message() -> None:
+    assert list(encode_changes("wg0", [])) == []
+
+
+def test_the_interface_is_set_field_by_field() -> None:
+    key = PrivateKey.generate()
+    assert DEVICE.decode(encode_interface("wg0")) == {"name": "wg0"}
+    assert DEVICE.decode(encode_interface("wg0", key, 0)) == {
+        "name": "wg0",
+        "private_key": key.reveal(),
+        "listen_port": 0,
+    }
+    assert DEVICE.decode(encode_interface("wg0", replace_peers=True)) == {"name": "wg0", "flags": 1}
