@@ -58,7 +58,7 @@ _TRIAL_SECONDS = 30
 def examine(interface: str | None = None, port: int | None = None) -> list[Finding]:
     """Look at everything; the port only if one is given, the interface being the one that should hold it."""
     found = [_capabilities(), _wireguard_kernel(), _wireguard_go(), _tun(), *_trials()]
-    return [*found, _port(interface, port)] if port else found
+    return [*found, look_at_port(interface, port)] if port else found
 
 
 def _capabilities() -> Finding:
@@ -120,7 +120,8 @@ def _trials() -> list[Finding]:
 # --- the port -----------------------------------------------------------------------------------------------
 
 
-def _port(interface: str | None, port: int) -> Finding:
+def look_at_port(interface: str | None, port: int) -> Finding:
+    """Whether the interface holds the UDP port, or can; if not, who else does."""
     is_there = interface is not None and _exists(interface)
     if _is_free(port):
         if is_there:
