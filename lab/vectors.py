@@ -24,7 +24,8 @@ import socket
 import struct
 import sys
 import time
-from contextlib import closing
+from collections.abc import Callable
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -72,15 +73,23 @@ class Tap:
         namespace.call(self._socket.bind, (link, _ETH_P_ALL))
         self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 1 << 24)
 
-    def next(self, kind: int) -> bytes:
+    def next(self, kind: int, timeout: float = TIMEOUT) -> bytes:
         """The next packet that carries a WireGuard message of this type. Raises TimeoutError."""
-        end = time.monotonic() + TIMEOUT
+        end = time.monotonic() + timeout
         while (left := end - time.monotonic()) > 0:
             if select.select([self._socket], [], [], left)[0]:
                 packet = self._socket.recv(65536)
                 datagram = peel(packet)
                 if isinstance(datagram, Datagram) and datagram.payload[:4] == bytes([kind, 0, 0, 0]):
                     return packet
+        raise TimeoutError(f"no message of type {kind}")
+
+    def answer(self, kind: int, ask: Callable[[], object]) -> bytes:
+        """The next packet with such a message, asked for again each second: a queue that is full drops the question."""
+        for _ in range(int(TIMEOUT)):
+            ask()
+            with suppress(TimeoutError):
+                return self.next(kind, timeout=1)
         raise TimeoutError(f"no message of type {kind}")
 
     def close(self) -> None:
@@ -162,16 +171,18 @@ class Recorder:
             self._connected(4) as wire,
         ):
             # The peer is not installed yet: there is no answer but the cookie reply.
-            _burst(wire, initiator.initiate(random_index(), _now(), first))
-            refused = {"initiation": tap.next(1), "cookie_reply": tap.next(3)}
+            message = initiator.initiate(random_index(), _now(), first)
+            wire.send(message)
+            refused = {"initiation": tap.next(1), "cookie_reply": tap.answer(3, lambda: _burst(wire, message))}
             cookie = initiator.consume_cookie_reply(_payload(refused["cookie_reply"]))
             if isinstance(cookie, Refusal):
                 raise RuntimeError(f"cookie reply: {cookie}")
             gateway.add_peer(keys.client.public())
-            wire.send(message := initiator.initiate(random_index(), _now(), second, cookie))
-            while _payload(accepted := tap.next(1)) != message:
+            proud = initiator.initiate(random_index(), _now(), second, cookie)
+            wire.send(proud)
+            while _payload(accepted := tap.next(1)) != proud:
                 pass
-            packets = {"initiation": accepted, "response": tap.next(2)}
+            packets = {"initiation": accepted, "response": tap.answer(2, lambda: wire.send(proud))}
             _confirm(initiator.consume_response(_payload(packets["response"])), wire, gateway, keys)
         return [
             _entry("our client, asked for a cookie", "wgjit", keys, refused, first),

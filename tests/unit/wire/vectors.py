@@ -32,10 +32,16 @@ class Handshake(NamedTuple):
         return datagram.payload
 
 
-def _load(implementation: str) -> dict[str, Any]:
+def load(implementation: str) -> dict[str, Any]:
+    """The file of one implementation."""
     recorded: dict[str, Any] = json.loads((FOLDER / f"{implementation}.json").read_text())
     assert recorded["implementation"] == implementation
     return recorded
+
+
+def handshakes(recorded: dict[str, Any]) -> list[Handshake]:
+    """A recording's handshakes as values."""
+    return [_handshake(recorded, entry) for entry in recorded["handshakes"]]
 
 
 def _handshake(recorded: dict[str, Any], entry: dict[str, Any]) -> Handshake:
@@ -52,8 +58,8 @@ def _handshake(recorded: dict[str, Any], entry: dict[str, Any]) -> Handshake:
     )
 
 
-_RECORDED = [_load(implementation) for implementation in IMPLEMENTATIONS]
-HANDSHAKES = [_handshake(recorded, entry) for recorded in _RECORDED for entry in recorded["handshakes"]]
+_RECORDED = [load(implementation) for implementation in IMPLEMENTATIONS]
+HANDSHAKES = [handshake for recorded in _RECORDED for handshake in handshakes(recorded)]
 ANSWERED = [handshake for handshake in HANDSHAKES if "response" in handshake.packets]
 OURS = [handshake for handshake in HANDSHAKES if handshake.ephemeral]
 COOKIES = [handshake for handshake in HANDSHAKES if "cookie_reply" in handshake.packets]

@@ -1,0 +1,7 @@
+"""The recorder of test vectors with wireguard-go."""
+
+from tests.contracts.vectors import RecorderContract
+
+
+class TestRecorder(RecorderContract):
+    pass
