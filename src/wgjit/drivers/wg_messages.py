@@ -37,9 +37,9 @@ WG_CMD_GET_DEVICE, WG_CMD_SET_DEVICE = 0, 1
 WGDEVICE_F_REPLACE_PEERS = 1
 WGPEER_F_REMOVE_ME, WGPEER_F_REPLACE_ALLOWEDIPS, WGPEER_F_UPDATE_ONLY = 1, 2, 4
 
-MESSAGE_LIMIT = 16 * 1024
-"""Bytes in a message that we send. The kernel holds the RTNL lock for the whole of it, about 0.3 ms for each new peer,
-so a longer one saves nothing that can be measured and keeps the rest of the machine's network configuration waiting."""
+MESSAGE_LIMIT = 8 * 1024
+"""Bytes in a message that we send, some 50 peers. The kernel holds the RTNL lock for the whole of it, 0.3 ms and more for
+each new peer: a longer one saves nothing that can be measured, and lets all other network configuration wait longer."""
 
 AF_INET, AF_INET6 = int(socket.AF_INET), int(socket.AF_INET6)
 _SOCKADDR_IN = struct.Struct("=H2s4s8x")  # family, port in network order, address
