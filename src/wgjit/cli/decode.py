@@ -98,8 +98,10 @@ def _read_key(path: Path) -> PrivateKey:
 
 def _decode_source(responder: Responder, source: str) -> Iterator[Decoded]:
     if source == "-":
-        if sys.stdin.isatty():
-            raise InvalidValue("standard input is a terminal: name a capture file, a message in hex, or pipe a capture")
+        if sys.stdin is None or sys.stdin.isatty():
+            raise InvalidValue(
+                "standard input is a terminal or closed: name a capture file, a message in hex, or pipe a capture"
+            )
         yield from _decode_packets(responder, read_packets(sys.stdin.buffer))
         return
     try:
