@@ -199,7 +199,9 @@ class NfqueueCapture:
 
     def _release_all(self) -> None:
         """Let go on what waits, also what was not read yet: all up to the newest id."""
-        self._accept(nfqueue.accept(self.queue, self._status().last_id, and_older=True))
+        status = self._status()
+        if status.waiting:
+            self._accept(nfqueue.accept(self.queue, status.last_id, and_older=True))
         self._waiting.clear()
 
 

@@ -22,7 +22,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from wgjit.drivers import nfqueue
-from wgjit.drivers.base import Captured
+from wgjit.drivers.base import Capture, Captured
 from wgjit.drivers.capture_nfqueue import NfqueueCapture
 from wgjit.drivers.capture_packet import PacketCapture
 from wgjit.drivers.inject import ReplayInjector
@@ -63,7 +63,7 @@ def packet_capture() -> str:
     capture = PacketCapture(_PORT)
     with contextlib.closing(capture), _listener(4) as listener:
         listener.sendto(_KNOCK, (_GATEWAY[4], _PORT))
-        if not _readable(capture) or not capture.read():
+        if not _next(capture):
             raise _Trial("the packet socket saw no packet")
     return "packet socket with filter"
 
@@ -83,11 +83,10 @@ def _hold(backend: Literal["nft", "xt"]) -> str:
         for version in _versions():
             with _listener(version) as listener:
                 listener.sendto(_KNOCK, (_GATEWAY[version], _PORT))
-                if not _readable(capture):
+                packet = _next(capture)
+                if packet is None or packet.token is None:
                     raise _Trial(f"the queue held no IPv{version} packet")
-                for packet in capture.read():
-                    assert packet.token is not None
-                    capture.release(packet.token)
+                capture.release(packet.token)
                 _expect(listener, f"a released IPv{version} packet did not go on")
     return "held and released " + " and ".join(f"IPv{version}" for version in _versions())
 
@@ -136,8 +135,12 @@ def _expect(listener: socket.socket, failure: str) -> None:
         raise _Trial(failure) from None
 
 
-def _readable(capture: NfqueueCapture | PacketCapture) -> bool:
-    return bool(select.select([capture], [], [], _PATIENCE)[0])
+def _next(capture: Capture) -> Captured | None:
+    """The next packet; None if none comes in time. Readable may mean an answer of the kernel's, and no packet yet."""
+    while select.select([capture], [], [], _PATIENCE)[0]:
+        if packets := capture.read(limit=1):
+            return packets[0]
+    return None
 
 
 def _enter_namespace() -> None:
