@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Literal
 
 from wgjit.drivers.device import open_device
@@ -68,9 +68,11 @@ def create_interface(
             raise DeviceError(f"{name}: there is an interface of this name already; remove it or choose another name")
         used = _make(route, name, backend)
         try:
+            if used == "userspace":
+                _await(lambda: _answers(name), f"{name}: wireguard-go runs, but does not answer")
             _configure(route, name, own, prefixes, mtu)
         except BaseException:
-            delete_interface(name)
+            _discard(route, name, used)
             raise
     return used
 
@@ -88,8 +90,24 @@ def delete_interface(name: str) -> None:
                 route.delete_link(link.index)
     finally:
         device.close()
-    if isinstance(device, UserspaceDevice):  # it ends when its link is gone: its name is free only then
-        _await(lambda: not device.path.exists(), f"{name}: its process does not end")
+    if isinstance(device, UserspaceDevice):
+        _await_end(name)
+
+
+def _discard(route: Rtnetlink, name: str, made_of: Backend) -> None:
+    """Take back what was begun; the error that led here counts, not one of this."""
+    with suppress(OSError, DeviceError):
+        link = route.link(name)
+        if link is not None:
+            route.delete_link(link.index)
+        if made_of == "userspace":
+            _await_end(name)
+
+
+def _await_end(name: str) -> None:
+    """A process in userspace ends when its link is gone; its name is free only then."""
+    socket = UserspaceDevice(name).path
+    _await(lambda: not socket.exists(), f"{name}: its process does not end, its socket is {socket}")
 
 
 def check_name(name: str) -> None:
@@ -124,12 +142,12 @@ def _start_wireguard_go(name: str) -> None:
     program = shutil.which("wireguard-go", path=os.environ.get("PATH", os.defpath) + ":/usr/local/bin:/usr/bin")
     if program is None:
         raise DeviceError(f"{name}: wireguard-go is not installed; install it, or use a kernel that has WireGuard")
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("WG_", "LOG_LEVEL"))}
-    silent = environment | {"LOG_LEVEL": "silent"}  # it would keep our output open for as long as it lives
+    # Silent, because it would log to our output for as long as it lives; WG_* would change how it starts.
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("WG_")} | {"LOG_LEVEL": "silent"}
     try:
         status = subprocess.run(
             [program, name],
-            env=silent,
+            env=environment,
             cwd="/",
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -141,7 +159,6 @@ def _start_wireguard_go(name: str) -> None:
         raise DeviceError(f"{name}: wireguard-go does not come up in {_START:.0f} s") from None
     if status:
         raise DeviceError(f"{name}: wireguard-go ended with status {status}; to see why: {program} -f {name}")
-    _await(lambda: _answers(name), f"{name}: wireguard-go runs, but does not answer")
 
 
 def _answers(name: str) -> bool:

@@ -161,7 +161,7 @@ def _key(name: str, text: str) -> bytes:
 
 
 def _number(name: str, text: str, limit: int) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) <= 20 and int(text) <= limit):
+    if not (text.isascii() and text.isdigit() and int(text) <= limit):
         raise MalformedAnswer(f"UAPI: {name}: not a number from 0 to {limit}")
     return int(text)
 

@@ -103,6 +103,18 @@ def test_every_truncation_is_shorter_or_malformed(length: int) -> None:
     assert len(found) < 5 or length >= len(WHOLE) - 3  # the last padding may be missing
 
 
+@pytest.mark.parametrize("length", [0, 1, 2, 3, 9])
+def test_an_attribute_shorter_than_its_header_or_longer_than_the_rest_is_malformed(length: int) -> None:
+    with pytest.raises(MalformedAnswer, match="an attribute's length"):
+        split_attributes(encode_attribute(1, b"") + struct.pack("=HH4x", length, 1))
+
+
+@pytest.mark.parametrize("length", [0, 15, 21])
+def test_a_message_shorter_than_its_header_or_longer_than_the_rest_is_malformed(length: int) -> None:
+    with pytest.raises(MalformedAnswer, match="a message's length"):
+        list(split_messages(struct.pack("=IHHII4x", length, 20, 0, 1, 0)))
+
+
 @given(st.binary(max_size=300), st.integers(0, 400))
 def test_nothing_but_malformed_answer_comes_out(noise: bytes, place: int) -> None:
     for data in (noise, WHOLE[:place] + noise + WHOLE[place + len(noise) :]):

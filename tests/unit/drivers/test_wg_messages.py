@@ -224,6 +224,14 @@ def test_changes_are_written_in_order_within_the_limit(wanted: list[PeerChange],
     assert sent(messages) == [expected(change) for change in wanted]
 
 
+@pytest.mark.parametrize("limit", range(1000, 1200, 4))
+def test_no_message_is_a_byte_too_long(limit: int) -> None:
+    wanted = crowd(50)
+    messages = list(encode_changes("wg0", wanted, limit))
+    assert max(len(attributes) + MESSAGE_HEADERS for attributes in messages) <= limit
+    assert sent(messages) == [expected(change) for change in wanted]
+
+
 def test_a_long_list_of_allowed_ips_goes_on_without_replacing_and_without_adding_the_peer() -> None:
     many = tuple(ipaddress.IPv6Network(((0xFD00 << 112) + index, 128)) for index in range(1000))
     before, after = crowd(2)
