@@ -23,15 +23,31 @@ class Choice(NamedTuple):
 _REPLAY = (Fact.XDP_REPLAY, Fact.RAW_REPLAY_IPV4, Fact.RAW_REPLAY_IPV6)
 
 
-def choose_delivery(findings: Iterable[Finding], wanted: Delivery | None = None) -> Choice:
+_WHY_HOLD = {
+    "nft": "the kernel holds a knock by nft rules until its peer is installed",
+    "xt": "nft cannot queue here, iptables can: a knock is held, without dead-man switch",
+}
+
+
+def hold_by(backend: Literal["nft", "xt"]) -> Choice:
+    """Hold, by this kind of rules."""
+    return Choice(Delivery.HOLD, backend, _WHY_HOLD[backend])
+
+
+def choose_delivery(
+    findings: Iterable[Finding], wanted: Delivery | None = None, but_not: Delivery | None = None
+) -> Choice:
     """The best delivery, or the wanted one. Raises ConfigError with the reason if that cannot work here.
+
+    `but_not` is left out of the choice: its real attempt has failed already.
 
     `auto` (None) takes only what was seen to work. A wanted delivery is refused only if it was seen not to: in a
     container nothing can be tried, and its owner knows better.
     """
     facts = {finding.name: finding for finding in findings}
     if wanted is None:
-        return next(choice for delivery in Delivery if (choice := _choice(delivery, facts, seen=True)))
+        candidates = (_choice(delivery, facts, seen=True) for delivery in Delivery if delivery is not but_not)
+        return next(filter(None, candidates))
     choice = _choice(wanted, facts, seen=False)
     if choice is None:
         raise ConfigError(f"delivery {wanted.value}: cannot work here: {_reason(wanted, facts)}")
@@ -46,12 +62,8 @@ def _choice(delivery: Delivery, facts: Mapping[Fact, Finding], *, seen: bool) ->
 
     if delivery is Delivery.HOLD:
         if works(Fact.NFT_QUEUE):
-            return Choice(delivery, "nft", "the kernel holds a knock by nft rules until its peer is installed")
-        if works(Fact.XT_QUEUE):
-            return Choice(
-                delivery, "xt", "nft cannot queue here, iptables can: a knock is held, without dead-man switch"
-            )
-        return None
+            return hold_by("nft")
+        return hold_by("xt") if works(Fact.XT_QUEUE) else None
     if delivery is Delivery.REPLAY:
         if not works(Fact.PACKET_CAPTURE):
             return None

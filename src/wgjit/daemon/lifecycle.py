@@ -20,7 +20,7 @@ import structlog
 from wgjit.core.gateway import Gateway, Settings
 from wgjit.daemon.config import STATE_FOLDER, Config, read_private_key
 from wgjit.daemon.control import ControlServer
-from wgjit.daemon.doctor import Choice, choose_delivery, examine
+from wgjit.daemon.doctor import Choice, choose_delivery, examine, hold_by
 from wgjit.daemon.feed import FeedHub
 from wgjit.daemon.lock import interface_lock
 from wgjit.daemon.loop import Loop
@@ -31,7 +31,7 @@ from wgjit.drivers.capture_packet import PacketCapture
 from wgjit.drivers.device import open_device
 from wgjit.drivers.inject import ReplayInjector
 from wgjit.drivers.links import create_interface, delete_interface, interface_exists
-from wgjit.errors import ConfigError, DeviceError
+from wgjit.errors import CaptureError, ConfigError, DeviceError, NotPermitted
 from wgjit.model import Delivery, DeviceInfo
 from wgjit.stores.base import Store
 from wgjit.stores.sqlite import SqliteRegistry
@@ -52,8 +52,9 @@ async def serve(interface: str, config: Config, ready: Callable[[dict[str, Any]]
         info = device.info()
         responder = _responder(info)
         store = stack.enter_context(closing(_open_store(config.store_path(interface))))
-        choice = _delivery(interface, config, info)
-        capture = stack.enter_context(closing(_capture(interface, config, info, choice)))
+        capture, choice = _open_capture(interface, config, info)
+        stack.enter_context(closing(capture))
+        log.info("delivery", delivery=choice.delivery.value, backend=choice.backend, why=choice.why)
         injector = stack.enter_context(closing(ReplayInjector()))
 
         settings = Settings(
@@ -150,18 +151,29 @@ def _open_store(path: Path) -> Store:
     return SqliteRegistry(path)
 
 
-def _delivery(interface: str, config: Config, info: DeviceInfo) -> Choice:
-    findings = examine(interface, info.listen_port)
+def _open_capture(interface: str, config: Config, info: DeviceInfo) -> tuple[Capture, Choice]:
+    """The capture for the delivery that is wanted, or the best that works.
+
+    For hold, opening the real queue is the trial: it asks the kernel for exactly what is needed, and costs a start
+    nothing. What is tried for `wgjit doctor` in a throw-away namespace decides among the rest.
+    """
     wanted = None if config.gateway.delivery == "auto" else Delivery(config.gateway.delivery)
-    choice = choose_delivery(findings, wanted)
-    log.info("delivery", delivery=choice.delivery.value, backend=choice.backend, why=choice.why)
-    return choice
-
-
-def _capture(interface: str, config: Config, info: DeviceInfo, choice: Choice) -> Capture:
-    if choice.delivery is Delivery.HOLD:
-        assert choice.backend is not None
-        return NfqueueCapture(
-            interface, info.listen_port, backend=choice.backend, max_length=config.gateway.queue_length
-        )
-    return PacketCapture(info.listen_port)
+    failures = []
+    for backend in ("nft", "xt") if wanted in (None, Delivery.HOLD) else ():
+        try:
+            capture = NfqueueCapture(
+                interface, info.listen_port, backend=backend, max_length=config.gateway.queue_length
+            )
+        except NotPermitted:
+            raise
+        except CaptureError as error:
+            failures.append(f"{backend}: {error}")
+        else:
+            return capture, hold_by(backend)
+    reasons = "; ".join(failures)
+    if wanted is Delivery.HOLD:
+        raise CaptureError(f"delivery hold: cannot work here: {reasons}")
+    choice = choose_delivery(examine(interface, info.listen_port), wanted, but_not=Delivery.HOLD)
+    if failures:
+        log.warning("hold does not work here", why=reasons)
+    return PacketCapture(info.listen_port), choice

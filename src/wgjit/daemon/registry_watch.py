@@ -69,12 +69,21 @@ class RegistryWatch:
         return [ClaimsSaved(claims)]
 
     def _changes(self) -> list[Event]:
-        if self._seen is None:  # what changed before we looked is in what we look up
-            self._seen = self._store.last_change()
+        newest = self._store.last_change()
+        if self._seen is None or newest < self._seen:
+            # The first round, or the registry was put in another's place: what changed before is in what is looked up.
+            self._seen = newest
             return []
-        events: dict[PublicKey, Event] = {}
-        while changes := self._store.changes(self._seen):
-            for change in changes:
-                events[change.public_key] = RegistryChanged(change.public_key, self._store.lookup(change.public_key))
+        changed: dict[PublicKey, None] = {}
+        while self._seen < newest and (changes := self._store.changes(self._seen)):
+            changed |= dict.fromkeys(change.public_key for change in changes)
             self._seen = changes[-1].sequence
-        return list(events.values())
+        return [event for key in changed if (event := self._now(key))]
+
+    def _now(self, key: PublicKey) -> Event | None:
+        """How a changed peer stands; one damaged row must not hide the changes of others."""
+        try:
+            return RegistryChanged(key, self._store.lookup(key))
+        except StoreError as error:
+            self._faults.occurred("registry", error)
+            return None
