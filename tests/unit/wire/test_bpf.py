@@ -170,7 +170,11 @@ DATA4 = build(*V4, b"\x04\0\0\0" + bytes(28))
         pytest.param(edited(KNOCK6, 6, b"\x06"), False, id="TCP in IPv6"),
         pytest.param(edited(KNOCK6, 6, b"\x2c"), False, id="IPv6 fragment"),
         pytest.param(edited(KNOCK6, 6, b"\x00"), False, id="IPv6 hop-by-hop"),
-        pytest.param(edited(KNOCK4, 0, b"\x44"), False, id="IPv4 header of 16 bytes"),
+        pytest.param(
+            edited(edited(KNOCK4, 0, b"\x44"), 18, PORT.to_bytes(2, "big")),
+            False,
+            id="IPv4 header of 16 bytes, port behind",
+        ),
         pytest.param(edited(KNOCK4, 0, b"\x55"), False, id="version 5"),
         pytest.param(edited(KNOCK4, 0, b"\x75"), False, id="version 7"),
         pytest.param(edited(KNOCK4, 0, b"\xf5"), False, id="version 15"),

@@ -120,6 +120,9 @@ def test_recorded_responses_open_a_session(handshake: Handshake) -> None:
         damaged[bit // 8] ^= 1 << bit % 8
         if bit // 8 < 76:  # mac2, the rest, is for a responder under load only
             assert isinstance(client.consume_response(bytes(damaged)), Refusal)
+    to_another = response[:8] + bytes([response[8] ^ 1]) + response[9:60]  # the index is not part of the transcript
+    fitting = to_another + mac(_mac1_key(handshake.initiator.public()), to_another) + bytes(16)
+    assert client.consume_response(fitting) is Refusal.FORGED
     session = client.consume_response(response)
     assert isinstance(session, SessionKeys)
     assert session.sender == int.from_bytes(initiation_[4:8], "little")

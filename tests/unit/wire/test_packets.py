@@ -187,6 +187,7 @@ def test_what_stands_before_udp_is_skipped(packet: bytes) -> None:
         pytest.param(with_extensions(KNOCK6, (44, bytes(6))), id="IPv6, fragment header, even of a whole packet"),
         pytest.param(with_extensions(KNOCK6, ROUTER_ALERT, (44, bytes(6))), id="IPv6, fragment behind another header"),
         pytest.param(with_extensions(KNOCK6, (43, bytes([4, 1]) + bytes(4))), id="IPv6, route not used up"),
+        pytest.param(b"\x60\0\0\0\0\x02\x2b\x40" + bytes(32) + b"\x11\0", id="IPv6, routing header cut short"),
         pytest.param(edited(KNOCK6_EXTENDED, 41, b"\xff"), id="IPv6, extension longer than the packet"),
     ],
 )
