@@ -1,7 +1,7 @@
 """The lab with wireguard-go."""
 
 import signal
-import time
+import subprocess
 
 import pytest
 
@@ -34,6 +34,8 @@ def test_a_name_that_is_taken_in_another_namespace_is_refused(lab: Lab, backend:
 def test_a_stubborn_process_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lab.netns.PATIENCE", 0.2)
     with Lab() as lab:
-        process = lab.namespace("x").popen("sh", "-c", "trap '' TERM; : >ready; while :; do sleep 1; done")
-        time.sleep(0.1)
+        script = "trap '' TERM; echo deaf; while :; do sleep 1; done"
+        process = lab.namespace("x").popen("sh", "-c", script, stdout=subprocess.PIPE)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "deaf\n"
     assert process.returncode == -signal.SIGKILL
