@@ -30,6 +30,7 @@ def captured_knock(site: Site, capture: PacketCapture, address: str) -> Captured
 
 
 class ReplayContract:
+    @pytest.mark.smp
     @pytest.mark.parametrize("address", GATEWAYS)
     @pytest.mark.parametrize("way", ["xdp", "raw"])
     def test_a_copy_arrives_again_and_is_not_captured_again(self, site: Site, way: str, address: str) -> None:

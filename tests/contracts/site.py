@@ -16,10 +16,11 @@ import json
 import select
 import socket
 import struct
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, ParamSpec, TypeVar
 
-from lab.netns import Lab
+from lab.netns import Lab, Namespace
 from wgjit.drivers.base import Capture, Captured
 from wgjit.wire.packets import Datagram, peel
 
@@ -86,6 +87,8 @@ class Site:
         self.ifindex = self.gateway.call(socket.if_nametoindex, self.link.a)
         mac = json.loads(self.gateway.run("ip", "-json", "link", "show", "dev", self.link.a))[0]["address"]
         self.client.ip(*(f"neighbour replace {a} lladdr {mac} nud permanent dev {self.link.b}" for a in GATEWAYS))
+        for end, addresses in ((self.gateway, ("fd09::1", "fd09::77")), (self.client, ("fd09::2",))):
+            _await_ipv6(end, addresses)
         self.listeners = {f: self.inside(Listener, f) for f in (socket.AF_INET, socket.AF_INET6)}
         self.senders = {f: self.client.socket(f) for f in self.listeners}
 
@@ -129,6 +132,15 @@ def collect(capture: Capture, count: int, timeout: float = 2.0) -> list[Captured
     while len(found) < count and select.select([capture], [], [], timeout)[0]:
         found += capture.read()
     return found
+
+
+def _await_ipv6(namespace: Namespace, addresses: Sequence[str], timeout: float = 10.0) -> None:
+    """Wait until packets to these addresses are delivered: without duplicate address detection, too, the kernel makes
+    an address's local route later, in a work queue (addrconf_dad_work)."""
+    deadline = time.monotonic() + timeout
+    while not all(f"local {a} " in namespace.run("ip", "-6", "route", "show", "table", "local") for a in addresses):
+        assert time.monotonic() < deadline, f"no local route to {addresses}"
+        time.sleep(0.01)
 
 
 def _family(address: str) -> socket.AddressFamily:
