@@ -158,6 +158,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=200, help="times 20 packets of each kind (default: 200)")
     parser.add_argument("--json", action="store_true", help="one object per line")
     options = parser.parse_args(arguments)
+    if options.rounds < 1:
+        parser.error("--rounds: must be at least 1")
     cases = kinds()
     for kind in cases:
         check(kind)

@@ -1,0 +1,47 @@
+"""The benchmark `decode` measures what it says, and its promise holds."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from bench import decode
+
+
+def test_an_initiation_of_any_kind_costs_little_beside_its_x25519(capsys: pytest.CaptureFixture[str]) -> None:
+    """Best of five short runs: another program in between may spoil one."""
+    statuses = []
+    while len(statuses) < 5 and 0 not in statuses:
+        statuses.append(decode.main(["--rounds", "15", "--json"]))
+    shown = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(line["name"], line["calls"]) for line in shown[:7]] == [
+        ("garbage", 0),
+        ("bad mac1", 0),
+        ("bad point", 1),
+        ("bad static", 1),
+        ("claimed, key unknown", 1),
+        ("forged", 2),
+        ("proven", 2),
+    ]
+    assert statuses[-1] == 0, shown
+
+
+def test_what_is_timed_is_checked() -> None:
+    """A kind that does not do what its name says is not measured."""
+    proven = next(kind for kind in decode.kinds() if kind.name == "proven")
+    decode.check(proven)
+    with pytest.raises(SystemExit, match="mislabelled: Tai64n"):
+        decode.check(proven._replace(name="mislabelled", expected=decode.Refusal.FORGED))
+
+
+def test_a_cost_over_the_limit_is_a_status(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decode, "LIMIT", 0.9)
+    assert decode.main(["--rounds", "2"]) == 1
+    assert "over the limit: bad point, bad static, claimed, key unknown, forged, proven" in capsys.readouterr().err
+
+
+def test_no_rounds_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        decode.main(["--rounds", "0"])
+    assert "--rounds: must be at least 1" in capsys.readouterr().err
