@@ -10,6 +10,14 @@ A WireGuard interface ("device"), and the two ways to speak to one:
     changes         the caller's mistakes, found before anything is sent
     translate       errno to our errors, once
 
-Netlink underneath: netlink (messages, attributes by table), netlink_socket, genetlink (families), rtnetlink (links,
-addresses, routes). All by hand: a library was measured 40 times slower here, and cannot be asked inside an event loop.
+Knocks captured and put back:
+
+    capture_nfqueue NfqueueCapture: each waits in the kernel; nfqueue: the messages; queue_rules, rules_nft, rules_xt:
+                    the firewall rules that send them there
+    capture_packet  PacketCapture: copies by AF_PACKET
+    inject          ReplayInjector: a copy put back, by xdp (live frames) or raw; replay_mark: and known again
+    probe           what this machine can do; trial: tried out in a namespace of its own
+
+Netlink underneath: netlink (messages, attributes by table), netlink_socket, genetlink (families), nfnetlink
+(netfilter), rtnetlink (links, addresses, routes). All by hand: a library was measured 40 times slower here, and cannot be asked inside an event loop.
 """

@@ -29,6 +29,9 @@ from wgjit.errors import CaptureError, MalformedAnswer, WgjitError
 Backend = Literal["nft", "xt"]
 
 _TABLE = "/proc/thread-self/net/netfilter/nfnetlink_queue"
+XT_QUEUE_LENGTH = 128
+"""Packets that iptables' rules let wait at most: with no dead-man switch, so many a stuck owner can swallow."""
+
 _FIRST_QUEUE, _QUEUES, _TRIES = 20000, 40000, 64
 _COPY = 2048  # bytes kept of a packet; an initiation with its headers is under 256
 _DATAGRAM = 4096  # a packet with its attributes
@@ -38,8 +41,9 @@ _BUFFER = 4 << 20  # bytes
 class NfqueueCapture:
     """Knocks for one port of this network namespace, held.
 
-    `queue` None takes a free number. `max_length` packets wait at most; more pass unseen. Raises CaptureError (the
-    queue is another's, no firewall program, the kernel lacks a part), NotPermitted (CAP_NET_ADMIN).
+    `queue` None takes a free number. `max_length` packets wait at most, of iptables' rules never more than
+    XT_QUEUE_LENGTH; the surplus passes unseen. Raises CaptureError (the queue is another's, no firewall program, the
+    kernel lacks a part), NotPermitted (CAP_NET_ADMIN).
     """
 
     holds = True
@@ -57,7 +61,7 @@ class NfqueueCapture:
             self.queue = self._bind(interface) if queue is None else self._take(queue)
             self._table = os.open(_TABLE, os.O_RDONLY | os.O_CLOEXEC)
             grow_buffer(self._netfilter.socket, _BUFFER)
-            self._configure(max_length)
+            self._configure(max_length if backend == "nft" else min(max_length, XT_QUEUE_LENGTH))
             self._rules = (
                 NftRules(interface, port, self.queue) if backend == "nft" else XtRules(interface, port, self.queue)
             )

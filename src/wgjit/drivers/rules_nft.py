@@ -151,8 +151,8 @@ def _batch(*requests: Request) -> tuple[Request, ...]:
 def _renewal(table: str, port: int) -> tuple[Request, ...]:
     """Empty the set and put the port in, as one transaction.
 
-    An element that is there keeps its old timeout when it is added again (before Linux 6.13), and deleting one that has
-    expired is an error: emptying the set is neither.
+    In older kernels, such as Linux 6.1, an element that is there keeps its old timeout when it is added again, and
+    deleting one that has expired is an error: emptying the set is neither.
     """
     alive = {"table": table, "set": "alive"}
     elements = {"element": {"key": {"value": port}, "timeout": DEAD_AFTER * 1000}}
