@@ -19,5 +19,6 @@ Knocks captured and put back:
     probe           what this machine can do; trial: tried out in a namespace of its own
 
 Netlink underneath: netlink (messages, attributes by table), netlink_socket, genetlink (families), nfnetlink
-(netfilter), rtnetlink (links, addresses, routes). All by hand: a library was measured 40 times slower here, and cannot be asked inside an event loop.
+(netfilter), rtnetlink (links, addresses, routes). All by hand: a library was measured 40 times slower here, and cannot
+be asked inside an event loop.
 """
