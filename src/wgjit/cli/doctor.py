@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from typing import Annotated
 
 import typer
@@ -37,15 +38,12 @@ def doctor(
 
 
 def _port(interface: str) -> int:
-    """The port that the interface listens on; of one that does not exist, the one that it would get."""
+    """The port that the interface listens on; of one that cannot be read, the one that it would get."""
     try:
-        device = open_device(interface)
+        with closing(open_device(interface)) as device:
+            return device.info().listen_port
     except DeviceError:
         return InterfaceSettings().listen_port
-    try:
-        return device.info().listen_port
-    finally:
-        device.close()
 
 
 def _answer(findings: list[Finding], choice: Choice, hindered: list[str], advice: list[str]) -> dict[str, object]:
