@@ -1,13 +1,17 @@
 """Firewall programs: their names, their errors, and what of an interface's name goes into a rule."""
 
+import re
 import sys
+from pathlib import Path
 
 import pytest
 
 from wgjit.drivers.queue_rules import run
-from wgjit.drivers.rules_nft import table_name
+from wgjit.drivers.rules_nft import NftRules, table_name
 from wgjit.drivers.rules_xt import XtRules
 from wgjit.errors import CaptureError
+
+DOCUMENT = Path(__file__).parents[3] / "docs" / "DELIVERY.md"
 
 
 @pytest.mark.parametrize(
@@ -39,3 +43,15 @@ def test_no_program_at_all_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
         rules.install()
     rules.disarm()
     rules.remove()
+
+
+def test_the_documented_table_is_the_one_that_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+    monkeypatch.setattr("wgjit.drivers.rules_nft.run", lambda *_, stdin: made.append(stdin))
+    monkeypatch.setattr("wgjit.drivers.nfnetlink.NetfilterSocket", lambda: None)
+    NftRules("wg0", 51820, 20000).install()
+
+    documented = re.search(r"```\n(table inet wgjit_wg0.*?)```", DOCUMENT.read_text(), re.DOTALL)
+    assert documented
+    _replaced, _, table = made[0].partition("delete table inet wgjit_wg0\n")
+    assert documented[1].replace(";", " ").split() == table.replace(";", " ").split()
