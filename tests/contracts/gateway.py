@@ -12,20 +12,25 @@ Each client is a real WireGuard client; the gateway is the real `wgjit up` in a 
 
 from __future__ import annotations
 
+import asyncio
+import json
 import random
-import signal
 import socket
+import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from lab.gateway import Gateway, GatewayFailed
-from lab.netns import Lab, Namespace
+from lab.gateway import WGJIT, Gateway, GatewayFailed
+from lab.netns import Lab, Namespace, run
 from lab.wireguard import Backend, Client, WireGuard
 from tests.forge import forge_initiation
-from wgjit.model import Claim, Delivery, Endpoint, PresharedKey, PrivateKey, Tai64n
+from wgjit.core.record import Decision, FeedRecord
+from wgjit.feed import feed
+from wgjit.model import Claim, Endpoint, PresharedKey, PrivateKey, Tai64n
 from wgjit.refusal import Refusal
 from wgjit.stores.sqlite import SqliteRegistry
 from wgjit.wire.noise import Initiator
@@ -96,6 +101,20 @@ class Site:
     def up(self, delivery: str = "auto", *options: str | Path) -> Gateway:
         """Start `wgjit up`."""
         return Gateway(self.gateway, self.server.name, *options, store=self.path, delivery=delivery)
+
+    @contextmanager
+    def listener(self, *options: str) -> Iterator[subprocess.Popen[str]]:
+        """A running `wgjit feed` that listens already."""
+        process = self.gateway.popen(
+            *WGJIT, "feed", self.server.name, *options, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        assert process.stderr is not None
+        assert "wgjit: " in process.stderr.readline()
+        try:
+            yield process
+        finally:
+            process.terminate()
+            process.communicate()
 
     def send(self, payloads: list[bytes], port: int = PORT) -> None:
         """Send UDP payloads from the direct client's machine to the gateway."""
@@ -359,6 +378,71 @@ class GatewayContract:
             client.forget()
             assert seamless(client.first_ping(INSIDE[0]))
 
+    # --- the feed, for people and programs ------------------------------------------------------------------
+
+    def test_the_feed_command_follows_the_gateway(self, site: Site) -> None:
+        client = site.client()
+        with site.up(), site.listener("--json", "--count", "1") as listener:
+            assert seamless(client.first_ping(INSIDE[0]))
+            record = json.loads(listener.communicate(timeout=20)[0])
+            assert (record["public_key"], record["decision"]) == (str(client.public_key), "installed")
+            assert listener.returncode == 0
+
+    def test_the_feed_command_is_readable_without_json(self, site: Site) -> None:
+        client = site.client()
+        with site.up(), site.listener("--count", "1") as listener:
+            assert seamless(client.first_ping(INSIDE[0]))
+            (line,) = listener.communicate(timeout=20)[0].splitlines()
+            for word in (str(client.public_key), client.name, "10.9.0.2:", "proven", "installed", "µs"):
+                assert word in line
+
+    def test_without_a_gateway_the_feed_watches_and_changes_nothing(self, site: Site) -> None:
+        client = site.client(registered=False)
+        with site.listener("--json", "--count", "1") as listener:
+            assert client.first_ping(INSIDE[0], timeout=0.5) is None
+            record = json.loads(listener.communicate(timeout=20)[0])
+        assert (record["public_key"], record["proven"], record["decision"]) == (
+            str(client.public_key),
+            True,
+            "observed",
+        )
+        assert site.server.peers() == {}
+
+    def test_the_feed_in_python(self, site: Site) -> None:
+        client = site.client()
+
+        async def listen() -> FeedRecord:
+            async for knock in feed(site.server.name):
+                return knock
+            raise AssertionError("the feed ended")
+
+        async def connect_and_listen() -> FeedRecord:
+            heard = asyncio.ensure_future(listen())
+            ping = asyncio.ensure_future(asyncio.to_thread(client.first_ping, INSIDE[0]))
+            assert seamless(await ping)
+            return await asyncio.wait_for(heard, 10)
+
+        with site.up():
+            knock = asyncio.run(connect_and_listen())
+        assert (knock.public_key, knock.decision) == (client.public_key, Decision.INSTALLED)
+
+    def test_decode_tells_the_same_from_a_recording(self, site: Site) -> None:
+        client = site.client(registered=False)
+        recording, key = site.lab.folder / "knocks.pcap", site.lab.folder / "server.key"
+        key.write_text(site.server.private_key.reveal_base64())
+        tcpdump = site.gateway.popen(
+            "tcpdump", "--immediate-mode", "-U", "-i", site.link.a, "-c", "1", "-w", recording, f"udp port {PORT}",
+            stderr=subprocess.PIPE,
+        )  # fmt: skip
+        assert tcpdump.stderr is not None
+        assert any("listening on" in line for line in tcpdump.stderr)
+        assert client.first_ping(INSIDE[0], timeout=0.5) is None
+        assert tcpdump.wait(10) == 0
+        (line,) = run(*WGJIT, "decode", "--private-key", key, recording, "--json").splitlines()
+        record = json.loads(line)
+        assert (record["public_key"], record["proven"], record["refusal"]) == (str(client.public_key), True, None)
+        assert record["destination"] == f"10.9.0.1:{PORT}"
+
 
 def sent_packets(device: str) -> int:
     """How many packets an interface has sent; called inside its namespace."""
@@ -367,6 +451,3 @@ def sent_packets(device: str) -> int:
         if name.strip() == device:
             return int(counters.split()[9])
     raise LookupError(device)
-
-
-__all__ = ["Delivery", "GatewayContract", "Site", "seamless", "signal", "wait_for"]

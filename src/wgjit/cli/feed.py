@@ -15,7 +15,7 @@ from rich.text import Text
 
 from wgjit.core.record import Decision, FeedRecord
 from wgjit.errors import GatewayUnavailable
-from wgjit.feed import read, watch
+from wgjit.feed import listen, watch
 
 _STYLES = {
     Decision.INSTALLED: "bold green",
@@ -42,7 +42,7 @@ def feed(
 
 async def _follow(interface: str, as_json: bool, count: int | None) -> None:
     seen = 0
-    async for record in _source(interface):
+    async for record in await _source(interface):
         if as_json:
             print(json.dumps(record.as_dict(), separators=(",", ":")), flush=True)
         else:
@@ -54,13 +54,15 @@ async def _follow(interface: str, as_json: bool, count: int | None) -> None:
 
 
 async def _source(interface: str) -> AsyncIterator[FeedRecord]:
+    """The gateway's feed, or our own watching; says which on standard error, once it listens."""
     try:
-        async for record in read(interface):
-            yield record
+        records = await listen(interface)
     except GatewayUnavailable:
+        records = await watch(interface)
         print(f"wgjit: no gateway runs on {interface}; watching only, nothing is installed", file=sys.stderr)
-        async for record in watch(interface):
-            yield record
+    else:
+        print(f"wgjit: listening to the gateway on {interface}", file=sys.stderr)
+    return records
 
 
 _console = Console(highlight=False)

@@ -4,6 +4,7 @@
 | ------------ | -------------------------------------------------------------------------- |
 | `vocabulary` | Event and Command: the words                                               |
 | `record`     | FeedRecord, Decision: one initiation seen, a line of the feed              |
+| `observe`    | what an initiation tells without any decision: watching, and offline       |
 | `gateway`    | the order of the checks: one knock from capture to verdict                 |
 | `admission`  | who may make us work: limits per source, packets seen a moment ago         |
 | `claims`     | is this proof newer than the last one?                                     |

@@ -83,7 +83,10 @@ class FeedRecord:
 
 
 def _moment(time: float | None) -> str | None:
-    """RFC 3339 in UTC, to the microsecond."""
+    """RFC 3339 in UTC, to the microsecond; None also for a time that no calendar holds: a file can say anything."""
     if time is None:
         return None
-    return datetime.fromtimestamp(time, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    try:
+        return f"{datetime.fromtimestamp(time, UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
+    except (ValueError, OverflowError, OSError):
+        return None

@@ -130,6 +130,7 @@ class Loop:
         """Serve until cancelled. Residents were taken over before the first packet is read."""
         self._loop = asyncio.get_running_loop()
         await self._read_device()
+        await self._loop.run_in_executor(self._threads, self._watch.begin)
         self._loop.add_reader(self._capture.fileno(), self._packets_wait)
         self.started.set()
         try:

@@ -35,6 +35,10 @@ class RegistryWatch:
             if known is None or known.timestamp < claim.timestamp:
                 self._unsaved[claim.public_key] = claim
 
+    def begin(self) -> None:
+        """Take the change log's end as it is now: from here on nothing is missed. Before the first peer is installed."""
+        self.round()
+
     def round(self) -> list[Event]:
         """Write what waits, read what is new; gives what the core must hear."""
         try:

@@ -16,7 +16,7 @@ from wgjit.daemon.control import ControlServer, socket_path
 from wgjit.daemon.feed import FeedHub
 from wgjit.daemon.lock import interface_lock
 from wgjit.errors import GatewayRunning, GatewayUnavailable
-from wgjit.feed import ask, read
+from wgjit.feed import ask, listen
 from wgjit.model import Delivery, Endpoint, PrivateKey, Tai64n
 from wgjit.refusal import Refusal
 
@@ -61,12 +61,11 @@ def test_status_and_feed_over_the_socket() -> None:
         async with ControlServer("wgtest", lambda: {"residents": 3}, hub):
             assert stat.S_IMODE(os.stat(socket_path("wgtest")).st_mode) == 0o600
             assert await ask("wgtest", "status") == {"residents": 3}
-            records = read("wgtest")
-            first = asyncio.ensure_future(anext(records))
-            await until(lambda: bool(hub))
+            records = await listen("wgtest")
+            assert hub
             for record in RECORDS:
                 hub.publish(record)
-            assert [await first, await anext(records), await anext(records)] == RECORDS
+            assert [await anext(records) for _ in RECORDS] == RECORDS
             await records.aclose()  # type: ignore[attr-defined]
             await until(lambda: not hub)
         assert not socket_path("wgtest").exists()
