@@ -36,7 +36,7 @@ class RegistryWatch:
                 self._unsaved[claim.public_key] = claim
 
     def begin(self) -> None:
-        """Take the change log's end as it is now: from here on nothing is missed. Before the first peer is installed."""
+        """Take the change log's end as it is now: nothing after it is missed. Before the first knock."""
         self.round()
 
     def round(self) -> list[Event]:
