@@ -169,12 +169,13 @@ class NfqueueCapture:
     def counters(self) -> CaptureCounters:
         """What came, and what passed unseen because the queue or the socket was full.
 
-        Backend xt cannot tell how many a full queue let by: there only those that found the socket full are counted.
+        With backend xt this runs iptables, some milliseconds.
         """
-        asked = self._rules.asked() if self._rules else None
+        if self._rules:
+            # The kernel numbers only what it queues. Asked first: a packet between the two readings is none too much.
+            asked = self._rules.asked()
+            self._passed_full = max(self._passed_full, asked - self._status().last_id)
         status = self._status()
-        if asked is not None:  # the kernel numbers only what it queues; read before, so that it is never too much
-            self._passed_full = max(self._passed_full, asked - status.last_id)
         dropped = self._missed + self._passed_full + status.queue_dropped + status.user_dropped
         return CaptureCounters(self._received, dropped)
 

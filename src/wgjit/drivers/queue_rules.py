@@ -20,8 +20,8 @@ class QueueRules(Protocol):
     def heartbeat(self) -> None:
         """Say that the owner is alive; puts the rules back if somebody flushed them, where that can be seen."""
 
-    def asked(self) -> int | None:
-        """How many packets the rules sent to the queue; None where that cannot be read cheaply."""
+    def asked(self) -> int:
+        """How many packets the rules sent to the queue."""
 
     def disarm(self) -> None:
         """Send nothing more to the queue. What waits there still can get its verdict."""

@@ -15,6 +15,7 @@ from wgjit.drivers.queue_rules import run
 from wgjit.errors import CaptureError
 from wgjit.wire.bpf import capture_filter
 
+_LOCK_SECONDS = "2"  # to wait for another program's turn
 _PROGRAMS = {4: ("iptables", "iptables-legacy"), 6: ("ip6tables", "ip6tables-legacy")}
 
 
@@ -23,6 +24,8 @@ class XtRules:
 
     def __init__(self, interface: str, port: int, queue: int) -> None:
         self._comment = f"wgjit:{interface}"
+        self._programs: list[str] = []
+        self._asked = 0
         bytecode = capture_filter(port).xt_bytecode()
         self._rule = (
             f'-A INPUT -p udp -m udp --dport {port} -m bpf --bytecode "{bytecode}" '
@@ -31,6 +34,7 @@ class XtRules:
 
     def install(self) -> None:
         """One transaction per family, in place of older rules of this interface."""
+        self._programs.clear()
         families = [4, 6] if os.path.exists("/proc/thread-self/net/if_inet6") else [4]
         for family in families:
             self._install(_PROGRAMS[family])
@@ -44,27 +48,34 @@ class XtRules:
             except CaptureError as error:
                 failures.append(str(error))
             else:
+                if not done:
+                    self._programs.append(program)
                 done = True
         if not done:
             raise CaptureError("; ".join(failures) or f"{programs[0]}: not installed")
 
     def _replace(self, program: str, rule: str) -> None:
         """Delete our rules and add `rule`, if any, at once."""
-        old = [
-            "-D" + line[2:]
-            for line in run(program, "-w", "-t", "mangle", "-S", "INPUT").splitlines()
-            if line.startswith("-A") and self._comment in shlex.split(line)
-        ]
+        old = ["-D" + line[2:] for line in self._ours(program)]
         if old or rule:
             script = "\n".join(["*mangle", *old, *([rule] if rule else []), "COMMIT", ""])
-            run(f"{program}-restore", "-w", "-n", stdin=script)
+            run(f"{program}-restore", "-w", _LOCK_SECONDS, "-n", stdin=script)
+
+    def _ours(self, program: str, *options: str) -> list[str]:
+        listing = run(program, "-w", _LOCK_SECONDS, "-t", "mangle", *options, "-S", "INPUT")
+        return [line for line in listing.splitlines() if line.startswith("-A") and self._comment in shlex.split(line)]
 
     def heartbeat(self) -> None:
         """Nothing expires here."""
 
-    def asked(self) -> None:
-        """Only the program could tell: too dear to ask often."""
-        return
+    def asked(self) -> int:
+        """Packets that the rules sent to the queue: runs the programs, some milliseconds each."""
+        try:
+            rules = [shlex.split(rule) for program in self._programs for rule in self._ours(program, "-v")]
+        except CaptureError:  # somebody holds the firewall's lock: what was known before still holds
+            return self._asked
+        self._asked = sum(int(words[words.index("-c") + 1]) for words in rules)
+        return self._asked
 
     def disarm(self) -> None:
         """Delete our rules wherever they are. The chain they were in stays, so nothing that waits is dropped."""
