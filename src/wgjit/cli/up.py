@@ -61,8 +61,16 @@ def _settings(interface: str, path: Path | None, store: Path | None, delivery: D
 
 
 def _ready(about: dict[str, Any]) -> None:
-    """One line on standard output when the first knock can be answered: for people and for supervisors."""
-    print(json.dumps({"ready": True, **about}), flush=True)
+    """Say on standard output that the first knock can be answered: a sentence on a terminal, else a line of JSON."""
+    if not sys.stdout.isatty():
+        print(json.dumps({"ready": True, **about}), flush=True)
+        return
+    print(
+        f"{about['interface']}: ready on port {about['listen_port']}, delivery {about['delivery']}, "
+        f"{about['residents']} peers installed, registry {about['store']}\n"
+        f"Ctrl-C ends the gateway; sessions stay. Watch it: wgjit feed {about['interface']}",
+        flush=True,
+    )
 
 
 def _set_up_log(verbose: bool) -> None:
