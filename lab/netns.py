@@ -148,7 +148,7 @@ class Namespace:
         self.forward()
         self._firewall(
             f"""table inet lab_nat {{ chain post {{
-                type nat hook postrouting priority 100; oifname {device} masquerade; }} }}""",
+                type nat hook postrouting priority 100; oifname {device} masquerade; }}; }}""",
             ["-t", "nat", "-A", "POSTROUTING", "-o", device, "-j", "MASQUERADE"],
         )
 
@@ -157,7 +157,7 @@ class Namespace:
         self._firewall(
             f"""table inet lab_firewall {{ chain input {{
                 type filter hook input priority 0; iifname != {device} accept; meta l4proto ipv6-icmp accept;
-                ct state established,related accept; drop; }} }}""",
+                ct state established,related accept; drop; }}; }}""",
             ["-A", "INPUT", "-i", device, "-m", "conntrack", "--ctstate", "ESTABLISHED,RELATED", "-j", "ACCEPT"],
             ["-A", "INPUT", "-i", device, "!", "-p", "58", "-j", "DROP"],
         )

@@ -1,6 +1,6 @@
 """`./dev test`: all tests, stage by stage, on the system that each stage is about.
 
-    ./dev test [unit] [userspace] [kernel] [smp] [ARGUMENT OF PYTEST...]
+    ./dev test [unit] [userspace] [guest] [kernel] [smp] [ARGUMENT OF PYTEST...]
 
 A stage that fails does not keep the later ones from running; the exit status is 0 only if all passed, and a stage that
 finds no test has failed. Arguments that select tests (-k, -m, tests/...) may leave a stage empty, but not all of them.
@@ -34,6 +34,7 @@ class Stage(NamedTuple):
 STAGES = {
     "unit": Stage("no root, no network", "tests/unit"),
     "userspace": Stage("namespaces with wireguard-go, on this kernel", "tests/userspace"),
+    "guest": Stage("the guest kernels themselves", "tests/guest"),
     "kernel": Stage("kernel WireGuard, User-Mode Linux", "tests/kernel", ("-b", "uml", "-t", "1200")),
     "smp": Stage("kernel WireGuard, two CPUs, qemu", "tests/kernel", ("-b", "tcg", "-t", "900"), ("-m", "smp")),
 }
