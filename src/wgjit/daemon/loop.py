@@ -47,7 +47,7 @@ from wgjit.daemon.feed import FeedHub
 from wgjit.daemon.metrics import Metrics
 from wgjit.daemon.registry_watch import RegistryWatch
 from wgjit.drivers.base import Capture, Captured, Device, Injector
-from wgjit.errors import CaptureError, DeviceError, DeviceFull, InjectError, StoreError
+from wgjit.errors import DeviceError, DeviceFull, StoreError, WgjitError
 from wgjit.model import PeerChange, PublicKey
 from wgjit.refusal import Refusal
 from wgjit.stores.base import Store
@@ -150,7 +150,7 @@ class Loop:
     def _packets_wait(self) -> None:
         try:
             batch = self._capture.read(BATCH)
-        except CaptureError as error:
+        except WgjitError as error:
             self._faults.occurred("capture", error)
             return
         for captured in batch:
@@ -209,7 +209,7 @@ class Loop:
         assert handling.captured.token is not None
         try:
             self._capture.release(handling.captured.token)
-        except CaptureError as error:
+        except WgjitError as error:
             self._faults.occurred("capture", error)
         handling.stage("deliver")
 
@@ -218,7 +218,7 @@ class Loop:
         try:
             self._injector.inject(handling.captured)
             self._faults.passed("inject")
-        except InjectError as error:
+        except WgjitError as error:
             self._faults.occurred("inject", error)
         handling.stage("deliver")
 
@@ -312,7 +312,7 @@ class Loop:
             try:
                 self._capture.heartbeat()
                 self._faults.passed("heartbeat")
-            except CaptureError as error:
+            except WgjitError as error:
                 self._faults.occurred("heartbeat", error)
             await asyncio.sleep(HEARTBEAT)
 
