@@ -297,14 +297,15 @@ class Lab:
             stack.callback(self._folder.cleanup)
             for path in UAPI_SOCKETS.glob(f"{self.prefix}*.sock"):
                 stack.callback(path.unlink, missing_ok=True)
-            while self.namespaces:
-                stack.callback(run, "ip", "netns", "delete", self.namespaces.pop().name)
+            for path in NETNS.glob(f"{self.prefix}-*"):  # not from a list: an interrupt may come before it is on it
+                stack.callback(run, "ip", "netns", "delete", path.name)
             # What is registered last runs first: the processes are gone before the ground under them is.
             stack.callback(self._end_processes)
 
     def _end_processes(self) -> None:
-        inside = (NETNS.glob(f"{self.prefix}-*")) if NETNS.is_dir() else ()
-        strangers = {int(pid) for path in inside for pid in run("ip", "netns", "pids", path.name).split()}
+        strangers = {
+            int(pid) for path in NETNS.glob(f"{self.prefix}-*") for pid in run("ip", "netns", "pids", path.name).split()
+        }
         ours = {process.pid for process in self.processes if process.poll() is None}
         end(ours | strangers - {os.getpid()}, self.processes)
         self.processes.clear()
