@@ -55,28 +55,22 @@ from wgjit.stores.base import Store
 log = structlog.get_logger()
 
 BATCH = 16
-"""Packets read before installs are made: enough to share a netlink message, few enough to keep the first from waiting
-for the last."""
+"""Packets read at most before installs are made: enough to share a netlink message, few enough to keep the first from
+waiting for the last. One is read first, and more as long as more are waiting."""
 
 HEARTBEAT = 1.0
 """Seconds between two signs of life to the capture."""
 
 
 class _Handling:
-    """The effects' side of one knock: its packet and how long each stage took."""
+    """The effects' side of one knock: its packet, and how long each stage took, microseconds."""
 
-    __slots__ = ("began", "captured", "mark", "stages")
+    __slots__ = ("began", "captured", "stages")
 
-    def __init__(self, captured: Captured) -> None:
+    def __init__(self, captured: Captured, began: float) -> None:
         self.captured = captured
-        self.began = self.mark = time.perf_counter()
+        self.began = began
         self.stages: dict[str, float] = {}
-
-    def stage(self, name: str) -> None:
-        """The time since the last mark was spent on this stage."""
-        now = time.perf_counter()
-        self.stages[name] = self.stages.get(name, 0.0) + (now - self.mark) * 1e6
-        self.mark = now
 
 
 class Loop:
@@ -106,6 +100,9 @@ class Loop:
         self._later: deque[Event] = deque()
         self._installs: list[PeerChange] = []
         self._running = False
+        self._batch = 1
+        self._clock = time.monotonic()
+        self._wall_offset = time.time() - self._clock
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._threads = ThreadPoolExecutor(4, thread_name_prefix="wgjit")
@@ -149,21 +146,36 @@ class Loop:
 
     def _packets_wait(self) -> None:
         try:
-            batch = self._capture.read(BATCH)
+            batch = self._capture.read(self._batch)
         except WgjitError as error:
             self._faults.occurred("capture", error)
             return
+        self._batch = min(2 * self._batch, BATCH) if len(batch) == self._batch else 1
+        self._clock = time.monotonic()
         for captured in batch:
             self._numbers += 1
-            self._handling[self._numbers] = _Handling(captured)
+            self._handling[self._numbers] = _Handling(captured, self._clock)
             held = captured.token is not None
             self._events.append(Arrived(self._numbers, captured.packet, held, captured.ifindex))
         self._process()
 
     def feed_event(self, event: Event) -> None:
         """Let the core handle an event from elsewhere."""
+        self._clock = time.monotonic()
         self._events.append(event)
         self._process()
+
+    def _now(self) -> Now:
+        return Now(self._clock, self._clock + self._wall_offset)
+
+    def _lap(self, knock: int, stage: str) -> None:
+        """The time since the last look at the clock was spent on this stage of this knock.
+
+        One look at the clock ends a stage and begins the next: that is all that a knock costs in clock readings.
+        """
+        before, self._clock = self._clock, time.monotonic()
+        if handling := self._handling.get(knock):
+            handling.stages[stage] = handling.stages.get(stage, 0.0) + (self._clock - before) * 1e6
 
     def _process(self) -> None:
         """Handle events until none is left; installs are made together, once all waiting knocks have spoken."""
@@ -181,12 +193,9 @@ class Loop:
                     event = self._later.popleft()
                 else:
                     break
-                handling = self._handling.get(getattr(event, "knock", 0))
-                if handling and not isinstance(event, LookedUp):
-                    handling.mark = time.perf_counter()
-                commands = self._gateway.handle(event, Now(time.monotonic(), time.time()))
-                if handling and (stage := _STAGES.get(type(event))):
-                    handling.stage(stage)
+                commands = self._gateway.handle(event, self._now())
+                if stage := _STAGES.get(type(event)):
+                    self._lap(event.knock, stage)  # type: ignore[union-attr]  # those that have a stage have a knock
                 for command in commands:
                     self._perform[type(command)](command)
         finally:
@@ -205,35 +214,34 @@ class Loop:
     # --- commands out -------------------------------------------------------------------------------------------
 
     def _release(self, command: Release) -> None:
-        handling = self._handling[command.knock]
-        assert handling.captured.token is not None
+        token = self._handling[command.knock].captured.token
+        assert token is not None  # the core releases what was held
         try:
-            self._capture.release(handling.captured.token)
+            self._capture.release(token)
         except WgjitError as error:
             self._faults.occurred("capture", error)
-        handling.stage("deliver")
+        self._lap(command.knock, "deliver")
 
     def _replay(self, command: Replay) -> None:
-        handling = self._handling[command.knock]
         try:
-            self._injector.inject(handling.captured)
+            self._injector.inject(self._handling[command.knock].captured)
             self._faults.passed("inject")
         except WgjitError as error:
             self._faults.occurred("inject", error)
-        handling.stage("deliver")
+        self._lap(command.knock, "deliver")
 
     def _lookup(self, command: Lookup) -> None:
         if not self._store.is_local:
             self._in_background(self._lookup_remotely(command))
             return
-        handling = self._handling[command.knock]
         self._events.append(LookedUp(command.knock, self._ask(command.key)))
-        handling.stage("lookup")
+        self._lap(command.knock, "lookup")
 
     async def _lookup_remotely(self, command: Lookup) -> None:
+        began = time.monotonic()
         found = await self._loop.run_in_executor(self._threads, self._ask, command.key)
         if handling := self._handling.get(command.knock):
-            handling.stage("lookup")
+            handling.stages["lookup"] = (time.monotonic() - began) * 1e6
         self.feed_event(LookedUp(command.knock, found))
 
     def _ask(self, key: PublicKey) -> Any:
@@ -247,17 +255,16 @@ class Loop:
 
     def _install(self) -> None:
         changes, self._installs = self._installs, []
-        began = time.perf_counter()
+        before = self._clock
         failures = self._apply(changes)
-        took = (time.perf_counter() - began) * 1e6
+        self._clock = time.monotonic()
+        took = (self._clock - before) * 1e6
         for change in changes:
             event = Installed(change.public_key, failures.get(change.public_key))
-            for command in self._gateway.handle(event, Now(time.monotonic(), time.time())):
-                knock = getattr(command, "knock", None)
-                if knock is not None and "install" not in self._handling[knock].stages:
-                    handling = self._handling[knock]
-                    handling.stages["install"] = took
-                    handling.mark = time.perf_counter()
+            commands = self._gateway.handle(event, self._now())
+            for command in commands:
+                if handling := self._handling.get(getattr(command, "knock", 0)):
+                    handling.stages.setdefault("install", took)
                 self._perform[type(command)](command)
 
     def _apply(self, changes: list[PeerChange]) -> dict[PublicKey, Refusal]:
@@ -278,6 +285,7 @@ class Loop:
 
     def _configure(self, command: Configure) -> None:
         self._apply(list(command.changes))
+        self._clock = time.monotonic()  # no knock's stage
 
     async def _read_device(self) -> None:
         began = time.monotonic()
@@ -296,7 +304,7 @@ class Loop:
     def _tell(self, command: Tell) -> None:
         handling = self._handling.pop(command.knock)
         record = command.record
-        record.stages = {**handling.stages, "total": (time.perf_counter() - handling.began) * 1e6}
+        record.stages = {**handling.stages, "total": (self._clock - handling.began) * 1e6}
         self._metrics.saw(record)
         if self._feed:
             self._feed.publish(record)
@@ -314,6 +322,7 @@ class Loop:
                 self._faults.passed("heartbeat")
             except WgjitError as error:
                 self._faults.occurred("heartbeat", error)
+            self._wall_offset = time.time() - time.monotonic()  # a clock that was stepped is noticed here
             await asyncio.sleep(HEARTBEAT)
 
     async def _follow_registry(self) -> None:

@@ -63,7 +63,7 @@ async def test_a_burst_of_clients_is_installed_in_few_calls() -> None:
             stage.knock(number)
         for _ in range(40):
             assert (await stage.told()).decision is Decision.INSTALLED
-        assert calls <= 4
+        assert calls <= 6  # of 1, 2, 4, 8 and twice up to 16
         assert sorted(stage.capture.released) == list(range(1, 41))
 
 
