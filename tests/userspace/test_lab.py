@@ -1,13 +1,15 @@
 """The lab with wireguard-go."""
 
+import re
 import signal
 import subprocess
+import sys
 
 import pytest
 
 from lab.netns import Lab
 from lab.wireguard import Backend, CommandFailed, WireGuard, kernel_has_wireguard
-from tests.contracts.lab import LabContract
+from tests.contracts.lab import ROOT, LabContract
 
 
 class TestLab(LabContract):
@@ -39,3 +41,10 @@ def test_a_stubborn_process_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
         assert process.stdout is not None
         assert process.stdout.readline() == "deaf\n"
     assert process.returncode == -signal.SIGKILL
+
+
+def test_the_example_of_the_documentation_runs() -> None:
+    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "LAB.md").read_text(), re.DOTALL)
+    done = subprocess.run([sys.executable, "-c", example], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert 0 < float(done.stdout) < 4
