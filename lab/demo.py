@@ -128,7 +128,7 @@ class Demo:
     def plain_retry(self) -> None:
         """What a client sees if the gateway installs its peer and leaves the rest to the client's own retry.
 
-        Now and then the peer is there before wireguard-go has looked at the packet, and no retry is needed: not what
+        Now and then the peer is there before WireGuard has looked at the packet, and no retry is needed: not what
         is to be shown here, so another client tries.
         """
         with self.up("none"):
