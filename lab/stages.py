@@ -8,10 +8,13 @@ finds no test has failed. Arguments that select tests (-k, -m, tests/...) may le
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 from typing import NamedTuple
@@ -67,12 +70,39 @@ def run(words: list[str]) -> int:
         signal.signal(signal.SIGTERM, before)
 
 
+@contextlib.contextmanager
+def preparing(backends: list[str]) -> Iterator[None]:
+    """Make guest kernels ready aside, at low priority, while stages that need none run.
+
+    It says nothing: a stage that needs one waits for it, or does it again and shows what is wrong.
+    """
+    script = "; ".join(f"nice ./dev guest --prepare -b {backend}" for backend in backends) or ":"
+    aside = subprocess.Popen(
+        ["sh", "-c", script], cwd=ROOT, start_new_session=True,
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        yield
+    finally:
+        if aside.poll() is None:
+            os.killpg(aside.pid, signal.SIGTERM)
+        aside.wait()
+
+
 def main(arguments: list[str]) -> int:
     names = []
     while arguments and arguments[0] in STAGES:
         names.append(arguments.pop(0))
+    names = names or list(STAGES)
+    backends = {STAGES[name].guest[1]: None for name in names if STAGES[name].guest}
+    with preparing(list(backends) if len(names) > 1 else []):
+        return run_all(names, arguments)
+
+
+def run_all(names: list[str], arguments: list[str]) -> int:
+    """Run the stages in order and print what came of them; gives the exit status."""
     results: list[tuple[str, str, int, float]] = []
-    for name in names or STAGES:
+    for name in names:
         stage = STAGES[name]
         print(f"\n=== {name}: {stage.about}", flush=True)
         started = time.monotonic()
