@@ -45,6 +45,7 @@ folder=$(cd "$1" && pwd)
 trap 'exit 130' INT
 trap 'exit 143' TERM
 exec 9>"$folder/lock"
-flock 9 # several runs may find it missing at once
+# Several runs may find it missing at once.
+flock -w 2 9 || { say "another run is preparing a kernel; waiting for it"; flock 9; }
 # Every guest uses these from the host's root filesystem, which is its own.
 packages kmod busybox-static iproute2 iputils-ping iptables nftables procps wireguard-tools
