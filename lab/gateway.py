@@ -81,7 +81,10 @@ class Gateway:
         """End it by SIGTERM and give its exit status; harmless if it has ended."""
         if self.process.poll() is None:
             self.send(signal.SIGTERM)
-        return self.process.wait(timeout=20)
+        try:
+            return self.process.wait(timeout=20)
+        finally:
+            self.process.kill()  # harmless if it has ended
 
     def kill(self) -> None:
         """End it by SIGKILL: it cleans nothing up."""

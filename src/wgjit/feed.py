@@ -23,7 +23,7 @@ from wgjit.core.record import FeedRecord
 from wgjit.daemon.control import socket_path
 from wgjit.drivers.capture_packet import PacketCapture
 from wgjit.drivers.device import open_device
-from wgjit.errors import DeviceError, GatewayUnavailable
+from wgjit.errors import ConfigError, DeviceError, GatewayUnavailable, NotPermitted
 from wgjit.wire.noise import Responder
 
 __all__ = ["ask", "feed", "listen", "watch"]
@@ -73,19 +73,23 @@ async def watch(interface: str) -> AsyncIterator[FeedRecord]:
 
 
 async def _observations(responder: Responder, capture: PacketCapture) -> AsyncIterator[FeedRecord]:
-    waiting = asyncio.Event()
-    loop = asyncio.get_running_loop()
     with closing(capture):
-        loop.add_reader(capture.fileno(), waiting.set)
-        try:
-            while True:
-                await waiting.wait()
-                waiting.clear()
-                for captured in capture.read():
-                    if record := observe_packet(responder, captured.packet, time.time()):
-                        yield record
-        finally:
-            loop.remove_reader(capture.fileno())
+        while True:
+            await _readable(capture.fileno())
+            for captured in capture.read():
+                if record := observe_packet(responder, captured.packet, time.time()):
+                    yield record
+
+
+async def _readable(descriptor: int) -> None:
+    """Wait until there is something to read; the loop looks at the descriptor only while somebody waits for it."""
+    loop = asyncio.get_running_loop()
+    ready = asyncio.Event()
+    loop.add_reader(descriptor, ready.set)
+    try:
+        await ready.wait()
+    finally:
+        loop.remove_reader(descriptor)
 
 
 async def _connect(interface: str, question: str) -> AsyncIterator[dict[str, Any]]:
@@ -95,7 +99,9 @@ async def _connect(interface: str, question: str) -> AsyncIterator[dict[str, Any
     except (FileNotFoundError, ConnectionRefusedError):
         raise GatewayUnavailable(f"{interface}: no gateway runs on it; start one with `wgjit up {interface}`") from None
     except PermissionError:
-        raise GatewayUnavailable(f"{path}: permission denied; ask as the user that the gateway runs as") from None
+        raise NotPermitted(f"{path}: permission denied; ask as the user that the gateway runs as") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: {error}") from None
     writer.write(json.dumps({"ask": question}).encode() + b"\n")
     return _lines(reader, writer)
 

@@ -61,5 +61,3 @@ class Refusal(StrEnum):
     """The interface cannot take another peer."""
     DEVICE_FAILED = "device_failed"
     """The interface refused the install for another reason."""
-    DEADLINE = "deadline"
-    """No decision before the deadline of a held packet; it was let go as it was."""

@@ -53,6 +53,3 @@ def main() -> None:
     except WgjitError as error:
         print(f"wgjit: {error}", file=sys.stderr)
         sys.exit(1)
-    except BrokenPipeError:  # `wgjit feed | head`: the reader has had enough
-        sys.stderr.close()
-        sys.exit(0)

@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import sys
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -62,14 +63,15 @@ def _settings(interface: str, path: Path | None, store: Path | None, delivery: D
 
 def _ready(about: dict[str, Any]) -> None:
     """Say on standard output that the first knock can be answered: a sentence on a terminal, else a line of JSON."""
-    if not sys.stdout.isatty():
-        print(json.dumps({"ready": True, **about}), flush=True)
-        return
-    print(
+    with suppress(OSError):  # nobody reads it: that is no reason not to serve
+        print(_sentence(about) if sys.stdout.isatty() else json.dumps({"ready": True, **about}), flush=True)
+
+
+def _sentence(about: dict[str, Any]) -> str:
+    return (
         f"{about['interface']}: ready on port {about['listen_port']}, delivery {about['delivery']}, "
         f"{about['residents']} peers installed, registry {about['store']}\n"
-        f"Ctrl-C ends the gateway; sessions stay. Watch it: wgjit feed {about['interface']}",
-        flush=True,
+        f"Ctrl-C ends the gateway; sessions stay. Watch it: wgjit feed {about['interface']}"
     )
 
 

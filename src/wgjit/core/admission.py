@@ -36,19 +36,20 @@ class SourceLimits:
 
 
 class RecentInitiations:
-    """Ephemeral keys seen within the last second: a bridge and its port both show the same packet to a tap.
+    """Initiations seen within the last second, by their mac1, which covers all of a message but mac2.
 
-    Every honest initiation, a retry too, has a fresh ephemeral key (paper, section 5.4.2).
+    Two taps may show the same packet. Every honest initiation, a retry too, has a fresh ephemeral key (paper, section
+    5.4.2), so its own mac1.
     """
 
     def __init__(self, window: float = 1.0, capacity: int = 8192) -> None:
         self._window, self._capacity = window, capacity
         self._seen: OrderedDict[bytes, float] = OrderedDict()
 
-    def seen_before(self, ephemeral: bytes, now: float) -> bool:
-        """True if this ephemeral key came within the window; remembers it in any case."""
-        last = self._seen.pop(ephemeral, None)
-        self._seen[ephemeral] = now
+    def seen_before(self, mac1: bytes, now: float) -> bool:
+        """True if this very message came within the window; remembers it in any case."""
+        last = self._seen.pop(mac1, None)
+        self._seen[mac1] = now
         if len(self._seen) > self._capacity:
             self._seen.popitem(last=False)
         return last is not None and now - last < self._window

@@ -35,9 +35,10 @@ class Claims:
         return None
 
     def accept(self, key: PublicKey, timestamp: Tai64n) -> None:
-        """Remember a timestamp that is being acted upon."""
-        self._greatest[key] = timestamp
-        self._unsaved.add(key)
+        """Remember a timestamp that is being acted upon, unless a greater one was."""
+        if timestamp > self._greatest.get(key, b""):
+            self._greatest[key] = timestamp
+            self._unsaved.add(key)
 
     def saved(self, claim: Claim, is_resident: bool) -> None:
         """The store has this claim; what is newer here still waits."""
@@ -45,6 +46,13 @@ class Claims:
             self._unsaved.discard(claim.public_key)
             if not is_resident:
                 del self._greatest[claim.public_key]
+
+    def was_reset(self, key: PublicKey, stored: Claim | None) -> bool:
+        """True if the store has no claim where it was given one: an operator lets the client's clock begin anew."""
+        if stored is not None or key not in self._greatest or key in self._unsaved:
+            return False
+        del self._greatest[key]
+        return True
 
     def left(self, key: PublicKey) -> None:
         """The peer is resident no more: the store's copy is enough, once it has one."""

@@ -19,18 +19,18 @@ KEEPALIVE = 25
 """Seconds. Any value above 0 makes the kernel initiate; this one does no harm if we die before setting it back."""
 
 LOOKS = (0.25, 0.5, 1.0, 2.0, 3.5)
-"""Seconds after the install at which the device is read; the last is the deadline, before REKEY_TIMEOUT (5 s)."""
+"""Seconds after the install at which the device is read. A reading that begins at the last or later decides: before
+REKEY_TIMEOUT (5 s), after which the client tries again."""
+
+LOOK_AGAIN = 0.5
+"""Seconds until the next look when there should have been a decision, but the device could not be read."""
 
 
 @dataclass(slots=True)
 class _Flip:
     peer: Peer
-    started: Now
-    looks: int = 0
-
-    @property
-    def next_look(self) -> float:
-        return self.started.monotonic + LOOKS[self.looks]
+    started: float
+    next_look: float
 
 
 class Flips:
@@ -44,7 +44,7 @@ class Flips:
 
     def start(self, peer: Peer, now: Now) -> None:
         """The peer was just installed with endpoint and keepalive."""
-        self._running[peer.public_key] = _Flip(peer, now)
+        self._running[peer.public_key] = _Flip(peer, now.monotonic, now.monotonic + LOOKS[0])
 
     def abandon(self, key: PublicKey) -> None:
         """The peer is not ours to watch any more: it was removed or updated."""
@@ -67,7 +67,7 @@ class Flips:
         completed: list[PublicKey] = []
         mended: list[PublicKey] = []
         for key, flip in list(self._running.items()):
-            covered = flip.started.monotonic <= began  # a reading that began before the install says nothing of it
+            covered = flip.started <= began  # a reading that began before the install says nothing of it
             seen = peers.get(key)
             if covered and seen is None:
                 pass  # somebody removed the peer: there is nothing to watch
@@ -75,14 +75,14 @@ class Flips:
                 completed.append(key)
                 if flip.peer.keepalive != KEEPALIVE:
                     changes.append(PeerChange(key, update_only=True, keepalive=flip.peer.keepalive))
-            elif now.monotonic < flip.started.monotonic + LOOKS[-1]:
-                while flip.next_look <= now.monotonic:
-                    flip.looks += 1
-                continue
-            elif covered:
+            elif began >= flip.started + LOOKS[-1]:
                 mended.append(key)
                 # Only a removal stops the kernel's own retries (MAX_TIMER_HANDSHAKES, 90 s). No session is lost:
                 # there was none.
                 changes += [PeerChange(key, remove=True), PeerChange.install(flip.peer)]
+            else:
+                to_come = (flip.started + look for look in LOOKS if flip.started + look > now.monotonic)
+                flip.next_look = next(to_come, now.monotonic + LOOK_AGAIN)
+                continue
             del self._running[key]
         return changes, completed, mended

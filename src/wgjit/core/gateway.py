@@ -64,7 +64,7 @@ class Settings:
     gateway: str = "gateway"
     """This gateway's name in claims."""
     delivery: Delivery = Delivery.NONE
-    """How a captured copy is delivered. A held packet is released whatever this says."""
+    """How a captured copy is delivered. A held packet is released, whatever this says."""
     store_is_local: bool = True
     hold_deadline: float = 0.5
     """Seconds that a held packet may wait for its verdict."""
@@ -101,6 +101,8 @@ class Gateway:
         self.residency = Residency()
         self._flips = Flips()
         self._knocks: dict[int, _Knock] = {}
+        self._held: dict[int, _Knock] = {}
+        """Of them, those that wait in the kernel, in the order of their arrival."""
         self._installing: dict[PublicKey, tuple[Peer, list[_Knock]]] = {}
         self._reading = False
         self._last_suspicion = float("-inf")
@@ -127,8 +129,7 @@ class Gateway:
         return min((d for d in (hold, look) if d is not None), default=None)
 
     def _first_waiting(self) -> _Knock | None:
-        """The held packet that has waited longest: knocks stand in the order of their arrival."""
-        return next((k for k in self._knocks.values() if k.held and not k.released), None)
+        return next(iter(self._held.values()), None)
 
     # --- a packet arrives: what its bytes alone tell --------------------------------------------------------
 
@@ -148,7 +149,7 @@ class Gateway:
 
         if not self._responder.check_mac1(initiation):
             return self._refuse(knock, Refusal.BAD_MAC1)
-        if self._recent.seen_before(initiation.ephemeral, now.monotonic):
+        if self._recent.seen_before(initiation.mac1, now.monotonic):
             return self._refuse(knock, Refusal.DUPLICATE)
         if not self._sources.admit(source.address, now.monotonic):
             return self._refuse(knock, Refusal.RATE_LIMITED)
@@ -159,14 +160,19 @@ class Gateway:
         key = record.public_key = claimed.public_key
 
         if key in self.residency:
-            self._knocks[knock.number] = knock
+            self._wait(knock)
             return [*self._let_go(knock), FollowUp(knock.number)]
         if len(self._knocks) >= self._settings.max_waiting:
             return self._refuse(knock, Refusal.OVERLOADED)
         if not self._settings.store_is_local and (refusal := self._prove(knock)):
             return self._refuse(knock, refusal)
-        self._knocks[knock.number] = knock
+        self._wait(knock)
         return [Lookup(knock.number, key)]
+
+    def _wait(self, knock: _Knock) -> None:
+        self._knocks[knock.number] = knock
+        if knock.held:
+            self._held[knock.number] = knock
 
     def _not_an_initiation(self, event: Arrived, refusal: Refusal) -> list[Command]:
         count = Count(event.knock, refusal)
@@ -266,7 +272,8 @@ class Gateway:
         peer, knocks = self._installing.pop(event.key)
         if event.failure is not None:
             return [command for knock in knocks for command in self._refuse(knock, event.failure)]
-        resident = self.residency.add(event.key, peer.allowed_ips, now.monotonic)
+        resident = self.residency.add(peer, now.monotonic)
+        resident.registered = True
         resident.last_knock = max(knock.arrived for knock in knocks)
         newest = max(knocks, key=lambda knock: knock.record.timestamp or b"")
         return [command for knock in knocks for command in self._deliver(knock, peer, newest, now)]
@@ -300,6 +307,7 @@ class Gateway:
         if not knock.held or knock.released:
             return []
         knock.released = True
+        self._held.pop(knock.number, None)
         return [Release(knock.number)]
 
     def _refuse(self, knock: _Knock, refusal: Refusal) -> list[Command]:
@@ -313,6 +321,7 @@ class Gateway:
         if self._reading:
             return []
         self._reading = True
+        self.residency.reading_begins()
         return [ReadDevice()]
 
     def _device_read(self, event: DeviceRead, now: Now) -> list[Command]:
@@ -327,32 +336,35 @@ class Gateway:
         return commands
 
     def _registry_changed(self, event: RegistryChanged, now: Now) -> list[Command]:
-        resident = self.residency.get(event.key)
-        if resident is None:
-            return []
-        self._flips.abandon(event.key)
-        if event.found is None or _standing(event.found.peer, now):
-            self.residency.remove(event.key)
-            self._claims.left(event.key)
-            return [Configure((PeerChange(event.key, remove=True),))]
-        peer = event.found.peer
-        if self.residency.owner_of_any(peer.allowed_ips, other_than=event.key):
-            return []
-        self.residency.update(event.key, peer.allowed_ips)
-        no_key = PresharedKey(bytes(KEY_LENGTH))  # how WireGuard writes "no preshared key"
-        return [
-            Configure(
-                (
-                    PeerChange(
-                        event.key,
-                        update_only=True,
-                        preshared_key=peer.preshared_key or no_key,
-                        keepalive=peer.keepalive,
-                        allowed_ips=peer.allowed_ips,
-                    ),
-                )
-            )
-        ]
+        """Residents follow their registrations: who may stay keeps the session, who may not loses it at once."""
+        stay: list[Peer] = []
+        leave: list[PublicKey] = []
+        for key, registration in event.found.items():
+            resident = self.residency.get(key)
+            if resident is None or (registration is None and event.rechecked and not resident.registered):
+                continue
+            resident.registered = True
+            if registration is None or _standing(registration.peer, now):
+                leave.append(key)
+            elif self._claims.was_reset(key, registration.claim):
+                leave.append(key)  # the kernel's own memory of the greatest timestamp has to go, too
+            elif not resident.is_as(registration.peer):
+                stay.append(registration.peer)
+        for key in (*leave, *(peer.public_key for peer in stay)):
+            self._flips.abandon(key)
+            self.residency.release_prefixes(key)  # all let go of their addresses before any takes another's
+        changes: list[PeerChange] = []
+        for peer in stay:
+            if self.residency.owner_of_any(peer.allowed_ips, other_than=peer.public_key):
+                leave.append(peer.public_key)  # an address of a peer that the registry does not know
+            else:
+                self.residency.update(peer)
+                changes.append(_update(peer))
+        for key in leave:
+            self.residency.remove(key)
+            self._claims.left(key)
+        changes = [PeerChange(key, remove=True) for key in leave] + changes
+        return [Configure(tuple(changes))] if changes else []
 
     def _claims_saved(self, event: ClaimsSaved, _now: Now) -> list[Command]:
         for claim in event.claims:
@@ -366,6 +378,18 @@ class Gateway:
         if self._flips.due(now.monotonic):
             commands += self._read_device()
         return commands
+
+
+def _update(peer: Peer) -> PeerChange:
+    """The change that gives a resident its registration's values, all of them."""
+    no_key = PresharedKey(bytes(KEY_LENGTH))  # how WireGuard writes "no preshared key"
+    return PeerChange(
+        peer.public_key,
+        update_only=True,
+        preshared_key=peer.preshared_key or no_key,
+        keepalive=peer.keepalive,
+        allowed_ips=peer.allowed_ips,
+    )
 
 
 def _standing(peer: Peer, now: Now) -> Refusal | None:

@@ -8,21 +8,33 @@ ordinary longest-prefix routing and is let be.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from wgjit.model import AllowedIP, DevicePeer, PublicKey
+from wgjit.model import AllowedIP, DevicePeer, Peer, PresharedKey, PublicKey
 
 
 @dataclass(slots=True)
 class Resident:
     """A peer in the device, as this gateway last knew it."""
 
-    allowed_ips: tuple[AllowedIP, ...]
     since: float
     """Monotonic seconds of the install or of the take-over."""
+    allowed_ips: tuple[AllowedIP, ...] = ()
+    preshared_key: PresharedKey | None = None
+    keepalive: int = 0
     last_knock: float = 0.0
-    """Monotonic seconds of its last initiation; 0 if none was seen."""
+    """Monotonic seconds of its last proven initiation; 0 if none was seen."""
+    registered: bool = False
+    """The registry was seen to know it. What it never knew is the operator's own, and is left alone."""
+
+    def is_as(self, peer: Peer | DevicePeer) -> bool:
+        """Whether the device has these values already."""
+        return (
+            self.preshared_key == peer.preshared_key
+            and self.keepalive == peer.keepalive
+            and set(self.allowed_ips) == set(peer.allowed_ips)
+        )
 
 
 class Residency:
@@ -31,6 +43,7 @@ class Residency:
     def __init__(self) -> None:
         self._residents: dict[PublicKey, Resident] = {}
         self._owners: dict[AllowedIP, PublicKey] = {}
+        self._touched: set[PublicKey] | None = None
 
     def __contains__(self, key: PublicKey) -> bool:
         return key in self._residents
@@ -50,44 +63,66 @@ class Residency:
                 return owner
         return None
 
-    def add(self, key: PublicKey, allowed_ips: tuple[AllowedIP, ...], now: float) -> Resident:
-        """The peer was put into the device, with these prefixes."""
-        self.remove(key)
-        resident = self._residents[key] = Resident((), since=now)
-        self.update(key, allowed_ips)
+    def keys(self) -> Collection[PublicKey]:
+        """Who is resident now; a copy, so that another thread may have it."""
+        return set(self._residents)
+
+    def add(self, peer: Peer | DevicePeer, now: float) -> Resident:
+        """The peer is in the device since `now`, with these values."""
+        self.remove(peer.public_key)
+        resident = self._residents[peer.public_key] = Resident(since=now)
+        self.update(peer)
         return resident
 
-    def update(self, key: PublicKey, allowed_ips: tuple[AllowedIP, ...]) -> None:
-        """The resident has other prefixes now."""
-        resident = self._residents[key]
-        self._release_prefixes(key, resident)
-        resident.allowed_ips = allowed_ips
-        for prefix in allowed_ips:
-            self._owners[prefix] = key
+    def update(self, peer: Peer | DevicePeer) -> None:
+        """The resident has these values. A prefix that another resident has is taken from it, as in the kernel."""
+        resident = self._residents[peer.public_key]
+        self.release_prefixes(peer.public_key)
+        resident.allowed_ips = peer.allowed_ips
+        resident.preshared_key = peer.preshared_key
+        resident.keepalive = peer.keepalive
+        for prefix in peer.allowed_ips:
+            self._owners[prefix] = peer.public_key
 
     def remove(self, key: PublicKey) -> None:
         """The peer is in the device no more; harmless if it was not."""
-        if resident := self._residents.pop(key, None):
-            self._release_prefixes(key, resident)
+        if key in self._residents:
+            self.release_prefixes(key)
+            del self._residents[key]
 
-    def _release_prefixes(self, key: PublicKey, resident: Resident) -> None:
+    def release_prefixes(self, key: PublicKey) -> None:
+        """The resident is about to have other prefixes, or to go."""
+        self._touch(key)
+        resident = self._residents[key]
         for prefix in resident.allowed_ips:
             if self._owners.get(prefix) == key:  # the kernel may have moved it to another peer since
                 del self._owners[prefix]
+        resident.allowed_ips = ()
+
+    def reading_begins(self) -> None:
+        """The device is about to be read: what changes from now on may be in the reading or not."""
+        self._touched = set()
+
+    def _touch(self, key: PublicKey) -> None:
+        if self._touched is not None:
+            self._touched.add(key)
 
     def adopt(self, peers: Iterable[DevicePeer], began: float) -> list[PublicKey]:
         """Follow a reading of the device that began at `began`; gives the keys that turned out to be gone.
 
-        What was installed after the beginning may be missing from the reading and stays.
+        What was changed here after the beginning may be in the reading or not: there we know better.
         """
-        present = set()
+        touched, self._touched = self._touched or set(), None
+        present = set(touched)
         for peer in peers:
+            if peer.public_key in touched:
+                continue
             present.add(peer.public_key)
             known = self._residents.get(peer.public_key)
             if known is None:
-                self.add(peer.public_key, peer.allowed_ips, began)
-            elif known.since < began and set(known.allowed_ips) != set(peer.allowed_ips):
-                self.update(peer.public_key, peer.allowed_ips)
+                self.add(peer, began)
+            elif known.since < began and not known.is_as(peer):
+                self.update(peer)
         gone = [k for k, r in self._residents.items() if k not in present and r.since < began]
         for key in gone:
             self.remove(key)

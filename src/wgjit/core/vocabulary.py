@@ -10,7 +10,7 @@ shape of an initiation gets exactly one Tell, as its last command.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -76,14 +76,19 @@ class DeviceRead:
     began: float
     """Monotonic seconds when the reading began: later installs are not in it."""
     peers: Iterable[DevicePeer]
+    """All of them; nobody, with `began` minus infinity, if the device could not be read."""
 
 
 @dataclass(frozen=True, slots=True)
 class RegistryChanged:
-    """Somebody changed a registered peer: its new registration, or None if it was removed."""
+    """Somebody changed registered peers: their new registrations, None for one that was removed.
 
-    key: PublicKey
-    found: Registration | None
+    Together, since two peers may have swapped their addresses.
+    """
+
+    found: Mapping[PublicKey, Registration | None]
+    rechecked: bool = False
+    """Not from the change log: all residents were looked up, also those that were never registered."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,13 +12,17 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from wgjit.daemon.config import RUN_FOLDER
-from wgjit.daemon.feed import FeedHub
+from wgjit.daemon.feed import FeedHub, Subscription
+from wgjit.errors import ConfigError, WgjitError
+
+PATIENCE = 5.0
+"""Seconds that a client has for its question."""
 
 
 def run_folder() -> Path:
@@ -34,7 +38,7 @@ def socket_path(interface: str) -> Path:
 class ControlServer:
     """Serves the control socket while the gateway runs."""
 
-    def __init__(self, interface: str, status: Callable[[], dict[str, Any]], feed: FeedHub) -> None:
+    def __init__(self, interface: str, status: Callable[[], Awaitable[dict[str, Any]]], feed: FeedHub) -> None:
         self._path = socket_path(interface)
         self._status = status
         self._feed = feed
@@ -42,12 +46,15 @@ class ControlServer:
         self._clients: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> ControlServer:
-        self._path.unlink(missing_ok=True)  # left by a killed predecessor: the interface's lock is ours
-        mask = os.umask(0o177)
         try:
-            self._server = await asyncio.start_unix_server(self._serve, self._path)
-        finally:
-            os.umask(mask)
+            self._path.unlink(missing_ok=True)  # left by a killed predecessor: the interface's lock is ours
+            mask = os.umask(0o177)
+            try:
+                self._server = await asyncio.start_unix_server(self._serve, self._path)
+            finally:
+                os.umask(mask)
+        except OSError as error:
+            raise ConfigError(f"control socket {self._path}: {error}; set WGJIT_RUN_FOLDER to another folder") from None
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -64,37 +71,47 @@ class ControlServer:
         self._clients.add(task)
         try:
             await self._answer(reader, writer)
-        except (ConnectionError, ValueError, asyncio.CancelledError):
-            pass  # the client hung up, sent no JSON, or we are ending
+        except (ConnectionError, asyncio.CancelledError):
+            pass  # the client hung up, or we are ending
+        except (ValueError, RecursionError, TimeoutError):
+            await self._complain(writer, 'write {"ask": "status"} or {"ask": "feed"} and a newline')
+        except Exception as error:
+            await self._complain(writer, str(error) if isinstance(error, WgjitError) else repr(error))
         finally:
             self._clients.discard(task)
             writer.close()
-            with suppress(ConnectionError):
-                await writer.wait_closed()
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        question = json.loads(await asyncio.wait_for(reader.readline(), timeout=5))
+        question = json.loads(await asyncio.wait_for(reader.readline(), timeout=PATIENCE))
         match question.get("ask") if isinstance(question, dict) else None:
             case "status":
-                await _send(writer, self._status())
+                await _send(writer, await self._status())
             case "feed":
                 await self._stream(reader, writer)
             case _:
-                await _send(writer, {"error": 'ask: write {"ask": "status"} or {"ask": "feed"}'})
+                raise ValueError
 
     async def _stream(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         subscription = self._feed.subscribe()
-        serving = asyncio.current_task()
-        assert serving is not None
-        hung_up = asyncio.ensure_future(reader.read())
-        hung_up.add_done_callback(lambda _: serving.cancel())
+        halves = {asyncio.ensure_future(reader.read()), asyncio.ensure_future(_send_all(writer, subscription))}
         try:
-            await _send(writer, {"feed": "open"})
-            async for record in subscription:
-                await _send(writer, record.as_dict())
+            await asyncio.wait(halves, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            hung_up.cancel()
+            for half in halves:
+                half.cancel()
+            await asyncio.gather(*halves, return_exceptions=True)
             subscription.close()
+
+    @staticmethod
+    async def _complain(writer: asyncio.StreamWriter, error: str) -> None:
+        with suppress(ConnectionError):
+            await _send(writer, {"error": error})
+
+
+async def _send_all(writer: asyncio.StreamWriter, subscription: Subscription) -> None:
+    await _send(writer, {"feed": "open"})
+    async for record in subscription:
+        await _send(writer, record.as_dict())
 
 
 async def _send(writer: asyncio.StreamWriter, value: dict[str, Any]) -> None:

@@ -14,15 +14,13 @@ class Subscription:
     def __init__(self, hub: FeedHub, capacity: int) -> None:
         self._hub = hub
         self._queue: asyncio.Queue[FeedRecord] = asyncio.Queue(capacity)
-        self.dropped = 0
-        """Records that this listener was too slow for."""
 
     def offer(self, record: FeedRecord) -> None:
         """Put a record in, or count it as dropped."""
         try:
             self._queue.put_nowait(record)
         except asyncio.QueueFull:
-            self.dropped += 1
+            self._hub.dropped += 1
 
     async def __aiter__(self) -> AsyncIterator[FeedRecord]:
         while True:
@@ -38,6 +36,8 @@ class FeedHub:
 
     def __init__(self) -> None:
         self._subscriptions: set[Subscription] = set()
+        self.dropped = 0
+        """Records that listeners were too slow for."""
 
     def __bool__(self) -> bool:
         return bool(self._subscriptions)

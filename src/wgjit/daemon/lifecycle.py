@@ -1,8 +1,8 @@
 """From nothing to a running gateway, and back, without touching a session.
 
-Start: hold the interface's lock, make the interface if it is not there, read its key and port, open the registry,
-choose the delivery, capture, take over residents, serve. End: stop capturing, write the last claims. The interface
-and its sessions stay as they are.
+Start: hold the interface's lock, open the registry, make the interface if it is not there, read its key and port,
+take over residents, capture, serve. Nothing is held before it can be let go at once. End: stop capturing, write the
+last claims. The interface and its sessions stay as they are.
 """
 
 from __future__ import annotations
@@ -10,14 +10,16 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Any
 
 import structlog
 
 from wgjit.core.gateway import Gateway, Settings
+from wgjit.core.vocabulary import DeviceRead
 from wgjit.daemon.config import STATE_FOLDER, Config, read_private_key
 from wgjit.daemon.control import ControlServer
 from wgjit.daemon.doctor import Choice, choose_delivery, examine, hold_by
@@ -25,13 +27,13 @@ from wgjit.daemon.feed import FeedHub
 from wgjit.daemon.lock import interface_lock
 from wgjit.daemon.loop import Loop
 from wgjit.daemon.metrics import Metrics
-from wgjit.drivers.base import Capture, Device
+from wgjit.drivers.base import Capture
 from wgjit.drivers.capture_nfqueue import NfqueueCapture
 from wgjit.drivers.capture_packet import PacketCapture
 from wgjit.drivers.device import open_device
 from wgjit.drivers.inject import ReplayInjector
-from wgjit.drivers.links import create_interface, delete_interface, interface_exists
-from wgjit.errors import CaptureError, ConfigError, DeviceError, NotPermitted
+from wgjit.drivers.links import check_name, create_interface, delete_interface, interface_exists
+from wgjit.errors import CaptureError, ConfigError, DeviceError, NoSuchDevice, NotPermitted
 from wgjit.model import Delivery, DeviceInfo
 from wgjit.stores.base import Store
 from wgjit.stores.sqlite import SqliteRegistry
@@ -39,80 +41,149 @@ from wgjit.wire.noise import Responder
 
 log = structlog.get_logger()
 
+LOOK_AT_INTERFACE = 2.0
+"""Seconds between two looks at the interface's own key, port and existence."""
 
-async def serve(interface: str, config: Config, ready: Callable[[dict[str, Any]], None] | None = None) -> None:
+
+async def serve(interface: str, config: Config, ready: Callable[[dict[str, Any]], None] = lambda _: None) -> None:
     """Run the gateway on this interface until SIGTERM or SIGINT.
 
     `ready` is called once, with what the gateway says of itself, when the first knock can be answered. Raises
-    GatewayRunning, ConfigError, DeviceError, StoreError, CaptureError if it cannot start.
+    GatewayRunning, ConfigError, DeviceError, StoreError, CaptureError if it cannot start; what it had made is then
+    taken back. An interface that changes later (another key or port, deleted, made anew) is followed.
     """
+    check_name(interface)
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):  # before anything is made that an end must take back
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     with ExitStack() as stack:
         stack.enter_context(interface_lock(interface))
-        device = stack.enter_context(_device(interface, config))
-        info = device.info()
-        responder = _responder(info)
         store = stack.enter_context(closing(_open_store(config.store_path(interface))))
-        capture, choice = _open_capture(interface, config, info)
-        stack.enter_context(closing(capture))
-        log.info("delivery", delivery=choice.delivery.value, backend=choice.backend, why=choice.why)
-        injector = stack.enter_context(closing(ReplayInjector()))
+        gateway = _Service(interface, config, store, stop)
+        async with ControlServer(interface, gateway.status, gateway.feed):
+            await gateway.run(ready)
+    log.info("ended", sessions="stay")
 
+
+class _Service:
+    """What outlives a change of the interface: the registry, the feed, the counters."""
+
+    def __init__(self, interface: str, config: Config, store: Store, stop: asyncio.Event) -> None:
+        self._interface = interface
+        self._config = config
+        self._store = store
+        self._stop = stop
+        self._metrics = Metrics()
+        self._about: dict[str, Any] = {}
+        self._loop: Loop | None = None
+        self.feed = FeedHub()
+
+    async def run(self, ready: Callable[[dict[str, Any]], None]) -> None:
+        """Serve; when the interface turns out to be another than it was, start over with the new one."""
+        while not self._stop.is_set():
+            with ExitStack() as stack:
+                try:
+                    await self._start(stack)
+                    await self._serve_until_changed(ready)
+                except DeviceError as error:
+                    if not self._about:
+                        raise  # it never worked: a mistake to be told, not a change to be followed
+                    log.warning("interface is not to be used", interface=self._interface, error=str(error))
+                finally:
+                    self._loop = None
+            ready = _no_more
+            await self._until_there()
+
+    async def _start(self, stack: ExitStack) -> None:
+        """From the interface to a loop with its residents and a capture; undone if one step fails."""
+        with ExitStack() as undo:
+            if not interface_exists(self._interface):
+                _make(self._interface, self._config)
+                undo.callback(delete_interface, self._interface)
+            device = stack.enter_context(closing(open_device(self._interface)))
+            self._device, self._info = device, device.info()
+            responder = _responder(self._info)
+            injector = stack.enter_context(closing(ReplayInjector()))
+            # Whatever takes long comes before the capture: from then on packets may wait for us.
+            began = time.monotonic()
+            self._residents = DeviceRead(began, await asyncio.to_thread(lambda: list(device.peers())))
+            capture, choice = _open_capture(self._interface, self._config, self._info)
+            stack.enter_context(closing(capture))
+            log.info("delivery", delivery=choice.delivery.value, backend=choice.backend, why=choice.why)
+            undo.pop_all()  # from here on the interface stays
         settings = Settings(
-            gateway=config.gateway.name,
+            gateway=self._config.gateway.name,
             delivery=choice.delivery,
-            store_is_local=store.is_local,
-            hold_deadline=config.gateway.hold_deadline,
-            max_skew=config.gateway.max_clock_skew,
+            store_is_local=self._store.is_local,
+            hold_deadline=self._config.gateway.hold_deadline,
+            max_skew=self._config.gateway.max_clock_skew,
         )
-        gateway, feed, metrics = Gateway(responder, settings), FeedHub(), Metrics()
-        loop = Loop(gateway, device, capture, injector, store, feed, metrics)
-        about = {
-            "interface": interface,
+        gateway = Gateway(responder, settings)
+        loop = Loop(gateway, device, capture, injector, self._store, self.feed, self._metrics)
+        self._loop = loop
+        self._about = {
+            "interface": self._interface,
             "public_key": str(responder.public_key),
-            "listen_port": info.listen_port,
+            "listen_port": self._info.listen_port,
             "delivery": choice.delivery.value,
             "delivery_why": choice.why,
-            "store": str(config.store_path(interface)),
+            "store": str(self._config.store_path(self._interface)),
             "process": os.getpid(),
         }
-        async with ControlServer(interface, lambda: about | loop.status(), feed):
-            await _until_signal(loop, lambda: ready(about | loop.status()) if ready else None)
 
-
-async def _until_signal(loop: Loop, ready: Callable[[], None]) -> None:
-    stop = asyncio.Event()
-    running = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        running.add_signal_handler(number, stop.set)
-    serving = asyncio.create_task(loop.run())
-    stopping = asyncio.create_task(stop.wait())
-    started = asyncio.create_task(loop.started.wait())
-    started.add_done_callback(lambda task: None if task.cancelled() else ready())
-    try:
-        await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in (serving, stopping, started):
+    async def _serve_until_changed(self, ready: Callable[[dict[str, Any]], None]) -> None:
+        """Serve until the end is asked for or the interface is not what it was; raises what ended it otherwise."""
+        assert self._loop is not None
+        serving = asyncio.create_task(self._loop.run(self._residents))
+        others = {asyncio.create_task(self._stop.wait()), asyncio.create_task(self._interface_changes())}
+        await asyncio.sleep(0)  # the loop takes its residents over and reads packets
+        ready(await self.status())
+        await asyncio.wait({serving, *others}, return_when=asyncio.FIRST_COMPLETED)
+        for task in (serving, *others):
             task.cancel()
-        await asyncio.gather(stopping, started, return_exceptions=True)
-        try:
-            await serving  # gives the error that ended it, if one did
-        except asyncio.CancelledError:
-            log.info("ended", sessions="stay")
+        results = await asyncio.gather(serving, *others, return_exceptions=True)
+        for result in results:
+            if isinstance(result, Exception):
+                raise result
+
+    async def _interface_changes(self) -> None:
+        """Return when the interface has another key or port, or is another interface of the same name, or none."""
+        while True:
+            await asyncio.sleep(LOOK_AT_INTERFACE)
+            try:
+                now = await asyncio.to_thread(self._device.info)
+            except NoSuchDevice:
+                log.warning("interface is gone", interface=self._interface)
+                return
+            except DeviceError as error:  # it may pass; what is served is served
+                log.debug("interface cannot be read", error=str(error))
+                continue
+            if now != self._info:
+                log.warning("interface has changed", interface=self._interface, listen_port=now.listen_port)
+                return
+
+    async def _until_there(self) -> None:
+        """Wait until there is an interface to serve, or the end is asked for."""
+        while not self._stop.is_set():
+            with suppress(DeviceError), closing(open_device(self._interface)) as device:
+                info = device.info()
+                if info.private_key and info.listen_port:
+                    return
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stop.wait(), LOOK_AT_INTERFACE)
+
+    async def status(self) -> dict[str, Any]:
+        """What `wgjit status` tells."""
+        if self._loop is None:
+            return {**self._about, "interface": self._interface, "residents": 0, "waiting_for": "the interface"}
+        return self._about | await self._loop.status()
 
 
-@contextmanager
-def _device(interface: str, config: Config) -> Iterator[Device]:
-    """The interface as it stands, or a new one; a new one that cannot be set up is taken away again."""
-    if interface_exists(interface):
-        device = open_device(interface)
-        log.info("interface is used as it stands", interface=interface)
-    else:
-        device = _make(interface, config)
-    with closing(device):
-        yield device
+def _no_more(_about: dict[str, Any]) -> None:
+    """Readiness is told once."""
 
 
-def _make(interface: str, config: Config) -> Device:
+def _make(interface: str, config: Config) -> None:
     wanted = config.interface
     if wanted.private_key_file is None:
         raise ConfigError(
@@ -128,13 +199,12 @@ def _make(interface: str, config: Config) -> Device:
         backend=wanted.backend,
     )
     try:
-        device = open_device(interface)
-        device.set_interface(private_key=key.reveal(), listen_port=wanted.listen_port)
+        with closing(open_device(interface)) as device:
+            device.set_interface(private_key=key.reveal(), listen_port=wanted.listen_port)
     except DeviceError:
         delete_interface(interface)
         raise
     log.info("interface made", interface=interface, backend=backend)
-    return device
 
 
 def _responder(info: DeviceInfo) -> Responder:

@@ -6,7 +6,8 @@ One thread runs it. What is short is done on the spot, since a hop to another th
 netlink install, a local lookup, a verdict. What may be long (a dump of all residents, a write to the registry, a
 remote lookup) runs on a thread, and its result comes back as an event.
 
-No fault ends the loop: it is counted, told once until it has passed, and the packet in question is released.
+No fault ends the loop: it is counted, told once until it has passed, and the packet in question is released. What
+could not be done to a resident is tried again until it is.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -47,7 +49,7 @@ from wgjit.daemon.feed import FeedHub
 from wgjit.daemon.metrics import Metrics
 from wgjit.daemon.registry_watch import RegistryWatch
 from wgjit.drivers.base import Capture, Captured, Device, Injector
-from wgjit.errors import DeviceError, DeviceFull, StoreError, WgjitError
+from wgjit.errors import DeviceFull, WgjitError
 from wgjit.model import PeerChange, PublicKey
 from wgjit.refusal import Refusal
 from wgjit.stores.base import Store
@@ -106,9 +108,9 @@ class Loop:
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._threads = ThreadPoolExecutor(4, thread_name_prefix="wgjit")
-        self._watch = RegistryWatch(store, self._faults)
-        self.started = asyncio.Event()
-        """Set when residents were taken over and packets are read."""
+        self._registry_thread = ThreadPoolExecutor(1, thread_name_prefix="wgjit-registry")
+        self._watch = RegistryWatch(store, self._faults, gateway.residency.keys)
+        self._undone: dict[PublicKey, list[PeerChange]] = {}
         self._perform: dict[type, Callable[[Any], None]] = {
             Release: self._release,
             Lookup: self._lookup,
@@ -123,13 +125,11 @@ class Loop:
             Count: self._count,
         }
 
-    async def run(self) -> None:
-        """Serve until cancelled. Residents were taken over before the first packet is read."""
+    async def run(self, residents: DeviceRead) -> None:
+        """Serve until cancelled. `residents` are those that were in the device before the capture was opened."""
         self._loop = asyncio.get_running_loop()
-        await self._read_device()
-        await self._loop.run_in_executor(self._threads, self._watch.begin)
+        self.feed_event(residents)
         self._loop.add_reader(self._capture.fileno(), self._packets_wait)
-        self.started.set()
         try:
             await asyncio.gather(self._beat(), self._follow_registry())
         finally:
@@ -139,8 +139,9 @@ class Loop:
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
-            await self._loop.run_in_executor(self._threads, self._watch.close)
+            await self._loop.run_in_executor(self._registry_thread, self._watch.close)
             self._threads.shutdown(wait=False)
+            self._registry_thread.shutdown(wait=False)
 
     # --- events in ----------------------------------------------------------------------------------------------
 
@@ -193,14 +194,27 @@ class Loop:
                     event = self._later.popleft()
                 else:
                     break
-                commands = self._gateway.handle(event, self._now())
-                if stage := _STAGES.get(type(event)):
-                    self._lap(event.knock, stage)  # type: ignore[union-attr]  # those that have a stage have a knock
-                for command in commands:
-                    self._perform[type(command)](command)
+                try:
+                    self._handle(event)
+                except Exception as error:  # a bug of ours must not take the others' packets along
+                    self._faults.occurred("core", error)
+                    self._abandon(getattr(event, "knock", 0))
         finally:
             self._running = False
-        self._set_timer()
+            self._set_timer()
+
+    def _handle(self, event: Event) -> None:
+        commands = self._gateway.handle(event, self._now())
+        if stage := _STAGES.get(type(event)):
+            self._lap(event.knock, stage)  # type: ignore[union-attr]  # those that have a stage have a knock
+        for command in commands:
+            self._perform[type(command)](command)
+
+    def _abandon(self, knock: int) -> None:
+        """Let a packet go of which nothing more will be heard."""
+        if (handling := self._handling.pop(knock, None)) and handling.captured.token is not None:
+            with suppress(WgjitError):  # it may have been released before
+                self._capture.release(handling.captured.token)
 
     def _set_timer(self) -> None:
         if self._timer:
@@ -214,17 +228,21 @@ class Loop:
     # --- commands out -------------------------------------------------------------------------------------------
 
     def _release(self, command: Release) -> None:
-        token = self._handling[command.knock].captured.token
-        assert token is not None  # the core releases what was held
+        handling = self._handling.get(command.knock)
+        if handling is None or handling.captured.token is None:
+            return  # abandoned
         try:
-            self._capture.release(token)
+            self._capture.release(handling.captured.token)
         except WgjitError as error:
             self._faults.occurred("capture", error)
         self._lap(command.knock, "deliver")
 
     def _replay(self, command: Replay) -> None:
+        handling = self._handling.get(command.knock)
+        if handling is None:
+            return  # abandoned
         try:
-            self._injector.inject(self._handling[command.knock].captured)
+            self._injector.inject(handling.captured)
             self._faults.passed("inject")
         except WgjitError as error:
             self._faults.occurred("inject", error)
@@ -247,7 +265,7 @@ class Loop:
     def _ask(self, key: PublicKey) -> Any:
         try:
             found = self._store.lookup(key)
-        except StoreError as error:
+        except Exception as error:
             self._faults.occurred("store", error)
             return Refusal.STORE_FAILED
         self._faults.passed("store")
@@ -255,6 +273,8 @@ class Loop:
 
     def _install(self) -> None:
         changes, self._installs = self._installs, []
+        for change in changes:
+            self._undone.pop(change.public_key, None)
         before = self._clock
         failures = self._apply(changes)
         self._clock = time.monotonic()
@@ -273,7 +293,7 @@ class Loop:
             self._device.apply(changes)
             self._faults.passed("device")
             return {}
-        except DeviceError as error:
+        except Exception as error:
             if len(changes) == 1:
                 self._faults.occurred("device", error)
                 refusal = Refusal.FULL if isinstance(error, DeviceFull) else Refusal.DEVICE_FAILED
@@ -284,16 +304,21 @@ class Loop:
         return failures
 
     def _configure(self, command: Configure) -> None:
-        self._apply(list(command.changes))
+        """Change residents; what the device refused is tried again with the next heartbeat, in its old order."""
+        for change in command.changes:
+            self._undone.pop(change.public_key, None)
+        failed = self._apply(list(command.changes))
+        for change in command.changes:
+            if change.public_key in failed:
+                self._undone.setdefault(change.public_key, []).append(change)
         self._clock = time.monotonic()  # no knock's stage
 
     async def _read_device(self) -> None:
         began = time.monotonic()
         try:
             peers = await self._loop.run_in_executor(self._threads, lambda: list(self._device.peers()))
-        except DeviceError as error:
+        except Exception as error:
             self._faults.occurred("device", error)
-            # Say so with an empty reading of before the first install: it takes nobody for gone.
             began, peers = float("-inf"), []
         self.feed_event(DeviceRead(began, peers))
 
@@ -302,15 +327,15 @@ class Loop:
         log.debug("flip ended", peer=str(command.key), completed=command.completed)
 
     def _tell(self, command: Tell) -> None:
-        handling = self._handling.pop(command.knock)
         record = command.record
-        record.stages = {**handling.stages, "total": (self._clock - handling.began) * 1e6}
+        if handling := self._handling.pop(command.knock, None):
+            record.stages = {**handling.stages, "total": (self._clock - handling.began) * 1e6}
         self._metrics.saw(record)
         if self._feed:
             self._feed.publish(record)
 
     def _count(self, command: Count) -> None:
-        del self._handling[command.knock]
+        self._handling.pop(command.knock, None)
         self._metrics.refused(command.refusal)
 
     # --- what goes on by itself ---------------------------------------------------------------------------------
@@ -320,15 +345,20 @@ class Loop:
             try:
                 self._capture.heartbeat()
                 self._faults.passed("heartbeat")
-            except WgjitError as error:
+            except Exception as error:
                 self._faults.occurred("heartbeat", error)
             self._wall_offset = time.time() - time.monotonic()  # a clock that was stepped is noticed here
+            if self._undone:
+                self._configure(Configure(tuple(c for changes in self._undone.values() for c in changes)))
             await asyncio.sleep(HEARTBEAT)
 
     async def _follow_registry(self) -> None:
         while True:
-            for event in await self._loop.run_in_executor(self._threads, self._watch.round):
-                self.feed_event(event)
+            try:
+                for event in await self._loop.run_in_executor(self._registry_thread, self._watch.round):
+                    self.feed_event(event)
+            except Exception as error:
+                self._faults.occurred("registry", error)
             await asyncio.sleep(RegistryWatch.INTERVAL)
 
     def _in_background(self, work: Any) -> None:
@@ -336,12 +366,14 @@ class Loop:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def status(self) -> dict[str, Any]:
-        """Numbers for `wgjit status`."""
+    async def status(self) -> dict[str, Any]:
+        """Numbers for `wgjit status`. The capture's may come from a program that has to be run: on a thread."""
+        counters = await self._loop.run_in_executor(self._threads, self._capture.counters)
         return {
             "residents": len(self._gateway.residency),
             "waiting": len(self._handling),
-            **self._metrics.as_dict(self._capture.counters()),
+            **self._metrics.as_dict(counters),
+            "feed_dropped": self._feed.dropped,
         }
 
 

@@ -1,18 +1,26 @@
 """The slow side of the registry: claims to it in batches, other processes' changes from it.
 
 Runs on a thread, one round at a time, so a locked or full disk never holds up a packet. What it could not write it
-keeps; what it could not read it reads in the next round.
+keeps; a change is kept until it has been looked up, whatever fails in between.
 """
 
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Callable, Collection
 
 from wgjit.core.vocabulary import ClaimsSaved, Event, RegistryChanged
 from wgjit.daemon.faults import Faults
 from wgjit.errors import StoreError
-from wgjit.model import Claim, PublicKey
+from wgjit.model import Claim, PublicKey, Registration
 from wgjit.stores.base import Store
+
+FAILURES = 3
+"""Lookups that may fail in a round before the store is given up until the next: each may take a whole timeout."""
+
+CLOSING = 3.0
+"""Seconds for which the last writing is tried again."""
 
 
 class RegistryWatch:
@@ -21,12 +29,22 @@ class RegistryWatch:
     INTERVAL = 0.25
     """Seconds between two rounds: what a crash can lose of claims, and the delay of a change."""
 
-    def __init__(self, store: Store, faults: Faults) -> None:
+    def __init__(self, store: Store, faults: Faults, residents: Callable[[], Collection[PublicKey]]) -> None:
+        """`residents` gives the keys whose registration matters right now.
+
+        The first round looks all of them up, and reads the whole log: it tells a resident that was removed from the
+        registry while nobody looked from one that the registry never knew.
+        """
         self._store = store
         self._faults = faults
+        self._residents = residents
+        self._at_work = threading.Lock()
         self._lock = threading.Lock()
         self._unsaved: dict[PublicKey, Claim] = {}
-        self._seen: int | None = None
+        self._changed: dict[PublicKey, None] = {}
+        self._unsure: dict[PublicKey, None] | None = None
+        """Residents to look up because the log does not tell; None before the first round."""
+        self._seen = 0
 
     def save(self, claim: Claim) -> None:
         """Take a claim for the next round; of two for one peer the newer is enough."""
@@ -35,30 +53,36 @@ class RegistryWatch:
             if known is None or known.timestamp < claim.timestamp:
                 self._unsaved[claim.public_key] = claim
 
-    def begin(self) -> None:
-        """Take the change log's end as it is now: nothing after it is missed. Before the first knock."""
-        self.round()
-
     def round(self) -> list[Event]:
-        """Write what waits, read what is new; gives what the core must hear."""
-        try:
-            events = self.flush()
-            events += self._changes()
-            self._faults.passed("registry")
-        except StoreError as error:
-            self._faults.occurred("registry", error)
-            return []
+        """Write what waits, read what is new; gives what the core must hear, whatever else failed."""
+        events: list[Event] = []
+        with self._at_work:
+            try:
+                events += self._flush()
+                self._read_changes()
+                events += self._look_up(self._changed, rechecked=False)
+                events += self._look_up(self._unsure or {}, rechecked=True)
+            except StoreError as error:
+                self._faults.occurred("registry", error)
+            else:
+                self._faults.passed("registry")
         return events
 
     def close(self) -> None:
-        """The last writing, at the end of the daemon."""
-        try:
-            self.flush()
-        except StoreError as error:
-            self._faults.occurred("registry", error)
+        """The last writing, at the end of the daemon; tried again while another process holds the registry."""
+        end = time.monotonic() + CLOSING
+        with self._at_work:
+            while True:
+                try:
+                    self._flush()
+                    return
+                except StoreError as error:
+                    if time.monotonic() >= end:
+                        self._faults.occurred("registry", error)
+                        return
+                time.sleep(0.1)
 
-    def flush(self) -> list[Event]:
-        """Write the waiting claims. Raises StoreError, and keeps them."""
+    def _flush(self) -> list[Event]:
         with self._lock:
             claims = tuple(self._unsaved.values())
             self._unsaved.clear()
@@ -66,28 +90,51 @@ class RegistryWatch:
             return []
         try:
             self._store.save_claims(claims)
-        except StoreError:
+        except BaseException:
             for claim in claims:
                 self.save(claim)
             raise
         return [ClaimsSaved(claims)]
 
-    def _changes(self) -> list[Event]:
+    def _read_changes(self) -> None:
+        """Note whose registration changed, in the order of the last change."""
         newest = self._store.last_change()
-        if self._seen is None or newest < self._seen:
-            # The first round, or the registry was put in another's place: what changed before is in what is looked up.
+        if first := self._unsure is None:
+            self._recheck()
+        if newest < self._seen:  # another file is in the registry's place
+            self._recheck()
             self._seen = newest
-            return []
-        changed: dict[PublicKey, None] = {}
-        while self._seen < newest and (changes := self._store.changes(self._seen)):
-            changed |= dict.fromkeys(change.public_key for change in changes)
+        while self._seen < newest:
+            changes = self._store.changes(self._seen)
+            if not changes or (changes[0].sequence != self._seen + 1 and not first):  # pruned: it holds so many
+                self._recheck()
+            if not changes:
+                self._seen = newest
+                return
+            for change in changes:
+                self._changed.pop(change.public_key, None)
+                self._changed[change.public_key] = None
             self._seen = changes[-1].sequence
-        return [event for key in changed if (event := self._now(key))]
 
-    def _now(self, key: PublicKey) -> Event | None:
-        """How a changed peer stands; one damaged row must not hide the changes of others."""
-        try:
-            return RegistryChanged(key, self._store.lookup(key))
-        except StoreError as error:
-            self._faults.occurred("registry", error)
-            return None
+    def _recheck(self) -> None:
+        """The log does not tell what changed: look at all who are there."""
+        self._unsure = dict.fromkeys(self._residents())
+
+    def _look_up(self, keys: dict[PublicKey, None], *, rechecked: bool) -> list[Event]:
+        """How those stand that matter; one damaged row must not hide the changes of others."""
+        concerned = self._residents()
+        found: dict[PublicKey, Registration | None] = {}
+        failures: list[StoreError] = []
+        for key in list(keys):
+            if key in concerned:
+                try:
+                    found[key] = self._store.lookup(key)
+                except StoreError as error:
+                    failures.append(error)
+                    if len(failures) == FAILURES:
+                        break
+                    continue
+            del keys[key]
+        for failure in failures:
+            self._faults.occurred("registry", failure)
+        return [RegistryChanged(found, rechecked)] if found else []

@@ -276,6 +276,13 @@ def test_the_same_packet_seen_by_two_taps_acts_once(stage: Stage, client: Client
     assert told(stage.arrive(packet)).refusal is Refusal.DUPLICATE
 
 
+def test_garbage_with_a_sniffed_ephemeral_does_not_stand_in_the_clients_way(stage: Stage, client: Client) -> None:
+    initiation = client.initiation()
+    spoiled = with_mac1(stage.public_key, initiation[:40] + bytes(76) + initiation[116:])
+    assert told(stage.arrive(build(client.endpoint, SERVER, spoiled))).refusal is Refusal.BAD_STATIC
+    assert kinds(stage.arrive(build(client.endpoint, SERVER, initiation))) == [Lookup]
+
+
 def test_one_source_cannot_keep_us_busy(stage: Stage, client: Client) -> None:
     outcomes = [type(stage.arrive(client.packet(START + n))[0]) for n in range(201)]
     assert outcomes == [Lookup] * 200 + [Tell]
@@ -346,7 +353,7 @@ def test_an_answer_to_a_knock_long_gone_is_ignored(stage: Stage) -> None:
 def test_a_peer_that_may_connect_no_more_leaves_at_once(stage: Stage, client: Client, change: Any) -> None:
     stage.install(client)
     found = None if change is None else client.registration(**change)
-    assert stage.hear(RegistryChanged(client.key, found)) == [Configure((PeerChange(client.key, remove=True),))]
+    assert stage.hear(RegistryChanged({client.key: found})) == [Configure((PeerChange(client.key, remove=True),))]
     assert client.key not in stage.gateway.residency
 
 
@@ -354,7 +361,7 @@ def test_an_update_keeps_the_session(stage: Stage, client: Client) -> None:
     stage.install(client)
     psk = PresharedKey(b"\x01" * 32)
     found = client.registration(preshared_key=psk, keepalive=20)
-    (configure,) = stage.hear(RegistryChanged(client.key, found))
+    (configure,) = stage.hear(RegistryChanged({client.key: found}))
     assert isinstance(configure, Configure)
     (change,) = configure.changes
     assert change == PeerChange(
@@ -363,7 +370,73 @@ def test_an_update_keeps_the_session(stage: Stage, client: Client) -> None:
 
 
 def test_a_change_of_a_peer_that_is_not_resident_needs_nothing(stage: Stage, client: Client) -> None:
-    assert stage.hear(RegistryChanged(client.key, None)) == []
+    assert stage.hear(RegistryChanged({client.key: None})) == []
+
+
+def test_two_residents_that_swap_addresses_have_them_swapped(stage: Stage) -> None:
+    one, two = stage.client(1), stage.client(2)
+    stage.install(one)
+    stage.install(two)
+    found = {
+        one.key: one.registration(allowed_ips=two.peer.allowed_ips),
+        two.key: two.registration(allowed_ips=one.peer.allowed_ips),
+    }
+    (configure,) = stage.hear(RegistryChanged(found))
+    assert isinstance(configure, Configure)
+    assert {(c.public_key, c.allowed_ips, c.remove) for c in configure.changes} == {
+        (one.key, two.peer.allowed_ips, False),
+        (two.key, one.peer.allowed_ips, False),
+    }
+
+
+def test_an_address_that_a_foreign_peer_has_costs_the_resident_its_place(stage: Stage, client: Client) -> None:
+    foreign = PrivateKey(b"\x07" * 32).public()
+    prefix = stage.client(9).peer.allowed_ips
+    stage.hear(DeviceRead(stage.monotonic - 1, [DevicePeer(foreign, prefix)]))
+    stage.install(client)
+    changed = RegistryChanged({client.key: client.registration(allowed_ips=prefix)})
+    assert stage.hear(changed) == [Configure((PeerChange(client.key, remove=True),))]
+    assert foreign in stage.gateway.residency
+
+
+def test_removals_come_before_what_takes_their_place(stage: Stage) -> None:
+    one, two = stage.client(1), stage.client(2)
+    stage.install(one)
+    stage.install(two)
+    (configure,) = stage.hear(
+        RegistryChanged({one.key: one.registration(allowed_ips=two.peer.allowed_ips), two.key: None})
+    )
+    assert isinstance(configure, Configure)
+    assert [c.remove for c in configure.changes] == [True, False]
+
+
+def test_a_reset_claim_lets_a_resident_with_its_clock_turned_back_in_again(stage: Stage, client: Client) -> None:
+    claims = tuple(c.claim for c in stage.install(client) if isinstance(c, SaveClaim))
+    stage.hear(ClaimsSaved(claims))
+    (configure,) = stage.hear(RegistryChanged({client.key: client.registration()}))
+    assert configure == Configure((PeerChange(client.key, remove=True),)), "the kernel's own memory has to go"
+    stage.arrive(client.packet(START - 500))
+    assert kinds(stage.answer(client.registration())) == [Install]
+
+
+def test_a_reading_that_overlaps_a_change_does_not_bring_the_old_state_back(stage: Stage, client: Client) -> None:
+    other = stage.client(2)
+    stage.install(client)
+    stage.install(other)
+    stage.wait(5)
+    stage.arrive(client.packet(stage.wall))
+    assert ReadDevice() in stage.hear(FollowUpDue(stage.numbers))
+    began = stage.monotonic
+    stage.wait(0.1)
+    stage.hear(RegistryChanged({client.key: None, other.key: other.registration(allowed_ips=client.peer.allowed_ips)}))
+    stage.hear(
+        DeviceRead(
+            began, [DevicePeer(client.key, client.peer.allowed_ips), DevicePeer(other.key, other.peer.allowed_ips)]
+        )
+    )
+    assert client.key not in stage.gateway.residency
+    assert stage.gateway.residency.owner_of_any(client.peer.allowed_ips, other_than=client.key) == other.key
+    assert stage.gateway.residency.owner_of_any(other.peer.allowed_ips, other_than=client.key) is None
 
 
 # --- the order of checks ----------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from tests.fakes.store import FakeRegistry
 from tests.unit.core.conftest import Client
 from wgjit.core.gateway import Gateway, Settings
 from wgjit.core.record import FeedRecord
+from wgjit.core.vocabulary import DeviceRead
 from wgjit.daemon.feed import FeedHub, Subscription
 from wgjit.daemon.loop import Loop
 from wgjit.daemon.metrics import Metrics
@@ -59,9 +60,9 @@ async def running(
     """Run a loop for the time of a `with`; an error that ended it comes out."""
     stage = Running(clients, delivery, store_is_local, hold_deadline)
     before(stage)
-    task = asyncio.create_task(stage.loop.run())
-    started = asyncio.create_task(stage.loop.started.wait())
-    await asyncio.wait({task, started}, timeout=5, return_when=asyncio.FIRST_COMPLETED)
+    residents = DeviceRead(time.monotonic(), list(stage.device.peers()))
+    task = asyncio.create_task(stage.loop.run(residents))
+    await asyncio.sleep(0)
     try:
         yield stage
     finally:

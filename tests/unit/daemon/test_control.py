@@ -27,6 +27,10 @@ def run_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+async def status() -> dict[str, object]:
+    return {"residents": 3}
+
+
 RECORDS = [
     FeedRecord(
         time=1_800_000_000.25,
@@ -58,7 +62,7 @@ def test_a_record_survives_the_line_of_json(record: FeedRecord) -> None:
 def test_status_and_feed_over_the_socket() -> None:
     async def test() -> None:
         hub = FeedHub()
-        async with ControlServer("wgtest", lambda: {"residents": 3}, hub):
+        async with ControlServer("wgtest", status, hub):
             assert stat.S_IMODE(os.stat(socket_path("wgtest")).st_mode) == 0o600
             assert await ask("wgtest", "status") == {"residents": 3}
             records = await listen("wgtest")
@@ -75,7 +79,7 @@ def test_status_and_feed_over_the_socket() -> None:
 
 def test_nonsense_on_the_socket_harms_nobody() -> None:
     async def test() -> None:
-        async with ControlServer("wgtest", lambda: {"residents": 3}, FeedHub()):
+        async with ControlServer("wgtest", status, FeedHub()):
             for nonsense in (b"\n", b"[]\n", b"{\n", b'{"ask": 5}\n', b"\xff\xfe\n", b"x" * 100_000 + b"\n"):
                 reader, writer = await asyncio.open_unix_connection(socket_path("wgtest"))
                 writer.write(nonsense)
@@ -96,8 +100,8 @@ def test_a_socket_left_by_a_killed_gateway_is_replaced(run_folder: Path) -> None
     socket_path("wgtest").touch()
 
     async def test() -> None:
-        async with ControlServer("wgtest", lambda: {"ok": True}, FeedHub()):
-            assert await ask("wgtest", "status") == {"ok": True}
+        async with ControlServer("wgtest", status, FeedHub()):
+            assert await ask("wgtest", "status") == {"residents": 3}
 
     asyncio.run(asyncio.wait_for(test(), 10))
 

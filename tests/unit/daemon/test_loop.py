@@ -12,7 +12,7 @@ from typing import Any
 from tests.unit.daemon.conftest import Running, running, until
 from wgjit.core.record import Decision
 from wgjit.errors import CaptureError, DeviceError, DeviceFull, InjectError, StoreError
-from wgjit.model import Delivery
+from wgjit.model import Delivery, PeerChange, PrivateKey
 from wgjit.refusal import Refusal
 
 
@@ -93,8 +93,6 @@ async def test_claims_are_written_at_the_end_too() -> None:
 @in_loop
 async def test_residents_of_before_are_left_in_peace() -> None:
     def put_there(stage: Running) -> None:
-        from wgjit.model import PeerChange
-
         stage.device.apply([PeerChange.install(stage.clients[0].peer)])
         stage.device.applied.clear()
 
@@ -179,6 +177,7 @@ async def test_an_injector_that_fails_is_counted_and_the_peer_stays() -> None:
 @in_loop
 async def test_a_capture_that_stumbles_goes_on() -> None:
     async with running() as stage:
+        await until(lambda: stage.capture.heartbeats == 1)
         stage.capture.failure = CaptureError("no buffer space")
         stage.knock()
         assert (await stage.told()).decision is Decision.INSTALLED
@@ -203,7 +202,7 @@ async def test_garbage_is_counted_and_not_told() -> None:
         stage.knock()
         assert (await stage.told()).decision is Decision.INSTALLED
         assert stage.metrics.refusals == {"not_udp": 1}
-        assert stage.loop.status()["waiting"] == 0
+        assert (await stage.loop.status())["waiting"] == 0
 
 
 @in_loop
@@ -227,9 +226,134 @@ async def test_a_flip_ends_with_its_keepalive_set_back() -> None:
 @in_loop
 async def test_a_slow_listener_loses_records_and_harms_nobody() -> None:
     async with running(clients=2) as stage:
-        slow = stage.feed.subscribe(capacity=1)
+        stage.feed.subscribe(capacity=1)
         stage.knock(0)
         stage.knock(1)
         await stage.told()
         await stage.told()
-        assert slow.dropped == 1
+        assert stage.feed.dropped == 1
+
+
+# --- what is tried until it is done, and bugs -------------------------------------------------------------------
+
+
+@in_loop
+async def test_a_removal_that_the_device_refuses_is_tried_again() -> None:
+    async with running() as stage:
+        stage.knock()
+        await stage.told()
+        stage.device.fail(DeviceError("busy"))
+        stage.store.replace(replace(stage.clients[0].peer, enabled=False))
+        await until(lambda: stage.metrics.faults["device"] >= 1)
+        await until(lambda: stage.device.keys == set())
+
+
+@in_loop
+async def test_a_change_whose_lookup_failed_is_looked_up_again() -> None:
+    async with running() as stage:
+        stage.knock()
+        await stage.told()
+        stage.store.fail(StoreError("busy"), "lookup")
+        stage.store.replace(replace(stage.clients[0].peer, enabled=False))
+        await until(lambda: stage.metrics.faults["registry"] >= 1)
+        stage.store.fail(None)
+        await until(lambda: stage.device.keys == set())
+
+
+@in_loop
+async def test_a_change_log_with_a_hole_makes_all_residents_be_looked_up() -> None:
+    async with running(clients=2) as stage:
+        stage.knock(0)
+        await stage.told()
+        stage.store.on_call = lambda method: stage.store.forget_changes() if method == "last_change" else None  # type: ignore[assignment,return-value]
+        stage.store.replace(replace(stage.clients[1].peer, name="another"))
+        stage.store.replace(replace(stage.clients[0].peer, enabled=False))
+        await until(lambda: stage.device.keys == set())
+
+
+@in_loop
+async def test_peers_disabled_while_no_gateway_ran_leave_at_the_start_and_foreign_ones_stay() -> None:
+    foreign = PrivateKey(b"\x07" * 32).public()
+
+    def before(stage: Running) -> None:
+        stage.device.apply([PeerChange.install(client.peer) for client in stage.clients])
+        stage.device.apply([PeerChange(foreign)])
+        stage.store.replace(replace(stage.clients[0].peer, enabled=False))
+        stage.store.remove(stage.clients[1].key)
+
+    async with running(clients=3, before=before) as stage:
+        await until(lambda: stage.device.keys == {stage.clients[2].key, foreign})
+
+
+@in_loop
+async def test_what_is_as_registered_is_not_touched_at_the_start() -> None:
+    def before(stage: Running) -> None:
+        stage.device.apply([PeerChange.install(client.peer) for client in stage.clients])
+        stage.device.applied.clear()
+
+    async with running(clients=3, before=before) as stage:
+        await until(lambda: stage.store.calls.count("lookup") == 3)
+        stage.knock()
+        await stage.told()
+        assert stage.device.applied == []
+
+
+@in_loop
+async def test_a_bug_in_the_store_is_a_fault_and_not_the_end() -> None:
+    async with running(delivery=Delivery.HOLD) as stage:
+
+        def broken(method: str) -> None:
+            if method == "lookup":
+                raise ZeroDivisionError
+
+        stage.store.on_call = broken
+        stage.knock()
+        assert (await stage.told()).refusal is Refusal.STORE_FAILED
+        assert stage.capture.released == [1]
+
+
+@in_loop
+async def test_a_bug_in_the_device_locks_nobody_out() -> None:
+    async with running(delivery=Delivery.HOLD) as stage:
+        apply = stage.device.apply
+
+        def broken(changes: Any) -> None:
+            stage.device.apply = apply  # type: ignore[method-assign]
+            raise ZeroDivisionError
+
+        stage.device.apply = broken  # type: ignore[method-assign]
+        stage.knock()
+        assert (await stage.told()).refusal is Refusal.DEVICE_FAILED
+        assert stage.capture.released == [1]
+        stage.knock()
+        assert (await stage.told()).decision is Decision.INSTALLED
+
+
+@in_loop
+async def test_a_bug_in_the_core_releases_the_packet_and_serves_the_next() -> None:
+    async with running(delivery=Delivery.HOLD) as stage:
+        handle = stage.gateway.handle
+
+        def broken(event: Any, now: Any) -> Any:
+            stage.gateway.handle = handle  # type: ignore[method-assign]
+            raise ZeroDivisionError
+
+        await until(lambda: stage.store.calls.count("last_change") >= 1)
+        stage.gateway.handle = broken  # type: ignore[method-assign]
+        stage.knock()
+        await until(lambda: stage.capture.released == [1])
+        stage.knock()
+        assert (await stage.told()).decision is Decision.INSTALLED
+        assert stage.metrics.faults["core"] == 1
+
+
+@in_loop
+async def test_claims_wait_for_a_registry_that_is_held_at_the_end() -> None:
+    async with running() as stage:
+        stage.store.fail(StoreError("locked"), "save_claims")
+        stage.knock()
+        await stage.told()
+        asyncio.get_running_loop().call_later(0.5, stage.store.fail, None)
+    found = stage.store.lookup(stage.clients[0].key)
+    assert found
+    assert found.claim
