@@ -20,13 +20,14 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from lab.gateway import WGJIT, Gateway, GatewayFailed
 from lab.netns import Lab, Namespace, run
-from lab.wireguard import Backend, Client, WireGuard
+from lab.wireguard import STDIN, Backend, Client, WireGuard
 from tests.forge import forge_initiation
 from wgjit.core.record import Decision, FeedRecord
 from wgjit.feed import feed
@@ -377,6 +378,66 @@ class GatewayContract:
             assert site.registry.reset_claim(client.public_key)
             client.forget()
             assert seamless(client.first_ping(INSIDE[0]))
+
+    # --- the ground shifts ----------------------------------------------------------------------------------
+
+    def test_another_key_and_port_are_followed(self, site: Site) -> None:
+        client = site.client()
+        with site.up() as gateway:
+            key = PrivateKey.generate()
+            site.gateway.run(
+                "wg", "set", site.server.name, "listen-port", "4501", "private-key", STDIN, input=key.reveal_base64()
+            )
+            wait_for(lambda: gateway.status().get("public_key") == str(key.public()))
+            changed = Client(
+                site.direct, key.public(), "10.9.0.1:4501", ["10.8.9.9/32"], ["10.8.0.0/16"], backend=self.backend
+            )
+            site.registry.add([changed.registration])
+            assert seamless(changed.first_ping(INSIDE[0]))
+            assert gateway.status()["listen_port"] == 4501
+        assert client.public_key not in site.server.peers()
+
+    def test_an_interface_deleted_and_made_again_is_followed(self, site: Site) -> None:
+        client = site.client()
+        with site.up() as gateway:
+            assert seamless(client.first_ping(INSIDE[0]))
+            site.server.close()
+            wait_for(lambda: "waiting_for" in gateway.status())
+            site.server = WireGuard(
+                site.gateway,
+                ["10.8.0.1/16"],
+                private_key=site.server.private_key,
+                listen_port=PORT,
+                backend=self.backend,
+                name=site.server.name,
+            )
+            wait_for(lambda: gateway.status().get("waiting_for") is None)
+            client.forget()
+            assert seamless(client.first_ping(INSIDE[0]))
+            assert gateway.stop() == 0
+
+    def test_a_peer_disabled_in_the_registry_loses_its_session(self, site: Site) -> None:
+        client = site.client()
+        with site.up():
+            assert seamless(client.first_ping(INSIDE[0]))
+            site.registry.replace(replace(client.registration, enabled=False))
+            wait_for(lambda: site.server.peers() == {}, 1.0)
+            site.registry.replace(client.registration)
+            client.forget()
+            assert seamless(client.first_ping(INSIDE[0]))
+
+    def test_a_start_that_fails_takes_back_what_it_made(self, site: Site) -> None:
+        name = site.lab.interface("wg")
+        config = site.lab.folder / "bad.toml"
+        (site.lab.folder / "key").write_text(PrivateKey.generate().reveal_base64())
+        config.write_text(
+            f'[interface]\nprivate_key_file = "{site.lab.folder}/key"\nlisten_port = {PORT}\n'
+            f'[gateway]\ndelivery = "hold"\n'
+        )
+        # The port is taken by the site's own interface, and the name is free.
+        with pytest.raises(GatewayFailed):
+            Gateway(site.gateway, name, "--config", config, store=site.path)
+        assert name not in site.gateway.run("ip", "-brief", "link")
 
     # --- the feed, for people and programs ------------------------------------------------------------------
 

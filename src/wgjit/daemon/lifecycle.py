@@ -165,6 +165,8 @@ class _Service:
     async def _until_there(self) -> None:
         """Wait until there is an interface to serve, or the end is asked for."""
         while not self._stop.is_set():
+            if self._config.interface.private_key_file and not interface_exists(self._interface):
+                return  # it is ours to make
             with suppress(DeviceError), closing(open_device(self._interface)) as device:
                 info = device.info()
                 if info.private_key and info.listen_port:
