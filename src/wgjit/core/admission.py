@@ -1,16 +1,28 @@
-"""Who may make the gateway work: what one source may ask for, and what was seen a moment ago.
+"""Who may make the gateway work: what one source may ask for, what it is known for, and what was seen a moment ago.
 
-Both memories are bounded, because an attacker chooses what goes in: the entry least recently used goes first.
+All memories are bounded, because an attacker chooses what goes in: the entry least recently used goes first.
 A refusal here costs a resident nothing: its packet is the kernel's as it always was.
+
+A source is an IPv4 address, or an IPv6 /64: whoever has one address there has them all.
 """
 
 from __future__ import annotations
 
+import zlib
+from array import array
 from collections import OrderedDict
+from enum import IntEnum
+
+from wgjit.refusal import Refusal
+
+
+def source_of(address: bytes) -> bytes:
+    """The source that a packed address belongs to: 4 bytes for IPv4, 8 for IPv6."""
+    return address if len(address) == 4 else address[:8]
 
 
 class SourceLimits:
-    """A token bucket per source: an IPv4 address, or an IPv6 /64 (whoever has one address there has them all)."""
+    """A token bucket per source."""
 
     def __init__(self, rate: float = 100.0, burst: float = 200.0, capacity: int = 65536) -> None:
         """`rate` initiations per second and `burst` at once for a source; at most `capacity` sources remembered.
@@ -22,7 +34,7 @@ class SourceLimits:
 
     def admit(self, address: bytes, now: float) -> bool:
         """Take one token of the source with this packed address; False if it has none left."""
-        source = address if len(address) == 4 else address[:8]
+        source = source_of(address)
         tokens, since = self._buckets.pop(source, (self._burst, now))
         tokens = min(self._burst, tokens + (now - since) * self._rate)
         admitted = tokens >= 1.0
@@ -36,20 +48,127 @@ class SourceLimits:
 
 
 class RecentInitiations:
-    """Initiations seen within the last second, by their mac1, which covers all of a message but mac2.
+    """Ephemeral keys seen within the last second: a bridge and its port both show the same packet to a tap.
 
-    Two taps may show the same packet. Every honest initiation, a retry too, has a fresh ephemeral key (paper, section
-    5.4.2), so its own mac1.
+    Every honest initiation, a retry too, has a fresh ephemeral key (paper, section 5.4.2).
     """
 
     def __init__(self, window: float = 1.0, capacity: int = 8192) -> None:
         self._window, self._capacity = window, capacity
         self._seen: OrderedDict[bytes, float] = OrderedDict()
 
-    def seen_before(self, mac1: bytes, now: float) -> bool:
-        """True if this very message came within the window; remembers it in any case."""
-        last = self._seen.pop(mac1, None)
-        self._seen[mac1] = now
+    def seen_before(self, ephemeral: bytes, now: float) -> bool:
+        """True if this ephemeral key came within the window; remembers it in any case."""
+        last = self._seen.pop(ephemeral, None)
+        self._seen[ephemeral] = now
         if len(self._seen) > self._capacity:
             self._seen.popitem(last=False)
         return last is not None and now - last < self._window
+
+
+class Standing(IntEnum):
+    """What a source is known for, best first. It decides who is served under pressure, and nothing else.
+
+    A source address proves nothing, anybody can write any. So no standing is ever refused outright: each has a share
+    of the `budget.Budget` that no other standing can take.
+    """
+
+    GOOD = 0
+    """A registered peer was proven from there, lately."""
+    NEW = 1
+    """Nothing is known against it."""
+    BAD = 2
+    """What it sent last was refused."""
+
+
+FAULTS = frozenset(
+    {Refusal.BAD_MAC1, Refusal.BAD_POINT, Refusal.BAD_STATIC, Refusal.FORGED, Refusal.UNKNOWN, Refusal.RATE_LIMITED}
+)
+"""Refusals that speak against a source. Not those of an honest client: too early, too late, switched off, unlucky."""
+
+
+class Standings:
+    """The standing of each source.
+
+    Good sources are remembered one by one, the `capacity` most recent, each for `good_for` seconds; floods do not push
+    them out, since it takes a registered private key to get in. Bad ones are far more, and an attacker makes them up:
+    for them there is a table of 2^18 numbers, 2 MiB whatever comes, in which a source has the place that its CRC
+    names. Sources that share a place share its bad name for `bad_for` seconds. Who would do that to somebody
+    on purpose can as well spoof the address itself, so the hash need not be secret.
+    """
+
+    _PLACES = 1 << 18
+
+    def __init__(self, good_for: float = 86400.0, bad_for: float = 300.0, capacity: int = 65536) -> None:
+        self._good_for, self._bad_for, self._capacity = good_for, bad_for, capacity
+        self._good: OrderedDict[bytes, float] = OrderedDict()
+        self._bad_until = array("d", bytes(8 * self._PLACES))
+
+    def of(self, address: bytes, now: float) -> Standing:
+        """The standing of the source with this packed address."""
+        source = source_of(address)
+        since = self._good.get(source)
+        if since is not None and now - since < self._good_for:
+            return Standing.GOOD
+        return Standing.BAD if now < self._bad_until[self._place(source)] else Standing.NEW
+
+    def proven(self, address: bytes, now: float) -> None:
+        """A registered peer was proven from this address."""
+        source = source_of(address)
+        self._good[source] = now
+        self._good.move_to_end(source)
+        if len(self._good) > self._capacity:
+            self._good.popitem(last=False)
+
+    def refused(self, address: bytes, refusal: Refusal, now: float) -> None:
+        """What came from this address was refused; only `FAULTS` count."""
+        if refusal in FAULTS:
+            self._bad_until[self._place(source_of(address))] = now + self._bad_for
+
+    def _place(self, source: bytes) -> int:
+        return zlib.crc32(source) & (self._PLACES - 1)
+
+    def __len__(self) -> int:
+        """How many good sources are remembered."""
+        return len(self._good)
+
+
+class RecentRefusals:
+    """Keys that a remote registry has refused a moment ago, so that it is not asked again for each knock.
+
+    For proven keys only: then each entry costs an attacker a key pair, and nobody can have another's key refused. The
+    time to live is below the client's retry of 5 s (REKEY_TIMEOUT), so a peer that was added counts from its
+    next knock, as with a local registry.
+
+    A local registry has no use for it. Its lookup costs 9 µs, the memory about 1 µs; and what stands behind the lookup,
+    the proof, is not to be remembered: a forged claim says nothing about the key that it claims, and a memory of
+    forged claims by key would let a forger lock the key's owner out.
+    """
+
+    def __init__(self, time_to_live: float = 4.0, capacity: int = 65536) -> None:
+        self._time_to_live, self._capacity = time_to_live, capacity
+        self._refusals: OrderedDict[bytes, tuple[Refusal, float]] = OrderedDict()
+
+    def remember(self, key: bytes, refusal: Refusal, now: float) -> None:
+        """The registry has just answered so for this proven key."""
+        self._refusals[key] = (refusal, now)
+        self._refusals.move_to_end(key)
+        if len(self._refusals) > self._capacity:
+            self._refusals.popitem(last=False)
+
+    def recall(self, key: bytes, now: float) -> Refusal | None:
+        """What the registry said of this key within the time to live; None if it has to be asked."""
+        refusal, since = self._refusals.get(key, (None, now))
+        if refusal is None:
+            return None
+        if now - since < self._time_to_live:
+            return refusal
+        del self._refusals[key]
+        return None
+
+    def forget(self, key: bytes) -> None:
+        """Something about this key has changed."""
+        self._refusals.pop(key, None)
+
+    def __len__(self) -> int:
+        return len(self._refusals)

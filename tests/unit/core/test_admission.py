@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-from wgjit.core.admission import RecentInitiations, SourceLimits
+import sys
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wgjit.core.admission import FAULTS, RecentInitiations, RecentRefusals, SourceLimits, Standing, Standings
 from wgjit.model import Endpoint
+from wgjit.refusal import Refusal
 
 
 def address(text: str) -> bytes:
@@ -49,3 +55,126 @@ def test_an_initiation_is_recent_for_a_second_and_then_forgotten() -> None:
     assert not recent.seen_before(b"b", 1.5)
     assert not recent.seen_before(b"c", 1.5)
     assert not recent.seen_before(b"a", 1.6)
+
+
+# --- standings ----------------------------------------------------------------------------------------------
+
+
+def test_a_source_is_new_then_bad_for_a_while_and_good_once_proven() -> None:
+    standings = Standings(good_for=100, bad_for=10)
+    here = address("192.0.2.1")
+    assert standings.of(here, 0.0) is Standing.NEW
+    standings.refused(here, Refusal.BAD_STATIC, 0.0)
+    assert standings.of(here, 9.9) is Standing.BAD
+    assert standings.of(here, 10.0) is Standing.NEW
+    standings.proven(here, 10.0)
+    standings.refused(here, Refusal.BAD_STATIC, 11.0)  # anybody can write this address
+    assert standings.of(here, 12.0) is Standing.GOOD
+    assert standings.of(here, 110.0) is Standing.NEW
+
+
+def test_only_faults_speak_against_a_source() -> None:
+    for refusal in Refusal:
+        standings = Standings()
+        standings.refused(address("192.0.2.1"), refusal, 0.0)
+        assert (standings.of(address("192.0.2.1"), 0.0) is Standing.BAD) == (refusal in FAULTS)
+    honest = {
+        Refusal.STALE,
+        Refusal.FUTURE,
+        Refusal.OVERLOADED,
+        Refusal.STORE_FAILED,
+        Refusal.EXPIRED,
+    }
+    assert not honest & FAULTS
+
+
+def test_standing_is_an_ipv6_64s_and_an_ipv4_addresss() -> None:
+    standings = Standings()
+    standings.proven(address("[2001:db8::1]"), 0.0)
+    standings.refused(address("192.0.2.1"), Refusal.UNKNOWN, 0.0)
+    assert standings.of(address("[2001:db8::ffff]"), 1.0) is Standing.GOOD
+    assert standings.of(address("[2001:db8:0:1::1]"), 1.0) is Standing.NEW
+    assert standings.of(address("192.0.2.2"), 1.0) is Standing.NEW
+
+
+def test_good_sources_are_bounded_and_the_longest_silent_goes_first() -> None:
+    standings = Standings(capacity=2)
+    for host in (1, 2, 1, 3):
+        standings.proven(address(f"192.0.2.{host}"), float(host))
+    assert len(standings) == 2
+    known = [host for host in (1, 2, 3) if standings.of(address(f"192.0.2.{host}"), 3.0) is Standing.GOOD]
+    assert known == [1, 3]
+
+
+def test_a_flood_of_made_up_sources_leaves_memory_good_names_and_most_newcomers_alone() -> None:
+    standings = Standings()
+    standings.proven(address("192.0.2.1"), 0.0)
+    size = sys.getsizeof(standings._bad_until)
+    for number in range(50_000):
+        standings.refused((198 << 24 | 18 << 16 | number).to_bytes(4, "big"), Refusal.BAD_STATIC, 1.0)
+    assert sys.getsizeof(standings._bad_until) == size < 3 << 20
+    assert len(standings) == 1
+    assert standings.of(address("192.0.2.1"), 2.0) is Standing.GOOD
+    innocent = [(10 << 24 | number * 9973).to_bytes(4, "big") for number in range(1000)]
+    taken_for_bad = sum(standings.of(source, 2.0) is Standing.BAD for source in innocent)
+    assert taken_for_bad < 300  # 50,000 in 262,144 places: about a fifth
+
+
+# --- recent refusals ----------------------------------------------------------------------------------------
+
+
+def test_a_refused_key_is_asked_for_again_before_its_clients_next_try() -> None:
+    recent = RecentRefusals()
+    recent.remember(b"k" * 32, Refusal.UNKNOWN, 100.0)
+    assert recent.recall(b"k" * 32, 103.9) is Refusal.UNKNOWN
+    assert recent.recall(b"k" * 32, 104.0) is None
+    assert len(recent) == 0
+    assert recent.recall(b"other", 100.0) is None
+
+
+def test_a_changed_key_is_asked_for_at_once() -> None:
+    recent = RecentRefusals()
+    recent.remember(b"k", Refusal.DISABLED, 0.0)
+    recent.forget(b"k")
+    recent.forget(b"never seen")
+    assert recent.recall(b"k", 0.0) is None
+
+
+def test_recent_refusals_are_bounded() -> None:
+    recent = RecentRefusals(capacity=3)
+    for number in (0, 1, 2, 0, 3, 4):
+        recent.remember(bytes([number]), Refusal.UNKNOWN, 0.0)
+    assert len(recent) == 3
+    assert [number for number in range(5) if recent.recall(bytes([number]), 1.0)] == [0, 3, 4]
+
+
+# --- any input -----------------------------------------------------------------------------------------------
+
+KNOCKS = st.lists(
+    st.tuples(st.sampled_from([b"\1\1\1\1", b"\2\2\2\2", b"\3" * 16, b"\4" * 16]), st.floats(0, 5)), min_size=1
+)
+
+
+@given(KNOCKS, st.integers(1, 50), st.integers(1, 50))
+def test_no_source_ever_gets_more_than_burst_and_rate(knocks: list[tuple[bytes, float]], rate: int, burst: int) -> None:
+    limits, now = SourceLimits(rate, burst), 0.0
+    admitted: dict[bytes, int] = {}
+    for source, wait in knocks:
+        now += wait
+        admitted[source] = admitted.get(source, 0) + limits.admit(source, now)
+        assert admitted[source] <= burst + rate * now + 1e-6
+
+
+@given(st.lists(st.tuples(st.binary(min_size=1, max_size=2), st.floats(0, 3)), max_size=100), st.integers(1, 8))
+def test_every_memory_stays_within_its_capacity(steps: list[tuple[bytes, float]], capacity: int) -> None:
+    limits = SourceLimits(capacity=capacity)
+    standings, refusals = Standings(capacity=capacity), RecentRefusals(capacity=capacity)
+    now = 0.0
+    for key, wait in steps:
+        now += wait
+        limits.admit(key.rjust(4), now)
+        standings.proven(key.rjust(4), now)
+        refusals.remember(key, Refusal.UNKNOWN, now)
+        assert max(len(limits), len(standings), len(refusals)) <= capacity
+        assert standings.of(key.rjust(4), now) is Standing.GOOD
+        assert refusals.recall(key, now) is Refusal.UNKNOWN
