@@ -69,7 +69,8 @@ class Tai64n(bytes):
             moment = datetime.fromtimestamp(seconds, UTC)
         except (ValueError, OverflowError, OSError):
             return "@" + self.hex()  # the @ form of tai64nlocal
-        return f"{moment:%Y-%m-%dT%H:%M:%S}.{nanoseconds:09d}Z"
+        # isoformat, not strftime: that one leaves out a year's leading zeros
+        return f"{moment.replace(tzinfo=None).isoformat()}.{nanoseconds:09d}Z"
 
     def __repr__(self) -> str:
         return f"Tai64n({self})"
