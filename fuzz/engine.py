@@ -1,0 +1,18 @@
+"""One fuzzer under atheris: `python -m fuzz.engine NAME [OPTION OF LIBFUZZER...] FOLDER...`.
+
+A process of its own, because libFuzzer takes the process over: it ends it, reads its arguments and keeps its time.
+The product's modules are instrumented while they are imported, so nothing of it may be imported before.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import atheris
+
+with atheris.instrument_imports(include=["wgjit", "fuzz", "tests.unit.wire.test_bpf"]):
+    fuzzer = importlib.import_module(f"fuzz.{sys.argv[1]}")
+
+atheris.Setup([sys.argv[0], *sys.argv[2:]], fuzzer.check)
+atheris.Fuzz()
