@@ -33,12 +33,6 @@ SLOW = frozenset({"none"})
 """Deliveries that take seconds by design: a few rounds tell it all."""
 COPIES = frozenset({"replay", "flip", "none"})
 """Deliveries that work on a copy, while the packet itself goes on."""
-LOSE_THE_FIRST = f"""table inet lose {{
-    set seen {{ type ipv4_addr; flags dynamic; }}
-    chain input {{ type filter hook input priority 0;
-        udp dport {PORT} @th,64,8 1 ip saddr != @seen add @seen {{ ip saddr }} drop;
-    }}
-}}"""
 LIMIT_OVER = 0.003
 """Seconds that the median of hold and of replay may be over the pre-installed peer's, with no delay on the line."""
 LIMIT_RATIO = 1.05
@@ -73,7 +67,7 @@ class Site:
             with_peers.close()
             stack.enter_context(Gateway(self.gateway, self.server.name, store=store, delivery=delivery))
         if delivery in COPIES:
-            self.gateway.run("nft", "-f", "-", input=LOSE_THE_FIRST)
+            self.lose_again = self.gateway.lose_first_knocks(PORT)
         if rtt:
             self.gateway.netem(link.a, delay=rtt / 2)
             self.machine.netem(link.b, delay=rtt / 2)
@@ -87,7 +81,7 @@ class Site:
         self.client._wg("set", self.client.name, "private-key", "/proc/self/fd/0", input=key.reveal_base64())
         self.client.connect()
         if self.delivery in COPIES:
-            self.gateway.run("nft", "flush", "set", "inet", "lose", "seen")
+            self.lose_again()
         self.seconds.append(self.machine.ping(INSIDE, 20.0, source=host))
 
 

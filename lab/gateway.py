@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any, Self
 
-from lab.netns import Namespace, run
+from lab.netns import Namespace
 from wgjit.daemon.control import socket_path
 
 WGJIT = (sys.executable, "-m", "wgjit")
@@ -34,7 +34,7 @@ class Gateway:
         *options: str | Path,
         store: Path,
         delivery: str = "auto",
-        patience: float = 30.0,
+        patience: float = 120.0,
     ) -> None:
         """Start it and wait until the first knock can be answered. Raises GatewayFailed."""
         self.namespace = namespace
@@ -67,7 +67,11 @@ class Gateway:
 
     def status(self) -> dict[str, Any]:
         """What `wgjit status` tells."""
-        return dict(json.loads(run(*WGJIT, "status", self.interface, "--json")))
+        with socket.socket(socket.AF_UNIX) as control:
+            control.settimeout(20)
+            control.connect(str(socket_path(self.interface)))
+            control.sendall(b'{"ask": "status"}\n')
+            return dict(json.loads(control.makefile("r", encoding="utf-8").readline()))
 
     def feed(self) -> Feed:
         """Listen to every initiation from now on."""

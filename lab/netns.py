@@ -162,6 +162,29 @@ class Namespace:
             ["-A", "INPUT", "-i", device, "!", "-p", "58", "-j", "DROP"],
         )
 
+    def lose_first_knocks(self, port: int) -> Callable[[], None]:
+        """Drop the first WireGuard initiation from each IPv4 address, behind the taps; gives what makes it begin anew.
+
+        What works on a copy of a packet races with WireGuard's worker for the packet itself, and on one CPU often
+        wins: the kernel then finds the peer in time. With this the race is lost.
+        """
+        self.run(
+            "nft",
+            "-f",
+            "-",
+            input=f"""table inet lab_lose {{
+                set seen {{ type ipv4_addr; flags dynamic; }}
+                chain input {{ type filter hook input priority 0;
+                    udp dport {port} @th,64,8 1 ip saddr != @seen add @seen {{ ip saddr }} drop;
+                }}
+            }}""",
+        )
+
+        def anew() -> None:
+            self.run("nft", "flush", "set", "inet", "lab_lose", "seen")
+
+        return anew
+
     def _firewall(self, nft: str, *iptables: Sequence[str]) -> None:
         """Load an nft ruleset; where the kernel lacks part of it, the same by iptables-legacy for both families."""
         try:

@@ -167,6 +167,7 @@ class GatewayContract:
 
     def test_without_delivery_the_clients_retry_connects(self, site: Site) -> None:
         client = site.client()
+        site.gateway.lose_first_knocks(PORT)
         with site.up("none"):
             seconds = client.first_ping(INSIDE[0])
             assert seconds is not None
@@ -215,6 +216,8 @@ class GatewayContract:
             after = site.server.peer(client.public_key)
             assert after.rx_bytes > before.rx_bytes, "the peer was installed anew"
             assert gateway.status()["decisions"] == {"installed": 1, "resident": 1}
+            shown = run(*WGJIT, "status", site.server.name)
+            assert "installed 1, resident 1" in shown
 
     def test_peers_that_were_there_stay_and_work(self, site: Site) -> None:
         old = site.client(registered=False)

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from lab.netns import Lab
 from tests.contracts.gateway import INSIDE, PORT, GatewayContract, Site, seamless
 
 
@@ -56,10 +57,8 @@ class TestGatewayOnKernelWireGuard(GatewayContract):
     def test_a_firewall_in_front_keeps_its_word(self, site: Site) -> None:
         """What the firewall drops is never held, seen or installed."""
         client = site.client()
-        site.gateway.run(
-            "nft", "-f", "-",
-            input=f"table inet front {{ chain input {{ type filter hook input priority 0; udp dport {PORT} drop; }} }}",
-        )  # fmt: skip
+        chain = f"chain input {{ type filter hook input priority 0; udp dport {PORT} drop; }}"
+        site.gateway.run("nft", "-f", "-", input=f"table inet front {{ {chain}; }}")
         with site.up("hold") as gateway:
             assert client.first_ping(INSIDE[0], timeout=1) is None
             assert gateway.status()["captured"] == 0
@@ -72,8 +71,6 @@ class TestOnTwoProcessors:
 
     @pytest.mark.parametrize("delivery", ["hold", "replay", "flip"])
     def test_ten_knocks_in_a_row(self, delivery: str) -> None:
-        from lab.netns import Lab
-
         with Lab() as lab:
             site = Site(lab, "kernel")
             clients = [site.client() for _ in range(10)]

@@ -12,44 +12,44 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 
 import typer
 
-from wgjit.cli import peer
-from wgjit.cli.decode import decode
-from wgjit.cli.doctor import doctor
-from wgjit.cli.feed import feed
-from wgjit.cli.status import status
-from wgjit.cli.up import up
 from wgjit.errors import WgjitError
 
-app = typer.Typer(
-    name="wgjit",
-    help="Just-in-time WireGuard peers: install a peer when its client knocks.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,  # its frames print local variables, and a local variable can be a secret
-    add_completion=True,
-)
+COMMANDS = ("up", "feed", "status", "doctor", "decode", "peer")
+"""In the order of `wgjit --help`; each is a module here, with a function of its name or, for a group, an `app`."""
 
 
-@app.callback()
-def _root() -> None:
-    """Keeps the commands a group, also while there is a single one."""
+def command_line(*names: str) -> typer.Typer:
+    """The command line with these commands, or all. A daemon need not load what the others stand on to start."""
+    app = typer.Typer(
+        name="wgjit",
+        help="Just-in-time WireGuard peers: install a peer when its client knocks.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,  # its frames print local variables, and a local variable can be a secret
+    )
 
+    @app.callback()
+    def group() -> None:
+        """Keeps the commands a group, also where there is a single one."""
 
-app.command()(decode)
-app.command()(up)
-app.command()(feed)
-app.command()(status)
-app.command()(doctor)
-app.add_typer(peer.app)
+    for name in names or COMMANDS:
+        module = importlib.import_module(f"wgjit.cli.{name}")
+        if hasattr(module, "app"):
+            app.add_typer(module.app)
+        else:
+            app.command(name)(getattr(module, name))
+    return app
 
 
 def main() -> None:
     """Entry point of the console script: an error made on purpose is one line and exit status 1."""
+    wanted = sys.argv[1:2] if sys.argv[1:2] and sys.argv[1] in COMMANDS else []
     try:
-        app()
+        command_line(*wanted)()
     except WgjitError as error:
         print(f"wgjit: {error}", file=sys.stderr)
         sys.exit(1)

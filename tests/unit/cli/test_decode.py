@@ -16,7 +16,7 @@ from typer.testing import CliRunner, Result
 
 from tests.unit.wire.captures import LINKS, enhanced, interface, pcap, section
 from tests.unit.wire.vectors import HANDSHAKES, PACKETS, Handshake
-from wgjit.cli import app
+from wgjit.cli import command_line
 from wgjit.errors import InvalidValue
 from wgjit.wire.endpoint import Endpoint
 from wgjit.wire.packets import build
@@ -38,7 +38,7 @@ def write_key(folder: Path, handshake: Handshake) -> Path:
 
 
 def run(key: Path, *arguments: str | Path, stdin: bytes | None = None) -> Result:
-    return CliRunner().invoke(app, ["decode", "--private-key", str(key), *map(str, arguments)], input=stdin)
+    return CliRunner().invoke(command_line(), ["decode", "--private-key", str(key), *map(str, arguments)], input=stdin)
 
 
 def objects(result: Result) -> list[dict[str, Any]]:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
 
 import pytest
 from typer.testing import CliRunner
 
-from wgjit.cli import app
+from wgjit.cli import command_line
 from wgjit.daemon.doctor import Fact, Finding, advise, choose_delivery, obstacles
 from wgjit.errors import ConfigError
 from wgjit.model import Delivery
@@ -114,16 +113,15 @@ def test_advice_is_given_only_where_it_betters_something() -> None:
 def test_the_command_shows_it_and_its_status_tells(
     monkeypatch: pytest.MonkeyPatch, changes: dict[str, bool | None], status: int
 ) -> None:
-    module = sys.modules["wgjit.cli.doctor"]  # the package's attribute of this name is the command
-    monkeypatch.setattr(module, "examine", lambda interface, port: findings(**changes))
-    answer = CliRunner().invoke(app, ["doctor", "--json"])
+    monkeypatch.setattr("wgjit.cli.doctor.examine", lambda interface, port: findings(**changes))
+    answer = CliRunner().invoke(command_line(), ["doctor", "--json"])
     assert answer.exit_code == status
     shown = json.loads(answer.output)
     assert shown["can_run"] is (status == 0)
     assert (shown["delivery"], shown["backend"]) == ("hold", "nft")
     assert {finding["name"] for finding in shown["findings"]} == {fact.value for fact in Fact}
 
-    answer = CliRunner().invoke(app, ["doctor"])
+    answer = CliRunner().invoke(command_line(), ["doctor"])
     assert answer.exit_code == status
     assert ("delivery auto takes hold (nft)" in answer.output) is (status == 0)
     assert ("No gateway can run here" in answer.output) is (status == 1)
