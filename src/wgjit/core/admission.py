@@ -92,17 +92,18 @@ class Standings:
 
     Good sources are remembered one by one, the `capacity` most recent, each for `good_for` seconds; floods do not push
     them out, since it takes a registered private key to get in. Bad ones are far more, and an attacker makes them up:
-    for them there is a table of 2^18 numbers, 2 MiB whatever comes, in which a source has the place that its CRC
+    for them there is a table of 2^20 numbers, 4 MiB whatever comes, in which a source has the place that its CRC
     names. Sources that share a place share its bad name for `bad_for` seconds. Who would do that to somebody
     on purpose can as well spoof the address itself, so the hash need not be secret.
     """
 
-    _PLACES = 1 << 18
+    _PLACES = 1 << 20
 
     def __init__(self, good_for: float = 86400.0, bad_for: float = 300.0, capacity: int = 65536) -> None:
         self._good_for, self._bad_for, self._capacity = good_for, bad_for, capacity
         self._good: OrderedDict[bytes, float] = OrderedDict()
-        self._bad_until = array("d", bytes(8 * self._PLACES))
+        self._bad_until = array("I", bytes(4 * self._PLACES))
+        """Monotonic seconds; 0 is nothing known."""
 
     def of(self, address: bytes, now: float) -> Standing:
         """The standing of the source with this packed address."""
@@ -123,7 +124,7 @@ class Standings:
     def refused(self, address: bytes, refusal: Refusal, now: float) -> None:
         """What came from this address was refused; only `FAULTS` count."""
         if refusal in FAULTS:
-            self._bad_until[self._place(source_of(address))] = now + self._bad_for
+            self._bad_until[self._place(source_of(address))] = int(now + self._bad_for)
 
     def _place(self, source: bytes) -> int:
         return zlib.crc32(source) & (self._PLACES - 1)

@@ -4,13 +4,17 @@ A flood of initiations with a good mac1 costs its sender a hash each and us a Di
 takes all the time that this process has, and knocks of clients stand behind it in the kernel's queue. A packet that the
 budget does not cover costs a few microseconds, so the queue moves on, and whoever is in it is seen.
 
-Each standing has a bucket of its own, filled with its share of the rate and holding so much of the burst. What a full
-bucket cannot hold goes to the others, best first. So:
+Each standing has a bucket of its own, filled with its share of the rate and holding so much of the burst. What the
+full bucket of GOOD or NEW cannot hold goes to the other of the two. BAD never gets more than its share, even if nobody
+else asks: each proof saved on a source that was refused a moment ago is time in which the queue moves. So:
 
-- all of the rate is used as long as anybody asks for it;
 - a standing that asks for no more than its share gets it, whatever the others do: no flood, not even one of
   sources with a good name, starves a newcomer, and none of newcomers starves those with a good name;
+- GOOD and NEW together use all that BAD does not own;
 - over any time, no more is granted than burst + rate x time.
+
+The rate is best set near what one CPU can do. Far below it, a flood of sources that never come twice, all of them NEW,
+would find the budget spent when the kernel's full queue, which drops for nothing and blindly, would have served more.
 """
 
 from __future__ import annotations
@@ -52,14 +56,9 @@ class Budget:
         elapsed, self._since = max(0.0, now - self._since), max(now, self._since)
         if not elapsed:
             return
-        tokens, spare = self._tokens, 0.0
-        for standing, most in enumerate(self._most):
-            filled = tokens[standing] + elapsed * self._rates[standing]
-            tokens[standing] = min(filled, most)
-            spare += max(0.0, filled - most)
-        for standing, most in enumerate(self._most):
-            if spare <= 0.0:
-                break
-            given = min(spare, most - tokens[standing])
-            tokens[standing] += given
-            spare -= given
+        tokens, most = self._tokens, self._most
+        filled = [have + elapsed * rate for have, rate in zip(tokens, self._rates, strict=True)]
+        spare_good, spare_new, _ = (max(0.0, have - limit) for have, limit in zip(filled, most, strict=True))
+        filled[Standing.GOOD] += spare_new
+        filled[Standing.NEW] += spare_good
+        self._tokens = [min(have, limit) for have, limit in zip(filled, most, strict=True)]

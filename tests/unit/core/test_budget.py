@@ -36,10 +36,15 @@ def drained() -> Budget:
     return budget
 
 
-@pytest.mark.parametrize("flooding", Standing)
-def test_one_standing_alone_gets_all_of_the_rate_once_the_others_are_full(flooding: Standing) -> None:
+@pytest.mark.parametrize("flooding", [GOOD, NEW])
+def test_good_or_new_alone_get_all_that_bad_does_not_own(flooding: Standing) -> None:
     granted = flood(Budget(RATE, RATE), {flooding: 20_000}, 10)[flooding]
-    assert granted == pytest.approx(SHARES[flooding] * RATE + RATE * 10, rel=0.01)
+    assert granted == pytest.approx(SHARES[flooding] * RATE + (1 - SHARES[BAD]) * RATE * 10, rel=0.01)
+
+
+def test_bad_alone_gets_its_share_and_no_more() -> None:
+    granted = flood(Budget(RATE, RATE), {BAD: 20_000}, 10)[BAD]
+    assert granted == pytest.approx(SHARES[BAD] * RATE * 11, rel=0.01)
 
 
 @pytest.mark.parametrize("modest", Standing)
@@ -53,7 +58,7 @@ def test_within_its_share_a_standing_gets_everything_whatever_the_others_do(mode
         assert granted[other] >= SHARES[other] * RATE * 5 * 0.99
 
 
-def test_what_one_standing_leaves_goes_to_the_best_that_asks() -> None:
+def test_what_good_leaves_goes_to_new() -> None:
     granted = flood(drained(), {NEW: 20_000, BAD: 20_000}, 10)
     # GOOD's bucket takes a second to fill; then its half goes to NEW.
     assert granted[NEW] == pytest.approx(RATE * (0.3 * 10 + 0.5 * 9), rel=0.02)
