@@ -184,21 +184,18 @@ class Loop:
             return  # an effect brought an event: the call below us will take it
         self._running = True
         try:
-            while True:
-                if self._events:
-                    event = self._events.popleft()
-                elif self._installs:
-                    self._install()
-                    continue
-                elif self._later:
-                    event = self._later.popleft()
-                else:
-                    break
+            while self._events or self._installs or self._later:
+                knock = 0
                 try:
+                    if self._installs and not self._events:
+                        self._install()
+                        continue
+                    event = (self._events or self._later).popleft()
+                    knock = getattr(event, "knock", 0)
                     self._handle(event)
                 except Exception as error:  # a bug of ours must not take the others' packets along
                     self._faults.occurred("core", error)
-                    self._abandon(getattr(event, "knock", 0))
+                    self._abandon(knock)
         finally:
             self._running = False
             self._set_timer()

@@ -12,6 +12,7 @@ in the first word of the UDP payload. All else on the port does, garbage too, so
 from __future__ import annotations
 
 import string
+import threading
 
 from wgjit.drivers import nfnetlink
 from wgjit.drivers.netlink import NLA_F_NESTED, NLM_F_ACK, TEXT, Codec, Table
@@ -85,6 +86,7 @@ class NftRules:
         self._renewal = _renewal(self.table, port)
         self._earlier = self._asked = 0
         self._netfilter = nfnetlink.NetfilterSocket()
+        self._turn = threading.Lock()  # the heartbeat and somebody who asks for the counter may be on two threads
 
     def install(self) -> None:
         """Put the table in force, in one transaction in place of an older one."""
@@ -95,7 +97,8 @@ class NftRules:
     def heartbeat(self) -> None:
         """Renew the port's element; make the table anew if a reload of the firewall has flushed it."""
         try:
-            self._netfilter.request(*self._renewal)
+            with self._turn:
+                self._netfilter.request(*self._renewal)
         except FileNotFoundError:  # ENOENT: no such table
             self.install()
         except OSError as error:
@@ -105,7 +108,9 @@ class NftRules:
         """Packets that the rules sent to the queue since the first install."""
         key = _OBJECT.encode({"table": self.table, "name": "asked", "type": _OBJECT_COUNTER})
         try:
-            for answer in self._netfilter.request(_message(_GETOBJ, key, NLM_F_ACK)):
+            with self._turn:
+                answers = self._netfilter.request(_message(_GETOBJ, key, NLM_F_ACK))
+            for answer in answers:
                 self._asked = _OBJECT.decode(nfnetlink.content(answer))["data"]["packets"]
         except FileNotFoundError:
             pass  # flushed; the next heartbeat makes it anew
