@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -35,15 +36,19 @@ class Gateway:
         store: Path,
         delivery: str = "auto",
         patience: float = 120.0,
+        through: Sequence[str | Path] = (),
     ) -> None:
-        """Start it and wait until the first knock can be answered. Raises GatewayFailed."""
+        """Start it and wait until the first knock can be answered. Raises GatewayFailed.
+
+        `through` is a command that becomes the daemon, such as setpriv(1) with its options.
+        """
         self.namespace = namespace
         self.interface = interface
         self.log = namespace.lab.folder / f"{interface}.log"
         """What the daemon writes to standard error."""
         with self.log.open("a") as log:
             self.process = namespace.popen(
-                *WGJIT, "up", interface, "--store", store, "--delivery", delivery, *options,
+                *through, *WGJIT, "up", interface, "--store", store, "--delivery", delivery, *options,
                 stdout=subprocess.PIPE, stderr=log,
             )  # fmt: skip
         self.about = self._ready(patience)

@@ -60,11 +60,11 @@ class TestDeadManSwitch:
         with holding(site, "nft", max_length=1) as capture:
             site.send(knock(1), knock(2))
             assert site.listener(GATEWAYS[0]).receive(1) == [knock(2)]
+            assert datagram(collect(capture, 1)[0].packet).payload == knock(1)
             assert capture.counters().dropped == 1
             site.gateway.run("nft", "flush", "ruleset")
             assert rules(site) == ""
             assert capture.counters().dropped == 1
-            collect(capture, 1)
             site.inside(capture.heartbeat)
             site.send(knock(3), knock(4))
             assert site.listener(GATEWAYS[0]).receive(1) == [knock(4)]

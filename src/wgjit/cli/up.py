@@ -16,6 +16,7 @@ import typer
 
 from wgjit.daemon.config import Config, load_config
 from wgjit.daemon.lifecycle import serve
+from wgjit.daemon.secrecy import seal_memory
 
 
 class DeliveryOption(StrEnum):
@@ -44,6 +45,7 @@ def up(
 
     Peers already installed stay. SIGTERM and SIGINT end the gateway and leave all sessions running.
     """
+    seal_memory()
     _set_up_log(verbose)
     asyncio.run(serve(interface, _settings(interface, config, store, delivery), _ready))
 

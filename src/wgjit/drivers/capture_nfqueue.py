@@ -6,25 +6,27 @@ verdict is always accept: the kernel's own defence under load (cookies) must see
 It fails open, each way that it can fail: a full queue or socket passes packets on unseen, a dead owner's rules are
 passed over, a stuck owner's too after three seconds (nft only, see `rules_nft`). What was waiting when its owner was
 killed is dropped by the kernel, and the client knocks again after 5 s.
+
+CAP_NET_ADMIN is all it takes: the kernel's table of queues, which only root's group may read, is not needed.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import os
+import select
 import zlib
 from typing import Literal
 
 from wgjit.drivers import nfnetlink, nfqueue
 from wgjit.drivers.base import CaptureCounters, Captured
 from wgjit.drivers.capture_packet import grow_buffer
-from wgjit.drivers.netlink import NLMSG_ERROR, Message
+from wgjit.drivers.netlink import NLM_F_ACK, NLMSG_ERROR, Message
 from wgjit.drivers.nfqueue import Command, QueueStatus
 from wgjit.drivers.queue_rules import QueueRules
 from wgjit.drivers.rules_nft import NftRules
 from wgjit.drivers.rules_xt import XtRules
-from wgjit.errors import CaptureError, MalformedAnswer, WgjitError
+from wgjit.errors import CaptureError, MalformedAnswer, NotPermitted, WgjitError
 
 Backend = Literal["nft", "xt"]
 
@@ -53,13 +55,13 @@ class NfqueueCapture:
     ) -> None:
         self._netfilter = nfnetlink.NetfilterSocket()
         self._waiting: set[int] = set()
-        self._last_id = self._received = self._missed = self._passed_full = 0
+        self._last_id = self._received = self._missed = self._unseen = 0
         self._closed = False
         self._rules: QueueRules | None = None
-        self._table = -1
+        self._bound = False
         try:
             self.queue = self._bind(interface) if queue is None else self._take(queue)
-            self._table = os.open(_TABLE, os.O_RDONLY | os.O_CLOEXEC)
+            self._bound = True
             grow_buffer(self._netfilter.socket, _BUFFER)
             self._configure(max_length if backend == "nft" else min(max_length, XT_QUEUE_LENGTH))
             self._rules = (
@@ -80,7 +82,7 @@ class NfqueueCapture:
             number = _FIRST_QUEUE + (first + step) % _QUEUES
             try:
                 return self._take(number)
-            except CaptureError:
+            except (CaptureError, NotPermitted):  # the kernel says EPERM for another's queue, too
                 if step == _TRIES - 1:
                     raise
         raise AssertionError("unreachable")
@@ -108,7 +110,6 @@ class NfqueueCapture:
         except OSError as error:
             raise nfnetlink.refused(f"queue {self.queue}", error) from error
         # A dead predecessor's rules may have sent packets already, and the request has read past them.
-        self._last_id = self._status().last_id
         self._release_all()
 
     # --- at work ------------------------------------------------------------------------------------------------
@@ -124,24 +125,22 @@ class NfqueueCapture:
             try:
                 for message in self._netfilter.receive(_DATAGRAM):
                     # The kernel's answer to a verdict is ENOENT: the packet went when its interface did.
-                    if message.kind != NLMSG_ERROR and (captured := self._captured(message)):
-                        packets.append(captured)
+                    if message.kind != NLMSG_ERROR:
+                        packets.append(self._captured(message))
             except BlockingIOError:
                 break
             except OSError as error:
                 if error.errno != errno.ENOBUFS:
                     raise nfnetlink.refused(f"queue {self.queue}", error) from error
-                # The socket was full: how many passed unseen shows as a gap in the ids.
+                # The socket was full: how many passed unseen, `counters` tells.
             except MalformedAnswer as error:
                 raise CaptureError(f"queue {self.queue}: {error}") from error
         return packets
 
-    def _captured(self, message: Message) -> Captured | None:
+    def _captured(self, message: Message) -> Captured:
         identity, packet, ifindex, ethernet = nfqueue.held(message)
-        skipped = (identity - self._last_id - 1) & 0xFFFFFFFF
-        if skipped >> 31:
-            return None  # not newer than the last one: it was let go when the queue was set up
-        self._missed += skipped
+        if self._received:
+            self._missed += (identity - self._last_id - 1) & 0xFFFFFFFF
         self._last_id = identity
         self._received += 1
         self._waiting.add(identity)
@@ -172,19 +171,12 @@ class NfqueueCapture:
         With backend xt this runs iptables, some milliseconds.
         """
         if self._rules:
-            # The kernel numbers only what it queues. Asked first: a packet between the two readings is none too much.
+            # A full queue shows in no packet's id, only in what the rules sent. Asked first, and only believed when
+            # nothing waits to be read: a packet on its way to us has not passed unseen.
             asked = self._rules.asked()
-            self._passed_full = max(self._passed_full, asked - self._status().last_id)
-        status = self._status()
-        dropped = self._missed + self._passed_full + status.queue_dropped + status.user_dropped
-        return CaptureCounters(self._received, dropped)
-
-    def _status(self) -> QueueStatus:
-        table = os.pread(self._table, 1 << 16, 0).decode()
-        for status in nfqueue.statuses(table):
-            if status.number == self.queue:
-                return status
-        raise CaptureError(f"queue {self.queue}: the kernel has it no more")
+            if not select.select([self._netfilter.socket], [], [], 0)[0]:
+                self._unseen = max(self._unseen, asked - self._received)
+        return CaptureCounters(self._received, max(self._unseen, self._missed))
 
     def close(self) -> None:
         """Take back the rules, let all that waits go on, give the queue up."""
@@ -193,20 +185,23 @@ class NfqueueCapture:
         self._closed = True
         with contextlib.ExitStack() as steps:  # each step is taken, whatever fails in another; last in, first out
             steps.callback(self._netfilter.close)
-            if self._table >= 0:
-                steps.callback(os.close, self._table)
             if self._rules:
                 steps.callback(self._rules.remove)
-            if self._table >= 0:
+            if self._bound:
                 steps.callback(self._release_all)
             if self._rules:
                 steps.callback(self._rules.disarm)
 
     def _release_all(self) -> None:
-        """Let go on what waits, also what was not read yet: all up to the newest id."""
-        status = self._status()
-        if status.waiting:
-            self._accept(nfqueue.accept(self.queue, status.last_id, and_older=True))
+        """Let go on what waits, also what was not read yet. What the acknowledgement is read past was let go, too."""
+        # Ids are compared as signed differences: far above the newest, and far from wrapping to the oldest.
+        everything = nfqueue.accept(self.queue, (self._last_id + (1 << 30)) & 0xFFFFFFFF, and_older=True)
+        try:
+            self._netfilter.request(everything._replace(flags=NLM_F_ACK))
+        except FileNotFoundError:
+            pass  # nothing waits
+        except OSError as error:
+            raise nfnetlink.refused(f"queue {self.queue}: verdict", error) from error
         self._waiting.clear()
 
 
@@ -214,5 +209,5 @@ def _statuses() -> list[QueueStatus]:
     try:
         with open(_TABLE) as table:
             return list(nfqueue.statuses(table.read()))
-    except FileNotFoundError:
+    except (FileNotFoundError, PermissionError):
         return []
