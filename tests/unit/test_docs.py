@@ -1,0 +1,76 @@
+"""The documents keep up with the code: what exists is in them, and what they name exists."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+from wgjit.cli import COMMANDS
+from wgjit.core.record import Decision, FeedRecord
+from wgjit.daemon.config import Config, load_config
+from wgjit.refusal import Refusal
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_leads_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
+        assert (page.parent / target).exists(), target
+
+
+def settings(model: type[BaseModel], prefix: str = "") -> list[str]:
+    names = []
+    for name, field in model.model_fields.items():
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            names += settings(inner, f"{prefix}{name}.")
+        else:
+            names.append(prefix + name)
+    return names
+
+
+def test_every_setting_is_documented_and_every_documented_one_exists() -> None:
+    rows = re.findall(r"^\| `(\w+\.\w+)` \|", (ROOT / "docs/CONFIGURATION.md").read_text(), re.MULTILINE)
+    assert sorted(rows) == sorted(settings(Config))
+
+
+def test_the_example_configuration_is_valid(tmp_path: Path) -> None:
+    examples = re.findall(r"```toml\n(.*?)```", "".join(page.read_text() for page in PAGES), re.DOTALL)
+    assert examples
+    for number, example in enumerate(examples):
+        path = tmp_path / f"{number}.toml"
+        path.write_text(example)
+        load_config(path)
+
+
+@pytest.mark.parametrize(("words", "column"), [(list(Refusal), "refusal"), (list(Decision), "decision")])
+def test_the_feeds_words_are_documented(words: list[str], column: str) -> None:
+    text = (ROOT / "docs/FEED.md").read_text()
+    table = text[text.index(f"| {column} |") :].split("\n\n")[0]
+    assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == [str(word) for word in words]
+
+
+def test_the_feeds_fields_are_documented() -> None:
+    text = (ROOT / "docs/FEED.md").read_text()
+    table = text[text.index("| field |") :].split("\n\n")[0]
+    rows = [word for row in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE) for word in re.findall(r"`(\w+)`", row)]
+    assert rows == list(FeedRecord(None, None, None).as_dict())
+
+
+def test_every_command_is_in_the_documents() -> None:
+    text = "".join(page.read_text() for page in PAGES)
+    assert [name for name in COMMANDS if f"wgjit {name}" not in text] == []
+
+
+def test_every_dev_command_that_a_page_names_exists() -> None:
+    listed = subprocess.run([ROOT / "dev"], capture_output=True, text=True, check=True).stdout
+    known = set(re.findall(r"^  (\w+) ", listed, re.MULTILINE))
+    named = {name for page in PAGES for name in re.findall(r"\./dev (\w+)", page.read_text())}
+    assert named
+    assert named <= known | {"alone"}
