@@ -6,7 +6,9 @@
 | `record`     | FeedRecord, Decision: one initiation seen, a line of the feed              |
 | `observe`    | what an initiation tells without any decision: watching, and offline       |
 | `gateway`    | the order of the checks: one knock from capture to verdict                 |
-| `admission`  | who may make us work: limits per source, packets seen a moment ago         |
+| `admission`  | who may make us work: limits and standing per source, what was seen lately |
+| `budget`     | how much arithmetic strangers may cause, shared out by standing            |
+| `door`       | the two before this, asked in the order of their cost                      |
 | `claims`     | is this proof newer than the last one?                                     |
 | `residency`  | who is installed right now, and which addresses are taken                  |
 | `flips`      | the watch over deliveries in which the gateway initiates                   |
