@@ -19,7 +19,6 @@ from typing import Any, Final
 
 from wgjit.drivers.genetlink import CONTROLLER, MESSAGE_HEADERS, attributes_of
 from wgjit.drivers.netlink import (
-    MESSAGE_HEADER,
     NLMSG_DONE,
     NLMSG_ERROR,
     Message,
@@ -71,7 +70,8 @@ def check(data: bytes) -> None:
     peers: list[DevicePeer] = []
     _try(lambda: peers.extend(decode_peers(dump)))
     _check_changes(peers)
-    _check_tables(data)
+    for table in _TABLES:
+        _check_table(table, data)
 
 
 def _try(decode: Callable[[], Any]) -> Any:
@@ -113,7 +113,7 @@ def _check_device(message: Message) -> None:
     assert is_disturbed(message) in (True, False)
     fields = _try(lambda: DEVICE.decode(attributes_of(message))) or {}
     for entry in fields.get("peers", ()):
-        _check_tables(entry)
+        _check_table(PEER, entry)
 
 
 def _check_changes(peers: Sequence[DevicePeer]) -> None:
@@ -142,12 +142,6 @@ def _check_changes(peers: Sequence[DevicePeer]) -> None:
             assert found.preshared_key == peer.preshared_key
             assert found.keepalive == peer.keepalive
             assert found.allowed_ips[: len(peer.allowed_ips)] == peer.allowed_ips
-
-
-def _check_tables(data: bytes) -> None:
-    for table in _TABLES:
-        _check_table(table, data)
-        _check_table(table, data[MESSAGE_HEADER:])
 
 
 def _check_table(table: Table, attributes: bytes) -> None:

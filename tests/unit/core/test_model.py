@@ -1,0 +1,546 @@
+"""The core against a world that does what it can: a state machine of random knocks, answers, changes, crashes, clocks.
+
+The world is a registry and a device in memory (tests/fakes, held to the real ones by their contracts), clients, a wire
+on which everything that was ever sent can be sent again, and a loop that performs commands in the daemon's order. It
+also knows the truth: who sent what, and what was acted upon. So it can say, after every event:
+
+- an install is for a knock that its key's holder sent, that the registry allows, and whose stamp is newer than all that
+  were acted upon, here or in the store, and not from the future; it installs what is registered, and nothing else;
+- a forged knock asks no remote store, and none that is not proven leaves a claim;
+- a held packet is released once, at its deadline at the latest; a copy never is, and is replayed once at most;
+- a knock gets one Tell or Count, which is its last command; no command names a knock that is not waiting;
+- a resident leaves only by the registry's word, or because it never had a session;
+- stored claims grow, but by the operator's word.
+
+And once all answers are there: every knock has been told, the core's residents are the device's, and no peer that the
+registry switched off or removed is among them.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from dataclasses import dataclass, replace
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+
+from tests.fakes.device import FakeDevice
+from tests.fakes.store import FakeRegistry
+from tests.forge import forge_initiation, with_mac1
+from tests.unit.core.conftest import SERVER, START, Client
+from wgjit.core.gateway import Gateway, Settings
+from wgjit.core.vocabulary import (
+    Arrived,
+    Command,
+    Configure,
+    Count,
+    Decision,
+    DeviceRead,
+    Event,
+    FollowUp,
+    FollowUpDue,
+    Install,
+    Installed,
+    LookedUp,
+    Lookup,
+    Now,
+    ReadDevice,
+    RegistryChanged,
+    Release,
+    Replay,
+    SaveClaim,
+    Tell,
+    Tick,
+)
+from wgjit.daemon.faults import Faults
+from wgjit.daemon.metrics import Metrics
+from wgjit.daemon.registry_watch import RegistryWatch
+from wgjit.errors import StoreError
+from wgjit.model import Delivery, DevicePeer, Endpoint, PeerChange, PrivateKey, PublicKey, Registration, Tai64n
+from wgjit.refusal import Refusal
+from wgjit.wire.noise import Responder
+from wgjit.wire.packets import build
+
+RESPONDER = Responder(PrivateKey(b"\x42" * 32))
+
+
+class Named(Client):
+    """A client that a printed example names."""
+
+    def __repr__(self) -> str:
+        return str(self.peer.name)
+
+
+CLIENTS = [Named(RESPONDER.public_key, number) for number in (1, 2, 3)]
+STRANGER = Named(RESPONDER.public_key, 9)
+ELSEWHERE = Endpoint.parse("203.0.113.7:9")
+FOREIGN = PrivateKey(b"\x77" * 32).public()
+
+clients = st.sampled_from(CLIENTS)
+mostly = st.sampled_from([True, True, False])
+clocks = st.sampled_from([0.0, 0.0, 0.0, -10.0, -4000.0, 3000.0, 7200.0])
+"""By how many seconds a client's clock is wrong."""
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A packet on the wire, and the truth about it."""
+
+    packet: bytes
+    key: PublicKey | None = None
+    """Whom it claims."""
+    stamp: Tai64n | None = None
+    """Set if it was made by the one who holds that key."""
+
+
+@dataclass
+class Knock:
+    """One arrival of a packet at this gateway."""
+
+    sent: Sent
+    held: bool
+    arrived: float
+    released: bool = False
+    replayed: bool = False
+    asked: bool = False
+
+
+class Model(RuleBasedStateMachine):
+    """See the head of this file."""
+
+    @initialize(delivery=st.sampled_from(Delivery), local=st.booleans())
+    def begin(self, delivery: Delivery, local: bool) -> None:
+        self.monotonic, self.offset = 100.0, START - 100.0
+        self.settings = Settings(gateway="g", delivery=delivery, store_is_local=local, max_waiting=6)
+        self.store = FakeRegistry([client.peer for client in CLIENTS], is_local=local)
+        self.device = FakeDevice()
+        self.failure: Refusal | None = None
+        """What the device answers to the next change."""
+        self.wire: list[Sent] = []
+        self.number = 0
+        self.stored: dict[PublicKey, Tai64n] = {}
+        self.shaken: dict[PublicKey, float] = {}
+        self.by_hand: set[PublicKey] = set()
+        """Put into the device by somebody else."""
+        self.start()
+
+    def start(self) -> None:
+        """A new process, over the store and the device as they are."""
+        self.gateway = Gateway(RESPONDER, self.settings)
+        self.watch = RegistryWatch(self.store, Faults(Metrics()), self.gateway.residency.keys)
+        self.coming: dict[int, tuple[Sent, bool]] = {}
+        self.waiting: dict[int, Knock] = {}
+        self.events: deque[Event] = deque()
+        self.installs: list[PeerChange] = []
+        self.later: deque[Event] = deque()
+        self.lookups: list[Lookup] = []
+        self.undone: dict[PublicKey, list[PeerChange]] = {}
+        self.reading: tuple[float, dict[PublicKey, DevicePeer], set[PublicKey]] | None = None
+        self.round: list[Event] | None = None
+        self.acted: dict[PublicKey, Tai64n] = {}
+        """The greatest stamp that this process acted upon."""
+        self.good: set[tuple[PublicKey | None, Tai64n | None]] = set()
+        """Knocks that were not refused."""
+        self.hear(DeviceRead(self.clock(), list(self.device.peers())))
+
+    # --- the loop -----------------------------------------------------------------------------------------------
+
+    def clock(self) -> float:
+        self.monotonic += 1e-6  # no two readings of a clock are the same
+        return self.monotonic
+
+    def hear(self, *events: Event) -> None:
+        """As daemon/loop.py: events first, then installs, then what has time."""
+        self.events.extend(events)
+        while self.events or self.installs or self.later:
+            if self.events:
+                self.handle(self.events.popleft())
+            elif self.installs:
+                changes, self.installs = self.installs, []
+                for change in changes:
+                    self.undone.pop(change.public_key, None)
+                failures = [self.apply(change) for change in changes]
+                for change, failure in zip(changes, failures, strict=True):
+                    self.handle(Installed(change.public_key, failure))
+            else:
+                self.handle(self.later.popleft())
+
+    def handle(self, event: Event) -> None:
+        now = Now(self.clock(), self.monotonic + self.offset)
+        if isinstance(event, Arrived):
+            sent, held = self.coming.pop(event.knock)
+            self.waiting[event.knock] = Knock(sent, held, now.monotonic)
+        for command in self.gateway.handle(event, now):
+            self.check(command, event, now)
+            self.perform(command)
+        overdue = [k for k in self.waiting.values() if k.held and not k.released]
+        deadline = self.gateway.next_deadline()
+        for knock in overdue:
+            assert deadline is not None
+            assert deadline <= knock.arrived + self.settings.hold_deadline, "nobody will wake us for a held packet"
+        if isinstance(event, Tick):
+            assert deadline is None or deadline > now.monotonic, "it would tick for ever"
+        self.check_claims()
+
+    def perform(self, command: Command) -> None:
+        match command:
+            case Lookup():
+                self.lookups.append(command)
+                if self.store.is_local:
+                    self.answer(0)
+            case Install(change):
+                self.installs.append(change)
+            case Configure(changes):
+                self.configure(changes)
+            case SaveClaim(claim):
+                self.watch.save(claim)
+            case ReadDevice():
+                self.reading = self.clock(), {peer.public_key: peer for peer in self.device.peers()}, set()
+            case FollowUp(knock):
+                self.later.append(FollowUpDue(knock))
+            case Tell(knock) | Count(knock):
+                del self.waiting[knock]
+
+    def answer(self, index: int) -> None:
+        lookup = self.lookups.pop(index)
+        try:
+            found: Registration | Refusal | None = self.store.lookup(lookup.key)
+        except StoreError:
+            found = Refusal.STORE_FAILED
+        self.events.append(LookedUp(lookup.knock, found))
+
+    def configure(self, changes: tuple[PeerChange, ...]) -> None:
+        for change in changes:
+            self.undone.pop(change.public_key, None)
+        failures = [self.apply(change) for change in changes]
+        for change, failure in zip(changes, failures, strict=True):
+            if failure:
+                self.undone.setdefault(change.public_key, []).append(change)
+
+    def apply(self, change: PeerChange) -> Refusal | None:
+        failure, self.failure = self.failure, None
+        if failure is None:
+            self.put(change)
+        return failure
+
+    def put(self, change: PeerChange) -> None:
+        """The device changes, by whoever's hand."""
+        self.device.apply([change])
+        if change.remove:
+            self.shaken.pop(change.public_key, None)
+            if self.reading:
+                self.reading[2].add(change.public_key)
+
+    # --- what must hold -----------------------------------------------------------------------------------------
+
+    def check(self, command: Command, event: Event, now: Now) -> None:
+        number = getattr(command, "knock", None)
+        knock = None
+        if number is not None:
+            assert number in self.waiting, f"{command} names a knock that does not wait"
+            knock = self.waiting[number]
+        match command, knock:
+            case Release(), Knock():
+                assert knock.held
+                assert not knock.released
+                knock.released = True
+            case Lookup(key=key), Knock(sent=sent):
+                assert key == sent.key
+                assert not knock.asked
+                assert sent.stamp or self.store.is_local, "a forged knock asks a remote store"
+                knock.asked = True
+            case Install(change), _:
+                self.check_install(change, event, now)
+            case Replay(), Knock(sent=sent):
+                assert not knock.held
+                assert not knock.replayed
+                assert sent.key in self.device.keys
+                knock.replayed = True
+            case Configure(changes), _:
+                for change in changes:
+                    self.check_change(change, changes, event, now)
+            case SaveClaim(claim), _:
+                assert any(sent.key == claim.public_key and sent.stamp == claim.timestamp for sent in self.wire)
+                self.note(claim.public_key, claim.timestamp)
+            case ReadDevice(), _:
+                assert self.reading is None
+            case Tell(record=record), Knock(sent=sent):
+                assert knock.released or not knock.held
+                assert (record.decision is Decision.REFUSED) == (record.refusal is not None)
+                assert record.public_key in (sent.key, None)
+                if record.proven or record.refusal is None:
+                    assert record.timestamp == sent.stamp is not None
+                if record.refusal is None:
+                    assert (sent.key, sent.stamp) not in self.good, "a replayed knock was taken for a new one"
+                    self.good.add((sent.key, sent.stamp))
+                if record.decision is Decision.INSTALLED:
+                    assert sent.key in self.device.keys
+                    self.note(sent.key, sent.stamp)
+            case Count(), Knock(sent=sent):
+                assert sent.key is None
+                assert knock.released or not knock.held
+
+    def note(self, key: PublicKey, stamp: Tai64n) -> None:
+        """It was acted upon."""
+        self.acted[key] = max(stamp, self.acted.get(key, stamp))
+
+    def check_install(self, change: PeerChange, event: Event, now: Now) -> None:
+        assert isinstance(event, LookedUp)
+        sent, found, key = self.waiting[event.knock].sent, event.found, change.public_key
+        assert isinstance(found, Registration)
+        assert key == sent.key == found.peer.public_key
+        assert sent.stamp is not None, "installed for a knock that nobody proved"
+        assert found.claim is None or sent.stamp > found.claim.timestamp, "installed for an old knock"
+        assert key not in self.acted or sent.stamp > self.acted[key], "installed for a replayed knock"
+        assert sent.stamp.unix <= now.wall + self.settings.max_skew
+        assert key not in self.gateway.residency
+        assert found.peer.enabled
+        assert found.peer.expires_at is None or now.wall < found.peer.expires_at
+        expected = PeerChange.install(found.peer)
+        if change.endpoint is not None:
+            assert self.settings.delivery is Delivery.FLIP
+            expected = replace(expected, endpoint=change.endpoint, keepalive=change.keepalive)
+        assert change == expected
+
+    def check_change(self, change: PeerChange, changes: tuple[PeerChange, ...], event: Event, now: Now) -> None:
+        key = change.public_key
+        mended = any(other == PeerChange(key, remove=True) for other in changes) and isinstance(event, DeviceRead)
+        if mended:
+            if change.remove:
+                assert self.shaken.get(key, now.monotonic) >= event.began, "a flip that went well was undone"
+        elif change.remove:
+            assert isinstance(event, RegistryChanged), "a resident lost its session without the registry's word"
+            assert key in event.found
+        else:
+            assert change.update_only, "an update could resurrect a peer"
+            assert change.endpoint is None
+
+    # --- clients and attackers ----------------------------------------------------------------------------------
+
+    def arrive(self, *packets: tuple[Sent, bool]) -> None:
+        arrivals = []
+        for sent, held in packets:
+            self.number += 1
+            self.wire.append(sent)
+            self.coming[self.number] = sent, held
+            arrivals.append(Arrived(self.number, sent.packet, held))
+        self.hear(*arrivals)
+
+    def made(self, client: Client, wrong: float) -> Sent:
+        stamp = Tai64n.from_unix_ns(int((self.clock() + self.offset + wrong) * 1e6) * 1000 + self.number)
+        message = client._initiator.initiate(1, stamp)
+        return Sent(build(client.endpoint, SERVER, message), client.key, stamp)
+
+    @rule(client=clients, wrong=clocks, held=st.booleans())
+    def knocks(self, client: Client, wrong: float, held: bool) -> None:
+        self.arrive((self.made(client, wrong), held))
+
+    @rule(client=clients, wrong=st.tuples(clocks, clocks), held=st.tuples(st.booleans(), st.booleans()))
+    def knocks_twice_at_once(self, client: Client, wrong: tuple[float, float], held: tuple[bool, bool]) -> None:
+        self.arrive(*zip((self.made(client, one) for one in wrong), held, strict=True))
+
+    @rule(held=st.booleans())
+    def all_knock_at_once(self, held: bool) -> None:
+        self.arrive(*((self.made(client, 0.0), held) for client in CLIENTS))
+
+    @rule(held=st.booleans())
+    def stranger_knocks(self, held: bool) -> None:
+        self.arrive((self.made(STRANGER, 0.0), held))
+
+    @rule(client=clients, held=st.booleans())
+    def forger_knocks(self, client: Client, held: bool) -> None:
+        message = forge_initiation(RESPONDER.public_key, client.key, Tai64n.from_unix(self.monotonic + self.offset))
+        self.arrive((Sent(build(ELSEWHERE, SERVER, message), client.key), held))
+
+    @precondition(lambda self: self.wire)
+    @rule(back=st.integers(1, 12), held=st.booleans())
+    def replayed(self, back: int, held: bool) -> None:
+        """What was sent so many packets ago is sent again."""
+        self.arrive((self.wire[-min(back, len(self.wire))], held))
+
+    @rule(held=st.booleans(), message=st.sampled_from([b"", b"\1\0\0\0", with_mac1(RESPONDER.public_key, b"\2" * 148)]))
+    def garbage(self, held: bool, message: bytes) -> None:
+        self.arrive((Sent(build(ELSEWHERE, SERVER, message)), held))
+
+    @rule(client=clients)
+    def shakes_hands(self, client: Client) -> None:
+        if client.key in self.device.keys:
+            self.device.shake_hands(client.key, self.monotonic + self.offset)
+            self.shaken[client.key] = self.clock()
+
+    # --- the registry -------------------------------------------------------------------------------------------
+
+    @precondition(lambda self: self.lookups)
+    @rule(data=st.data())
+    def remote_answers(self, data: st.DataObject) -> None:
+        self.answer(data.draw(st.integers(0, len(self.lookups) - 1)))
+        self.hear()
+
+    @rule(
+        client=clients,
+        enabled=st.sampled_from([True, True, False]),
+        keepalive=st.sampled_from([0, 25]),
+        expires=st.sampled_from([None, 60]),
+    )
+    def changes(self, client: Client, enabled: bool, keepalive: int, expires: int | None) -> None:
+        at = None if expires is None else int(self.monotonic + self.offset) + expires
+        peer = self.store._peers.get(client.key)
+        if peer is None:  # its address may be another's by now
+            self.store.add([peer := replace(client.peer, allowed_ips=())])
+        self.store.replace(replace(peer, enabled=enabled, keepalive=keepalive, expires_at=at))
+
+    @rule()
+    def two_swap_addresses(self) -> None:
+        if all(self.is_registered(client) for client in CLIENTS[:2]):
+            one, other = (self.store._peers[client.key] for client in CLIENTS[:2])
+            self.store.replace(replace(one, allowed_ips=()))
+            self.store.replace(replace(other, allowed_ips=one.allowed_ips))
+            self.store.replace(replace(one, allowed_ips=other.allowed_ips))
+
+    @rule(client=clients)
+    def unregistered(self, client: Client) -> None:
+        if self.is_registered(client):
+            self.store.remove(client.key)
+            self.forget(client)
+
+    @rule(client=clients)
+    def resets_claim(self, client: Client) -> None:
+        self.store.reset_claim(client.key)
+        self.forget(client)
+
+    @rule(fails=st.sampled_from([False, False, True]))
+    def store_fails(self, fails: bool) -> None:
+        self.store.fail(
+            StoreError("out of order") if fails else None, "lookup", "save_claims", "last_change", "changes"
+        )
+
+    def forget(self, client: Client) -> None:
+        """The operator's word: what the client sent before is as good as new."""
+        self.stored.pop(client.key, None)
+        self.acted.pop(client.key, None)
+        self.good = {one for one in self.good if one[0] != client.key}
+
+    def is_registered(self, client: Client) -> bool:
+        return client.key in self.store._peers
+
+    @precondition(lambda self: self.round is None)
+    @rule()
+    def round_begins(self) -> None:
+        self.round = self.watch.round()
+
+    @precondition(lambda self: self.round is not None)
+    @rule()
+    def round_ends(self) -> None:
+        events, self.round = self.round or [], None
+        self.hear(*events)
+
+    # --- the device ---------------------------------------------------------------------------------------------
+
+    @precondition(lambda self: self.reading)
+    @rule(data=st.data(), fails=st.booleans())
+    def reading_ends(self, data: st.DataObject, fails: bool) -> None:
+        """What changed while it went on is in it, or is not; what was removed meanwhile may be missing."""
+        assert self.reading
+        began, before, removed = self.reading
+        self.reading = None
+        if fails:
+            self.hear(DeviceRead(float("-inf"), []))
+            return
+        after = {peer.public_key: peer for peer in self.device.peers()}
+        seen = []
+        for key in sorted(before | after):
+            choices = [before.get(key), after.get(key), *([None] if key in removed else [])]
+            changed = key in removed or choices[0] != choices[1]
+            seen.append(data.draw(st.sampled_from(choices)) if changed else choices[0])
+        self.hear(DeviceRead(began, [peer for peer in seen if peer is not None]))
+
+    @rule(failure=st.sampled_from([Refusal.FULL, Refusal.DEVICE_FAILED]))
+    def device_refuses_a_change(self, failure: Refusal) -> None:
+        self.failure = failure
+
+    @rule(client=clients)
+    def removed_behind_our_back(self, client: Client) -> None:
+        self.put(PeerChange(client.key, remove=True))
+
+    @rule(client=clients)
+    def added_behind_our_back(self, client: Client) -> None:
+        self.by_hand.add(client.key)
+        self.put(PeerChange.install(client.peer))
+
+    @rule(client=clients)
+    def address_taken_behind_our_back(self, client: Client) -> None:
+        self.put(PeerChange(FOREIGN, allowed_ips=client.peer.allowed_ips))
+
+    @rule()
+    def heartbeat(self) -> None:
+        self.configure(tuple(change for changes in list(self.undone.values()) for change in changes))
+
+    @rule()
+    def all_is_quiet(self) -> None:
+        """Nothing fails, and whatever has begun comes to its end."""
+        self.failure = None
+        self.store.fail(None)
+        while self.lookups:
+            self.answer(0)
+            self.hear()
+        for events in (self.round or [], self.watch.round()):
+            self.hear(*events)
+        self.round = None
+        if self.reading:
+            self.reading = None
+            self.hear(DeviceRead(self.clock(), list(self.device.peers())))
+        self.heartbeat()
+
+    # --- time ---------------------------------------------------------------------------------------------------
+
+    @rule(seconds=st.sampled_from([0.02, 0.3, 0.6, 1.1, 4.0, 6.0, 30.0, 200.0]))
+    def time_passes(self, seconds: float) -> None:
+        """The loop ticks at every deadline on the way."""
+        end = self.monotonic + seconds
+        while (deadline := self.gateway.next_deadline()) is not None and deadline <= end:
+            self.monotonic = max(self.monotonic, deadline)
+            self.hear(Tick())
+            late = [k for k in self.waiting.values() if k.held and not k.released]
+            assert all(self.monotonic < k.arrived + self.settings.hold_deadline for k in late), "held over its deadline"
+        self.monotonic = max(self.monotonic, end)
+        if seconds > 1.0:
+            self.hear(Tick())
+
+    @rule(by=st.sampled_from([-86400.0, -100.0, 100.0, 86400.0]))
+    def clock_is_stepped(self, by: float) -> None:
+        self.offset += by
+
+    @rule()
+    def crashes(self) -> None:
+        """`kill -9`: what it held goes on by the kernel's hand; what it had not saved is lost."""
+        self.start()
+
+    # --- always, and at last ------------------------------------------------------------------------------------
+
+    def check_claims(self) -> None:
+        for key, claim in self.store._claims.items():
+            assert claim.timestamp >= self.stored.get(key, claim.timestamp)
+            self.stored[key] = claim.timestamp
+
+    def teardown(self) -> None:
+        """All answers come, and the device and the registry are read once more."""
+        if sys.exc_info()[0] is not None or not hasattr(self, "gateway"):
+            return  # it has failed already
+        self.all_is_quiet()
+        self.time_passes(1.1)
+        self.all_is_quiet()
+        assert not self.waiting, "a knock was never told"
+        self.gateway.residency.reading_begins()
+        self.hear(DeviceRead(self.clock(), list(self.device.peers())))
+        self.all_is_quiet()
+        assert set(self.gateway.residency.keys()) == self.device.keys
+        for client in CLIENTS:
+            if client.key in self.device.keys and client.key not in self.by_hand:
+                assert self.is_registered(client), "removed from the registry, and still there"
+                assert self.store._peers[client.key].enabled, "switched off, and still there"
+
+
+Model.TestCase.settings = settings(max_examples=100, stateful_step_count=50, deadline=None)
+test_the_core_in_a_world_that_does_what_it_can = Model.TestCase
