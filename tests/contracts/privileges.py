@@ -21,7 +21,7 @@ import pytest
 from lab.gateway import WGJIT, Gateway
 from lab.netns import UAPI_SOCKETS, Lab
 from lab.wireguard import Backend
-from tests.contracts.gateway import INSIDE, Site, seamless
+from tests.contracts.gateway import INSIDE, PORT, Site, seamless
 
 CHECKOUT = Path(__file__).parents[2]
 UNIT = CHECKOUT / "packaging" / "wgjit@.service"
@@ -54,27 +54,32 @@ def unprivileged() -> list[str]:
     ]  # fmt: skip
 
 
-def through(stage: Path, *sockets: Path) -> list[str]:
-    """The same, in a mount namespace where the account reaches interpreter, checkout and `sockets`.
+def through(stage: Path) -> list[str]:
+    """The same, in a mount namespace where the account reaches interpreter and checkout, and may run wireguard-go.
 
     They may lie in somebody's closed home: each closed folder is covered by an open one that has nothing else in it.
     """
-    wanted = [Path(sys.base_prefix), Path(sys.prefix), CHECKOUT, *sockets]
+    wanted = [Path(sys.base_prefix), Path(sys.prefix), CHECKOUT]
     closed = {
         next(filter(None, (above for above in reversed(path.parents) if not above.stat().st_mode & 1)), None)
         for path in wanted
     } - {None}
     hidden = [path for path in wanted if closed & set(path.parents)]
     stage.mkdir()
-    lines = []
+    lines = [f"mount -t tmpfs -o mode=0755 tmpfs {stage}"]
     for number, path in enumerate(hidden):
-        make = "mkdir -p" if path.is_dir() else "touch"
-        lines += [f"{make} {stage}/{number}", f"mount --bind {shlex.quote(str(path))} {stage}/{number}"]
+        lines += [f"mkdir -p {stage}/{number}", f"mount --bind {shlex.quote(str(path))} {stage}/{number}"]
     lines += [f"mount -t tmpfs -o mode=0755 tmpfs {shlex.quote(str(folder))}" for folder in closed]
     for number, path in enumerate(hidden):
         place = shlex.quote(str(path))
-        make = f"mkdir -p {place}" if path.is_dir() else f"touch {place}"
-        lines += [make, f"mount --bind {stage}/{number} {place}"]
+        lines += [f"mkdir -p {place}", f"mount --bind {stage}/{number} {place}"]
+    # As tmpfiles.d makes the folder for the account, and udev the device for all; for this process and no other.
+    lines += [
+        f"mkdir -p {UAPI_SOCKETS}",
+        f"mount -t tmpfs -o mode=0750,uid={ACCOUNT},gid={ACCOUNT} tmpfs {UAPI_SOCKETS}",
+        f"mknod -m 666 {stage}/tun c 10 200",
+        f"mount --bind {stage}/tun /dev/net/tun",
+    ]
     script = "; ".join(["set -e", *lines, 'exec "$@"'])
     return ["unshare", "--mount", "sh", "-c", script, "sh", *unprivileged()]
 
@@ -106,11 +111,9 @@ class PrivilegesContract:
     @contextlib.contextmanager
     def up(self, site: Site, *options: str, delivery: str | None = None) -> Iterator[Gateway]:
         """The daemon as the unit runs it."""
-        sockets = []
-        if self.backend == "go":  # root made it: give it to the account, as docs/INSTALL.md says
-            sockets = [UAPI_SOCKETS / f"{site.server.name}.sock"]
-            os.chown(sockets[0], ACCOUNT, ACCOUNT)
-        command = through(site.lab.folder / f"stage{time.monotonic_ns()}", *sockets)
+        if self.backend == "go":
+            options += ("--config", str(self._configuration(site)))
+        command = through(site.lab.folder / f"stage{time.monotonic_ns()}")
         with Gateway(
             site.gateway,
             site.server.name,
@@ -120,6 +123,19 @@ class PrivilegesContract:
             through=command,
         ) as gateway:
             yield gateway
+
+    @staticmethod
+    def _configuration(site: Site) -> Path:
+        """Let the daemon make the interface with wireguard-go: root's own would not answer to the account."""
+        site.server.close()
+        key, configuration = site.lab.folder / "key", site.lab.folder / "wg.toml"
+        key.write_text(site.server.private_key.reveal_base64())
+        os.chown(key, ACCOUNT, ACCOUNT)
+        configuration.write_text(
+            f'[interface]\nprivate_key_file = "{key}"\naddresses = ["{INSIDE[0]}/16", "{INSIDE[1]}/64"]\n'
+            f'listen_port = {PORT}\nbackend = "userspace"\n'
+        )
+        return configuration
 
     def test_a_knock_connects_with_these_two_capabilities_alone(self, site: Site) -> None:
         client = site.client()
