@@ -1,0 +1,286 @@
+"""A world around the core that knows the truth: the loop, a registry and a device, and what must hold after each event.
+
+The loop performs commands in the order of daemon/loop.py, over tests/fakes. What happens in this world is up to others:
+see test_model.py, which also states what is checked here.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, replace
+
+from tests.fakes.device import FakeDevice
+from tests.fakes.store import FakeRegistry
+from tests.unit.core.conftest import START
+from wgjit.core.gateway import Gateway, Settings
+from wgjit.core.vocabulary import (
+    Arrived,
+    Command,
+    Configure,
+    Count,
+    Decision,
+    DeviceRead,
+    Event,
+    FollowUp,
+    FollowUpDue,
+    Install,
+    Installed,
+    LookedUp,
+    Lookup,
+    Now,
+    ReadDevice,
+    RegistryChanged,
+    Release,
+    Replay,
+    SaveClaim,
+    Tell,
+    Tick,
+)
+from wgjit.daemon.faults import Faults
+from wgjit.daemon.metrics import Metrics
+from wgjit.daemon.registry_watch import RegistryWatch
+from wgjit.errors import StoreError
+from wgjit.model import Delivery, DevicePeer, Peer, PeerChange, PrivateKey, PublicKey, Registration, Tai64n
+from wgjit.refusal import Refusal
+from wgjit.wire.noise import Responder
+
+RESPONDER = Responder(PrivateKey(b"\x42" * 32))
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A packet on the wire, and the truth about it."""
+
+    packet: bytes
+    key: PublicKey | None = None
+    """Whom it claims."""
+    stamp: Tai64n | None = None
+    """Set if it was made by the one who holds that key."""
+
+
+@dataclass
+class Knock:
+    """One arrival of a packet at this gateway."""
+
+    sent: Sent
+    held: bool
+    arrived: float
+    released: bool = False
+    replayed: bool = False
+    asked: bool = False
+
+
+class World:
+    """See the head of this file; `create` begins it."""
+
+    def create(self, delivery: Delivery, local: bool, peers: list[Peer]) -> None:
+        """A gateway over an empty device and a registry of these peers."""
+        self.monotonic, self.offset = 100.0, START - 100.0
+        self.settings = Settings(gateway="g", delivery=delivery, store_is_local=local, max_waiting=6)
+        self.store = FakeRegistry(peers, is_local=local)
+        self.device = FakeDevice()
+        self.failure: Refusal | None = None
+        """What the device answers to the next change."""
+        self.wire: list[Sent] = []
+        self.number = 0
+        self.stored: dict[PublicKey, Tai64n] = {}
+        self.shaken: dict[PublicKey, float] = {}
+        self.by_hand: set[PublicKey] = set()
+        """Put into the device by somebody else."""
+        self.start()
+
+    def start(self) -> None:
+        """A new process, over the store and the device as they are."""
+        self.gateway = Gateway(RESPONDER, self.settings)
+        self.watch = RegistryWatch(self.store, Faults(Metrics()), self.gateway.residency.keys)
+        self.coming: dict[int, tuple[Sent, bool]] = {}
+        self.waiting: dict[int, Knock] = {}
+        self.events: deque[Event] = deque()
+        self.installs: list[PeerChange] = []
+        self.later: deque[Event] = deque()
+        self.lookups: list[Lookup] = []
+        self.undone: dict[PublicKey, list[PeerChange]] = {}
+        self.reading: tuple[float, dict[PublicKey, DevicePeer], set[PublicKey]] | None = None
+        self.round: list[Event] | None = None
+        self.acted: dict[PublicKey, Tai64n] = {}
+        """The greatest stamp that this process acted upon."""
+        self.good: set[tuple[PublicKey | None, Tai64n | None]] = set()
+        """Knocks that were not refused."""
+        self.hear(DeviceRead(self.clock(), list(self.device.peers())))
+
+    # --- the loop -----------------------------------------------------------------------------------------------
+
+    def clock(self) -> float:
+        self.monotonic += 1e-6  # no two readings of a clock are the same
+        return self.monotonic
+
+    def hear(self, *events: Event) -> None:
+        """As daemon/loop.py: events first, then installs, then what has time."""
+        self.events.extend(events)
+        while self.events or self.installs or self.later:
+            if self.events:
+                self.handle(self.events.popleft())
+            elif self.installs:
+                changes, self.installs = self.installs, []
+                for change in changes:
+                    self.undone.pop(change.public_key, None)
+                failures = [self.apply(change) for change in changes]
+                for change, failure in zip(changes, failures, strict=True):
+                    self.handle(Installed(change.public_key, failure))
+            else:
+                self.handle(self.later.popleft())
+
+    def handle(self, event: Event) -> None:
+        now = Now(self.clock(), self.monotonic + self.offset)
+        if isinstance(event, Arrived):
+            sent, held = self.coming.pop(event.knock)
+            self.waiting[event.knock] = Knock(sent, held, now.monotonic)
+        for command in self.gateway.handle(event, now):
+            self.check(command, event, now)
+            self.perform(command)
+        overdue = [k for k in self.waiting.values() if k.held and not k.released]
+        deadline = self.gateway.next_deadline()
+        for knock in overdue:
+            assert deadline is not None
+            assert deadline <= knock.arrived + self.settings.hold_deadline, "nobody will wake us for a held packet"
+        if isinstance(event, Tick):
+            assert deadline is None or deadline > now.monotonic, "it would tick for ever"
+        self.check_claims()
+
+    def perform(self, command: Command) -> None:
+        match command:
+            case Lookup():
+                self.lookups.append(command)
+                if self.store.is_local:
+                    self.answer(0)
+            case Install(change):
+                self.installs.append(change)
+            case Configure(changes):
+                self.configure(changes)
+            case SaveClaim(claim):
+                self.watch.save(claim)
+            case ReadDevice():
+                self.reading = self.clock(), {peer.public_key: peer for peer in self.device.peers()}, set()
+            case FollowUp(knock):
+                self.later.append(FollowUpDue(knock))
+            case Tell(knock) | Count(knock):
+                del self.waiting[knock]
+
+    def answer(self, index: int) -> None:
+        lookup = self.lookups.pop(index)
+        try:
+            found: Registration | Refusal | None = self.store.lookup(lookup.key)
+        except StoreError:
+            found = Refusal.STORE_FAILED
+        self.events.append(LookedUp(lookup.knock, found))
+
+    def configure(self, changes: tuple[PeerChange, ...]) -> None:
+        for change in changes:
+            self.undone.pop(change.public_key, None)
+        failures = [self.apply(change) for change in changes]
+        for change, failure in zip(changes, failures, strict=True):
+            if failure:
+                self.undone.setdefault(change.public_key, []).append(change)
+
+    def apply(self, change: PeerChange) -> Refusal | None:
+        failure, self.failure = self.failure, None
+        if failure is None:
+            self.put(change)
+        return failure
+
+    def put(self, change: PeerChange) -> None:
+        """The device changes, by whoever's hand."""
+        self.device.apply([change])
+        if change.remove:
+            self.shaken.pop(change.public_key, None)
+            if self.reading:
+                self.reading[2].add(change.public_key)
+
+    # --- what must hold -----------------------------------------------------------------------------------------
+
+    def check(self, command: Command, event: Event, now: Now) -> None:
+        number = getattr(command, "knock", None)
+        knock = None
+        if number is not None:
+            assert number in self.waiting, f"{command} names a knock that does not wait"
+            knock = self.waiting[number]
+        match command, knock:
+            case Release(), Knock():
+                assert knock.held
+                assert not knock.released
+                knock.released = True
+            case Lookup(key=key), Knock(sent=sent):
+                assert key == sent.key
+                assert not knock.asked
+                assert sent.stamp or self.store.is_local, "a forged knock asks a remote store"
+                knock.asked = True
+            case Install(change), _:
+                self.check_install(change, event, now)
+            case Replay(), Knock(sent=sent):
+                assert not knock.held
+                assert not knock.replayed
+                assert sent.key in self.device.keys
+                knock.replayed = True
+            case Configure(changes), _:
+                for change in changes:
+                    self.check_change(change, changes, event, now)
+            case SaveClaim(claim), _:
+                assert any(sent.key == claim.public_key and sent.stamp == claim.timestamp for sent in self.wire)
+                self.note(claim.public_key, claim.timestamp)
+            case ReadDevice(), _:
+                assert self.reading is None
+            case Tell(record=record), Knock(sent=sent):
+                assert knock.released or not knock.held
+                assert (record.decision is Decision.REFUSED) == (record.refusal is not None)
+                assert record.public_key in (sent.key, None)
+                if record.proven or record.refusal is None:
+                    assert record.timestamp == sent.stamp is not None
+                if record.refusal is None:
+                    assert (sent.key, sent.stamp) not in self.good, "a replayed knock was taken for a new one"
+                    self.good.add((sent.key, sent.stamp))
+                if record.decision is Decision.INSTALLED:
+                    assert sent.key in self.device.keys
+                    self.note(sent.key, sent.stamp)
+            case Count(), Knock(sent=sent):
+                assert sent.key is None
+                assert knock.released or not knock.held
+
+    def note(self, key: PublicKey, stamp: Tai64n) -> None:
+        """It was acted upon."""
+        self.acted[key] = max(stamp, self.acted.get(key, stamp))
+
+    def check_install(self, change: PeerChange, event: Event, now: Now) -> None:
+        assert isinstance(event, LookedUp)
+        sent, found, key = self.waiting[event.knock].sent, event.found, change.public_key
+        assert isinstance(found, Registration)
+        assert key == sent.key == found.peer.public_key
+        assert sent.stamp is not None, "installed for a knock that nobody proved"
+        assert found.claim is None or sent.stamp > found.claim.timestamp, "installed for an old knock"
+        assert key not in self.acted or sent.stamp > self.acted[key], "installed for a replayed knock"
+        assert sent.stamp.unix <= now.wall + self.settings.max_skew
+        assert key not in self.gateway.residency
+        assert found.peer.enabled
+        assert found.peer.expires_at is None or now.wall < found.peer.expires_at
+        expected = PeerChange.install(found.peer)
+        if change.endpoint is not None:
+            assert self.settings.delivery is Delivery.FLIP
+            expected = replace(expected, endpoint=change.endpoint, keepalive=change.keepalive)
+        assert change == expected
+
+    def check_change(self, change: PeerChange, changes: tuple[PeerChange, ...], event: Event, now: Now) -> None:
+        key = change.public_key
+        mended = any(other == PeerChange(key, remove=True) for other in changes) and isinstance(event, DeviceRead)
+        if mended:
+            if change.remove:
+                assert self.shaken.get(key, now.monotonic) >= event.began, "a flip that went well was undone"
+        elif change.remove:
+            assert isinstance(event, RegistryChanged), "a resident lost its session without the registry's word"
+            assert key in event.found
+        else:
+            assert change.update_only, "an update could resurrect a peer"
+            assert change.endpoint is None
+
+    def check_claims(self) -> None:
+        for key, claim in self.store._claims.items():
+            assert claim.timestamp >= self.stored.get(key, claim.timestamp)
+            self.stored[key] = claim.timestamp
