@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import importlib.util
 import os
 import re
 import subprocess
@@ -61,6 +62,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for name in names:
             _minimise(name, options.finds / name)
         return 0
+    if not importlib.util.find_spec("atheris"):
+        print("./dev fuzz: atheris has no wheel for this machine; `./dev unit` replays the corpus", file=sys.stderr)
+        return 1
     print(f"{'fuzzer':8}  {'seconds':>7}  {'executions':>10}  {'branches':>8}  {'finds':>5}  outcome", flush=True)
     failed = False
     with ThreadPoolExecutor(options.jobs) as pool:
