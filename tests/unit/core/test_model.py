@@ -10,6 +10,7 @@ also knows the truth: who sent what, and what was acted upon. So it can say, aft
 - a held packet is released once, at its deadline at the latest; a copy never is, and is replayed once at most;
 - a knock gets one Tell or Count, which is its last command; no command names a knock that is not waiting;
 - a resident leaves only by the registry's word, or because it never had a session;
+- the core's residents are the device's, but for those that somebody else put in or took out;
 - stored claims grow, but by the operator's word.
 
 And once all answers are there: every knock has been told, the core's residents are the device's, and no peer that the
@@ -207,18 +208,22 @@ class Model(World, RuleBasedStateMachine):
     def device_refuses_a_change(self, failure: Refusal) -> None:
         self.failure = failure
 
+    def interfere(self, change: PeerChange) -> None:
+        self.unsure.add(change.public_key)
+        self.put(change)
+
     @rule(client=clients)
     def removed_behind_our_back(self, client: Client) -> None:
-        self.put(PeerChange(client.key, remove=True))
+        self.interfere(PeerChange(client.key, remove=True))
 
     @rule(client=clients)
     def added_behind_our_back(self, client: Client) -> None:
         self.by_hand.add(client.key)
-        self.put(PeerChange.install(client.peer))
+        self.interfere(PeerChange.install(client.peer))
 
     @rule(client=clients)
     def address_taken_behind_our_back(self, client: Client) -> None:
-        self.put(PeerChange(FOREIGN, allowed_ips=client.peer.allowed_ips))
+        self.interfere(PeerChange(FOREIGN, allowed_ips=client.peer.allowed_ips))
 
     @rule()
     def heartbeat(self) -> None:

@@ -102,6 +102,8 @@ class World:
         self.undone: dict[PublicKey, list[PeerChange]] = {}
         self.reading: tuple[float, dict[PublicKey, DevicePeer], set[PublicKey]] | None = None
         self.round: list[Event] | None = None
+        self.unsure: set[PublicKey] = set()
+        """Whom somebody else put in or took out, or the device would not take out: the core may be wrong about them."""
         self.acted: dict[PublicKey, Tai64n] = {}
         """The greatest stamp that this process acted upon."""
         self.good: set[tuple[PublicKey | None, Tai64n | None]] = set()
@@ -129,6 +131,8 @@ class World:
                     self.handle(Installed(change.public_key, failure))
             else:
                 self.handle(self.later.popleft())
+        known = set(self.gateway.residency.keys())
+        assert known - self.unsure == self.device.keys - self.unsure, "the core has lost track of the device"
 
     def handle(self, event: Event) -> None:
         now = Now(self.clock(), self.monotonic + self.offset)
@@ -181,6 +185,7 @@ class World:
         for change, failure in zip(changes, failures, strict=True):
             if failure:
                 self.undone.setdefault(change.public_key, []).append(change)
+                self.unsure.add(change.public_key)
 
     def apply(self, change: PeerChange) -> Refusal | None:
         failure, self.failure = self.failure, None
