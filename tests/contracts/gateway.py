@@ -1,13 +1,7 @@
 """What a running gateway promises, on real WireGuard: the same tests over kernel WireGuard and wireguard-go.
 
-        10.9.0.2  fd09::2                10.9.0.1, 10.9.0.77  fd09::1, fd09::77
-          direct ───────────────────────────── gateway
-                                                  │ 10.7.0.1
-          natted ───────── router (NAT) ──────────┤
-     192.168.7.2        192.168.7.1  10.7.0.2     │ 10.10.N.1
-                                        c3, c4 ───┘ 10.10.N.2       a second client has a machine of its own
-
-Each client is a real WireGuard client; the gateway is the real `wgjit up` in a process of its own.
+Each client is a real WireGuard client; the gateway is the real `wgjit up` in a process of its own. The topology is
+drawn in `gateway_site`.
 """
 
 from __future__ import annotations
@@ -18,121 +12,21 @@ import random
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from lab.gateway import WGJIT, Gateway, GatewayFailed
-from lab.netns import Lab, Namespace, run
+from lab.netns import Lab, run
 from lab.wireguard import STDIN, Backend, Client, WireGuard
+from tests.contracts.gateway_site import INSIDE, PORT, Site, seamless, sent_packets, wait_for
 from tests.forge import forge_initiation
 from wgjit.core.record import Decision, FeedRecord
 from wgjit.feed import feed
 from wgjit.model import Claim, Endpoint, PresharedKey, PrivateKey, Tai64n
 from wgjit.refusal import Refusal
-from wgjit.stores.sqlite import SqliteRegistry
 from wgjit.wire.noise import Initiator
-
-PORT = 51820
-INSIDE = ("10.8.0.1", "fd08::1")
-SEAMLESS = 2.0
-"""Seconds: far more than a connect takes on a busy machine, far less than the client's own retry after 5 s."""
-
-
-class Site:
-    """The topology above, an interface on the gateway, and a registry."""
-
-    def __init__(self, lab: Lab, backend: Backend) -> None:
-        self.lab, self.backend = lab, backend
-        self.gateway, self.direct = lab.namespace("gw"), lab.namespace("direct")
-        self.link = lab.link(
-            self.gateway,
-            self.direct,
-            ["10.9.0.1/24", "10.9.0.77/24", "fd09::1/64", "fd09::77/64"],
-            ["10.9.0.2/24", "fd09::2/64"],
-        )
-        self.server = WireGuard(self.gateway, ["10.8.0.1/16", "fd08::1/64"], listen_port=PORT, backend=backend)
-        self.path = lab.folder / "peers.db"
-        self.registry = SqliteRegistry(self.path)
-        self._clients = 1
-
-    def natted(self) -> Namespace:
-        """A namespace behind a NAT router."""
-        router, natted = self.lab.namespace("router"), self.lab.namespace("natted")
-        outside = self.lab.link(self.gateway, router, ["10.7.0.1/24"], ["10.7.0.2/24"])
-        self.lab.link(router, natted, ["192.168.7.1/24"], ["192.168.7.2/24"])
-        router.masquerade(outside.b)
-        natted.ip("route add default via 192.168.7.1")
-        return natted
-
-    def client(
-        self,
-        namespace: Namespace | None = None,
-        endpoint: str = f"10.9.0.1:{PORT}",
-        psk: PresharedKey | None = None,
-        registered: bool = True,
-    ) -> Client:
-        """A new client, registered, that has not knocked yet; the first on the machine `direct`."""
-        self._clients += 1
-        if namespace is None:
-            namespace = self.direct if self._clients == 2 else self._another_machine(self._clients)
-        addresses = [f"10.8.0.{self._clients}/32", f"fd08::{self._clients}/128"]
-        client = Client(
-            namespace,
-            self.server.public_key,
-            endpoint,
-            addresses,
-            ["10.8.0.0/16", "fd08::/64"],
-            preshared_key=psk,
-            backend=self.backend,
-        )
-        if registered:
-            self.registry.add([client.registration])
-        return client
-
-    def _another_machine(self, number: int) -> Namespace:
-        machine = self.lab.namespace(f"c{number}")
-        self.lab.link(self.gateway, machine, [f"10.10.{number}.1/24"], [f"10.10.{number}.2/24"])
-        machine.ip(f"route add default via 10.10.{number}.1")
-        return machine
-
-    def up(self, delivery: str = "auto", *options: str | Path) -> Gateway:
-        """Start `wgjit up`."""
-        return Gateway(self.gateway, self.server.name, *options, store=self.path, delivery=delivery)
-
-    @contextmanager
-    def listener(self, *options: str) -> Iterator[subprocess.Popen[str]]:
-        """A running `wgjit feed` that listens already."""
-        process = self.gateway.popen(
-            *WGJIT, "feed", self.server.name, *options, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
-        assert process.stderr is not None
-        assert "wgjit: " in process.stderr.readline()
-        try:
-            yield process
-        finally:
-            process.terminate()
-            process.communicate()
-
-    def send(self, payloads: list[bytes], port: int = PORT) -> None:
-        """Send UDP payloads from the direct client's machine to the gateway."""
-        with self.direct.socket() as udp:
-            for payload in payloads:
-                udp.sendto(payload, ("10.9.0.1", port))
-
-
-def seamless(seconds: float | None) -> bool:
-    return seconds is not None and seconds < SEAMLESS
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 10.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, f"it did not come about within {seconds} s"
-        time.sleep(0.02)
 
 
 class GatewayContract:
@@ -382,6 +276,18 @@ class GatewayContract:
             client.forget()
             assert seamless(client.first_ping(INSIDE[0]))
 
+    def test_a_supervisor_hears_that_it_is_ready_alive_and_ending(self, site: Site) -> None:
+        path = site.lab.folder / "notify"
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as supervisor:
+            supervisor.bind(str(path))
+            supervisor.settimeout(20)
+            heard = b""
+            with Gateway(site.gateway, site.server.name, store=site.path, through=("env", f"NOTIFY_SOCKET={path}")):
+                while b"READY=1" not in heard or b"WATCHDOG=1" not in heard:
+                    heard += supervisor.recv(4096) + b"\n"
+            while b"STOPPING=1" not in heard:
+                heard += supervisor.recv(4096) + b"\n"
+
     # --- the ground shifts ----------------------------------------------------------------------------------
 
     def test_another_key_and_port_are_followed(self, site: Site) -> None:
@@ -506,12 +412,3 @@ class GatewayContract:
         record = json.loads(line)
         assert (record["public_key"], record["proven"], record["refusal"]) == (str(client.public_key), True, None)
         assert record["destination"] == f"10.9.0.1:{PORT}"
-
-
-def sent_packets(device: str) -> int:
-    """How many packets an interface has sent; called inside its namespace."""
-    for line in Path("/proc/thread-self/net/dev").read_text().splitlines():
-        name, _, counters = line.partition(":")
-        if name.strip() == device:
-            return int(counters.split()[9])
-    raise LookupError(device)

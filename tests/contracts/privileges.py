@@ -21,7 +21,7 @@ import pytest
 from lab.gateway import WGJIT, Gateway
 from lab.netns import UAPI_SOCKETS, Lab
 from lab.wireguard import Backend
-from tests.contracts.gateway import INSIDE, PORT, Site, seamless
+from tests.contracts.gateway_site import INSIDE, PORT, Site, seamless
 
 CHECKOUT = Path(__file__).parents[2]
 UNIT = CHECKOUT / "packaging" / "wgjit@.service"

@@ -8,7 +8,8 @@ import time
 import pytest
 
 from lab.netns import Lab
-from tests.contracts.gateway import INSIDE, PORT, GatewayContract, Site, seamless
+from tests.contracts.gateway import GatewayContract
+from tests.contracts.gateway_site import INSIDE, PORT, Site, seamless
 
 
 class TestGatewayOnKernelWireGuard(GatewayContract):

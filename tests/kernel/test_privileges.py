@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.contracts.gateway import INSIDE, Site, seamless, wait_for
+from tests.contracts.gateway_site import INSIDE, Site, seamless, wait_for
 from tests.contracts.privileges import PrivilegesContract
 
 

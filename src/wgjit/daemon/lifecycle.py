@@ -27,6 +27,7 @@ from wgjit.daemon.feed import FeedHub
 from wgjit.daemon.lock import interface_lock
 from wgjit.daemon.loop import Loop
 from wgjit.daemon.metrics import Metrics
+from wgjit.daemon.notify import Notifier
 from wgjit.drivers.base import Capture
 from wgjit.drivers.capture_nfqueue import NfqueueCapture
 from wgjit.drivers.capture_packet import PacketCapture
@@ -59,16 +60,21 @@ async def serve(interface: str, config: Config, ready: Callable[[dict[str, Any]]
     with ExitStack() as stack:
         stack.enter_context(interface_lock(interface))
         store = stack.enter_context(closing(_open_store(config.store_path(interface))))
-        gateway = _Service(interface, config, store, stop)
+        notifier = Notifier()
+        gateway = _Service(interface, config, store, stop, notifier)
         async with ControlServer(interface, gateway.status, gateway.feed):
-            await gateway.run(ready)
+            try:
+                await gateway.run(ready)
+            finally:
+                notifier.stopping()
     log.info("ended", sessions="stay")
 
 
 class _Service:
     """What outlives a change of the interface: the registry, the feed, the counters."""
 
-    def __init__(self, interface: str, config: Config, store: Store, stop: asyncio.Event) -> None:
+    def __init__(self, interface: str, config: Config, store: Store, stop: asyncio.Event, notifier: Notifier) -> None:
+        self._notifier = notifier
         self._interface = interface
         self._config = config
         self._store = store
@@ -119,7 +125,7 @@ class _Service:
             max_skew=self._config.gateway.max_clock_skew,
         )
         gateway = Gateway(responder, settings)
-        loop = Loop(gateway, device, capture, injector, self._store, self.feed, self._metrics)
+        loop = Loop(gateway, device, capture, injector, self._store, self.feed, self._metrics, self._notifier.alive)
         self._loop = loop
         self._about = {
             "interface": self._interface,
@@ -138,6 +144,7 @@ class _Service:
         others = {asyncio.create_task(self._stop.wait()), asyncio.create_task(self._interface_changes())}
         await asyncio.sleep(0)  # the loop takes its residents over and reads packets
         ready(await self.status())
+        self._notifier.ready(f"port {self._info.listen_port}, delivery {self._about['delivery']}")
         await asyncio.wait({serving, *others}, return_when=asyncio.FIRST_COMPLETED)
         for task in (serving, *others):
             task.cancel()
@@ -165,6 +172,7 @@ class _Service:
     async def _until_there(self) -> None:
         """Wait until there is an interface to serve, or the end is asked for."""
         while not self._stop.is_set():
+            self._notifier.alive()
             if self._config.interface.private_key_file and not interface_exists(self._interface):
                 return  # it is ours to make
             with suppress(DeviceError), closing(open_device(self._interface)) as device:

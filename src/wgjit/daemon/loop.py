@@ -87,7 +87,9 @@ class Loop:
         store: Store,
         feed: FeedHub,
         metrics: Metrics,
+        alive: Callable[[], None] = lambda: None,
     ) -> None:
+        """`alive` is called with each heartbeat: a supervisor's watchdog sees by it that the loop turns."""
         self._gateway = gateway
         self._device = device
         self._capture = capture
@@ -95,6 +97,7 @@ class Loop:
         self._store = store
         self._feed = feed
         self._metrics = metrics
+        self._alive = alive
         self._faults = Faults(metrics)
         self._numbers = 0
         self._handling: dict[int, _Handling] = {}
@@ -347,6 +350,7 @@ class Loop:
             self._wall_offset = time.time() - time.monotonic()  # a clock that was stepped is noticed here
             if self._undone:
                 self._configure(Configure(tuple(c for changes in self._undone.values() for c in changes)))
+            self._alive()
             await asyncio.sleep(HEARTBEAT)
 
     async def _follow_registry(self) -> None:
