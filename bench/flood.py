@@ -256,7 +256,9 @@ def run(site: Site, kind: str, spoofed: bool, wgjit: bool, rate: float, seconds:
                 if second % 2 == 0 and all(rekey.done() for rekey in rekeys[resident::RESIDENTS]):
                     rekeys.append(threads.submit(rekey, residents[resident]))
             assert flooder.stdout is not None
-            done = json.loads(flooder.stdout.readline())
+            if not (line := flooder.stdout.readline()):
+                raise RuntimeError(f"the flooder ended in the middle, with status {flooder.wait()}")
+            done = json.loads(line)
             if watch:
                 outcome.cpu = watch.cpu_share()
             outcome.rate = done["sent"] / done["seconds"]

@@ -9,8 +9,8 @@ A sender that falls behind does not make up for more than LAG seconds: a flood, 
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
+import errno
 import json
 import os
 import signal
@@ -72,9 +72,14 @@ def flood(frames: Frames, sock: socket.socket, rate: float, seconds: float) -> t
         if due < 1:
             time.sleep(min(0.001, BATCH / rate))
         else:
-            with contextlib.suppress(BlockingIOError, InterruptedError):
+            try:
                 step = frames.send(sock.fileno(), position, min(BATCH, int(due)))
                 sent, position = sent + step, (position + step) % frames.count
+            except OSError as error:
+                # The other end's backlog is full: this frame is lost, and not counted as sent.
+                if error.errno not in (errno.ENOBUFS, errno.EAGAIN, errno.EINTR):
+                    raise
+                position = (position + 1) % frames.count
         clock = time.monotonic()
     return sent, clock - began
 
