@@ -20,8 +20,10 @@ registry switched off or removed is among them.
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
@@ -32,10 +34,11 @@ from tests.unit.core.world import RESPONDER, Sent, World
 from wgjit.core.vocabulary import (
     Arrived,
     DeviceRead,
+    RegistryChanged,
     Tick,
 )
 from wgjit.errors import StoreError
-from wgjit.model import Delivery, Endpoint, PeerChange, PrivateKey, Tai64n
+from wgjit.model import Delivery, DevicePeer, Endpoint, PeerChange, PrivateKey, Tai64n
 from wgjit.refusal import Refusal
 from wgjit.wire.packets import build
 
@@ -47,7 +50,7 @@ class Named(Client):
         return str(self.peer.name)
 
 
-CLIENTS = [Named(RESPONDER.public_key, number) for number in (1, 2, 3)]
+CLIENTS = [Named(RESPONDER.public_key, number) for number in (1, 2)]
 STRANGER = Named(RESPONDER.public_key, 9)
 ELSEWHERE = Endpoint.parse("203.0.113.7:9")
 FOREIGN = PrivateKey(b"\x77" * 32).public()
@@ -89,6 +92,13 @@ class Model(World, RuleBasedStateMachine):
     def knocks_twice_at_once(self, client: Client, wrong: tuple[float, float], held: tuple[bool, bool]) -> None:
         self.arrive(*zip((self.made(client, one) for one in wrong), held, strict=True))
 
+    @rule(client=clients, held=st.booleans(), times=st.integers(2, 3))
+    def knocks_until_answered(self, client: Client, held: bool, times: int) -> None:
+        """A client whose handshake gets no answer tries again every 5 s."""
+        for _ in range(times):
+            self.arrive((self.made(client, 0.0), held))
+            self.time_passes(5.0)
+
     @rule(held=st.booleans())
     def all_knock_at_once(self, held: bool) -> None:
         self.arrive(*((self.made(client, 0.0), held) for client in CLIENTS))
@@ -103,9 +113,10 @@ class Model(World, RuleBasedStateMachine):
         self.arrive((Sent(build(ELSEWHERE, SERVER, message), client.key), held))
 
     @precondition(lambda self: self.wire)
-    @rule(back=st.integers(1, 12), held=st.booleans())
-    def replayed(self, back: int, held: bool) -> None:
-        """What was sent so many packets ago is sent again."""
+    @rule(back=st.integers(1, 5), after=st.sampled_from([0.0, 2.0]), held=st.booleans())
+    def replayed(self, back: int, after: float, held: bool) -> None:
+        """What was sent so many packets ago is sent again: at once, it is a duplicate."""
+        self.time_passes(after)
         self.arrive((self.wire[-min(back, len(self.wire))], held))
 
     @rule(held=st.booleans(), message=st.sampled_from([b"", b"\1\0\0\0", with_mac1(RESPONDER.public_key, b"\2" * 148)]))
@@ -147,16 +158,23 @@ class Model(World, RuleBasedStateMachine):
             self.store.replace(replace(other, allowed_ips=one.allowed_ips))
             self.store.replace(replace(one, allowed_ips=other.allowed_ips))
 
-    @rule(client=clients)
-    def unregistered(self, client: Client) -> None:
+    @rule(client=clients, noticed=st.booleans())
+    def unregistered(self, client: Client, noticed: bool) -> None:
         if self.is_registered(client):
             self.store.remove(client.key)
             self.forget(client)
+            self.whole_round(noticed)
 
-    @rule(client=clients)
-    def resets_claim(self, client: Client) -> None:
+    @rule(client=clients, noticed=st.booleans())
+    def resets_claim(self, client: Client, noticed: bool) -> None:
         self.store.reset_claim(client.key)
         self.forget(client)
+        self.whole_round(noticed)
+
+    def whole_round(self, at_once: bool) -> None:
+        """Without anything in between, if so, and if none is under way."""
+        if at_once and self.round is None:
+            self.hear(*self.watch.round())
 
     @rule(fails=st.sampled_from([False, False, True]))
     def store_fails(self, fails: bool) -> None:
@@ -189,6 +207,9 @@ class Model(World, RuleBasedStateMachine):
     @precondition(lambda self: self.reading)
     @rule(data=st.data(), fails=st.booleans())
     def reading_ends(self, data: st.DataObject, fails: bool) -> None:
+        self.end_reading(lambda choices: data.draw(st.sampled_from(choices)), fails)
+
+    def end_reading(self, choose: Callable[[Sequence[DevicePeer | None]], DevicePeer | None], fails: bool) -> None:
         """What changed while it went on is in it, or is not; what was removed meanwhile may be missing."""
         assert self.reading
         began, before, removed = self.reading
@@ -201,7 +222,7 @@ class Model(World, RuleBasedStateMachine):
         for key in sorted(before | after):
             choices = [before.get(key), after.get(key), *([None] if key in removed else [])]
             changed = key in removed or choices[0] != choices[1]
-            seen.append(data.draw(st.sampled_from(choices)) if changed else choices[0])
+            seen.append(choose(choices) if changed else choices[0])
         self.hear(DeviceRead(began, [peer for peer in seen if peer is not None]))
 
     @rule(failure=st.sampled_from([Refusal.FULL, Refusal.DEVICE_FAILED]))
@@ -291,3 +312,40 @@ class Model(World, RuleBasedStateMachine):
 
 Model.TestCase.settings = settings(max_examples=100, stateful_step_count=50, deadline=None)
 test_the_core_in_a_world_that_does_what_it_can = Model.TestCase
+
+
+# --- what chance seldom brings together -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def model() -> Model:
+    made = Model()
+    made.begin(delivery=Delivery.REPLAY, local=True)
+    return made
+
+
+def test_an_older_knock_that_came_with_a_newer_one_takes_nothing_back(model: Model) -> None:
+    model.knocks_twice_at_once(client=CLIENTS[0], wrong=(0.0, -10.0), held=(False, False))
+    model.replayed(back=2, after=2.0, held=False)
+    model.removed_behind_our_back(client=CLIENTS[0])
+    model.replayed(back=3, after=2.0, held=False)
+    model.teardown()
+
+
+def test_a_peer_removed_while_the_device_is_read_stays_removed(model: Model) -> None:
+    model.knocks_until_answered(client=CLIENTS[0], held=False, times=3)
+    assert model.reading
+    model.unregistered(client=CLIENTS[0], noticed=True)
+    model.end_reading(lambda choices: choices[0], fails=False)
+    model.teardown()
+
+
+def test_a_knock_is_not_forgotten_between_removal_and_saving(model: Model) -> None:
+    model.knocks(client=CLIENTS[0], wrong=0.0, held=True)
+    model.changes(client=CLIENTS[0], enabled=False, keepalive=0, expires=None)
+    model.store.fail(StoreError("out of order"), "save_claims")
+    model.hear(RegistryChanged({CLIENTS[0].key: model.store.lookup(CLIENTS[0].key)}))
+    model.changes(client=CLIENTS[0], enabled=True, keepalive=0, expires=None)
+    model.replayed(back=1, after=2.0, held=True)
+    assert not model.device.keys
+    model.teardown()
