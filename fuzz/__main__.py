@@ -31,7 +31,7 @@ MEMORY = 1024
 """MiB that a fuzzer may take."""
 LONGEST = 4096
 """Bytes in an input."""
-COMMITTED = 16 * 1024
+COMMITTED = 3 * 1024
 """Bytes of inputs without a name that the committed corpus of a fuzzer may hold."""
 
 _ROOT = Path(__file__).resolve().parents[1]

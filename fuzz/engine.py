@@ -14,5 +14,6 @@ import atheris
 with atheris.instrument_imports(include=["wgjit", "fuzz", "tests.unit.wire.test_bpf"]):
     fuzzer = importlib.import_module(f"fuzz.{sys.argv[1]}")
 
-atheris.Setup([sys.argv[0], *sys.argv[2:]], fuzzer.check)
+# To merge, libFuzzer starts itself anew, through a shell, by what stands first here.
+atheris.Setup([f"'{sys.executable}' -m fuzz.engine {sys.argv[1]}", *sys.argv[2:]], fuzzer.check)
 atheris.Fuzz()
