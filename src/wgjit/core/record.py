@@ -87,6 +87,6 @@ def _moment(time: float | None) -> str | None:
     if time is None:
         return None
     try:
-        return f"{datetime.fromtimestamp(time, UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
+        return datetime.fromtimestamp(time, UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
     except (ValueError, OverflowError, OSError):
         return None
