@@ -90,6 +90,8 @@ def preparing(backends: list[str]) -> Iterator[None]:
 
 
 def main(arguments: list[str]) -> int:
+    # A shell that starts us in the background ignores SIGINT, and what is ignored stays so for all that we start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     names = []
     while arguments and arguments[0] in STAGES:
         names.append(arguments.pop(0))

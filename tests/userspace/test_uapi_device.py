@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import time
 from pathlib import Path
 from typing import NoReturn
 
@@ -38,6 +39,8 @@ class TestUserspaceDevice(RealDeviceContract):
         os.kill(process, signal.SIGKILL)
         with pytest.raises(NoSuchDevice, match=device.name):
             _ask_for_ever(device)  # the kernel takes a moment to close what it had open
+        while interface_exists(device.name):  # and another for the interface, after the socket
+            time.sleep(0.01)
         assert create_interface(device.name) == "userspace"
         assert list(open_device(device.name).peers()) == []
 
