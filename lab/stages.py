@@ -13,6 +13,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,13 +33,18 @@ class Stage(NamedTuple):
     guest: tuple[str, ...] = ()
     """Options of ./dev guest; none is the host."""
     pytest: tuple[str, ...] = ()
+    apart: str = ""
+    """A file of the folder that is as long as all the rest: it runs beside it, in a guest of its own. A UML guest has
+    one CPU, and the machine two."""
 
 
 STAGES = {
     "unit": Stage("no root, no network", "tests/unit"),
     "userspace": Stage("namespaces with wireguard-go, on this kernel", "tests/userspace"),
     "guest": Stage("the guest kernels themselves", "tests/guest"),
-    "kernel": Stage("kernel WireGuard, User-Mode Linux", "tests/kernel", ("-b", "uml", "-t", "1200")),
+    "kernel": Stage(
+        "kernel WireGuard, User-Mode Linux", "tests/kernel", ("-b", "uml", "-t", "1200"), apart="test_gateway.py"
+    ),
     "smp": Stage("kernel WireGuard, two CPUs, qemu", "tests/kernel", ("-b", "tcg", "-t", "900"), ("-m", "smp")),
 }
 
@@ -52,22 +58,43 @@ def command(stage: Stage, arguments: list[str]) -> list[str]:
     return [str(ROOT / "dev"), "guest", *stage.guest, "--", *pytest, "-p", "no:cacheprovider"]
 
 
-def run(words: list[str]) -> int:
-    """Run a stage to its end, and let it clean up if we are to end; gives its exit status."""
-    process = subprocess.Popen(words, cwd=ROOT)
+def commands(stage: Stage, arguments: list[str]) -> list[list[str]]:
+    """The command lines of a stage, to be run side by side; only a whole stage is worth two."""
+    if not stage.apart or arguments:
+        return [command(stage, arguments)]
+    apart = f"{stage.folder}/{stage.apart}"
+    return [command(stage, [stage.folder, f"--ignore={apart}"]), command(stage, [apart])]
 
-    def pass_on(number: int, _frame: FrameType | None) -> None:
-        process.send_signal(number)
-        raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, pass_on)
-    try:
-        return process.wait()
-    except KeyboardInterrupt:  # a terminal sent it to the stage too
-        process.wait()
-        raise
-    finally:
-        signal.signal(signal.SIGTERM, before)
+def run(lines: list[list[str]]) -> int:
+    """Run a stage's commands side by side to their end, and let them clean up if we are to end.
+
+    The first shows its output as it comes, the others theirs afterwards. Gives the first exit status that is not 0.
+    """
+    with contextlib.ExitStack() as stack:
+        kept = [stack.enter_context(tempfile.TemporaryFile("w+")) for _ in lines[1:]]
+        processes = [subprocess.Popen(lines[0], cwd=ROOT)]
+        for words, output in zip(lines[1:], kept, strict=True):
+            processes.append(subprocess.Popen(words, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT))
+
+        def pass_on(number: int, _frame: FrameType | None) -> None:
+            for process in processes:
+                process.send_signal(number)
+            raise KeyboardInterrupt
+
+        before = signal.signal(signal.SIGTERM, pass_on)
+        try:
+            statuses = [process.wait() for process in processes]
+        except KeyboardInterrupt:  # a terminal sent it to the stage too
+            for process in processes:
+                process.wait()
+            raise
+        finally:
+            signal.signal(signal.SIGTERM, before)
+        for words, output in zip(lines[1:], kept, strict=True):
+            output.seek(0)
+            print(f"--- beside it: {words[-3]}\n{output.read()}", flush=True)
+        return next((status for status in statuses if status), 0)
 
 
 @contextlib.contextmanager
@@ -109,7 +136,7 @@ def run_all(names: list[str], arguments: list[str]) -> int:
         print(f"\n=== {name}: {stage.about}", flush=True)
         started = time.monotonic()
         try:
-            status = run(command(stage, arguments))
+            status = run(commands(stage, arguments))
         except KeyboardInterrupt:
             print(f"\n=== {name}: interrupted", flush=True)
             return 130

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tests.contracts.gateway import GatewayContract
+from tests.contracts.gateway_anywhere import GatewayAnywhereContract
 
 
-class TestGatewayOnWireguardGo(GatewayContract):
+class TestGatewayOnWireguardGo(GatewayAnywhereContract):
     backend = "go"
