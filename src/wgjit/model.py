@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from wgjit.errors import InvalidValue
 from wgjit.wire.endpoint import Endpoint
-from wgjit.wire.keys import PresharedKey, PrivateKey, PublicKey
+from wgjit.wire.keys import KEY_LENGTH, PresharedKey, PrivateKey, PublicKey
 from wgjit.wire.tai64n import Tai64n
 
 __all__ = [
@@ -164,5 +164,16 @@ class PeerChange:
             preshared_key=peer.preshared_key,
             endpoint=endpoint,
             keepalive=peer.keepalive if keepalive is None else keepalive,
+            allowed_ips=peer.allowed_ips,
+        )
+
+    @classmethod
+    def update(cls, peer: Peer) -> PeerChange:
+        """The change that gives a resident all values of its registration, and brings nobody back who has left."""
+        return cls(
+            public_key=peer.public_key,
+            update_only=True,
+            preshared_key=peer.preshared_key or PresharedKey(bytes(KEY_LENGTH)),  # how WireGuard writes "none"
+            keepalive=peer.keepalive,
             allowed_ips=peer.allowed_ips,
         )

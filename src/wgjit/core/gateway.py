@@ -43,9 +43,8 @@ from wgjit.core.vocabulary import (
     Tell,
     Tick,
 )
-from wgjit.model import Claim, Delivery, Endpoint, Peer, PeerChange, PresharedKey, PublicKey, Registration
+from wgjit.model import Claim, Delivery, Endpoint, Peer, PeerChange, PublicKey, Registration
 from wgjit.refusal import Refusal
-from wgjit.wire.keys import KEY_LENGTH
 from wgjit.wire.messages import parse_initiation
 from wgjit.wire.noise import Claimed, Responder
 from wgjit.wire.packets import peel
@@ -359,7 +358,7 @@ class Gateway:
                 leave.append(peer.public_key)  # an address of a peer that the registry does not know
             else:
                 self.residency.update(peer)
-                changes.append(_update(peer))
+                changes.append(PeerChange.update(peer))
         for key in leave:
             self.residency.remove(key)
             self._claims.left(key)
@@ -378,18 +377,6 @@ class Gateway:
         if self._flips.due(now.monotonic):
             commands += self._read_device()
         return commands
-
-
-def _update(peer: Peer) -> PeerChange:
-    """The change that gives a resident its registration's values, all of them."""
-    no_key = PresharedKey(bytes(KEY_LENGTH))  # how WireGuard writes "no preshared key"
-    return PeerChange(
-        peer.public_key,
-        update_only=True,
-        preshared_key=peer.preshared_key or no_key,
-        keepalive=peer.keepalive,
-        allowed_ips=peer.allowed_ips,
-    )
 
 
 def _standing(peer: Peer, now: Now) -> Refusal | None:
