@@ -39,9 +39,6 @@ class Flips:
     def __init__(self) -> None:
         self._running: dict[PublicKey, _Flip] = {}
 
-    def __contains__(self, key: PublicKey) -> bool:
-        return key in self._running
-
     def start(self, peer: Peer, now: Now) -> None:
         """The peer was just installed with endpoint and keepalive."""
         self._running[peer.public_key] = _Flip(peer, now.monotonic, now.monotonic + LOOKS[0])
