@@ -12,6 +12,9 @@ from wgjit.wire.keys import KEY_LENGTH, PresharedKey, PrivateKey, PublicKey
 from wgjit.wire.tai64n import Tai64n
 
 __all__ = [
+    "LEAST_IDLE_TIMEOUT",
+    "MOST_IDLE_TIMEOUT",
+    "NEVER",
     "AllowedIP",
     "Change",
     "ChangeKind",
@@ -42,6 +45,16 @@ def parse_allowed_ip(text: str) -> AllowedIP:
         raise InvalidValue(f"allowed IP {text!r}: {error}; write a prefix such as 10.8.0.2/32") from None
 
 
+NEVER = 0
+"""The idle timeout of a pinned peer."""
+
+LEAST_IDLE_TIMEOUT = 180
+"""Seconds: a session lives so long (REJECT_AFTER_TIME)."""
+
+MOST_IDLE_TIMEOUT = 315_360_000
+"""Seconds: ten years."""
+
+
 @dataclass(frozen=True, slots=True)
 class Peer:
     """A peer as registered: everything that an install needs, and who it is."""
@@ -55,12 +68,25 @@ class Peer:
     expires_at: int | None = None
     """Unix seconds from which on the peer is refused; None is never."""
     name: str | None = None
+    idle_timeout: int | None = None
+    """Seconds without handshake and data after which the peer leaves the device; None is the gateway's default, NEVER
+    keeps it there: pinned."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.keepalive <= 65535:
             raise InvalidValue(f"keepalive {self.keepalive}: must be 0 (off) to 65535 seconds")
         if len(set(self.allowed_ips)) != len(self.allowed_ips):
             raise InvalidValue("allowed IPs: a prefix is listed twice")
+        if self.idle_timeout and not LEAST_IDLE_TIMEOUT <= self.idle_timeout <= MOST_IDLE_TIMEOUT:
+            raise InvalidValue(
+                f"idle timeout {self.idle_timeout}: must be {LEAST_IDLE_TIMEOUT} to {MOST_IDLE_TIMEOUT} seconds, "
+                "or 0 for never"
+            )
+
+    @property
+    def is_pinned(self) -> bool:
+        """It never leaves the device for being idle, nor to make room."""
+        return self.idle_timeout == NEVER
 
 
 @dataclass(frozen=True, slots=True)

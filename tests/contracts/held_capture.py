@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import signal
@@ -79,6 +80,7 @@ class HeldCaptureContract:
                     token = held[number].token
                     assert token is not None
                     capture.release(token)
+                    capture.flush()
                     arrival = listener.next()
                     assert arrival is not None
                     assert arrival.payload == knock(number + 1)
@@ -104,6 +106,7 @@ class HeldCaptureContract:
             assert site.inside(capture.counters) == (4, 6)
             assert held[0].token is not None
             capture.release(held[0].token)
+            capture.flush()
             site.send(knock(10))
             assert datagram(collect(capture, 1)[0].packet).payload == knock(10)
 
@@ -164,6 +167,59 @@ class HeldCaptureContract:
             site.inside(second.close)
             assert second.queue == first.queue + 1
 
+    @pytest.mark.smp
+    def test_what_is_released_goes_on_when_flushed_and_in_that_order(self, site: Site, queue_backend: Backend) -> None:
+        listener = site.listener(GATEWAYS[0])
+        with holding(site, queue_backend, max_length=1024) as capture:
+            site.send(*map(knock, range(200)), IN_SESSION)
+            assert listener.receive(1) == [IN_SESSION]
+            tokens = [held.token for held in collect(capture, 200)]
+            for token in reversed(tokens[:150]):
+                assert token is not None
+                capture.release(token)
+            site.send(IN_SESSION)
+            assert listener.receive(1) == [IN_SESSION]  # and nothing before it
+            assert queues(site)[capture.queue] == 200
+            capture.flush()
+            assert queues(site)[capture.queue] == 50
+            assert listener.receive(150) == [knock(number) for number in reversed(range(150))]
+            capture.flush()  # of nothing
+            assert queues(site)[capture.queue] == 50
+
+            for token in tokens[150:]:
+                assert token is not None
+                capture.release(token)
+            site.inside(capture.heartbeat)  # flushes what nobody has
+            assert listener.receive(50) == [knock(number) for number in range(150, 200)]
+
+    def test_verdicts_that_could_not_be_sent_are_sent_later(
+        self, site: Site, queue_backend: Backend, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with holding(site, queue_backend) as capture:
+            site.send(knock(1), knock(2))
+            for held in collect(capture, 2):
+                assert held.token is not None
+                capture.release(held.token)
+
+            def no_memory(*_: object) -> int:
+                raise OSError(errno.ENOBUFS, os.strerror(errno.ENOBUFS))
+
+            with monkeypatch.context() as patch:
+                patch.setattr(capture._netfilter, "send", no_memory)
+                with pytest.raises(CaptureError, match="verdicts: No buffer space available"):
+                    capture.flush()
+            assert queues(site) == {capture.queue: 2}
+            capture.flush()
+            assert site.listener(GATEWAYS[0]).receive(2) == [knock(1), knock(2)]
+
+    def test_close_lets_go_on_what_was_not_flushed(self, site: Site, queue_backend: Backend) -> None:
+        with holding(site, queue_backend) as capture:
+            site.send(knock(1))
+            (held,) = collect(capture, 1)
+            assert held.token is not None
+            capture.release(held.token)
+        assert site.listener(GATEWAYS[0]).receive(1) == [knock(1)]
+
     def test_a_token_is_good_once(self, site: Site, queue_backend: Backend) -> None:
         with holding(site, queue_backend) as capture:
             site.send(knock())
@@ -180,10 +236,15 @@ class HeldCaptureContract:
             gone = collect(capture, 2)
             site.gateway.ip(f"link set {site.link.a} down")
             assert queues(site) == {capture.queue: 0}
-            for held in gone:
-                assert held.token is not None
-                capture.release(held.token)
-            assert capture.read() == []
             with site.gateway.socket() as local:
                 local.sendto(knock(3), ("127.0.0.1", PORT))
-            assert datagram(collect(capture, 1)[0].packet).payload == knock(3)
+            (kept,) = collect(capture, 1)
+            for held in (gone[0], kept, gone[1]):
+                assert held.token is not None
+                capture.release(held.token)
+            capture.flush()  # the kernel has never heard of two of them, and the third goes on
+            assert site.listener(GATEWAYS[0]).receive(1) == [knock(3)]
+            assert capture.read() == []
+            with site.gateway.socket() as local:
+                local.sendto(knock(4), ("127.0.0.1", PORT))
+            assert datagram(collect(capture, 1)[0].packet).payload == knock(4)

@@ -16,6 +16,8 @@ class FakeCapture:
         self.holds = holds
         self.waiting: deque[Captured] = deque()
         self.released: list[int] = []
+        """Tokens of packets that went on: released, and flushed."""
+        self._judged: list[int] = []
         self.heartbeats = 0
         self.failure: CaptureError | None = None
         self._tokens = 0
@@ -42,13 +44,19 @@ class FakeCapture:
         return batch
 
     def release(self, token: int) -> None:
-        assert token not in self.released, "released twice"
-        self.released.append(token)
+        assert token not in self.released + self._judged, "released twice"
+        self._judged.append(token)
         self._maybe_fail()
+
+    def flush(self) -> None:
+        self._maybe_fail()
+        self.released += self._judged
+        self._judged.clear()
 
     def heartbeat(self) -> None:
         self.heartbeats += 1
         self._maybe_fail()
+        self.flush()
 
     def counters(self) -> CaptureCounters:
         return CaptureCounters(self._received, 0)

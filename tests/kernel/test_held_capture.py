@@ -2,8 +2,11 @@
 
 import os
 import signal
+import socket
 import time
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -11,7 +14,7 @@ from lab.netns import Lab
 from tests.contracts.held_capture import IN_SESSION, HeldCaptureContract, holding, other_process, queues, rules
 from tests.contracts.site import GATEWAYS, PORT, Site, collect, datagram, knock
 from wgjit.drivers.capture_nfqueue import Backend
-from wgjit.drivers.rules_nft import DEAD_AFTER
+from wgjit.drivers.rules_nft import BURST, DEAD_AFTER, RATE
 
 
 @pytest.fixture
@@ -70,6 +73,59 @@ class TestDeadManSwitch:
             assert site.listener(GATEWAYS[0]).receive(1) == [knock(4)]
             assert datagram(collect(capture, 1)[0].packet).payload == knock(3)
         assert rules(site) == ""
+
+
+class TestSourceLimit:
+    """What one source sends over its limit passes unseen; by the real clock, so what a moment adds is allowed for."""
+
+    def test_a_loud_sources_surplus_passes_unseen_and_is_counted(self, site: Site) -> None:
+        with holding(site, "nft", max_length=1024) as capture, other_source(site, "10.9.0.3/24") as other:
+            began = time.monotonic()
+            site.send(*[knock(1)] * 600)
+            took = time.monotonic() - began
+            held = len(collect(capture, 600, timeout=0.5))
+            assert BURST <= held <= BURST + RATE * took + 1 < 600
+            assert site.inside(capture.counters) == (held, 600 - held)
+            assert site.listener(GATEWAYS[0]).receive(10) == [knock(1)] * 10  # as much as its buffer took, at least
+
+            other.sendto(knock(2), (GATEWAYS[0], PORT))
+            assert [datagram(packet.packet).payload for packet in collect(capture, 1)] == [knock(2)]
+
+    def test_a_64_is_one_source_and_the_next_another(self, site: Site) -> None:
+        with (
+            holding(site, "nft", max_length=1024) as capture,
+            other_source(site, "fd09::3/64") as neighbour,
+            other_source(site, "fd09:0:0:1::2/128") as stranger,
+        ):
+            began = time.monotonic()
+            site.send(*[knock(2)] * 400, to=GATEWAYS[1])
+            for _ in range(400):
+                neighbour.sendto(knock(3), (GATEWAYS[1], PORT))
+            for _ in range(100):
+                stranger.sendto(knock(4), (GATEWAYS[1], PORT))
+            took = time.monotonic() - began
+            seen = Counter(datagram(packet.packet).payload for packet in collect(capture, 900, timeout=0.5))
+            assert BURST <= seen[knock(2)] + seen[knock(3)] <= BURST + RATE * took + 1 < 800
+            assert seen[knock(4)] == 100
+
+    def test_a_full_set_limits_nobody_new(self, site: Site) -> None:
+        with holding(site, "nft", max_length=1024) as capture:
+            crowd = ", ".join(f"{10 + n // 65536}.{n // 256 % 256}.{n % 256}.1 timeout 1h" for n in range(65535))
+            site.gateway.run("nft", "-f", "-", input=f"add element inet wgjit_wg0 loud4 {{ {crowd} }}")
+            site.send(*[knock(1)] * 600)
+            assert len(collect(capture, 600)) == 600
+            site.inside(capture.heartbeat)
+            assert site.inside(capture.counters) == (600, 0)
+
+
+@contextmanager
+def other_source(site: Site, address: str) -> Iterator[socket.socket]:
+    """A socket of the client's that sends from one more address."""
+    site.client.ip(f"address add {address} {'nodad ' if ':' in address else ''}dev {site.link.b}")
+    host = address.partition("/")[0]
+    with site.client.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as sender:
+        sender.bind((host, 0))
+        yield sender
 
 
 def test_what_the_firewall_drops_is_not_held(site: Site) -> None:

@@ -39,28 +39,34 @@ def up(
         DeliveryOption | None,
         typer.Option(help="How the first handshake is completed; comes before the configuration."),
     ] = None,
+    exclusive: Annotated[
+        bool, typer.Option("--exclusive", help="Take peers off the interface that the registry does not know.")
+    ] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log debug events too.")] = False,
 ) -> None:
     """Run a gateway on INTERFACE: install a registered peer when its client knocks.
 
-    Peers already installed stay. SIGTERM and SIGINT end the gateway and leave all sessions running.
+    Peers already installed stay, unless --exclusive says otherwise; those that are idle leave. SIGTERM and SIGINT end
+    the gateway and leave all sessions running.
     """
     seal_memory()
     _set_up_log(verbose)
-    asyncio.run(serve(interface, _settings(interface, config, store, delivery), _ready))
+    asyncio.run(serve(interface, _settings(interface, config, store, delivery, exclusive), _ready))
 
 
-def _settings(interface: str, path: Path | None, store: Path | None, delivery: DeliveryOption | None) -> Config:
+def _settings(
+    interface: str, path: Path | None, store: Path | None, delivery: DeliveryOption | None, exclusive: bool
+) -> Config:
     default = Path(f"/etc/wgjit/{interface}.toml")
     if path is None and default.exists():
         path = default
     settings = Config() if path is None else load_config(path)
     if store is not None:
         settings = settings.model_copy(update={"store": settings.store.model_copy(update={"path": store})})
-    if delivery is not None:
-        chosen = settings.gateway.model_copy(update={"delivery": delivery.value})
-        settings = settings.model_copy(update={"gateway": chosen})
-    return settings
+    chosen: dict[str, Any] = {} if delivery is None else {"delivery": delivery.value}
+    if exclusive:
+        chosen["exclusive"] = True
+    return settings.model_copy(update={"gateway": settings.gateway.model_copy(update=chosen)})
 
 
 def _ready(about: dict[str, Any]) -> None:

@@ -11,8 +11,6 @@ from wgjit.core.admission import RecentInitiations, SourceLimits, Standings
 from wgjit.core.budget import Budget
 from wgjit.refusal import Refusal
 
-EXCHANGES = 8000.0
-"""X25519 calls per second that knocks may cause; with all that is around it, about what one CPU can do."""
 BURST = 0.5
 """Seconds of that rate which may come at once."""
 
@@ -20,10 +18,10 @@ BURST = 0.5
 class Door:
     """Who may make us work, for one interface. Constant time; memory bounded at about 40 MiB."""
 
-    def __init__(self, exchanges: float = EXCHANGES) -> None:
-        """`exchanges`: X25519 calls per second."""
+    def __init__(self, exchanges: float = 8000.0, source_rate: float = 100.0) -> None:
+        """`exchanges`: X25519 calls per second. `source_rate`: initiations per second of one source, twice at once."""
         self._recent = RecentInitiations()
-        self._sources = SourceLimits()
+        self._sources = SourceLimits(source_rate, 2 * source_rate)
         self._standings = Standings()
         self._budget = Budget(exchanges, exchanges * BURST)
 

@@ -47,6 +47,10 @@ class Flips:
         """The peer is not ours to watch any more: it was removed or updated."""
         self._running.pop(key, None)
 
+    def watches(self, key: PublicKey) -> bool:
+        """Whether a flip of this peer is running."""
+        return key in self._running
+
     def next_deadline(self) -> float | None:
         """When the device should be read next, monotonic seconds."""
         return min((flip.next_look for flip in self._running.values()), default=None)

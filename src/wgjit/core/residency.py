@@ -27,6 +27,22 @@ class Resident:
     """Monotonic seconds of its last proven initiation; 0 if none was seen."""
     registered: bool = False
     """The registry was seen to know it. What it never knew is the operator's own, and is left alone."""
+    idle_timeout: int | None = None
+    """As registered: seconds, NEVER, or None for the gateway's own."""
+    expires_at: int | None = None
+    """As registered: Unix seconds."""
+    active: float = 0.0
+    """Monotonic seconds of its last sign of life that we know of: at the truth, or later by one look at the device."""
+    handshake: float = 0.0
+    """Unix seconds of its last handshake, as the device told; only compared with itself, since clocks are stepped."""
+    rx_bytes: int = 0
+    """As the device told. It counts nothing but what the peer's keys have opened."""
+
+    def registered_as(self, peer: Peer) -> None:
+        """The registry knows it, with these values."""
+        self.registered = True
+        self.idle_timeout = peer.idle_timeout
+        self.expires_at = peer.expires_at
 
     def is_as(self, peer: Peer | DevicePeer) -> bool:
         """Whether the device has these values already."""
@@ -44,6 +60,7 @@ class Residency:
         self._residents: dict[PublicKey, Resident] = {}
         self._owners: dict[AllowedIP, PublicKey] = {}
         self._touched: set[PublicKey] | None = None
+        self._present: set[PublicKey] = set()
 
     def __contains__(self, key: PublicKey) -> bool:
         return key in self._residents
@@ -70,7 +87,7 @@ class Residency:
     def add(self, peer: Peer | DevicePeer, now: float) -> Resident:
         """The peer is in the device since `now`, with these values."""
         self.remove(peer.public_key)
-        resident = self._residents[peer.public_key] = Resident(since=now)
+        resident = self._residents[peer.public_key] = Resident(since=now, active=now)
         self.update(peer)
         return resident
 
@@ -92,38 +109,58 @@ class Residency:
 
     def release_prefixes(self, key: PublicKey) -> None:
         """The resident is about to have other prefixes, or to go."""
-        self._touch(key)
+        self.touch(key)
         resident = self._residents[key]
         for prefix in resident.allowed_ips:
             if self._owners.get(prefix) == key:  # the kernel may have moved it to another peer since
                 del self._owners[prefix]
         resident.allowed_ips = ()
 
+    # --- a reading of the device ------------------------------------------------------------------------------
+
     def reading_begins(self) -> None:
         """The device is about to be read: what changes from now on may be in the reading or not."""
         self._touched = set()
+        self._present = set()
 
-    def _touch(self, key: PublicKey) -> None:
+    def touch(self, key: PublicKey) -> None:
+        """This peer is changed in the device: of it we know more than a reading that has begun."""
         if self._touched is not None:
             self._touched.add(key)
 
-    def adopt(self, peers: Iterable[DevicePeer], began: float) -> list[PublicKey]:
-        """Follow a reading of the device that began at `began`; gives the keys that turned out to be gone.
+    def read(self, peer: DevicePeer, began: float) -> Resident | None:
+        """Follow one peer of a reading that began at `began`.
 
-        What was changed here after the beginning may be in the reading or not: there we know better.
+        Gives the resident, which may be new here; None for one that was changed after the beginning, since then the
+        reading may tell of before or after.
         """
+        key = peer.public_key
+        if self._touched and key in self._touched:
+            return None
+        self._present.add(key)
+        known = self._residents.get(key)
+        if known is None:
+            return self.add(peer, began)
+        if known.since >= began:
+            return None
+        if not known.is_as(peer):
+            self.update(peer)
+        return known
+
+    def reading_ends(self, began: float) -> list[PublicKey]:
+        """All peers of the reading have been followed; gives the residents that turned out to be gone."""
         touched, self._touched = self._touched or set(), None
-        present = set(touched)
-        for peer in peers:
-            if peer.public_key in touched:
-                continue
-            present.add(peer.public_key)
-            known = self._residents.get(peer.public_key)
-            if known is None:
-                self.add(peer, began)
-            elif known.since < began and not known.is_as(peer):
-                self.update(peer)
-        gone = [k for k, r in self._residents.items() if k not in present and r.since < began]
+        gone = [
+            key
+            for key, resident in self._residents.items()
+            if key not in self._present and key not in touched and resident.since < began
+        ]
         for key in gone:
             self.remove(key)
+        self._present = set()
         return gone
+
+    def reading_fails(self) -> None:
+        """There will be no more of it."""
+        self._touched = None
+        self._present = set()

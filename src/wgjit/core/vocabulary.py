@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import NamedTuple
 
 from wgjit.core.record import Decision, FeedRecord
@@ -71,12 +72,28 @@ class FollowUpDue:
 
 @dataclass(frozen=True, slots=True)
 class DeviceRead:
-    """All residents, read from the device: at start, for a flip's outcome, or on suspicion of drift."""
+    """All residents, read from the device: at start, for a flip's outcome, to see who is idle, on suspicion of drift.
+
+    A crowd comes in parts, so that knocks are answered in between.
+    """
 
     began: float
     """Monotonic seconds when the reading began: later installs are not in it."""
     peers: Iterable[DevicePeer]
-    """All of them; nobody, with `began` minus infinity, if the device could not be read."""
+    """All of them, or a part; nobody, with `began` minus infinity, if the device could not be read to its end."""
+    more: bool = False
+    """Another part of the same reading follows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evicted:
+    """The device's answer to an Evict."""
+
+    keys: tuple[PublicKey, ...]
+    failed: frozenset[PublicKey]
+    """Of them, those that are still there."""
+    took: float
+    """Seconds for which the device was busy with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +105,7 @@ class RegistryChanged:
 
     found: Mapping[PublicKey, Registration | None]
     rechecked: bool = False
-    """Not from the change log: all residents were looked up, also those that were never registered."""
+    """Not from the change log: these residents were looked up, also those that were never registered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +120,7 @@ class Tick:
     """The moment that `Gateway.next_deadline` named has come, or some time has passed."""
 
 
-Event = Arrived | LookedUp | Installed | FollowUpDue | DeviceRead | RegistryChanged | ClaimsSaved | Tick
+Event = Arrived | LookedUp | Installed | Evicted | FollowUpDue | DeviceRead | RegistryChanged | ClaimsSaved | Tick
 
 
 # --- commands: what the core says ---------------------------------------------------------------------------
@@ -136,6 +153,23 @@ class Configure:
     """Change residents; no answer is waited for."""
 
     changes: tuple[PeerChange, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Evict:
+    """Take these peers out of the device, while knocks go on being answered; answer with Evicted.
+
+    A removal may hold the device's locks for milliseconds, so a few at a time, and one Evict at a time.
+    """
+
+    keys: tuple[PublicKey, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Recheck:
+    """Look these residents up in the registry; answer with RegistryChanged. They were found in the device."""
+
+    keys: tuple[PublicKey, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,4 +222,40 @@ class FlipEnded:
     completed: bool
 
 
-Command = Release | Lookup | Install | Configure | Replay | SaveClaim | ReadDevice | FollowUp | FlipEnded | Tell | Count
+class Departure(StrEnum):
+    """Why a peer was taken out of the device."""
+
+    IDLE = "idle"
+    """No handshake and no data for its idle time."""
+    UNCONFIRMED = "unconfirmed"
+    """Its handshake was never completed."""
+    ROOM = "room"
+    """It was the longest idle when another needed its place."""
+    REVOKED = "revoked"
+    """By the registry's word: removed, disabled, expired, its claim reset, or not registered with `exclusive`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """A peer was taken out of the device: count it."""
+
+    key: PublicKey
+    why: Departure
+
+
+Command = (
+    Release
+    | Lookup
+    | Install
+    | Configure
+    | Evict
+    | Recheck
+    | Replay
+    | SaveClaim
+    | ReadDevice
+    | FollowUp
+    | FlipEnded
+    | Left
+    | Tell
+    | Count
+)

@@ -66,6 +66,22 @@ class GatewaySettings(_Section):
     out until that time has come; too little, and it cannot connect."""
     queue_length: int = Field(default=1024, ge=16, le=65536)
     """Packets that may be held at once; beyond it they pass unseen."""
+    idle_timeout: int = Field(default=900, ge=180, le=315_360_000)
+    """Seconds without handshake and data after which a peer leaves the interface, if its own registration does not say
+    otherwise. A session lives 180 s, so no less."""
+    unconfirmed_timeout: float = Field(default=15.0, ge=1, le=3600)
+    """Seconds after its last knock after which a peer leaves whose handshake was never completed."""
+    capacity: int = Field(default=65536, ge=1, le=1 << 20)
+    """Peers on the interface at most. When they are so many, the longest idle leave first. 2^20 is the kernel's own
+    limit, 65536 wireguard-go's."""
+    exclusive: bool = False
+    """Take peers off the interface that the registry does not know, instead of leaving them alone."""
+    source_rate: float = Field(default=100.0, gt=0)
+    """Initiations per second that are looked at from one source, an IPv4 address or an IPv6 /64; twice as many at once.
+    Many clients may stand behind one address."""
+    exchange_rate: float = Field(default=8000.0, ge=100)
+    """X25519 calls per second that knocks may cause, about what one CPU can do. Beyond it they pass unseen, those from
+    sources with a bad name first."""
 
 
 class Config(_Section):

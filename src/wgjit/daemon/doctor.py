@@ -119,7 +119,7 @@ _ADVICE = {
     Fact.CAPABILITIES: "run as root, or give the process CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF",
     Fact.WIREGUARD_KERNEL: "a kernel with CONFIG_WIREGUARD (Linux 5.6 or newer) is faster than wireguard-go",
     Fact.WIREGUARD_GO: "install wireguard-go, and give access to /dev/net/tun",
-    Fact.NFT_QUEUE: "for hold with a dead-man switch: the program nft (package nftables) and the module nft_queue",
+    Fact.NFT_QUEUE: "for hold with a dead-man switch: nft (package nftables), modules nft_queue, nft_limit",
     Fact.XT_QUEUE: "for hold: iptables (package iptables) and the modules xt_NFQUEUE, xt_bpf and nfnetlink_queue",
     Fact.XDP_REPLAY: "for replay that keeps the dialled address: Linux 5.18 and CAP_BPF",
     Fact.PORT: "free the port or choose another listen port, or set the interface up",

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, closing, suppress
@@ -18,7 +19,8 @@ from typing import Any
 
 import structlog
 
-from wgjit.core.gateway import Gateway, Settings
+from wgjit.core.gateway import Gateway
+from wgjit.core.settings import Settings
 from wgjit.core.vocabulary import DeviceRead
 from wgjit.daemon.config import STATE_FOLDER, Config, read_private_key
 from wgjit.daemon.control import ControlServer
@@ -42,6 +44,9 @@ from wgjit.wire.noise import Responder
 
 log = structlog.get_logger()
 
+SWITCH = 0.0005
+"""Seconds after which a thread that reads a crowd of residents must let packets go first."""
+
 LOOK_AT_INTERFACE = 2.0
 """Seconds between two looks at the interface's own key, port and existence."""
 
@@ -54,6 +59,7 @@ async def serve(interface: str, config: Config, ready: Callable[[dict[str, Any]]
     taken back. An interface that changes later (another key or port, deleted, made anew) is followed.
     """
     check_name(interface)
+    sys.setswitchinterval(SWITCH)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):  # before anything is made that an end must take back
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -123,6 +129,12 @@ class _Service:
             store_is_local=self._store.is_local,
             hold_deadline=self._config.gateway.hold_deadline,
             max_skew=self._config.gateway.max_clock_skew,
+            exchanges=self._config.gateway.exchange_rate,
+            source_rate=self._config.gateway.source_rate,
+            idle_timeout=self._config.gateway.idle_timeout,
+            unconfirmed_timeout=self._config.gateway.unconfirmed_timeout,
+            capacity=self._config.gateway.capacity,
+            exclusive=self._config.gateway.exclusive,
         )
         gateway = Gateway(responder, settings)
         loop = Loop(gateway, device, capture, injector, self._store, self.feed, self._metrics, self._notifier.alive)

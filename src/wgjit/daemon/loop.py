@@ -29,27 +29,31 @@ from wgjit.core.vocabulary import (
     Count,
     DeviceRead,
     Event,
+    Evict,
     FlipEnded,
     FollowUp,
     FollowUpDue,
     Install,
     Installed,
+    Left,
     LookedUp,
     Lookup,
     Now,
     ReadDevice,
+    Recheck,
     Release,
     Replay,
     SaveClaim,
     Tell,
     Tick,
 )
+from wgjit.daemon.device_work import DeviceWork
 from wgjit.daemon.faults import Faults
 from wgjit.daemon.feed import FeedHub
 from wgjit.daemon.metrics import Metrics
 from wgjit.daemon.registry_watch import RegistryWatch
 from wgjit.drivers.base import Capture, Captured, Device, Injector
-from wgjit.errors import DeviceFull, WgjitError
+from wgjit.errors import WgjitError
 from wgjit.model import PeerChange, PublicKey
 from wgjit.refusal import Refusal
 from wgjit.stores.base import Store
@@ -91,7 +95,6 @@ class Loop:
     ) -> None:
         """`alive` is called with each heartbeat: a supervisor's watchdog sees by it that the loop turns."""
         self._gateway = gateway
-        self._device = device
         self._capture = capture
         self._injector = injector
         self._store = store
@@ -105,6 +108,7 @@ class Loop:
         self._later: deque[Event] = deque()
         self._installs: list[PeerChange] = []
         self._running = False
+        self._released = False
         self._batch = 1
         self._clock = time.monotonic()
         self._wall_offset = time.time() - self._clock
@@ -113,17 +117,20 @@ class Loop:
         self._threads = ThreadPoolExecutor(4, thread_name_prefix="wgjit")
         self._registry_thread = ThreadPoolExecutor(1, thread_name_prefix="wgjit-registry")
         self._watch = RegistryWatch(store, self._faults, gateway.residency.keys)
-        self._undone: dict[PublicKey, list[PeerChange]] = {}
+        self._work = DeviceWork(device, self._faults, self._threads)
         self._perform: dict[type, Callable[[Any], None]] = {
             Release: self._release,
             Lookup: self._lookup,
             Install: lambda command: self._installs.append(command.change),
             Configure: self._configure,
+            Evict: lambda command: self._in_background(self._evict(command)),
+            Recheck: lambda command: self._watch.recheck(command.keys),
             Replay: self._replay,
             SaveClaim: lambda command: self._watch.save(command.claim),
             ReadDevice: lambda command: self._in_background(self._read_device()),
             FollowUp: lambda command: self._later.append(FollowUpDue(command.knock)),
             FlipEnded: self._flip_ended,
+            Left: self._left,
             Tell: self._tell,
             Count: self._count,
         }
@@ -190,6 +197,8 @@ class Loop:
             while self._events or self._installs or self._later:
                 knock = 0
                 try:
+                    if not self._events:
+                        self._flush()  # no verdict waits behind an install or a Diffie-Hellman
                     if self._installs and not self._events:
                         self._install()
                         continue
@@ -200,6 +209,7 @@ class Loop:
                     self._faults.occurred("core", error)
                     self._abandon(knock)
         finally:
+            self._flush()
             self._running = False
             self._set_timer()
 
@@ -215,6 +225,7 @@ class Loop:
         if (handling := self._handling.pop(knock, None)) and handling.captured.token is not None:
             with suppress(WgjitError):  # it may have been released before
                 self._capture.release(handling.captured.token)
+                self._released = True
 
     def _set_timer(self) -> None:
         if self._timer:
@@ -233,9 +244,21 @@ class Loop:
             return  # abandoned
         try:
             self._capture.release(handling.captured.token)
+            self._released = True
         except WgjitError as error:
             self._faults.occurred("capture", error)
         self._lap(command.knock, "deliver")
+
+    def _flush(self) -> None:
+        """Send the verdicts that were given, all in one; what this fails to send, the heartbeat will."""
+        if not self._released:
+            return
+        self._released = False
+        try:
+            self._capture.flush()
+        except Exception as error:
+            self._faults.occurred("capture", error)
+        self._clock = time.monotonic()  # no knock's stage: they share it
 
     def _replay(self, command: Replay) -> None:
         handling = self._handling.get(command.knock)
@@ -273,10 +296,8 @@ class Loop:
 
     def _install(self) -> None:
         changes, self._installs = self._installs, []
-        for change in changes:
-            self._undone.pop(change.public_key, None)
         before = self._clock
-        failures = self._apply(changes)
+        failures = self._work.install(changes)
         self._clock = time.monotonic()
         took = (self._clock - before) * 1e6
         for change in changes:
@@ -287,40 +308,21 @@ class Loop:
                     handling.stages.setdefault("install", took)
                 self._perform[type(command)](command)
 
-    def _apply(self, changes: list[PeerChange]) -> dict[PublicKey, Refusal]:
-        """Make the changes together; if the device refuses one of them, one by one, to know which."""
-        try:
-            self._device.apply(changes)
-            self._faults.passed("device")
-            return {}
-        except Exception as error:
-            if len(changes) == 1:
-                self._faults.occurred("device", error)
-                refusal = Refusal.FULL if isinstance(error, DeviceFull) else Refusal.DEVICE_FAILED
-                return {changes[0].public_key: refusal}
-        failures: dict[PublicKey, Refusal] = {}
-        for change in changes:
-            failures |= self._apply([change])
-        return failures
-
-    def _configure(self, command: Configure) -> None:
-        """Change residents; what the device refused is tried again with the next heartbeat, in its old order."""
-        for change in command.changes:
-            self._undone.pop(change.public_key, None)
-        failed = self._apply(list(command.changes))
-        for change in command.changes:
-            if change.public_key in failed:
-                self._undone.setdefault(change.public_key, []).append(change)
-        self._clock = time.monotonic()  # no knock's stage
+    async def _evict(self, command: Evict) -> None:
+        self.feed_event(await self._work.evict(command.keys))
 
     async def _read_device(self) -> None:
-        began = time.monotonic()
-        try:
-            peers = await self._loop.run_in_executor(self._threads, lambda: list(self._device.peers()))
-        except Exception as error:
-            self._faults.occurred("device", error)
-            began, peers = float("-inf"), []
-        self.feed_event(DeviceRead(began, peers))
+        async for part in self._work.read():
+            self.feed_event(part)
+
+    def _configure(self, command: Configure) -> None:
+        self._flush()
+        self._work.configure(command.changes)
+        self._clock = time.monotonic()  # no knock's stage
+
+    def _left(self, command: Left) -> None:
+        self._metrics.departures[command.why] += 1
+        log.debug("peer left the device", peer=str(command.key), why=command.why.value)
 
     def _flip_ended(self, command: FlipEnded) -> None:
         self._metrics.flips["completed" if command.completed else "mended"] += 1
@@ -348,8 +350,8 @@ class Loop:
             except Exception as error:
                 self._faults.occurred("heartbeat", error)
             self._wall_offset = time.time() - time.monotonic()  # a clock that was stepped is noticed here
-            if self._undone:
-                self._configure(Configure(tuple(c for changes in self._undone.values() for c in changes)))
+            self._work.retry()
+            self.feed_event(Tick())  # what is due by the other clock, too, however it was stepped
             self._alive()
             await asyncio.sleep(HEARTBEAT)
 

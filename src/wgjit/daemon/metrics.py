@@ -23,6 +23,8 @@ class Metrics:
     """Machinery that failed: store, device, inject, capture."""
     flips: Counter[str] = field(default_factory=Counter)
     """Outcomes of flips: completed, mended."""
+    departures: Counter[str] = field(default_factory=Counter)
+    """Peers taken out of the device, by reason: idle, unconfirmed, room, revoked."""
 
     def saw(self, record: FeedRecord) -> None:
         """Count one initiation."""
@@ -43,6 +45,7 @@ class Metrics:
             "refusals": dict(self.refusals),
             "deliveries": dict(self.deliveries),
             "flips": dict(self.flips),
+            "departures": dict(self.departures),
             "faults": dict(self.faults),
             "captured": capture.received,
             "capture_dropped": capture.dropped,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 
 from wgjit.core.vocabulary import ClaimsSaved, Event, RegistryChanged
 from wgjit.daemon.faults import Faults
@@ -44,6 +44,7 @@ class RegistryWatch:
         self._changed: dict[PublicKey, None] = {}
         self._unsure: dict[PublicKey, None] | None = None
         """Residents to look up because the log does not tell; None before the first round."""
+        self._found: dict[PublicKey, None] = {}
         self._seen = 0
 
     def save(self, claim: Claim) -> None:
@@ -53,6 +54,11 @@ class RegistryWatch:
             if known is None or known.timestamp < claim.timestamp:
                 self._unsaved[claim.public_key] = claim
 
+    def recheck(self, keys: Iterable[PublicKey]) -> None:
+        """Look these residents up in the next round: somebody else put them into the device."""
+        with self._lock:
+            self._found.update(dict.fromkeys(keys))
+
     def round(self) -> list[Event]:
         """Write what waits, read what is new; gives what the core must hear, whatever else failed."""
         events: list[Event] = []
@@ -60,6 +66,7 @@ class RegistryWatch:
             try:
                 events += self._flush()
                 self._read_changes()
+                self._take_found()
                 events += self._look_up(self._changed, rechecked=False)
                 events += self._look_up(self._unsure or {}, rechecked=True)
             except StoreError as error:
@@ -115,6 +122,11 @@ class RegistryWatch:
                 self._changed.pop(change.public_key, None)
                 self._changed[change.public_key] = None
             self._seen = changes[-1].sequence
+
+    def _take_found(self) -> None:
+        with self._lock:
+            found, self._found = self._found, {}
+        self._unsure = {**(self._unsure or {}), **found}
 
     def _recheck(self) -> None:
         """The log does not tell what changed: look at all who are there."""

@@ -70,10 +70,19 @@ class Capture(Protocol):
         """Up to `limit` packets that wait now; never blocks; survives ENOBUFS (counted as dropped)."""
 
     def release(self, token: int) -> None:
-        """Let a held packet go on to the kernel as it is. Every token is released once, in any order."""
+        """Let a held packet go on to the kernel as it is. Every token is released once, in any order.
+
+        It goes on with the next `flush`, so that many share a call.
+        """
+
+    def flush(self) -> None:
+        """Send on all that was released, now; call before anything that takes time. No-op if nothing was.
+
+        What the kernel could not take stays released: the next flush or heartbeat sends it on.
+        """
 
     def heartbeat(self) -> None:
-        """Tell the kernel that we are alive; call every second. No-op for a capture that does not hold."""
+        """Tell the kernel that we are alive, and flush; call every second. No-op for a capture that does not hold."""
 
     def counters(self) -> CaptureCounters:
         """What came and what was lost."""

@@ -1,4 +1,5 @@
-"""Capture by NFQUEUE: each knock waits in the kernel until `release`d, then goes on as if nothing had been.
+"""Capture by NFQUEUE: each knock waits in the kernel until `release`d (and the verdict `flush`ed), then goes on as if
+nothing had been.
 
 It keeps its ingress interface and local address, so WireGuard answers from the address that the client dialled. The
 verdict is always accept: the kernel's own defence under load (cookies) must see what it would have seen.
@@ -21,7 +22,8 @@ from typing import Literal
 from wgjit.drivers import nfnetlink, nfqueue
 from wgjit.drivers.base import CaptureCounters, Captured
 from wgjit.drivers.capture_packet import grow_buffer
-from wgjit.drivers.netlink import NLM_F_ACK, NLMSG_ERROR, Message
+from wgjit.drivers.datagrams import Datagrams
+from wgjit.drivers.netlink import NLMSG_ERROR, Message
 from wgjit.drivers.nfqueue import Command, QueueStatus
 from wgjit.drivers.queue_rules import QueueRules
 from wgjit.drivers.rules_nft import NftRules
@@ -37,7 +39,9 @@ XT_QUEUE_LENGTH = 512
 _FIRST_QUEUE, _QUEUES, _TRIES = 20000, 40000, 64
 _COPY = 2048  # bytes kept of a packet; an initiation with its headers is under 256
 _DATAGRAM = 4096  # a packet with its attributes
+_AT_ONCE = 16  # packets read with one system call
 _BUFFER = 4 << 20  # bytes
+_VERDICTS = 512  # sent at once, 16 KiB: far below any socket's send buffer
 
 
 class NfqueueCapture:
@@ -54,7 +58,9 @@ class NfqueueCapture:
         self, interface: str, port: int, queue: int | None = None, backend: Backend = "nft", max_length: int = 1024
     ) -> None:
         self._netfilter = nfnetlink.NetfilterSocket()
+        self._datagrams = Datagrams(_AT_ONCE, _DATAGRAM)
         self._waiting: set[int] = set()
+        self._verdicts: list[int] = []  # released, and not yet sent on
         self._last_id = self._received = self._missed = self._unseen = 0
         self._closed = False
         self._rules: QueueRules | None = None
@@ -123,7 +129,7 @@ class NfqueueCapture:
         packets: list[Captured] = []
         while len(packets) < limit:
             try:
-                for message in self._netfilter.receive(_DATAGRAM):
+                for message in self._netfilter.receive_all(self._datagrams, limit - len(packets)):
                     # The kernel's answer to a verdict is ENOENT: the packet went when its interface did.
                     if message.kind != NLMSG_ERROR:
                         packets.append(self._captured(message))
@@ -152,18 +158,28 @@ class NfqueueCapture:
             self._waiting.remove(token)
         except KeyError:
             raise CaptureError(f"release: packet {token} is not held (any more)") from None
-        self._accept(nfqueue.accept(self.queue, token))
+        self._verdicts.append(token)
 
-    def _accept(self, verdict: nfnetlink.Request) -> None:
-        try:
-            self._netfilter.send(verdict)
-        except OSError as error:
-            raise nfnetlink.refused(f"queue {self.queue}: verdict", error) from error
+    def flush(self) -> None:
+        """Send the verdicts of all that was released, as one datagram: the kernel judges each for itself.
+
+        Raises CaptureError, NotPermitted; what was not sent then waits for the next flush or heartbeat.
+        """
+        while self._verdicts:
+            verdicts = self._verdicts[:_VERDICTS]
+            try:
+                self._netfilter.send(*(nfqueue.accept(self.queue, token) for token in verdicts))
+            except OSError as error:
+                raise nfnetlink.refused(f"queue {self.queue}: verdicts", error, "they are sent again") from error
+            del self._verdicts[:_VERDICTS]
 
     def heartbeat(self) -> None:
-        """Keep the rules in force for another three seconds (nft)."""
-        if self._rules:
-            self._rules.heartbeat()
+        """Keep the rules in force for another three seconds (nft), and flush what an earlier flush could not."""
+        try:
+            self.flush()
+        finally:
+            if self._rules:
+                self._rules.heartbeat()
 
     def counters(self) -> CaptureCounters:
         """What came, and what passed unseen because the queue or the socket was full.
@@ -195,14 +211,14 @@ class NfqueueCapture:
     def _release_all(self) -> None:
         """Let go on what waits, also what was not read yet. What the acknowledgement is read past was let go, too."""
         # Ids are compared as signed differences: far above the newest, and far from wrapping to the oldest.
-        everything = nfqueue.accept(self.queue, (self._last_id + (1 << 30)) & 0xFFFFFFFF, and_older=True)
         try:
-            self._netfilter.request(everything._replace(flags=NLM_F_ACK))
+            self._netfilter.request(nfqueue.accept_up_to(self.queue, (self._last_id + (1 << 30)) & 0xFFFFFFFF))
         except FileNotFoundError:
             pass  # nothing waits
         except OSError as error:
             raise nfnetlink.refused(f"queue {self.queue}: verdict", error) from error
         self._waiting.clear()
+        self._verdicts.clear()
 
 
 def _statuses() -> list[QueueStatus]:

@@ -95,6 +95,9 @@ class PacketCapture:
         """Copies are not held: calling this is a mistake."""
         raise CaptureError("release: this capture copies packets, it holds none")
 
+    def flush(self) -> None:
+        """Nothing is held."""
+
     def heartbeat(self) -> None:
         """Nothing waits for us."""
 

@@ -12,6 +12,7 @@ import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from wgjit.drivers.datagrams import Datagrams
 from wgjit.drivers.netlink import (
     NLM_F_ACK,
     NLMSG_ERROR,
@@ -100,6 +101,11 @@ class NetfilterSocket:
         """
         data, (sender, _) = self.socket.recvfrom(size, socket.MSG_DONTWAIT)
         return split_messages(data) if sender == 0 else iter(())
+
+    def receive_all(self, into: Datagrams, limit: int) -> Iterator[Message]:
+        """The messages of up to `limit` datagrams that wait. Raises what `receive` does."""
+        datagrams = into.receive(self.socket, limit)
+        return (message for datagram in datagrams for message in split_messages(datagram))
 
     def close(self) -> None:
         """Let go of it."""

@@ -79,10 +79,18 @@ def configure(queue: int, **fields: Any) -> Request:
     return request(Kind.CONFIG, CONFIG.encode(fields), resource=queue, flags=NLM_F_ACK)
 
 
-def accept(queue: int, packet: int, *, and_older: bool = False) -> Request:
-    """Let one packet go on, or all up to this one."""
-    kind = Kind.VERDICT_BATCH if and_older else Kind.VERDICT
-    return request(kind, VERDICT.encode({"verdict": (NF_ACCEPT, packet)}), resource=queue)
+def accept(queue: int, packet: int) -> Request:
+    """Let one packet go on."""
+    return request(Kind.VERDICT, _accepted(packet), resource=queue)
+
+
+def accept_up_to(queue: int, packet: int) -> Request:
+    """Let one packet go on, and all older ones; acknowledged."""
+    return request(Kind.VERDICT_BATCH, _accepted(packet), resource=queue, flags=NLM_F_ACK)
+
+
+def _accepted(packet: int) -> bytes:
+    return VERDICT.encode({"verdict": (NF_ACCEPT, packet)})
 
 
 def held(message: Message) -> Held:

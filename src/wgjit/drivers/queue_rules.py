@@ -21,7 +21,7 @@ class QueueRules(Protocol):
         """Say that the owner is alive; puts the rules back if somebody flushed them, where that can be seen."""
 
     def asked(self) -> int:
-        """How many packets the rules sent to the queue."""
+        """How many packets were for the queue, those that a limit in the rules let pass by it too."""
 
     def disarm(self) -> None:
         """Send nothing more to the queue. What waits there still can get its verdict."""

@@ -7,6 +7,9 @@ at all (`bypass`).
 
 Well-formed transport data, responses and cookie replies never go to the queue: type 2, 3 or 4 and zero reserved bytes
 in the first word of the UDP payload. All else on the port does, garbage too, so that it is counted by its refusal.
+
+What one source, an IPv4 address or an IPv6 /64, sends beyond RATE passes unseen: reading it would cost the queue's
+other sources their turn. Where a set of sources is full, a new one is not limited: it goes to the queue.
 """
 
 from __future__ import annotations
@@ -22,6 +25,12 @@ from wgjit.drivers.queue_rules import run
 DEAD_AFTER = 3
 """Seconds without a heartbeat after which nothing is queued any more."""
 
+RATE, BURST = 200, 400
+"""Packets per second, and at once, of one source that are queued: twice what the gateway itself would look at."""
+_SOURCES = 65535
+_QUIET = 5
+"""Seconds without a packet after which a source is forgotten. Its bucket is full again after two."""
+
 _SCRIPT = """\
 table inet {table}
 delete table inet {table}
@@ -32,6 +41,18 @@ table inet {table} {{
         timeout {dead_after}s
         elements = {{ {port} }}
     }}
+    set loud4 {{
+        type ipv4_addr
+        size {sources}
+        flags dynamic,timeout
+        timeout {quiet}s
+    }}
+    set loud6 {{
+        type ipv6_addr
+        size {sources}
+        flags dynamic,timeout
+        timeout {quiet}s
+    }}
     counter asked {{ }}
     chain input {{
         type filter hook input priority filter + 10; policy accept;
@@ -39,7 +60,10 @@ table inet {table} {{
         udp dport @alive udp length < 12 jump knock
     }}
     chain knock {{
-        counter name "asked" queue flags bypass to {queue}
+        counter name "asked"
+        update @loud4 {{ ip saddr limit rate over {rate}/second burst {burst} packets }} accept
+        update @loud6 {{ ip6 saddr & ffff:ffff:ffff:ffff:: limit rate over {rate}/second burst {burst} packets }} accept
+        queue flags bypass to {queue}
     }}
 }}
 """
@@ -81,7 +105,10 @@ class NftRules:
 
     def __init__(self, interface: str, port: int, queue: int) -> None:
         self.table = table_name(interface)
-        self._script = _SCRIPT.format(table=self.table, port=port, queue=queue, dead_after=DEAD_AFTER)
+        self._script = _SCRIPT.format(
+            table=self.table, port=port, queue=queue, dead_after=DEAD_AFTER,
+            sources=_SOURCES, quiet=_QUIET, rate=RATE, burst=BURST,
+        )  # fmt: skip
         self._alive = _ELEMENTS.encode({"table": self.table, "set": "alive"})
         self._renewal = _renewal(self.table, port)
         self._earlier = self._asked = 0
@@ -105,7 +132,7 @@ class NftRules:
             raise nfnetlink.refused(f"heartbeat of nft table {self.table}", error) from error
 
     def asked(self) -> int:
-        """Packets that the rules sent to the queue since the first install."""
+        """Packets that were for the queue since the first install, those beyond their source's limit too."""
         key = _OBJECT.encode({"table": self.table, "name": "asked", "type": _OBJECT_COUNTER})
         try:
             with self._turn:

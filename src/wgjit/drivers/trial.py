@@ -87,6 +87,7 @@ def _hold(backend: Literal["nft", "xt"]) -> str:
                 if packet is None or packet.token is None:
                     raise _Trial(f"the queue held no IPv{version} packet")
                 capture.release(packet.token)
+                capture.flush()
                 _expect(listener, f"a released IPv{version} packet did not go on")
     return "held and released " + " and ".join(f"IPv{version}" for version in _versions())
 

@@ -8,7 +8,8 @@ from itertools import islice
 import pytest
 
 from bench.packets import FRAME_LENGTH, KINDS, SPOOFED_MOST, frame, frames, sources
-from wgjit.core.gateway import Gateway, Settings
+from wgjit.core.gateway import Gateway
+from wgjit.core.settings import Settings
 from wgjit.core.vocabulary import Arrived, LookedUp, Lookup, Now, Tell
 from wgjit.model import Endpoint, Peer, PrivateKey, Registration
 from wgjit.refusal import Refusal

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from wgjit.core.gateway import Gateway, Settings
+from wgjit.core.gateway import Gateway
+from wgjit.core.settings import Settings
 from wgjit.core.vocabulary import Arrived, Command, Event, Installed, LookedUp, Now
 from wgjit.model import Claim, Delivery, Endpoint, Peer, PrivateKey, PublicKey, Registration, Tai64n
 from wgjit.wire.noise import Initiator, Responder

@@ -17,6 +17,8 @@ from wgjit.core.vocabulary import (
     Configure,
     Count,
     DeviceRead,
+    Evict,
+    Evicted,
     FollowUp,
     FollowUpDue,
     Install,
@@ -346,6 +348,11 @@ def test_an_answer_to_a_knock_long_gone_is_ignored(stage: Stage) -> None:
     assert stage.hear(FollowUpDue(99)) == []
 
 
+def revoked(client: Client) -> list[Command]:
+    """It passes nothing any more, at once; then it is removed."""
+    return [Configure((PeerChange(client.key, update_only=True, allowed_ips=()),)), Evict((client.key,))]
+
+
 # --- the registry changes ---------------------------------------------------------------------------------------
 
 
@@ -353,7 +360,7 @@ def test_an_answer_to_a_knock_long_gone_is_ignored(stage: Stage) -> None:
 def test_a_peer_that_may_connect_no_more_leaves_at_once(stage: Stage, client: Client, change: Any) -> None:
     stage.install(client)
     found = None if change is None else client.registration(**change)
-    assert stage.hear(RegistryChanged({client.key: found})) == [Configure((PeerChange(client.key, remove=True),))]
+    assert stage.hear(RegistryChanged({client.key: found})) == revoked(client)
     assert client.key not in stage.gateway.residency
 
 
@@ -395,7 +402,7 @@ def test_an_address_that_a_foreign_peer_has_costs_the_resident_its_place(stage: 
     stage.hear(DeviceRead(stage.monotonic - 1, [DevicePeer(foreign, prefix)]))
     stage.install(client)
     changed = RegistryChanged({client.key: client.registration(allowed_ips=prefix)})
-    assert stage.hear(changed) == [Configure((PeerChange(client.key, remove=True),))]
+    assert stage.hear(changed) == revoked(client)
     assert foreign in stage.gateway.residency
 
 
@@ -403,19 +410,20 @@ def test_removals_come_before_what_takes_their_place(stage: Stage) -> None:
     one, two = stage.client(1), stage.client(2)
     stage.install(one)
     stage.install(two)
-    (configure,) = stage.hear(
+    configure, evict = stage.hear(
         RegistryChanged({one.key: one.registration(allowed_ips=two.peer.allowed_ips), two.key: None})
     )
     assert isinstance(configure, Configure)
-    assert [c.remove for c in configure.changes] == [True, False]
+    assert [c.public_key for c in configure.changes] == [two.key, one.key]
+    assert evict == Evict((two.key,))
 
 
 def test_a_reset_claim_lets_a_resident_with_its_clock_turned_back_in_again(stage: Stage, client: Client) -> None:
     claims = tuple(c.claim for c in stage.install(client) if isinstance(c, SaveClaim))
     stage.hear(ClaimsSaved(claims))
-    (configure,) = stage.hear(RegistryChanged({client.key: client.registration()}))
-    assert configure == Configure((PeerChange(client.key, remove=True),)), "the kernel's own memory has to go"
-    stage.arrive(client.packet(START - 500))
+    assert stage.hear(RegistryChanged({client.key: client.registration()})) == revoked(client)
+    assert stage.arrive(client.packet(START - 500)) == [], "the kernel's own memory has to go first"
+    assert stage.hear(Evicted((client.key,), frozenset(), 0.0))[-1] == Lookup(stage.numbers, client.key)
     assert kinds(stage.answer(client.registration())) == [Install]
 
 

@@ -12,7 +12,9 @@ from dataclasses import dataclass, replace
 from tests.fakes.device import FakeDevice
 from tests.fakes.store import FakeRegistry
 from tests.unit.core.conftest import START
-from wgjit.core.gateway import Gateway, Settings
+from wgjit.core.gateway import Gateway
+from wgjit.core.idleness import FRESH, SESSION
+from wgjit.core.settings import Settings
 from wgjit.core.vocabulary import (
     Arrived,
     Command,
@@ -21,6 +23,8 @@ from wgjit.core.vocabulary import (
     Decision,
     DeviceRead,
     Event,
+    Evict,
+    Evicted,
     FollowUp,
     FollowUpDue,
     Install,
@@ -29,6 +33,7 @@ from wgjit.core.vocabulary import (
     Lookup,
     Now,
     ReadDevice,
+    Recheck,
     RegistryChanged,
     Release,
     Replay,
@@ -73,10 +78,10 @@ class Knock:
 class World:
     """See the head of this file; `create` begins it."""
 
-    def create(self, delivery: Delivery, local: bool, peers: list[Peer]) -> None:
+    def create(self, delivery: Delivery, local: bool, peers: list[Peer], capacity: int = 65536) -> None:
         """A gateway over an empty device and a registry of these peers."""
         self.monotonic, self.offset = 100.0, START - 100.0
-        self.settings = Settings(gateway="g", delivery=delivery, store_is_local=local, max_waiting=6)
+        self.settings = Settings(gateway="g", delivery=delivery, store_is_local=local, max_waiting=6, capacity=capacity)
         self.store = FakeRegistry(peers, is_local=local)
         self.device = FakeDevice()
         self.failure: Refusal | None = None
@@ -85,6 +90,7 @@ class World:
         self.number = 0
         self.stored: dict[PublicKey, Tai64n] = {}
         self.shaken: dict[PublicKey, float] = {}
+        """When the residents' last handshakes were, monotonic."""
         self.by_hand: set[PublicKey] = set()
         """Put into the device by somebody else."""
         self.start()
@@ -101,6 +107,12 @@ class World:
         self.lookups: list[Lookup] = []
         self.undone: dict[PublicKey, list[PeerChange]] = {}
         self.reading: tuple[float, dict[PublicKey, DevicePeer], set[PublicKey]] | None = None
+        self.looked = float("-inf")
+        """When the last reading that came to its end began."""
+        self.ended = float("-inf")
+        self.eviction: tuple[PublicKey, ...] | None = None
+        self.revoked: set[PublicKey] = set()
+        """Who has lost its allowed IPs, and is to be removed."""
         self.round: list[Event] | None = None
         self.unsure: set[PublicKey] = set()
         """Whom somebody else put in or took out, or the device would not take out: the core may be wrong about them."""
@@ -108,6 +120,7 @@ class World:
         """The greatest stamp that this process acted upon."""
         self.good: set[tuple[PublicKey | None, Tai64n | None]] = set()
         """Knocks that were not refused."""
+        self.told: dict[PublicKey, Peer] = {}
         self.hear(DeviceRead(self.clock(), list(self.device.peers())))
 
     # --- the loop -----------------------------------------------------------------------------------------------
@@ -131,11 +144,18 @@ class World:
                     self.handle(Installed(change.public_key, failure))
             else:
                 self.handle(self.later.popleft())
-        known = set(self.gateway.residency.keys())
+        known = set(self.gateway.residency.keys()) | self.revoked
         assert known - self.unsure == self.device.keys - self.unsure, "the core has lost track of the device"
 
     def handle(self, event: Event) -> None:
         now = Now(self.clock(), self.monotonic + self.offset)
+        if isinstance(event, DeviceRead):
+            self.ended = now.monotonic
+        if isinstance(event, RegistryChanged):
+            for key, found in event.found.items():
+                self.learn(key, found)
+        elif isinstance(event, LookedUp) and isinstance(event.found, Registration):
+            self.learn(event.found.peer.public_key, event.found)
         if isinstance(event, Arrived):
             sent, held = self.coming.pop(event.knock)
             self.waiting[event.knock] = Knock(sent, held, now.monotonic)
@@ -151,6 +171,12 @@ class World:
             assert deadline is None or deadline > now.monotonic, "it would tick for ever"
         self.check_claims()
 
+    def learn(self, key: PublicKey, found: Registration | None) -> None:
+        """What the core was told of a peer."""
+        self.told.pop(key, None)
+        if found is not None:
+            self.told[key] = found.peer
+
     def perform(self, command: Command) -> None:
         match command:
             case Lookup():
@@ -163,6 +189,10 @@ class World:
                 self.configure(changes)
             case SaveClaim(claim):
                 self.watch.save(claim)
+            case Evict(keys):
+                self.eviction = keys
+            case Recheck(keys):
+                self.watch.recheck(keys)
             case ReadDevice():
                 self.reading = self.clock(), {peer.public_key: peer for peer in self.device.peers()}, set()
             case FollowUp(knock):
@@ -186,6 +216,16 @@ class World:
             if failure:
                 self.undone.setdefault(change.public_key, []).append(change)
                 self.unsure.add(change.public_key)
+
+    def end_eviction(self, took: float = 0.0001) -> None:
+        """The thread has done it."""
+        assert self.eviction is not None
+        keys, self.eviction = self.eviction, None
+        for key in keys:
+            self.undone.pop(key, None)
+        failed = frozenset(key for key in keys if self.apply(PeerChange(key, remove=True)))
+        self.revoked -= set(keys) - failed
+        self.hear(Evicted(keys, failed, took))
 
     def apply(self, change: PeerChange) -> Refusal | None:
         failure, self.failure = self.failure, None
@@ -216,7 +256,7 @@ class World:
                 knock.released = True
             case Lookup(key=key), Knock(sent=sent):
                 assert key == sent.key
-                assert not knock.asked
+                assert not knock.asked or isinstance(event, Evicted | DeviceRead), "asked again for nothing"
                 assert sent.stamp or self.store.is_local, "a forged knock asks a remote store"
                 knock.asked = True
             case Install(change), _:
@@ -229,6 +269,10 @@ class World:
             case Configure(changes), _:
                 for change in changes:
                     self.check_change(change, changes, event, now)
+            case Evict(keys), _:
+                assert self.eviction is None
+                for key in keys:
+                    self.check_eviction(key, now)
             case SaveClaim(claim), _:
                 assert any(sent.key == claim.public_key and sent.stamp == claim.timestamp for sent in self.wire)
                 self.note(claim.public_key, claim.timestamp)
@@ -264,6 +308,8 @@ class World:
         assert key not in self.acted or sent.stamp > self.acted[key], "installed for a replayed knock"
         assert sent.stamp.unix <= now.wall + self.settings.max_skew
         assert key not in self.gateway.residency
+        assert key not in self.revoked, "installed before it was removed"
+        assert len(self.gateway.residency) < self.settings.capacity
         assert found.peer.enabled
         assert found.peer.expires_at is None or now.wall < found.peer.expires_at
         expected = PeerChange.install(found.peer)
@@ -278,12 +324,28 @@ class World:
         if mended:
             if change.remove:
                 assert self.shaken.get(key, now.monotonic) >= event.began, "a flip that went well was undone"
-        elif change.remove:
-            assert isinstance(event, RegistryChanged), "a resident lost its session without the registry's word"
-            assert key in event.found
+        elif change == PeerChange(key, update_only=True, allowed_ips=()) and key not in self.gateway.residency:
+            self.revoked.add(key)
+            if isinstance(event, RegistryChanged):
+                assert key in event.found, "a resident lost its session without the registry's word"
+            elif isinstance(event, Tick):
+                assert (self.told[key].expires_at or now.wall + 1) <= now.wall, "expired before its time"
+            else:
+                assert isinstance(event, Evicted)
         else:
             assert change.update_only, "an update could resurrect a peer"
+            assert not change.remove, "removed without an Evict"
             assert change.endpoint is None
+
+    def check_eviction(self, key: PublicKey, now: Now) -> None:
+        if key in self.revoked:
+            return
+        assert key in self.told, "removed what the registry never knew"
+        assert not self.told[key].is_pinned
+        assert now.monotonic < self.ended + FRESH, "removed by an old look"
+        shaken = self.shaken.get(key)
+        if shaken is not None and shaken < self.looked:  # what came after the look it could not know
+            assert now.monotonic - shaken >= SESSION, "a session was dropped"
 
     def check_claims(self) -> None:
         for key, claim in self.store._claims.items():

@@ -78,7 +78,7 @@ def test_requests_carry_queue_and_flags() -> None:
         0x302, bytes.fromhex("00 00 0201") + CONFIG.encode({"max_length": 5}), flags=4
     )
     assert nfqueue.accept(5, 9) == Request(0x301, bytes.fromhex("00 00 0005") + VERDICT.encode({"verdict": (1, 9)}))
-    assert nfqueue.accept(5, 9, and_older=True).kind == 0x303
+    assert nfqueue.accept_up_to(5, 9) == Request(0x303, nfqueue.accept(5, 9).body, flags=4)
     assert request(0xA0C, b"", family=NFPROTO_INET, resource=10).body == bytes.fromhex("01 00 000a")
 
 

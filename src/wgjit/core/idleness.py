@@ -1,0 +1,111 @@
+"""Who may leave, and when to look.
+
+WireGuard answers questions about all peers or none, and a crowd takes long to read. So the device is read for all
+decisions together, seldom; knocks that the feed sees in between are signs of life, too. What the device tells is
+compared only with what it told before, in monotonic time: so a stepped clock neither evicts nor keeps anybody.
+
+A resident was active at the latest when the look began that found its last handshake or its received bytes changed.
+That is the truth or later, never earlier. A session lives 180 s (REJECT_AFTER_TIME): who has been inactive for longer
+has none.
+"""
+
+from __future__ import annotations
+
+from wgjit.core.residency import Resident
+from wgjit.core.settings import Settings
+from wgjit.core.vocabulary import Departure
+from wgjit.model import NEVER, DevicePeer, PublicKey
+
+SESSION = 180.0
+"""Seconds that a session lives after its handshake (REJECT_AFTER_TIME, messages.h). Nobody leaves before."""
+
+INTERVAL = 30.0
+"""Seconds between two looks, if nothing calls for one."""
+
+SPACING = 2.0
+"""Seconds between two looks at least."""
+
+LONGEST = 120.0
+"""Seconds between two looks at most, however long they take."""
+
+SHARE = 20.0
+"""Looking may take one part in so many of the time: a look that takes a second is followed by twenty without."""
+
+URGENT = 4.0
+"""As `SHARE`, while somebody waits for room."""
+
+FRESH = 10.0
+"""Seconds for which a look's word that a peer is idle is enough to remove it. A handshake that the client began would
+be seen in the feed; one that this side began, in these seconds, would not."""
+
+
+class Idleness:
+    """What looks at the device tell about who is idle. Constant time per peer."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._idle_timeout = settings.idle_timeout
+        self._unconfirmed_timeout = settings.unconfirmed_timeout
+        self._unconfirmed: dict[PublicKey, Resident] = {}
+        """Installed for a knock and not seen to complete a handshake; the one that knocked longest ago first."""
+        self._looked = float("inf")  # the first look is not ours to call for
+        self._spacing = SPACING
+
+    def installed(self, key: PublicKey, resident: Resident) -> None:
+        """The peer was installed for a knock: from now on its handshake is waited for."""
+        self._unconfirmed[key] = resident
+
+    def knocked(self, key: PublicKey) -> None:
+        """The resident proved itself with a new timestamp."""
+        resident = self._unconfirmed.pop(key, None)
+        if resident is not None:
+            self._unconfirmed[key] = resident  # the last now, whose turn it is last
+
+    def left(self, key: PublicKey) -> None:
+        """The peer is resident no more."""
+        self._unconfirmed.pop(key, None)
+
+    def observe(self, resident: Resident, peer: DevicePeer, began: float) -> None:
+        """A look that began then saw the resident so."""
+        seen = peer.last_handshake, peer.rx_bytes
+        if seen != (resident.handshake, resident.rx_bytes):
+            resident.handshake, resident.rx_bytes = seen
+            resident.active = max(resident.active, began)
+        if peer.last_handshake:
+            self._unconfirmed.pop(peer.public_key, None)
+
+    def overdue(self, key: PublicKey, resident: Resident, began: float) -> Departure | None:
+        """Why the resident should leave, by the look that began then; None if it should not."""
+        if not resident.registered or resident.idle_timeout == NEVER:
+            return None
+        if key in self._unconfirmed:
+            return Departure.UNCONFIRMED if began >= resident.last_knock + self._unconfirmed_timeout else None
+        limit = self._idle_timeout if resident.idle_timeout is None else resident.idle_timeout
+        return Departure.IDLE if began - resident.active >= max(limit, SESSION) else None
+
+    def spare(self, key: PublicKey, resident: Resident, began: float) -> bool:
+        """Whether the resident had no session when the look began, so that it may leave if another needs its place."""
+        return (
+            resident.registered
+            and resident.idle_timeout != NEVER
+            and key not in self._unconfirmed
+            and began - resident.active >= SESSION
+        )
+
+    def looked(self, began: float, now: float) -> None:
+        """A look has ended, or failed."""
+        self._looked = now
+        if began > float("-inf"):
+            self._spacing = min(LONGEST, max(SPACING, SHARE * (now - began)))
+
+    @property
+    def urgent_look(self) -> float:
+        """When the device may be looked at for somebody who waits for room, monotonic seconds."""
+        return self._looked + max(SPACING, self._spacing * URGENT / SHARE)
+
+    def next_look(self) -> float:
+        """When the device should be looked at again, monotonic seconds: for somebody has put peers in, or taken out."""
+        due = self._looked + INTERVAL
+        if self._unconfirmed:
+            oldest = next(iter(self._unconfirmed.values()))
+            due = min(due, oldest.last_knock + self._unconfirmed_timeout)
+        return max(due, self._looked + self._spacing)

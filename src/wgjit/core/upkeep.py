@@ -1,0 +1,297 @@
+"""What happens to residents without a knock: the device is read, the registry speaks, time passes.
+
+Tick ── ReadDevice ── DeviceRead ── who is there, who is idle ── Evict ── Evicted ── Left
+RegistryChanged, expiry ── take the allowed IPs away at once ── Evict ── Evicted ── Left
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Iterable
+
+from wgjit.core.claims import Claims
+from wgjit.core.flips import Flips
+from wgjit.core.idleness import FRESH, Idleness
+from wgjit.core.removals import Removals
+from wgjit.core.residency import Residency, Resident
+from wgjit.core.settings import Settings
+from wgjit.core.vocabulary import (
+    Command,
+    Configure,
+    Departure,
+    DeviceRead,
+    Evict,
+    Evicted,
+    FlipEnded,
+    Left,
+    Now,
+    ReadDevice,
+    Recheck,
+    RegistryChanged,
+)
+from wgjit.model import NEVER, DevicePeer, Peer, PeerChange, PublicKey, Registration
+from wgjit.refusal import Refusal
+
+HEADROOM = 64
+"""One place in so many is kept free by looks, so that a knock seldom has to wait until somebody has left."""
+
+
+class Upkeep:
+    """The residents of one interface, from their install to their leaving."""
+
+    def __init__(self, settings: Settings, claims: Claims) -> None:
+        self._settings = settings
+        self._claims = claims
+        self.residency = Residency()
+        self.flips = Flips()
+        self._idleness = Idleness(settings)
+        self._removals = Removals()
+        self._expiries: list[tuple[int, PublicKey]] = []
+        """A heap; entries of peers that have left or changed are passed over when their time comes."""
+        self._postponed: dict[PublicKey, Registration | None] = {}
+        """What the registry said of peers whose removal was being made."""
+        self._reading = False
+        self._overdue: list[tuple[float, PublicKey, Departure]] = []
+        self._spare: list[tuple[float, PublicKey]] = []
+        self._flipped: dict[PublicKey, DevicePeer] = {}
+        """Of the look that is being made: who should leave, who could, and what is to be seen of running flips."""
+        self.wanted = 0
+        """Knocks that wait for somebody to leave."""
+        self._nobody_until = -math.inf
+        """Until then it is known that nobody may."""
+
+    # --- coming and staying -----------------------------------------------------------------------------------
+
+    def installed(self, peer: Peer, knocked: float, now: Now) -> None:
+        """The peer is in the device, for a knock that arrived at `knocked`."""
+        resident = self.residency.add(peer, now.monotonic)
+        resident.last_knock = knocked
+        self._register(peer, resident)
+        if peer.idle_timeout != NEVER:
+            self._idleness.installed(peer.public_key, resident)
+
+    def knocked(self, key: PublicKey, now: Now) -> float | None:
+        """The resident proved itself anew; gives the seconds since it did so last, None if it has left meanwhile."""
+        resident = self.residency.get(key)
+        if resident is None:
+            return None
+        since, resident.last_knock = now.monotonic - resident.last_knock, now.monotonic
+        resident.active = now.monotonic
+        self._idleness.knocked(key)
+        return since
+
+    def is_leaving(self, key: PublicKey) -> bool:
+        """Whether the peer's removal is being made, or as good as made: a knock has to wait until it is done."""
+        return key in self._removals
+
+    def recall(self, key: PublicKey) -> None:
+        """A knock claims to be this resident's: whoever it is, do not remove the peer just now."""
+        self._removals.recall(key)
+
+    def _register(self, peer: Peer, resident: Resident) -> None:
+        resident.registered_as(peer)
+        if peer.idle_timeout == NEVER:
+            self._idleness.left(peer.public_key)
+        if peer.expires_at is not None:
+            heapq.heappush(self._expiries, (peer.expires_at, peer.public_key))
+
+    # --- room -------------------------------------------------------------------------------------------------
+
+    def free(self) -> int:
+        """How many more the device may take."""
+        return self._settings.capacity - len(self.residency) - self._removals.revoked
+
+    def room_may_come(self, now: Now) -> bool:
+        """False if it is known that nobody may leave."""
+        return bool(self._removals) or self._reading or now.monotonic >= self._nobody_until
+
+    # --- the device is read -----------------------------------------------------------------------------------
+
+    def read_device(self) -> list[Command]:
+        """Look, unless it is being done."""
+        if self._reading:
+            return []
+        self._reading = True
+        self.residency.reading_begins()
+        self._overdue, self._spare, self._flipped = [], [], {}
+        return [ReadDevice()]
+
+    def device_read(self, event: DeviceRead, now: Now) -> list[Command]:
+        """One part of a look at the device, or all of it."""
+        if event.began == float("-inf"):
+            self._reading = False
+            self.residency.reading_fails()
+            self._idleness.looked(event.began, now.monotonic)
+            return self._end_flips(event.began, now)
+        found = [peer.public_key for peer in event.peers if self._see(peer, event.began)]
+        commands: list[Command] = [Recheck(tuple(found))] if found else []
+        if event.more:
+            return commands
+        self._reading = False
+        self._idleness.looked(event.began, now.monotonic)
+        for key in self.residency.reading_ends(event.began):
+            self._forget(key)
+        commands += self._end_flips(event.began, now)
+        self._choose(now)
+        return commands
+
+    def _see(self, peer: DevicePeer, began: float) -> bool:
+        """Follow what a look tells of one peer; True if nobody knew that it is there."""
+        key = peer.public_key
+        if self.flips.watches(key):
+            self._flipped[key] = peer
+        if key in self._removals:
+            self.residency.touch(key)  # it is being removed: what the look tells of it is over
+            return False
+        is_new = key not in self.residency
+        resident = self.residency.read(peer, began)
+        if resident is None:
+            return False
+        self._idleness.observe(resident, peer, began)
+        if why := self._idleness.overdue(key, resident, began):
+            self._overdue.append((resident.active, key, why))
+        elif self._is_crowded and self._idleness.spare(key, resident, began):
+            self._spare.append((resident.active, key))
+        return is_new
+
+    @property
+    def _is_crowded(self) -> bool:
+        return bool(self.wanted) or self.free() < self._settings.capacity // HEADROOM
+
+    def _choose(self, now: Now) -> None:
+        """Who leaves after a look: those who should; if that makes too little room, the longest idle of the others."""
+        departures = [(key, why) for _, key, why in sorted(self._overdue)]
+        if self._is_crowded:
+            lacking = self.wanted + self._settings.capacity // HEADROOM - max(0, self.free()) - len(departures)
+            longest = heapq.nsmallest(max(0, lacking), self._spare)
+            departures += [(key, Departure.ROOM) for _, key in longest]
+        self._removals.retire(departures, now.monotonic + FRESH)
+        if self.wanted and not departures:
+            self._nobody_until = self._idleness.urgent_look
+        self._overdue, self._spare = [], []
+
+    def _end_flips(self, began: float, now: Now) -> list[Command]:
+        changes, completed, mended = self.flips.judge(self._flipped, began, now)
+        self._flipped = {}
+        commands: list[Command] = [Configure(tuple(changes))] if changes else []
+        commands += [FlipEnded(key, completed=True) for key in completed]
+        commands += [FlipEnded(key, completed=False) for key in mended]
+        return commands
+
+    # --- going ------------------------------------------------------------------------------------------------
+
+    def evict(self, now: Now) -> list[Command]:
+        """The next batch, if it is time for one. Not called while installs wait: they come first."""
+        batch = self._removals.next_batch(now.monotonic)
+        return [Evict(batch)] if batch else []
+
+    def evicted(self, event: Evicted, now: Now) -> list[Command]:
+        """A batch has been removed, or could not be."""
+        commands: list[Command] = []
+        for key, why in self._removals.done(event.failed, event.took, now.monotonic).items():
+            self.residency.touch(key)  # a look that has begun may still have it
+            self.residency.remove(key)
+            self._forget(key)
+            commands.append(Left(key, why))
+        postponed, self._postponed = self._postponed, {}
+        if still_here := {key: said for key, said in postponed.items() if key in self.residency}:
+            commands += self.registry_changed(RegistryChanged(still_here), now)
+        return commands
+
+    def _forget(self, key: PublicKey) -> None:
+        self._claims.left(key)
+        self._idleness.left(key)
+        self._removals.recall(key)
+        self.flips.abandon(key)
+
+    def _revoke(self, keys: Iterable[PublicKey]) -> list[PeerChange]:
+        """These residents lose their sessions at once: without allowed IPs nothing passes, in either direction.
+
+        That is cheap, also for many, which the removal is not; it follows.
+        """
+        changes = []
+        for key in keys:
+            self._removals.revoke(key)
+            self.residency.remove(key)
+            self._forget(key)
+            changes.append(PeerChange(key, update_only=True, allowed_ips=()))
+        return changes
+
+    # --- the registry speaks ----------------------------------------------------------------------------------
+
+    def registry_changed(self, event: RegistryChanged, now: Now) -> list[Command]:
+        """Residents follow their registrations: who may stay keeps the session, who may not loses it at once."""
+        stay: list[Peer] = []
+        leave: list[PublicKey] = []
+        for key, registration in event.found.items():
+            resident = self.residency.get(key)
+            if resident is None:
+                continue
+            if key in self._removals:
+                self._postponed[key] = registration
+                self.residency.release_prefixes(key)  # it will be gone: nobody has to wait for its addresses
+                continue
+            if registration is None and event.rechecked and not (resident.registered or self._settings.exclusive):
+                continue
+            if registration is None or standing(registration.peer, now):
+                leave.append(key)
+                continue
+            self._register(registration.peer, resident)
+            if self._claims.was_reset(key, registration.claim):
+                leave.append(key)  # the kernel's own memory of the greatest timestamp has to go, too
+            elif not resident.is_as(registration.peer):
+                stay.append(registration.peer)
+        for key in (*leave, *(peer.public_key for peer in stay)):
+            self.flips.abandon(key)
+            self.residency.release_prefixes(key)  # all let go of their addresses before any takes another's
+        changes: list[PeerChange] = []
+        for peer in stay:
+            if self.residency.owner_of_any(peer.allowed_ips, other_than=peer.public_key):
+                leave.append(peer.public_key)  # an address of a peer that the registry does not know
+            else:
+                self.residency.update(peer)
+                changes.append(PeerChange.update(peer))
+        changes = self._revoke(leave) + changes
+        return [Configure(tuple(changes))] if changes else []
+
+    # --- time passes ------------------------------------------------------------------------------------------
+
+    def next_deadline(self, wall_offset: float) -> float | None:
+        """When `tick` has something to do, monotonic seconds. `wall_offset` is Unix minus monotonic seconds."""
+        deadlines = [self._removals.next_deadline()]
+        if self._expiries:
+            deadlines.append(self._expiries[0][0] - wall_offset + 0.001)  # after it in both clocks, however rounded
+        if not self._reading:
+            deadlines.append(self.flips.next_deadline())
+            deadlines.append(self._next_look())
+        return min((deadline for deadline in deadlines if deadline is not None and deadline < math.inf), default=None)
+
+    def tick(self, now: Now) -> list[Command]:
+        """Let expired residents go, look if it is time, remove who waits for it."""
+        commands = self._expire(now)
+        if now.monotonic >= self._next_look() or self.flips.due(now.monotonic):
+            commands += self.read_device()
+        return commands
+
+    def _next_look(self) -> float:
+        return self._idleness.urgent_look if self.wanted else self._idleness.next_look()
+
+    def _expire(self, now: Now) -> list[Command]:
+        expired: dict[PublicKey, None] = {}
+        while self._expiries and self._expiries[0][0] <= now.wall:
+            moment, key = heapq.heappop(self._expiries)
+            resident = self.residency.get(key)
+            if resident is not None and resident.expires_at == moment and key not in self._removals:
+                expired[key] = None
+        changes = self._revoke(expired)
+        return [Configure(tuple(changes))] if changes else []
+
+
+def standing(peer: Peer, now: Now) -> Refusal | None:
+    """May this registered peer connect at all? DISABLED or EXPIRED if not."""
+    if not peer.enabled:
+        return Refusal.DISABLED
+    if peer.expires_at is not None and now.wall >= peer.expires_at:
+        return Refusal.EXPIRED
+    return None
