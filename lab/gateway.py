@@ -37,10 +37,11 @@ class Gateway:
         delivery: str = "auto",
         patience: float = 120.0,
         through: Sequence[str | Path] = (),
+        program: Sequence[str] = WGJIT,
     ) -> None:
         """Start it and wait until the first knock can be answered. Raises GatewayFailed.
 
-        `through` is a command that becomes the daemon, such as setpriv(1) with its options.
+        `through` is a command that becomes the daemon, such as setpriv(1) with its options; `program` is the daemon.
         """
         self.namespace = namespace
         self.interface = interface
@@ -48,7 +49,7 @@ class Gateway:
         """What the daemon writes to standard error."""
         with self.log.open("a") as log:
             self.process = namespace.popen(
-                *through, *WGJIT, "up", interface, "--store", store, "--delivery", delivery, *options,
+                *through, *program, "up", interface, "--store", store, "--delivery", delivery, *options,
                 stdout=subprocess.PIPE, stderr=log,
             )  # fmt: skip
         self.about = self._ready(patience)

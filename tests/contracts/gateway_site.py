@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lab.gateway import WGJIT, Gateway
+from lab.hasty import HASTY, IDLE
 from lab.netns import Lab, Namespace
 from lab.wireguard import Backend, Client, WireGuard
 from wgjit.model import PresharedKey
@@ -88,6 +90,27 @@ class Site:
     def up(self, delivery: str = "auto", *options: str | Path) -> Gateway:
         """Start `wgjit up`."""
         return Gateway(self.gateway, self.server.name, *options, store=self.path, delivery=delivery)
+
+    def up_with(self, **settings: object) -> Gateway:
+        """Start `wgjit up` with these settings of the section [gateway]."""
+        return self.up("auto", "--config", self._config(settings))
+
+    def up_in_a_hurry(self, idle: float = IDLE, **settings: object) -> Gateway:
+        """Start it with a short life of sessions and a short idle time, too: see lab.hasty."""
+        return Gateway(
+            self.gateway,
+            self.server.name,
+            "--config",
+            self._config(settings),
+            store=self.path,
+            through=("env", f"HASTY_IDLE={idle}"),
+            program=HASTY,
+        )
+
+    def _config(self, settings: dict[str, object]) -> Path:
+        path = self.lab.folder / "settings.toml"
+        path.write_text("[gateway]\n" + "".join(f"{name} = {json.dumps(value)}\n" for name, value in settings.items()))
+        return path
 
     @contextmanager
     def listener(self, *options: str) -> Iterator[subprocess.Popen[str]]:

@@ -14,6 +14,9 @@ from hypothesis import strategies as st
 
 from wgjit.errors import AddressConflict, InvalidValue, NoSuchPeer, PeerExists, StoreError
 from wgjit.model import (
+    LEAST_IDLE_TIMEOUT,
+    MOST_IDLE_TIMEOUT,
+    NEVER,
     AllowedIP,
     ChangeKind,
     Claim,
@@ -49,6 +52,7 @@ FULL = Peer(
     enabled=False,
     expires_at=2_000_000_000,
     name="alice's phone",
+    idle_timeout=3600,
 )
 
 
@@ -194,6 +198,44 @@ class StoreContract:
         registry.replace(peer(2, "10.0.0.2/31", name="bob"))  # wider, around its own old address
         with pytest.raises(AddressConflict, match="bob"):
             registry.add([peer(4, "10.0.0.3/32")])
+
+    @pytest.mark.parametrize("idle_timeout", [None, NEVER, LEAST_IDLE_TIMEOUT, MOST_IDLE_TIMEOUT])
+    def test_every_idle_timeout_comes_back(self, registry: Registry, idle_timeout: int | None) -> None:
+        registry.add([FULL, peer(1)])
+        wanted = [dataclasses.replace(old, idle_timeout=idle_timeout) for old in (peer(1), FULL)]
+        for new in wanted:
+            registry.replace(new)
+        assert [registry.lookup(new.public_key) for new in wanted] == [Registration(new) for new in wanted]
+        assert list(registry.peers()) == wanted
+
+    def test_change_works_on_what_is_registered_now(self, registry: Registry) -> None:
+        registry.add([FULL, peer(1)])
+        wanted = dataclasses.replace(FULL, keepalive=7, idle_timeout=NEVER)
+        assert registry.change("alice's phone", lambda old: dataclasses.replace(old, keepalive=7)).keepalive == 7
+        assert registry.change(str(key(7)), lambda old: dataclasses.replace(old, idle_timeout=NEVER)) == wanted
+        assert registry.find(str(key(7))) == wanted
+        assert registry.change("alice's phone", lambda old: old) == wanted
+        assert registry.last_change() == 2  # what changes nothing is no change
+
+    def test_change_keeps_the_rules(self, registry: Registry) -> None:
+        registry.add([peer(1, "10.0.0.1/32", name="alice"), peer(2, "10.0.0.2/32", name="bob")])
+        for values, error in (
+            ({"name": "alice"}, PeerExists),
+            ({"name": ""}, InvalidValue),
+            ({"keepalive": -1}, InvalidValue),
+            ({"allowed_ips": (parse_allowed_ip("10.0.0.0/30"),)}, AddressConflict),
+            ({"public_key": key(3)}, InvalidValue),
+        ):
+            with pytest.raises(error):
+                registry.change("bob", lambda old, values=values: dataclasses.replace(old, **values))
+        with pytest.raises(NoSuchPeer):
+            registry.change("carol", lambda old: old)
+        assert registry.last_change() == 0
+        assert registry.find("bob") == peer(2, "10.0.0.2/32", name="bob")
+        registry.change("bob", lambda old: peer(2, "10.0.0.8/29", name="bob"))
+        registry.add([peer(3, "10.0.0.2/32")])  # free again
+        with pytest.raises(AddressConflict, match="bob"):
+            registry.add([peer(4, "10.0.0.9/32")])
 
     def test_remove_frees_key_name_addresses_and_claim(self, registry: Registry) -> None:
         registry.add([FULL, peer(1, "10.8.0.1/32")])

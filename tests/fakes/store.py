@@ -98,6 +98,16 @@ class FakeRegistry:
             self._put(peer)
             self._log(ChangeKind.UPDATED, peer.public_key)
 
+    def change(self, handle: str, how: Callable[[Peer], Peer]) -> Peer:
+        self._enter("change")
+        with self._lock:
+            before = self._find(handle)
+            after = checks.changed(before, how)
+            if after != before:
+                self._put(after)
+                self._log(ChangeKind.UPDATED, after.public_key)
+            return after
+
     def remove(self, key: PublicKey) -> None:
         self._enter("remove")
         with self._lock:
@@ -109,11 +119,7 @@ class FakeRegistry:
     def find(self, handle: str) -> Peer:
         self._enter("find")
         with self._lock:
-            key = checks.parse_key(handle)
-            for peer in self._peers.values():
-                if peer.public_key == key or (key is None and peer.name == handle):
-                    return peer
-        raise checks.no_such_peer(handle)
+            return self._find(handle)
 
     def peers(self, after: PublicKey | None = None) -> Iterator[Peer]:
         self._enter("peers")
@@ -142,6 +148,13 @@ class FakeRegistry:
             raise StoreError("the registry is closed")
         if self.failure is not None and (not self.failing or method in self.failing):
             raise self.failure
+
+    def _find(self, handle: str) -> Peer:
+        key = checks.parse_key(handle)
+        for peer in self._peers.values():
+            if peer.public_key == key or (key is None and peer.name == handle):
+                return peer
+        raise checks.no_such_peer(handle)
 
     def _put(self, peer: Peer) -> None:
         checks.check_name(peer.name)

@@ -1,13 +1,14 @@
 """The command `wgjit`: one module per command group.
 
-| module     | commands                                                                |
-| ---------- | ----------------------------------------------------------------------- |
-| `decode`   | `decode`: initiations out of a capture file or one message, offline     |
-| `doctor`   | `doctor`: what this machine can do, and which delivery follows from it  |
-| `feed`     | `feed`: every initiation seen, live                                     |
-| `peer`     | `peer add`, `list`, `show`, `enable`, `disable`, `remove`, `import`     |
-| `status`   | `status`: a running gateway's residents and counters                    |
-| `up`       | `up`: run the gateway on an interface                                   |
+| module     | commands                                                                   |
+| ---------- | -------------------------------------------------------------------------- |
+| `claim`    | `claim show`, `reset`: a peer's last proof                                 |
+| `decode`   | `decode`: initiations out of a capture file or one message, offline        |
+| `doctor`   | `doctor`: what this machine can do, and which delivery follows from it     |
+| `feed`     | `feed`: every initiation seen, live                                        |
+| `peer`     | `peer add`, `list`, `show`, `set`, `enable`, `disable`, `remove`, `import` |
+| `status`   | `status`: a running gateway's residents and counters                       |
+| `up`       | `up`: run the gateway on an interface                                      |
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import typer
 
 from wgjit.errors import WgjitError
 
-COMMANDS = ("up", "feed", "status", "doctor", "decode", "peer")
+COMMANDS = ("up", "feed", "status", "doctor", "decode", "peer", "claim")
 """In the order of `wgjit --help`; each is a module here, with a function of its name or, for a group, an `app`."""
 
 

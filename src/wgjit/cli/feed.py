@@ -16,6 +16,7 @@ from rich.text import Text
 from wgjit.core.record import Decision, FeedRecord
 from wgjit.errors import GatewayUnavailable
 from wgjit.feed import listen, watch
+from wgjit.refusal import Refusal
 
 _STYLES = {
     Decision.INSTALLED: "bold green",
@@ -68,6 +69,19 @@ async def _source(interface: str) -> AsyncIterator[FeedRecord]:
 _console = Console(highlight=False)
 
 
+def hint(record: FeedRecord) -> str:
+    """What an operator can do about a refusal that the client's clock may have caused; empty for the others."""
+    match record.refusal:
+        case Refusal.STALE:
+            return (
+                "stale: older than its claim; if this client's clock was set back: "
+                f"wgjit claim reset {record.public_key}"
+            )
+        case Refusal.FUTURE:
+            return "future: this client's clock, or the gateway's, is wrong; or raise gateway.max_clock_skew"
+    return ""
+
+
 def line(record: FeedRecord) -> Text:
     """One initiation as a line for a terminal."""
     when = "-" if record.time is None else datetime.fromtimestamp(record.time).strftime("%H:%M:%S.%f")[:-3]
@@ -82,4 +96,5 @@ def line(record: FeedRecord) -> Text:
         (str(outcome), _STYLES[record.decision]),
         f"  {record.delivery or '-'}",
         (f"  {stages} µs" if stages else "", "dim"),
+        (f"  {advice}" if (advice := hint(record)) else "", "yellow"),
     )

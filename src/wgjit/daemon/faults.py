@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
+from dataclasses import dataclass
 
 import structlog
 
@@ -15,13 +16,23 @@ log = structlog.get_logger()
 QUIET = 60.0
 """Seconds after which a fault that goes on is told again."""
 
+CALM = 5.0
+"""Seconds without a fault after which a part that works counts as mended. Half a broken disk fails for some packets and
+not for others: that is one fault, not one for each of them."""
+
+
+@dataclass(slots=True)
+class _Fault:
+    told: float
+    last: float
+
 
 class Faults:
     """Counts every fault by the part that failed; logs its beginning, and its end."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
-        self._current: dict[str, float] = {}
+        self._current: dict[str, _Fault] = {}
 
     def occurred(self, part: str, error: Exception) -> None:
         """The part failed; logged when it worked before, and at most once in `QUIET` seconds.
@@ -30,15 +41,21 @@ class Faults:
         """
         self._metrics.faults[part] += 1
         now = time.monotonic()
-        if part in self._current and now - self._current[part] < QUIET:
-            return
-        self._current[part] = now
+        if fault := self._current.get(part):
+            fault.last = now
+            if now - fault.told < QUIET:
+                return
+            fault.told = now
+        else:
+            self._current[part] = _Fault(now, now)
         if isinstance(error, WgjitError):
             log.warning("fault", part=part, error=str(error))
         else:
             log.error("bug", part=part, error=repr(error), traceback="".join(traceback.format_tb(error.__traceback__)))
 
     def passed(self, part: str) -> None:
-        """The part works; logged if it did not before."""
-        if self._current and self._current.pop(part, None) is not None:
+        """The part works; logged if it did not before, and has not failed again for `CALM` seconds."""
+        fault = self._current.get(part)
+        if fault is not None and time.monotonic() - fault.last >= CALM:
+            del self._current[part]
             log.info("fault passed", part=part)

@@ -60,19 +60,23 @@ class RegistryWatch:
             self._found.update(dict.fromkeys(keys))
 
     def round(self) -> list[Event]:
-        """Write what waits, read what is new; gives what the core must hear, whatever else failed."""
+        """Write what waits, read what is new; gives what the core must hear, whatever else failed.
+
+        The two are apart: while nothing can be written, be it that an import holds the registry or that the disk is
+        full, revocations are followed all the same.
+        """
         events: list[Event] = []
+        failures: list[Exception] = []
         with self._at_work:
-            try:
-                events += self._flush()
-                self._read_changes()
-                self._take_found()
-                events += self._look_up(self._changed, rechecked=False)
-                events += self._look_up(self._unsure or {}, rechecked=True)
-            except StoreError as error:
-                self._faults.occurred("registry", error)
-            else:
-                self._faults.passed("registry")
+            for step in (self._flush, self._follow):
+                try:
+                    events += step(failures)
+                except Exception as error:
+                    failures.append(error)
+        for failure in failures:
+            self._faults.occurred("registry", failure)
+        if not failures:
+            self._faults.passed("registry")
         return events
 
     def close(self) -> None:
@@ -81,7 +85,7 @@ class RegistryWatch:
         with self._at_work:
             while True:
                 try:
-                    self._flush()
+                    self._flush([])
                     return
                 except StoreError as error:
                     if time.monotonic() >= end:
@@ -89,7 +93,7 @@ class RegistryWatch:
                         return
                 time.sleep(0.1)
 
-    def _flush(self) -> list[Event]:
+    def _flush(self, _failures: list[Exception]) -> list[Event]:
         with self._lock:
             claims = tuple(self._unsaved.values())
             self._unsaved.clear()
@@ -102,6 +106,12 @@ class RegistryWatch:
                 self.save(claim)
             raise
         return [ClaimsSaved(claims)]
+
+    def _follow(self, failures: list[Exception]) -> list[Event]:
+        self._read_changes()
+        self._take_found()
+        events = self._look_up(self._changed, failures, rechecked=False)
+        return events + self._look_up(self._unsure or {}, failures, rechecked=True)
 
     def _read_changes(self) -> None:
         """Note whose registration changed, in the order of the last change."""
@@ -132,21 +142,20 @@ class RegistryWatch:
         """The log does not tell what changed: look at all who are there."""
         self._unsure = dict.fromkeys(self._residents())
 
-    def _look_up(self, keys: dict[PublicKey, None], *, rechecked: bool) -> list[Event]:
+    def _look_up(self, keys: dict[PublicKey, None], failures: list[Exception], *, rechecked: bool) -> list[Event]:
         """How those stand that matter; one damaged row must not hide the changes of others."""
         concerned = self._residents()
         found: dict[PublicKey, Registration | None] = {}
-        failures: list[StoreError] = []
+        failed = 0
         for key in list(keys):
             if key in concerned:
                 try:
                     found[key] = self._store.lookup(key)
                 except StoreError as error:
                     failures.append(error)
-                    if len(failures) == FAILURES:
+                    failed += 1
+                    if failed == FAILURES:
                         break
                     continue
             del keys[key]
-        for failure in failures:
-            self._faults.occurred("registry", failure)
         return [RegistryChanged(found, rechecked)] if found else []

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
 from wgjit.model import Change, Claim, Peer, PublicKey, Registration
@@ -45,6 +45,13 @@ class Registry(Store, Protocol):
 
     def replace(self, peer: Peer) -> None:
         """Write a registered peer's new values. Raises NoSuchPeer, AddressConflict, PeerExists (the name)."""
+
+    def change(self, handle: str, how: Callable[[Peer], Peer]) -> Peer:
+        """Write what `how` makes of a peer, in one go with reading it: what others write meanwhile is not undone.
+
+        Gives the new values; if nothing changed, nothing is written. Raises NoSuchPeer, AddressConflict, PeerExists
+        (the name), InvalidValue (another key), and what `how` raises.
+        """
 
     def remove(self, key: PublicKey) -> None:
         """Take a peer and its claim out. Raises NoSuchPeer."""

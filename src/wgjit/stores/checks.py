@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from wgjit.errors import AddressConflict, InvalidValue, NoSuchPeer, PeerExists
 from wgjit.model import AllowedIP, Peer, PublicKey
 
@@ -19,6 +21,17 @@ def check_name(name: str | None) -> None:
         )
     if parse_key(name) is not None:
         raise InvalidValue(f"name {name!r}: reads as a public key; choose another")
+
+
+def changed(peer: Peer, how: Callable[[Peer], Peer]) -> Peer:
+    """What `how` makes of a peer, checked. Raises InvalidValue: another key, or a name that cannot be one."""
+    after = how(peer)
+    if after.public_key != peer.public_key:
+        raise InvalidValue(
+            f"public key {after.public_key}: a peer's key does not change; remove {label(peer)} and add the other"
+        )
+    check_name(after.name)
+    return after
 
 
 def parse_key(handle: str) -> PublicKey | None:

@@ -17,8 +17,9 @@ from collections.abc import Iterable, Iterator
 from wgjit.errors import StoreError
 from wgjit.model import AllowedIP, Claim, Endpoint, Peer, PresharedKey, PublicKey, Tai64n
 
-PeerRow = tuple[PublicKey, bytes, bytes | None, int, bool, int | None, str | None]
-"""public_key, allowed_ips, preshared_key, keepalive, enabled, expires_at, name: the order of the table's columns."""
+PeerRow = tuple[PublicKey, bytes, bytes | None, int, bool, int | None, str | None, int | None]
+"""The order of the table's columns: public_key, allowed_ips, preshared_key, keepalive, enabled, expires_at, name,
+idle_timeout."""
 
 _FAMILIES = {4: b"\x04", 6: b"\x06"}
 _SIZES = {4: 4, 6: 16}
@@ -86,6 +87,7 @@ def peer_row(peer: Peer) -> PeerRow:
         peer.enabled,
         peer.expires_at,
         peer.name,
+        peer.idle_timeout,
     )
 
 
@@ -97,6 +99,7 @@ def row_peer(
     enabled: int,
     expires_at: int | None,
     name: str | None,
+    idle_timeout: int | None,
 ) -> Peer:
     """The peer of a row. Raises StoreError if a column is damaged; it names the peer, not the content."""
     try:
@@ -108,6 +111,7 @@ def row_peer(
             bool(enabled),
             expires_at,
             name,
+            idle_timeout,
         )
     except (ValueError, TypeError, IndexError):  # InvalidValue is a ValueError
         raise damaged("peer", key) from None

@@ -100,8 +100,8 @@ def verify(connection: sqlite3.Connection, path: Path) -> int:
 def prepare(path: Path, *, create: bool, read_only: bool) -> None:
     """Make sure that the file is a registry of today's schema: create, migrate, or (read-only) only look.
 
-    A new file has mode 0600, for it will hold preshared keys; SQLite gives its companions (-wal, -shm) the same.
-    Raises StoreError.
+    A new file has mode 0600, for it will hold preshared keys, and belongs to us or, if we are root, to its folder's
+    owner; SQLite gives its companions (-wal, -shm) the same. Raises StoreError.
     """
     if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
         raise StoreError(f"SQLite {sqlite3.sqlite_version} is too old; this Python needs one of 3.37 or newer")
@@ -112,7 +112,10 @@ def prepare(path: Path, *, create: bool, read_only: bool) -> None:
             if verify(connection, path) == len(migrations()):
                 return
             if read_only:
-                raise StoreError(f"registry {path}: its schema is old or missing; open it once for writing")
+                raise StoreError(
+                    f"registry {path}: its schema is old or missing; start its gateway, or run a command that "
+                    "writes to it, such as `wgjit peer enable` of an enabled peer"
+                )
             _use_wal(connection)
             with _exclusive(connection):
                 for number in range(verify(connection, path), len(migrations())):
@@ -127,7 +130,7 @@ def _create(path: Path) -> None:
     try:
         # O_EXCL: never open and close a database file by hand. That would drop the locks which SQLite holds on it
         # elsewhere in this process (https://sqlite.org/howtocorrupt.html, section 2.2).
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     except FileExistsError:
         return
     except FileNotFoundError:
@@ -136,6 +139,20 @@ def _create(path: Path) -> None:
         ) from None
     except OSError as error:
         raise StoreError(f"registry {path}: cannot create it: {error.strerror}") from error
+    try:
+        _give_to_folders_owner(file, path.parent)
+    finally:
+        os.close(file)
+
+
+def _give_to_folders_owner(file: int, folder: Path) -> None:
+    """A registry that root makes for the service's account must be that account's; SQLite sees to -wal and -shm."""
+    if os.geteuid() != 0:
+        return
+    owner = os.stat(folder)
+    if owner.st_uid != 0:
+        with contextlib.suppress(PermissionError):  # a root without CAP_CHOWN: it stays root's
+            os.fchown(file, owner.st_uid, owner.st_gid)
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:

@@ -12,7 +12,7 @@ Rules:
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -27,10 +27,11 @@ _CHUNK = 10_000
 _PAGE = 1000
 """Peers read per round of a listing, each a transaction of its own: a long listing holds up no checkpoint."""
 
-_COLUMNS = "public_key, allowed_ips, preshared_key, keepalive, enabled, expires_at, name"
+_COLUMNS = "public_key, allowed_ips, preshared_key, keepalive, enabled, expires_at, name, idle_timeout"
 
 _LOOKUP = """
     SELECT p.allowed_ips, p.preshared_key, p.keepalive, p.enabled, p.expires_at, p.name,
+           p.idle_timeout,
            c.timestamp, c.gateway, c.endpoint, c.proven_at
     FROM peers AS p LEFT JOIN claims AS c ON c.public_key = p.public_key
     WHERE p.public_key = ?"""
@@ -44,7 +45,8 @@ _SAVE_CLAIM = """
     WHERE excluded.timestamp > claims.timestamp"""
 
 _REPLACE = """
-    UPDATE peers SET allowed_ips = ?2, preshared_key = ?3, keepalive = ?4, enabled = ?5, expires_at = ?6, name = ?7
+    UPDATE peers SET allowed_ips = ?2, preshared_key = ?3, keepalive = ?4, enabled = ?5, expires_at = ?6, name = ?7,
+                     idle_timeout = ?8
     WHERE public_key = ?1"""
 
 
@@ -73,8 +75,8 @@ class SqliteRegistry:
             row = db.execute(_LOOKUP, (key,)).fetchone()
         if row is None:
             return None
-        peer = packing.row_peer(key, *row[:6])
-        return Registration(peer, None if row[6] is None else packing.row_claim(key, *row[6:]))
+        peer = packing.row_peer(key, *row[:7])
+        return Registration(peer, None if row[7] is None else packing.row_claim(key, *row[7:]))
 
     def save_claims(self, claims: Sequence[Claim]) -> None:
         if not claims:
@@ -122,21 +124,21 @@ class SqliteRegistry:
     def replace(self, peer: Peer) -> None:
         """Write a registered peer's new values. Raises NoSuchPeer, AddressConflict, PeerExists (the name)."""
         checks.check_name(peer.name)
-        row = packing.peer_row(peer)
         with self._writer as db:
             db.execute("BEGIN IMMEDIATE")
-            before = db.execute("SELECT allowed_ips FROM peers WHERE public_key = ?", (peer.public_key,)).fetchone()
-            if before is None:
-                raise checks.no_such_peer(str(peer.public_key))
-            try:
-                db.execute(_REPLACE, row)
-            except sqlite3.IntegrityError:
-                raise _taken(db, peer) or _unexplained(peer) from None
-            if before[0] != row[1]:  # a trigger has taken the old addresses out
-                _insert_addresses(
-                    db, [(first, last, peer) for first, last in packing.pack_ranges(row[1], peer.allowed_ips)]
-                )
+            _replace(db, peer)
             db.execute("COMMIT")
+
+    def change(self, handle: str, how: Callable[[Peer], Peer]) -> Peer:
+        """Read, change and write in one transaction; see `Registry.change`."""
+        with self._writer as db:
+            db.execute("BEGIN IMMEDIATE")
+            before = _find(db, handle)
+            after = checks.changed(before, how)
+            if after != before:
+                _replace(db, after)
+            db.execute("COMMIT")
+        return after
 
     def remove(self, key: PublicKey) -> None:
         with self._writer as db:
@@ -145,13 +147,8 @@ class SqliteRegistry:
                 raise checks.no_such_peer(str(key))
 
     def find(self, handle: str) -> Peer:
-        key = checks.parse_key(handle)
-        column, value = ("name", handle) if key is None else ("public_key", key)
         with self._reader as db:
-            row = db.execute(f"SELECT {_COLUMNS} FROM peers WHERE {column} = ?", (value,)).fetchone()
-        if row is None:
-            raise checks.no_such_peer(handle)
-        return packing.row_peer(*row)
+            return _find(db, handle)
 
     def peers(self, after: PublicKey | None = None) -> Iterator[Peer]:
         """All peers in key order, from the one after `after` on; each as it is when its round is read."""
@@ -177,6 +174,28 @@ class SqliteRegistry:
             return db.execute("DELETE FROM claims WHERE public_key = ?", (key,)).rowcount > 0
 
 
+def _find(db: sqlite3.Connection, handle: str) -> Peer:
+    key = checks.parse_key(handle)
+    column, value = ("name", handle) if key is None else ("public_key", key)
+    row = db.execute(f"SELECT {_COLUMNS} FROM peers WHERE {column} = ?", (value,)).fetchone()
+    if row is None:
+        raise checks.no_such_peer(handle)
+    return packing.row_peer(*row)
+
+
+def _replace(db: sqlite3.Connection, peer: Peer) -> None:
+    row = packing.peer_row(peer)
+    before = db.execute("SELECT allowed_ips FROM peers WHERE public_key = ?", (peer.public_key,)).fetchone()
+    if before is None:
+        raise checks.no_such_peer(str(peer.public_key))
+    try:
+        db.execute(_REPLACE, row)
+    except sqlite3.IntegrityError:
+        raise _taken(db, peer) or _unexplained(peer) from None
+    if before[0] != row[1]:  # a trigger has taken the old addresses out
+        _insert_addresses(db, [(first, last, peer) for first, last in packing.pack_ranges(row[1], peer.allowed_ips)])
+
+
 def _insert(db: sqlite3.Connection, peers: list[Peer]) -> None:
     """Insert a round of peers with their addresses. Raises PeerExists, AddressConflict, InvalidValue."""
     addresses: list[tuple[bytes, bytes | None, Peer]] = []
@@ -191,7 +210,7 @@ def _insert(db: sqlite3.Connection, peers: list[Peer]) -> None:
             yield row
 
     try:
-        db.executemany(f"INSERT INTO peers ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)", rows())
+        db.executemany(f"INSERT INTO peers ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows())
     except sqlite3.IntegrityError:
         raise _taken(db, current) or _unexplained(current) from None
     _insert_addresses(db, addresses)

@@ -3,65 +3,22 @@
 import contextlib
 import json
 import sqlite3
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.contracts.store import claim, key
-from wgjit import cli
-from wgjit.cli.peer import parse_expiry
-from wgjit.errors import InvalidValue
-from wgjit.model import Peer, PresharedKey, parse_allowed_ip
+from tests.unit.cli.conftest import K1, K2, K3, PSK, Run
+from wgjit.model import Peer, parse_allowed_ip
 from wgjit.stores.sqlite import SqliteRegistry
-
-K1, K2, K3 = str(key(1)), str(key(2)), str(key(3))
-PSK = PresharedKey(b"p" * 32)
-
-Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    path = tmp_path / "registry.db"
-    monkeypatch.setenv("WGJIT_STORE", str(path))
-    return path
-
-
-@pytest.fixture
-def run(store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run `wgjit peer ARGUMENTS`; gives exit status, output, errors."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["wgjit", "peer", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        output = capsys.readouterr()
-        status = ended.value.code
-        return (status if isinstance(status, int) else 0), output.out, output.err
-
-    return run
-
-
-@pytest.fixture
-def two(run: Run, store: Path, tmp_path: Path) -> Path:
-    """alice with everything set, bob plain."""
-    psk = tmp_path / "alice.psk"
-    psk.write_text(PSK.reveal_base64() + "\n")
-    everything = ["--keepalive", 25, "--expires-at", "2100-01-31T12:00:00Z", "--preshared-key-file", psk]
-    assert run("add", "alice", "--public-key", K1, "--allowed-ips", "10.8.0.2/32,fd00::2/128", *everything) == (
-        0,
-        f"added alice ({K1})\n",
-        "",
-    )
-    assert run("add", "bob", "--public-key", K2, "--allowed-ips", "10.8.0.3", "--allowed-ips", "10.9.0.0/24")[0] == 0
-    return store
 
 
 def test_what_was_added_is_in_the_registry(two: Path) -> None:
     with contextlib.closing(SqliteRegistry(two)) as registry:
         assert list(registry.peers()) == [
-            Peer(key(1), tuple(map(parse_allowed_ip, ("10.8.0.2", "fd00::2"))), PSK, 25, True, 4105080000, "alice"),
+            Peer(
+                key(1), tuple(map(parse_allowed_ip, ("10.8.0.2", "fd00::2"))), PSK, 25, True, 4105080000, "alice", 1800
+            ),
             Peer(key(2), tuple(map(parse_allowed_ip, ("10.8.0.3", "10.9.0.0/24"))), name="bob"),
         ]
 
@@ -84,6 +41,7 @@ def test_list(run: Run, two: Path) -> None:
             "keepalive": 25,
             "enabled": True,
             "expires_at": "2100-01-31T12:00:00Z",
+            "idle_timeout": 1800,
         },
         {
             "public_key": K2,
@@ -93,6 +51,7 @@ def test_list(run: Run, two: Path) -> None:
             "keepalive": 0,
             "enabled": False,
             "expires_at": None,
+            "idle_timeout": None,
         },
     ]
 
@@ -108,6 +67,7 @@ def test_show_by_name_and_by_key(run: Run, two: Path) -> None:
         "preshared key": "set",
         "keepalive": "25 s",
         "expires": "2100-01-31T12:00:00Z",
+        "idle timeout": "30m",
         "last proven": "never",
     }
     assert run("show", K1) == (status, out, err)
@@ -173,6 +133,10 @@ def test_no_such_peer(run: Run, two: Path, command: list[str], handle: str) -> N
             ["carol", "--public-key", K3, "--allowed-ips", "10.0.0.9", "--expires-at", "soon"],
             "expires-at 'soon': write",
         ),
+        (
+            ["carol", "--public-key", K3, "--allowed-ips", "10.0.0.9", "--idle-timeout", "60s"],
+            "idle timeout 60: must be 180 to",
+        ),
         (["carol", "--public-key", K3, "--allowed-ips", "10.0.0.9", "--preshared-key-file", "/nope"], "No such file"),
         (["carol", "--public-key", K1, "--allowed-ips", "10.0.0.9"], f"public key {K1}: registered already as alice"),
         (["alice", "--public-key", K3, "--allowed-ips", "10.0.0.9"], f"name 'alice': taken by peer {K1}"),
@@ -207,7 +171,9 @@ def test_usage_errors_exit_with_2(run: Run, store: Path) -> None:
     assert not store.exists()
 
 
-@pytest.mark.parametrize("command", [["list"], ["show", "a"], ["disable", "a"], ["remove", "a"]])
+@pytest.mark.parametrize(
+    "command", [["list"], ["show", "a"], ["set", "a", "--keepalive", "1"], ["disable", "a"], ["remove", "a"]]
+)
 def test_only_add_and_import_make_a_registry(run: Run, store: Path, command: list[str]) -> None:
     status, out, err = run(*command)
     assert (status, out) == (1, "")
@@ -301,30 +267,3 @@ def test_files_that_cannot_be_imported(run: Run, store: Path, tmp_path: Path) ->
     assert "not a text in UTF-8" in run("import", binary)[2]
     assert "No such file" in run("import", tmp_path / "none")[2]
     assert "Is a directory" in run("import", tmp_path)[2]
-
-
-# --- expiry -------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [
-        ("+90s", 1090),
-        ("+2m", 1120),
-        ("+1h", 4600),
-        ("+30d", 1000 + 30 * 86400),
-        ("+2w", 1000 + 14 * 86400),
-        ("2001-09-09", 999993600),
-        ("2001-09-09T01:46:40", 1000000000),
-        ("2001-09-09T01:46:40Z", 1000000000),
-        ("2001-09-09T03:46:40+02:00", 1000000000),
-    ],
-)
-def test_expiry(text: str, seconds: int) -> None:
-    assert parse_expiry(text, 1000.9) == seconds
-
-
-@pytest.mark.parametrize("text", ["", "30d", "+d", "+5y", "+-5d", "tomorrow", "2001-13-01", "+99999999999d"])
-def test_bad_expiry(text: str) -> None:
-    with pytest.raises(InvalidValue, match="expires-at"):
-        parse_expiry(text, 0.0)

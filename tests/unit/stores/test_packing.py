@@ -58,7 +58,7 @@ def test_damaged_allowed_ips(packed: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - ipaddress's own words, not ours to fix
         packing.unpack_allowed_ips(bytes.fromhex(packed))
     with pytest.raises(StoreError, match="its row in the registry is damaged"):
-        packing.row_peer(bytes(32), bytes.fromhex(packed), b"s" * 32, 0, 1, None, None)
+        packing.row_peer(bytes(32), bytes.fromhex(packed), b"s" * 32, 0, 1, None, None, None)
 
 
 @pytest.mark.parametrize(("text", "first", "last"), RANGES)
@@ -84,11 +84,13 @@ def test_endpoints(text: str, packed: str) -> None:
 @pytest.mark.parametrize(
     "row",
     [
-        (bytes(31), b"", None, 0, 1, None, None),
-        (bytes(32), b"", b"short", 0, 1, None, None),
-        (bytes(32), b"", None, 70000, 1, None, None),
-        (bytes(32), "text", None, 0, 1, None, None),
-        (None, b"", None, 0, 1, None, None),
+        (bytes(31), b"", None, 0, 1, None, None, None),
+        (bytes(32), b"", b"short", 0, 1, None, None, None),
+        (bytes(32), b"", None, 70000, 1, None, None, None),
+        (bytes(32), "text", None, 0, 1, None, None, None),
+        (None, b"", None, 0, 1, None, None, None),
+        (bytes(32), b"", None, 0, 1, None, None, 179),
+        (bytes(32), b"", None, 0, 1, None, None, "1h"),
     ],
 )
 def test_damaged_rows(row: tuple) -> None:
@@ -98,7 +100,7 @@ def test_damaged_rows(row: tuple) -> None:
 
 def test_damage_never_shows_the_preshared_key() -> None:
     with pytest.raises(StoreError) as failed:
-        packing.row_peer(bytes(32), b"\xff", b"SECRET" * 5 + b"..", 0, 1, None, None)
+        packing.row_peer(bytes(32), b"\xff", b"SECRET" * 5 + b"..", 0, 1, None, None, None)
     assert "SECRET" not in repr(failed.value)
     assert failed.value.__suppress_context__
 

@@ -1,0 +1,88 @@
+"""`wgjit claim`: when and where a peer was last proven, and how to forget it.
+
+A peer's claim holds the greatest timestamp that it has proven, so an older handshake of it is refused as `stale`. A
+client whose clock was set back is refused, too, until its claim is reset. A gateway sees that within a second.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import typer
+
+from wgjit.cli.registry_file import DEFAULT_STORE, Handle, Json, Store, existing, printable
+from wgjit.cli.times import show_moment
+from wgjit.model import Claim, Registration
+from wgjit.stores import checks
+from wgjit.stores.sqlite import SqliteRegistry
+
+app = typer.Typer(name="claim", help="Show or forget when a peer was last proven.", no_args_is_help=True)
+
+
+@app.command()
+def show(handle: Handle, as_json: Json = False, store: Store = DEFAULT_STORE) -> None:
+    """Show a peer's claim: the timestamp it last proved, at which gateway, from where."""
+    with existing(store, read_only=True) as registry:
+        found = _look_up(registry, handle)
+    if as_json:
+        print(json.dumps({"public_key": str(found.peer.public_key), "claim": describe(found.claim)}))
+        return
+    fields = {
+        "peer": _label(found),
+        "timestamp": "-" if found.claim is None else found.claim.timestamp,
+        "gateway": "-" if found.claim is None else printable(found.claim.gateway),
+        "endpoint": "-" if found.claim is None else found.claim.endpoint,
+        "proven at": "never" if found.claim is None else show_moment(found.claim.proven_at),
+    }
+    for label, value in fields.items():
+        print(f"{label + ':':<12}{value}")
+
+
+@app.command()
+def reset(handle: Handle, store: Store = DEFAULT_STORE) -> None:
+    """Forget a peer's claim, so that its client may connect though its clock was set back.
+
+    Until it has connected again, somebody who recorded an old handshake of it could send that: the peer would be
+    installed for it, without a session.
+    """
+    with existing(store) as registry:
+        found = _look_up(registry, handle)
+        forgotten = registry.reset_claim(found.peer.public_key)
+    if not forgotten:
+        print(f"{_label(found)} has no claim; nothing to forget")
+    elif found.claim is None:
+        print(f"forgot the claim of {_label(found)}, made this very moment")
+    else:
+        print(f"forgot the claim of {_label(found)}: {summary(found.claim)}")
+
+
+def describe(claim: Claim | None) -> dict[str, Any] | None:
+    """A claim for programs."""
+    if claim is None:
+        return None
+    return {
+        "timestamp": str(claim.timestamp),
+        "gateway": claim.gateway,
+        "endpoint": str(claim.endpoint),
+        "proven_at": show_moment(claim.proven_at),
+    }
+
+
+def summary(claim: Claim | None) -> str:
+    """A claim on one line, for people."""
+    if claim is None:
+        return "never"
+    return f"{claim.timestamp} at gateway {printable(claim.gateway)}, from {claim.endpoint}"
+
+
+def _look_up(registry: SqliteRegistry, handle: str) -> Registration:
+    registration = registry.lookup(registry.find(handle).public_key)
+    if registration is None:
+        raise checks.no_such_peer(handle)  # removed in between
+    return registration
+
+
+def _label(found: Registration) -> str:
+    key, name = found.peer.public_key, found.peer.name
+    return f"{printable(name)} ({key})" if name else str(key)

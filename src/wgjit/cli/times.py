@@ -1,0 +1,72 @@
+"""Durations and moments as a person writes and reads them."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+
+from wgjit.errors import InvalidValue
+from wgjit.model import NEVER
+
+_UNITS = {"w": 604800, "d": 86400, "h": 3600, "m": 60, "s": 1}
+
+
+def parse_duration(text: str, field: str) -> int:
+    """Seconds of `90s`, `30m`, `12h`, `30d` or `2w`. Raises InvalidValue that names `field`."""
+    match = re.fullmatch(r"([0-9]{1,9})([smhdw])", text)
+    if match is None:
+        raise InvalidValue(f"{field} {text!r}: write a number and a unit, s, m, h, d or w, such as 30m")
+    return int(match[1]) * _UNITS[match[2]]
+
+
+def show_duration(seconds: int) -> str:
+    """The shortest exact way to write it in one unit: 30m, 90s; `parse_duration` reads it."""
+    return next(f"{seconds // size}{unit}" for unit, size in _UNITS.items() if seconds % size == 0 and seconds >= size)
+
+
+def parse_idle_timeout(text: str) -> int | None:
+    """A peer's idle timeout: a duration, `never`, or `default` (None). Raises InvalidValue."""
+    match text:
+        case "default":
+            return None
+        case "never":
+            return NEVER
+    if not (seconds := parse_duration(text, "idle-timeout")):
+        raise InvalidValue(f"idle-timeout {text!r}: write never to keep the peer for good, or at least 180s")
+    return seconds
+
+
+def show_idle_timeout(seconds: int | None) -> str:
+    """As `parse_idle_timeout` reads it, with a word for people behind `never`."""
+    if seconds is None:
+        return "default"
+    return "never (pinned)" if seconds == NEVER else show_duration(seconds)
+
+
+def parse_expiry(text: str, now: float) -> int | None:
+    """Unix seconds of an ISO 8601 date or time (UTC if it names no zone), or of `+30d` after `now`; None of `never`.
+
+    Units are s, m, h, d, w. Raises InvalidValue.
+    """
+    if text == "never":
+        return None
+    if re.fullmatch(r"\+[0-9]{1,9}[smhdw]", text):
+        return int(now) + parse_duration(text[1:], "expires-at")
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise InvalidValue(
+            f"expires-at {text!r}: write a date or time such as 2027-01-31 or 2027-01-31T12:00:00Z, "
+            "+30d from now, or never"
+        ) from None
+    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
+
+
+def show_moment(seconds: float | None) -> str | None:
+    """RFC 3339 in UTC to the second; a number that no calendar holds stays one."""
+    if seconds is None:
+        return None
+    try:
+        return f"{datetime.fromtimestamp(int(seconds), UTC):%Y-%m-%dT%H:%M:%SZ}"
+    except (ValueError, OverflowError, OSError):
+        return f"@{int(seconds)}"

@@ -1,0 +1,68 @@
+"""`wgjit claim`: what it shows, what it forgets, and what a gateway hears of it."""
+
+import contextlib
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.contracts.store import claim, key
+from tests.unit.cli.conftest import K1, K2, K3, Run
+from wgjit.model import ChangeKind
+from wgjit.stores.sqlite import SqliteRegistry
+
+SUMMARY = "2020-09-13T12:26:40.500000000Z at gateway gw1, from [2001:db8::1]:4000"
+
+
+@pytest.fixture
+def proven(two: Path) -> Path:
+    """alice was proven, bob was not."""
+    with contextlib.closing(SqliteRegistry(two)) as registry:
+        registry.save_claims([claim(1, 1_600_000_000.5, "gw1", "[2001:db8::1]:4000")])
+    return two
+
+
+@pytest.mark.parametrize("handle", ["alice", K1])
+def test_reset_forgets_it_and_says_what(wgjit: Run, proven: Path, handle: str) -> None:
+    assert wgjit("claim", "reset", handle) == (0, f"forgot the claim of alice ({K1}): {SUMMARY}\n", "")
+    with contextlib.closing(SqliteRegistry(proven, read_only=True)) as registry:
+        found = registry.lookup(key(1))
+        assert found is not None
+        assert found.claim is None
+        assert [(c.kind, c.public_key) for c in registry.changes(0)] == [(ChangeKind.UPDATED, key(1))]
+    assert wgjit("claim", "reset", handle) == (0, f"alice ({K1}) has no claim; nothing to forget\n", "")
+
+
+def test_show(wgjit: Run, proven: Path) -> None:
+    status, out, err = wgjit("claim", "show", "alice")
+    assert (status, err) == (0, "")
+    assert dict(map(str.strip, line.split(":", 1)) for line in out.splitlines()) == {
+        "peer": f"alice ({K1})",
+        "timestamp": "2020-09-13T12:26:40.500000000Z",
+        "gateway": "gw1",
+        "endpoint": "[2001:db8::1]:4000",
+        "proven at": "2023-11-14T22:13:20Z",
+    }
+    assert "proven at:  never\n" in wgjit("claim", "show", "bob")[1]
+    assert json.loads(wgjit("claim", "show", K2, "--json")[1]) == {"public_key": K2, "claim": None}
+    shown = json.loads(wgjit("claim", "show", "alice", "--json")[1])
+    assert shown["claim"] == json.loads(wgjit("peer", "show", "alice", "--json")[1])["claim"]
+    assert shown["claim"]["gateway"] == "gw1"
+
+
+@pytest.mark.parametrize("command", ["show", "reset"])
+@pytest.mark.parametrize("handle", ["nobody", K3])
+def test_no_such_peer(wgjit: Run, proven: Path, command: str, handle: str) -> None:
+    assert wgjit("claim", command, handle) == (
+        1,
+        "",
+        f"wgjit: no peer {handle!r} is registered; `wgjit peer list` shows all\n",
+    )
+
+
+@pytest.mark.parametrize("command", ["show", "reset"])
+def test_no_registry_is_made(wgjit: Run, store: Path, command: str) -> None:
+    status, out, err = wgjit("claim", command, "alice")
+    assert (status, out) == (1, "")
+    assert f"registry {store}: no such file" in err
+    assert not store.exists()
