@@ -2,7 +2,8 @@
 
 The same program, in which three constants and one setting are small: a session counts as over after SESSION seconds
 instead of 180, the device is looked at every half second, and the idle time is IDLE, or what HASTY_IDLE says. The
-kernel knows nothing of it. What hangs on the true 180 s is tested with them, in tests/patience.
+kernel knows nothing of it. What hangs on the true 180 s is tested with them, in
+tests/kernel/test_patience.py.
 """
 
 from __future__ import annotations

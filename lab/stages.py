@@ -33,9 +33,9 @@ class Stage(NamedTuple):
     guest: tuple[str, ...] = ()
     """Options of ./dev guest; none is the host."""
     pytest: tuple[str, ...] = ()
-    apart: str = ""
-    """A file of the folder that is as long as all the rest: it runs beside it, in a guest of its own. A UML guest has
-    one CPU, and the machine two."""
+    apart: tuple[str, ...] = ()
+    """Files of the folder that run beside the rest, each in a guest of its own: one is as long as all the rest (a UML
+    guest has one CPU, and the machine two), one only waits."""
 
 
 STAGES = {
@@ -43,7 +43,8 @@ STAGES = {
     "userspace": Stage("namespaces with wireguard-go, on this kernel", "tests/userspace"),
     "guest": Stage("the guest kernels themselves", "tests/guest"),
     "kernel": Stage(
-        "kernel WireGuard, User-Mode Linux", "tests/kernel", ("-b", "uml", "-t", "1200"), apart="test_gateway.py"
+        "kernel WireGuard, User-Mode Linux", "tests/kernel", ("-b", "uml", "-t", "1200"),
+        apart=("test_gateway.py", "test_patience.py"),
     ),
     "smp": Stage("kernel WireGuard, two CPUs, qemu", "tests/kernel", ("-b", "tcg", "-t", "900"), ("-m", "smp")),
 }
@@ -62,8 +63,11 @@ def commands(stage: Stage, arguments: list[str]) -> list[list[str]]:
     """The command lines of a stage, to be run side by side; only a whole stage is worth two."""
     if not stage.apart or arguments:
         return [command(stage, arguments)]
-    apart = f"{stage.folder}/{stage.apart}"
-    return [command(stage, [stage.folder, f"--ignore={apart}"]), command(stage, [apart])]
+    apart = [f"{stage.folder}/{name}" for name in stage.apart]
+    return [
+        command(stage, [stage.folder, *(f"--ignore={path}" for path in apart)]),
+        *(command(stage, [path]) for path in apart),
+    ]
 
 
 def run(lines: list[list[str]]) -> int:

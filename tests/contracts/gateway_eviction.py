@@ -1,7 +1,7 @@
 """Who leaves the interface, and that it costs nobody anything: on real WireGuard, with the real daemon in a hurry.
 
 `lab.hasty` makes a session count as over after 3 s and a peer as idle after 4; what hangs on the true 180 s is in
-tests/patience.
+tests/kernel/test_patience.py.
 """
 
 from __future__ import annotations

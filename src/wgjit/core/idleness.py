@@ -91,11 +91,10 @@ class Idleness:
             and began - resident.active >= SESSION
         )
 
-    def looked(self, began: float, now: float) -> None:
-        """A look has ended, or failed."""
+    def looked(self, took: float, now: float) -> None:
+        """A look has ended, or failed, that took so many seconds of the device's time."""
         self._looked = now
-        if began > float("-inf"):
-            self._spacing = min(LONGEST, max(SPACING, SHARE * (now - began)))
+        self._spacing = min(LONGEST, max(SPACING, SHARE * took))
 
     @property
     def urgent_look(self) -> float:

@@ -122,14 +122,14 @@ class Upkeep:
         if event.began == float("-inf"):
             self._reading = False
             self.residency.reading_fails()
-            self._idleness.looked(event.began, now.monotonic)
+            self._idleness.looked(event.took, now.monotonic)
             return self._end_flips(event.began, now)
         found = [peer.public_key for peer in event.peers if self._see(peer, event.began)]
         commands: list[Command] = [Recheck(tuple(found))] if found else []
         if event.more:
             return commands
         self._reading = False
-        self._idleness.looked(event.began, now.monotonic)
+        self._idleness.looked(event.took, now.monotonic)
         for key in self.residency.reading_ends(event.began):
             self._forget(key)
         commands += self._end_flips(event.began, now)

@@ -83,6 +83,8 @@ class DeviceRead:
     """All of them, or a part; nobody, with `began` minus infinity, if the device could not be read to its end."""
     more: bool = False
     """Another part of the same reading follows."""
+    took: float = 0.0
+    """Seconds that the reading took: what it costs to look again."""
 
 
 @dataclass(frozen=True, slots=True)

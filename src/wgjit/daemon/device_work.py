@@ -62,13 +62,14 @@ class DeviceWork:
             peers = await asyncio.get_running_loop().run_in_executor(self._threads, lambda: list(self._device.peers()))
         except Exception as error:
             self._faults.occurred("device", error)
-            yield DeviceRead(float("-inf"), ())
+            yield DeviceRead(float("-inf"), (), took=time.monotonic() - began)
             return
+        took = time.monotonic() - began
         last = max(0, len(peers) - 1) // PART * PART
         for start in range(0, last, PART):
             yield DeviceRead(began, peers[start : start + PART], more=True)
             await asyncio.sleep(0)  # packets that wait go first
-        yield DeviceRead(began, peers[last:])
+        yield DeviceRead(began, peers[last:], took=took)
 
     def _apply(self, changes: Sequence[PeerChange]) -> dict[PublicKey, Refusal]:
         self._forget_undone(change.public_key for change in changes)

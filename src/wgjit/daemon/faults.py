@@ -16,7 +16,7 @@ log = structlog.get_logger()
 QUIET = 60.0
 """Seconds after which a fault that goes on is told again."""
 
-CALM = 5.0
+CALM = 2.0
 """Seconds without a fault after which a part that works counts as mended. Half a broken disk fails for some packets and
 not for others: that is one fault, not one for each of them."""
 
