@@ -28,6 +28,10 @@ SHARES = (0.5, 0.3, 0.2)
 """Of the rate, for GOOD, NEW and BAD. A newcomer whose address has got a bad name lives on the last."""
 
 
+GRAIN = 0.001
+"""Seconds that have to pass before the buckets are filled on: in a flood, once for some twenty packets."""
+
+
 class Budget:
     """Three token buckets; a token is one X25519. Constant time and memory."""
 
@@ -53,9 +57,10 @@ class Budget:
     def _fill(self, now: float) -> None:
         if self._since is None:
             self._since = now
-        elapsed, self._since = max(0.0, now - self._since), max(now, self._since)
-        if not elapsed:
+        elapsed = now - self._since
+        if elapsed < GRAIN:
             return
+        self._since = now
         tokens, most = self._tokens, self._most
         filled = [have + elapsed * rate for have, rate in zip(tokens, self._rates, strict=True)]
         spare_good, spare_new, _ = (max(0.0, have - limit) for have, limit in zip(filled, most, strict=True))

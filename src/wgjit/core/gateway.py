@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from wgjit.core.admission import RecentRefusals
 from wgjit.core.claims import Claims
 from wgjit.core.door import Door
 from wgjit.core.flips import KEEPALIVE
@@ -57,6 +58,9 @@ REKEY_TIMEOUT = 5.0
 SUSPICION_INTERVAL = 10.0
 """Seconds at least between two readings of the device that residents' fruitless knocks call for."""
 
+_FINAL = frozenset({Refusal.UNKNOWN, Refusal.DISABLED, Refusal.EXPIRED})
+"""What a registry says of a key, and will say again a moment later."""
+
 
 class Gateway:
     """All decisions for one interface. Pure: the same events at the same times give the same commands."""
@@ -65,6 +69,7 @@ class Gateway:
         self._responder = responder
         self._settings = settings
         self._door = Door(settings.exchanges, settings.source_rate)
+        self._refusals = RecentRefusals()
         self._claims = Claims(settings.max_skew)
         self._upkeep = Upkeep(settings, self._claims)
         self._knocks = Knocks()
@@ -136,7 +141,7 @@ class Gateway:
             return [*self._let_go(knock), FollowUp(knock.number)]
         if len(self._knocks) >= self._settings.max_waiting:
             return self._refuse(knock, Refusal.OVERLOADED, now)
-        if not self._settings.store_is_local and (refusal := self._prove(knock, now)):
+        if not self._settings.store_is_local and (refusal := self._may_ask(knock, now)):
             return self._refuse(knock, refusal, now)
         self._knocks.add(knock)
         return self._look_up(knock)
@@ -144,6 +149,12 @@ class Gateway:
     def _not_an_initiation(self, event: Arrived, refusal: Refusal) -> list[Command]:
         count = Count(event.knock, refusal)
         return [Release(event.knock), count] if event.held else [count]
+
+    def _may_ask(self, knock: Knock, now: Now) -> Refusal | None:
+        """A registry elsewhere is asked for proven keys only, and not again for what it has just refused."""
+        key = knock.record.public_key
+        assert key is not None  # identified
+        return self._prove(knock, now) or self._refusals.recall(key, now.monotonic)
 
     def _look_up(self, knock: Knock) -> list[Command]:
         """Ask for the key's registration, once its peer is not just on its way out."""
@@ -189,6 +200,8 @@ class Gateway:
         if isinstance(found, Registration):
             knock.record.name = found.peer.name
         if refusal := self._may_install(knock, found, now):
+            if refusal in _FINAL and knock.record.proven:
+                self._refusals.remember(knock.claimed.public_key, refusal, now.monotonic)
             return self._refuse(knock, refusal, now)
         assert isinstance(found, Registration)  # _may_install refuses all else
         knock.claim = self._new_claim(knock, now)
@@ -258,12 +271,13 @@ class Gateway:
             return [command for knock in knocks for command in self._refuse(knock, event.failure, now)]
         self._upkeep.installed(peer, max(knock.arrived for knock in knocks), now)
         newest = max(knocks, key=lambda knock: knock.record.timestamp or b"")
+        firsts = {knock.record.timestamp: knock for knock in reversed(knocks)}
         commands: list[Command] = []
         for knock in knocks:
-            if knock is not newest and knock.record.timestamp == newest.record.timestamp:
-                commands += self._refuse(knock, Refusal.DUPLICATE, now)  # it was repeated while it waited
-            else:
+            if knock is firsts[knock.record.timestamp]:
                 commands += self._deliver(knock, peer, newest, now)
+            else:
+                commands += self._refuse(knock, Refusal.DUPLICATE, now)  # repeated while the first one waited
         return commands
 
     def _deliver(self, knock: Knock, peer: Peer, newest: Knock | None, now: Now) -> list[Command]:
@@ -322,6 +336,8 @@ class Gateway:
         return commands if event.more else commands + self._give_room(now) + self._evict(now)
 
     def _registry_changed(self, event: RegistryChanged, now: Now) -> list[Command]:
+        for key in event.found:
+            self._refusals.forget(key)
         return self._upkeep.registry_changed(event, now) + self._evict(now)
 
     def _give_room(self, now: Now) -> list[Command]:

@@ -4,6 +4,9 @@ Contract: `with link as db:` gives an open sqlite3 connection and leaves no tran
 not commit is rolled back. An sqlite3.Error leaves the block as a StoreError. After any but a lock error the connection
 is dropped, so that the next use opens the file anew: a cause that is gone needs no restart. A file that was moved,
 deleted or replaced under us is noticed at the next use.
+
+A reader waits for a lock once, and not again until it has got through: in WAL mode no writer keeps it out, so who does
+(a file that somebody switched to another journal) may do so for long, and a gateway's packets wait for its lookups.
 """
 
 from __future__ import annotations
@@ -29,6 +32,7 @@ class Link:
         self._connection: sqlite3.Connection | None = None
         self._file: tuple[int, int] | None = None  # device and inode of the open file
         self._closed = False
+        self._waits = True
 
     def __enter__(self) -> sqlite3.Connection:
         if not self._lock.acquire(timeout=self._timeout):
@@ -36,9 +40,11 @@ class Link:
         try:
             return self._open()
         except sqlite3.Error as error:
+            failure = translate(error, self._path)
             self._drop()
+            self._waits = not (self._read_only and isinstance(failure, StoreBusy))
             self._lock.release()
-            raise translate(error, self._path) from error
+            raise failure from error
         except BaseException:
             self._drop()
             self._lock.release()
@@ -49,12 +55,16 @@ class Link:
     ) -> None:
         try:
             if error is None:
+                if not self._waits:
+                    self._wait(True)
                 return
             failure = translate(error, self._path) if isinstance(error, sqlite3.Error) else None
             if failure is not None and not isinstance(failure, StoreBusy):
                 self._drop()
             elif self._connection is not None and self._connection.in_transaction:
                 self._roll_back(self._connection)
+            if self._read_only and isinstance(failure, StoreBusy):
+                self._wait(False)
             if failure is not None:
                 raise failure from error
         finally:
@@ -73,7 +83,8 @@ class Link:
         if self._connection is not None and file == self._file:
             return self._connection
         self._drop()
-        connection = schema.connect(self._path, read_only=self._read_only, timeout=self._timeout)
+        timeout = self._timeout if self._waits else 0.0
+        connection = schema.connect(self._path, read_only=self._read_only, timeout=timeout)
         try:
             if schema.verify(connection, self._path) != len(schema.migrations()):
                 raise StoreError(f"registry {self._path}: replaced by a file of an older schema; restart to migrate it")
@@ -82,6 +93,11 @@ class Link:
             raise
         self._connection, self._file = connection, file
         return connection
+
+    def _wait(self, waits: bool) -> None:
+        self._waits = waits
+        if self._connection is not None:
+            self._connection.execute(f"PRAGMA busy_timeout = {round(1000 * self._timeout) if waits else 0}")
 
     def _roll_back(self, connection: sqlite3.Connection) -> None:
         try:

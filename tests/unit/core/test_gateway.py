@@ -197,6 +197,20 @@ def test_a_remote_store_is_asked_for_proven_keys_only(make_stage: Callable[..., 
     assert stage.arrive(client.packet()) == [Lookup(2, client.key)]
 
 
+def test_a_remote_store_is_not_asked_again_for_what_it_has_just_refused(make_stage: Callable[..., Stage]) -> None:
+    stage = make_stage(store_is_local=False)
+    client = stage.client()
+    stage.arrive(client.packet())
+    assert told(stage.answer(None)).refusal is Refusal.UNKNOWN
+    stage.wait(1)
+    assert told(stage.arrive(client.packet(stage.wall))).refusal is Refusal.UNKNOWN
+    stage.wait(4)
+    assert kinds(stage.arrive(client.packet(stage.wall))) == [Lookup], "a peer that was added counts from its next try"
+    stage.answer(None)
+    stage.hear(RegistryChanged({client.key: client.registration()}))
+    assert kinds(stage.arrive(client.packet(stage.wall + 1))) == [Lookup], "something about it has changed"
+
+
 def test_a_replayed_initiation_is_stale_after_its_peer_was_evicted(stage: Stage, client: Client) -> None:
     old = client.packet()
     stage.arrive(old)

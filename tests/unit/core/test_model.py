@@ -330,6 +330,9 @@ class Model(World, RuleBasedStateMachine):
         assert not self.waiting, "a knock was never told"
         self.gateway.residency.reading_begins()
         self.hear(DeviceRead(self.clock(), list(self.device.peers())))
+        for _ in range(3):  # removals have their own pace
+            self.all_is_quiet()
+            self.time_passes(1.1)
         self.all_is_quiet()
         assert set(self.gateway.residency.keys()) == self.device.keys
         for client in CLIENTS:
