@@ -161,13 +161,13 @@ class EvictionContract:
 
 
 @contextmanager
-def pinging(client: Client) -> Iterator[list[float]]:
+def pinging(client: Client, interval: float = 0.3) -> Iterator[list[float]]:
     """Ping through the tunnel all the while; gives the moments at which no answer came."""
     lost: list[float] = []
     over = threading.Event()
 
     def ping() -> None:
-        while not over.wait(0.3):
+        while not over.wait(interval):
             if client.ping(INSIDE[0], timeout=2.0) is None:
                 lost.append(time.monotonic())
 

@@ -2,11 +2,13 @@
 
 | module     | commands                                                                   |
 | ---------- | -------------------------------------------------------------------------- |
+| `adopt`    | `adopt`: register the peers of an interface that holds all of them         |
 | `claim`    | `claim show`, `reset`: a peer's last proof                                 |
 | `decode`   | `decode`: initiations out of a capture file or one message, offline        |
 | `doctor`   | `doctor`: what this machine can do, and which delivery follows from it     |
 | `feed`     | `feed`: every initiation seen, live                                        |
 | `peer`     | `peer add`, `list`, `show`, `set`, `enable`, `disable`, `remove`, `import` |
+| `release`  | `release`: the way back, all registered peers on the interface for good    |
 | `status`   | `status`: a running gateway's residents and counters                       |
 | `up`       | `up`: run the gateway on an interface                                      |
 """
@@ -20,7 +22,7 @@ import typer
 
 from wgjit.errors import WgjitError
 
-COMMANDS = ("up", "feed", "status", "doctor", "decode", "peer", "claim")
+COMMANDS = ("up", "feed", "status", "doctor", "decode", "peer", "claim", "adopt", "release")
 """In the order of `wgjit --help`; each is a module here, with a function of its name or, for a group, an `app`."""
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Iterable
+from itertools import islice
 
 from wgjit.core.claims import Claims
 from wgjit.core.flips import Flips
@@ -33,6 +34,9 @@ from wgjit.core.vocabulary import (
 from wgjit.model import NEVER, DevicePeer, Peer, PeerChange, PublicKey, Registration
 from wgjit.refusal import Refusal
 
+AT_ONCE = 256
+"""Peers that the registry does not know which a look asks it for again: all of them, or a tenth of a crowd."""
+
 HEADROOM = 64
 """One place in so many is kept free by looks, so that a knock seldom has to wait until somebody has left."""
 
@@ -49,6 +53,8 @@ class Upkeep:
         self._removals = Removals()
         self._expiries: list[tuple[int, PublicKey]] = []
         """A heap; entries of peers that have left or changed are passed over when their time comes."""
+        self._foreign: dict[PublicKey, None] = {}
+        """Residents that the registry was not seen to know; the one asked for longest ago first."""
         self._postponed: dict[PublicKey, Registration | None] = {}
         """What the registry said of peers whose removal was being made."""
         self._reading = False
@@ -91,6 +97,7 @@ class Upkeep:
 
     def _register(self, peer: Peer, resident: Resident) -> None:
         resident.registered_as(peer)
+        self._foreign.pop(peer.public_key, None)
         if peer.idle_timeout == NEVER:
             self._idleness.left(peer.public_key)
         if peer.expires_at is not None:
@@ -125,6 +132,9 @@ class Upkeep:
             self._idleness.looked(event.took, now.monotonic)
             return self._end_flips(event.began, now)
         found = [peer.public_key for peer in event.peers if self._see(peer, event.began)]
+        if not event.more:
+            found += self._ask_again()
+        self._foreign.update(dict.fromkeys(found))
         commands: list[Command] = [Recheck(tuple(found))] if found else []
         if event.more:
             return commands
@@ -154,6 +164,13 @@ class Upkeep:
         elif self._is_crowded and self._idleness.spare(key, resident, began):
             self._spare.append((resident.active, key))
         return is_new
+
+    def _ask_again(self) -> list[PublicKey]:
+        """Has a peer that somebody put in by hand been registered since? An addition is in no change log."""
+        keys = list(islice(self._foreign, max(AT_ONCE, len(self._foreign) // 10)))
+        for key in keys:
+            del self._foreign[key]  # to go to the end
+        return keys
 
     @property
     def _is_crowded(self) -> bool:
@@ -200,6 +217,7 @@ class Upkeep:
         return commands
 
     def _forget(self, key: PublicKey) -> None:
+        self._foreign.pop(key, None)
         self._claims.left(key)
         self._idleness.left(key)
         self._removals.recall(key)

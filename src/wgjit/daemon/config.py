@@ -51,6 +51,10 @@ class StoreSettings(_Section):
     path: Path | None = None
     """The SQLite file; by default /var/lib/wgjit/INTERFACE.db. Made if it does not exist."""
 
+    def path_for(self, interface: str) -> Path:
+        """The registry's file for this interface."""
+        return self.path or STATE_FOLDER / f"{interface}.db"
+
 
 class GatewaySettings(_Section):
     """How the gateway treats a knock."""
@@ -93,7 +97,7 @@ class Config(_Section):
 
     def store_path(self, interface: str) -> Path:
         """The registry's file for this interface."""
-        return self.store.path or STATE_FOLDER / f"{interface}.db"
+        return self.store.path_for(interface)
 
 
 def load_config(path: Path) -> Config:

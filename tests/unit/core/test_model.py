@@ -324,8 +324,9 @@ class Model(World, RuleBasedStateMachine):
         """All answers come, and the device and the registry are read once more."""
         if sys.exc_info()[0] is not None or not hasattr(self, "gateway"):
             return  # it has failed already
-        self.all_is_quiet()
-        self.time_passes(1.1)
+        for _ in range(3):  # a knock may wait for the next look, which may find somebody to remove
+            self.all_is_quiet()
+            self.time_passes(2.5)
         self.all_is_quiet()
         assert not self.waiting, "a knock was never told"
         self.gateway.residency.reading_begins()

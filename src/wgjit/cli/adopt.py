@@ -1,0 +1,81 @@
+"""`wgjit adopt`: make an interface that holds all its peers a just-in-time one."""
+
+from __future__ import annotations
+
+import json
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from wgjit.cli.registry_file import made
+from wgjit.daemon.adoption import adopt as adopt_peers
+from wgjit.daemon.adoption import idle_residents
+from wgjit.daemon.config import GatewaySettings, StoreSettings
+from wgjit.drivers.device import open_device
+from wgjit.model import NEVER
+
+SHOWN = 20
+"""Peers that are named in a message to people; --json names all."""
+
+
+def adopt(
+    interface: Annotated[str, typer.Argument(help="The WireGuard interface whose peers are to be registered.")],
+    store: Annotated[
+        Path | None, typer.Option("--store", envvar="WGJIT_STORE", help="The registry file; by default INTERFACE's.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would happen, and change nothing.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    """Register the peers of INTERFACE, so that a gateway may let the idle ones go. No session is touched.
+
+    Peers that the gateway keeps alive (a persistent keepalive on this side) are pinned: it may have to call them.
+    """
+    with closing(open_device(interface)) as device:
+        residents = list(device.peers())
+    path = StoreSettings(path=store).path_for(interface)
+    with made(path) as registry:
+        result = adopt_peers(residents, registry, dry_run=dry_run)
+    adopted = {peer.public_key for peer in result.new}
+    ours = [resident for resident in residents if resident.public_key in adopted]
+    pinned = {peer.public_key for peer in result.new if peer.idle_timeout == NEVER}
+    may_leave = [resident for resident in ours if resident.public_key not in pinned]
+    idle = idle_residents(may_leave, GatewaySettings().idle_timeout, time.time())
+    if as_json:
+        print(
+            json.dumps(
+                {
+                    "dry_run": dry_run,
+                    "store": str(path),
+                    "peers": len(residents),
+                    "registered": len(result.new),
+                    "pinned": len(pinned),
+                    "idle": idle,
+                    "present": result.present,
+                    "differing": [str(key) for key in result.differing],
+                    "refused": {str(key): why for key, why in result.refused},
+                }
+            )
+        )
+        return
+    would = "would be " if dry_run else ""
+    print(f"{interface}: {len(residents)} peers; registry {path}")
+    print(f"{would}registered: {len(result.new)}, of them {len(pinned)} pinned, {idle} idle and free to leave")
+    print(f"registered already: {result.present}")
+    if result.differing:
+        print(f"registered already with other values, which a gateway will give them: {len(result.differing)}")
+        _name([str(key) for key in result.differing])
+    if result.refused:
+        print(f"not registered; they stay on the interface: {len(result.refused)}")
+        _name([f"{key}: {why}" for key, why in result.refused])
+    if not dry_run:
+        print(f"next: wgjit up {interface} (one that runs already takes notice within some minutes)")
+
+
+def _name(lines: list[str]) -> None:
+    for line in lines[:SHOWN]:
+        print(f"  {line}")
+    if len(lines) > SHOWN:
+        print(f"  and {len(lines) - SHOWN} more; --json names all")

@@ -1,0 +1,60 @@
+"""`wgjit release`: the way back, all registered peers on the interface for good."""
+
+from __future__ import annotations
+
+import json
+import time
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from wgjit.cli.registry_file import existing
+from wgjit.daemon.adoption import release as release_peers
+from wgjit.daemon.config import StoreSettings
+from wgjit.daemon.lock import interface_lock
+from wgjit.drivers.device import open_device
+
+
+def release(
+    interface: Annotated[str, typer.Argument(help="The WireGuard interface that is to hold all peers.")],
+    store: Annotated[
+        Path | None, typer.Option("--store", envvar="WGJIT_STORE", help="The registry file; by default INTERFACE's.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would happen, and change nothing.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    """Install all registered peers that may connect, so that INTERFACE needs no gateway. No session is touched.
+
+    The gateway has to be ended first: it would let the idle ones go again.
+    """
+    with ExitStack() as stack:
+        if not dry_run:
+            stack.enter_context(interface_lock(interface))
+        device = stack.enter_context(closing(open_device(interface)))
+        registry = stack.enter_context(existing(StoreSettings(path=store).path_for(interface), read_only=True))
+        result = release_peers(registry, device, time.time(), dry_run=dry_run)
+    if as_json:
+        print(
+            json.dumps(
+                {
+                    "dry_run": dry_run,
+                    "installed": result.installed,
+                    "present": result.present,
+                    "barred": result.barred,
+                    "refused": [str(key) for key in result.refused],
+                }
+            )
+        )
+        return
+    would = "would be " if dry_run else ""
+    print(f"{would}installed: {result.installed}; there already: {result.present}")
+    if result.barred:
+        print(f"not installed, since disabled or expired: {result.barred}")
+    if result.refused:
+        print(
+            f"not installed, since an address of theirs belongs to a peer that is not registered: {len(result.refused)}"
+        )
+        for key in result.refused[:20]:
+            print(f"  {key}")
