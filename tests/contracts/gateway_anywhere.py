@@ -16,10 +16,10 @@ import pytest
 from lab.gateway import WGJIT, Gateway, GatewayFailed
 from lab.netns import run
 from tests.contracts.gateway import GatewayContract
-from tests.contracts.gateway_site import INSIDE, PORT, Site, seamless
+from tests.contracts.gateway_site import INSIDE, PORT, Site, seamless, sent_packets
 from wgjit.core.record import Decision, FeedRecord
 from wgjit.feed import feed
-from wgjit.model import Claim, Endpoint, PrivateKey, Tai64n
+from wgjit.model import Claim, Endpoint, Peer, PrivateKey, Tai64n
 from wgjit.wire.noise import Initiator
 
 
@@ -27,14 +27,17 @@ class GatewayAnywhereContract(GatewayContract):
     """All of `GatewayContract`, and what need not be shown on each."""
 
     def test_an_unknown_a_disabled_and_an_expired_peer_get_nothing(self, site: Site) -> None:
-        unknown = site.client(registered=False)
+        keys = {refusal: PrivateKey.generate() for refusal in ("unknown", "disabled", "expired")}
+        site.registry.add([Peer(keys["disabled"].public(), enabled=False)])
+        site.registry.add([Peer(keys["expired"].public(), expires_at=int(time.time()) - 1)])
         with site.up() as gateway, gateway.feed() as feed:
-            site.send(
-                [Initiator(unknown.private_key, site.server.public_key).initiate(1, Tai64n.from_unix(time.time()))]
-            )
-            record = feed.next()
-            assert (record["refusal"], record["public_key"]) == ("unknown", str(unknown.public_key))
+            before = site.gateway.call(sent_packets, site.link.a)
+            for refusal, key in keys.items():
+                site.send([Initiator(key, site.server.public_key).initiate(1, Tai64n.from_unix(time.time()))])
+                record = feed.next()
+                assert (record["refusal"], record["public_key"]) == (refusal, str(key.public()))
             assert site.server.peers() == {}
+            assert site.gateway.call(sent_packets, site.link.a) == before
 
     def test_a_peer_added_while_running_counts_from_its_next_knock(self, site: Site) -> None:
         client = site.client(registered=False)

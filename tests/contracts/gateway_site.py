@@ -33,7 +33,8 @@ SEAMLESS = 2.0
 class Site:
     """The topology above, an interface on the gateway, and a registry."""
 
-    def __init__(self, lab: Lab, backend: Backend) -> None:
+    def __init__(self, lab: Lab, backend: Backend, path: Path | None = None) -> None:
+        """`path` is the registry's; by default it lies in the lab's folder."""
         self.lab, self.backend = lab, backend
         self.gateway, self.direct = lab.namespace("gw"), lab.namespace("direct")
         self.link = lab.link(
@@ -43,7 +44,7 @@ class Site:
             ["10.9.0.2/24", "fd09::2/64"],
         )
         self.server = WireGuard(self.gateway, ["10.8.0.1/16", "fd08::1/64"], listen_port=PORT, backend=backend)
-        self.path = lab.folder / "peers.db"
+        self.path = path or lab.folder / "peers.db"
         self.registry = SqliteRegistry(self.path)
         self._clients = 1
 

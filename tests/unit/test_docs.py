@@ -74,3 +74,56 @@ def test_every_dev_command_that_a_page_names_exists() -> None:
     named = {name for page in PAGES for name in re.findall(r"\./dev (\w+)", page.read_text())}
     assert named
     assert named <= known | {"alone"}
+
+
+# --- a promise names the test that holds it -------------------------------------------------------------------------
+
+PROMISES = [ROOT / "docs/RELIABILITY.md", ROOT / "docs/SECURITY.md"]
+TESTS = ROOT / "tests"
+REFERENCE = re.compile(r"`((?:contracts|guest|kernel|unit|userspace)/[\w/]+\.py)(?:(?:::…)?::(\w+))?`")
+"""A file under tests/, and perhaps one of its tests; an ellipsis stands for the class."""
+
+
+@pytest.mark.parametrize("page", PROMISES, ids=lambda page: page.name)
+def test_every_test_that_a_promise_names_exists(page: Path) -> None:
+    references = REFERENCE.findall(page.read_text())
+    assert references
+    for file, name in references:
+        assert (TESTS / file).exists(), file
+        if name:
+            assert re.search(rf"^ *(async )?def {name}\(", (TESTS / file).read_text(), re.MULTILINE), f"{file}::{name}"
+
+
+@pytest.mark.parametrize("page", PROMISES, ids=lambda page: page.name)
+def test_every_promise_names_its_test(page: Path) -> None:
+    tables = [table for table in page.read_text().split("\n\n") if "held by |" in table.partition("\n")[0]]
+    assert tables
+    for table in tables:
+        before = ""
+        for row in table.strip().splitlines()[2:]:
+            holder = row.rstrip(" |").rpartition(" | ")[2]
+            assert REFERENCE.search(holder) or (holder == "the same" and before), row
+            before = holder
+
+
+@pytest.mark.parametrize("page", PROMISES, ids=lambda page: page.name)
+def test_every_contract_that_a_promise_names_is_run(page: Path) -> None:
+    """A contract is a class in no test file: somebody has to subclass it where tests are collected."""
+    run = {
+        name
+        for folder in ("guest", "kernel", "unit", "userspace")
+        for test in (TESTS / folder).rglob("test_*.py")
+        for name in re.findall(r"^from tests\.contracts\.(\w+) import ", test.read_text(), re.MULTILINE)
+    }
+    if "gateway_anywhere" in run:  # includes
+        run.add("gateway")
+    named = {file for file, _ in REFERENCE.findall(page.read_text()) if file.startswith("contracts/")}
+    assert {Path(file).stem for file in named} <= run
+
+
+def test_no_promise_is_written_in_a_way_that_these_tests_do_not_see() -> None:
+    for page in PROMISES:
+        text = page.read_text()
+        assert len(REFERENCE.findall(text)) == len(re.findall(r"`[^`\s]*\.py[^`]*`", text)) - text.count("`src/"), (
+            page.name
+        )

@@ -15,6 +15,7 @@ import pytest
 from tests.contracts.store import claim, key, peer
 from wgjit.errors import StoreBusy
 from wgjit.model import Peer
+from wgjit.stores.connection import Link
 from wgjit.stores.sqlite import SqliteRegistry
 
 
@@ -111,6 +112,7 @@ def test_an_import_that_is_killed_leaves_nothing_and_no_lock(registry: SqliteReg
     program = """
 import sys
 from tests.contracts.store import peer
+from wgjit.stores.connection import Link
 from wgjit.stores.sqlite import SqliteRegistry
 def peers():
     yield from (peer(number) for number in range(2, 25_000))
@@ -149,3 +151,31 @@ def test_adding_holds_one_round_of_peers_at_a_time(registry: SqliteRegistry, mon
 
     assert registry.add(peers()) == 200
     assert 10 <= most <= 22
+
+
+def test_a_reader_that_was_kept_out_does_not_wait_again_until_it_has_got_through(path: Path) -> None:
+    """Packets wait for lookups: a lock that lasts must not cost each of them the whole patience."""
+
+    SqliteRegistry(path).close()
+    reader = Link(path, read_only=True, timeout=0.02)
+
+    def read() -> int:
+        """How long it may wait, milliseconds."""
+        nonlocal patience
+        with reader as db:
+            (patience,) = db.execute("PRAGMA busy_timeout").fetchone()
+            db.execute("SELECT count(*) FROM peers")
+        return patience
+
+    patience = -1
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("PRAGMA journal_mode = DELETE")
+        assert read() == 20
+        other.execute("BEGIN EXCLUSIVE")
+        for expected in (20, 0, 0):
+            with pytest.raises(StoreBusy):
+                read()
+            assert patience == expected
+        other.execute("ROLLBACK")
+        assert [read(), read()] == [0, 20]
+        reader.close()

@@ -1,0 +1,102 @@
+"""What another process writes into the registry takes effect on the interface within a second."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from lab.gateway import WGJIT
+from lab.netns import Lab, run
+from lab.wireguard import STDIN, Backend
+from tests.contracts.gateway_site import INSIDE, PORT, Site, seamless, wait_for
+from tests.contracts.gateway_witness import steady
+from wgjit.model import PresharedKey, Tai64n
+from wgjit.wire.messages import RESPONSE
+from wgjit.wire.noise import Initiator, SessionKeys
+
+PROMISED = 1.0
+"""Seconds from the commit to the device."""
+
+
+class RevocationContract:
+    """Subclasses live where a `backend` fixture says which WireGuard is meant."""
+
+    @pytest.fixture
+    def site(self, backend: Backend) -> Iterator[Site]:
+        with Lab() as lab:
+            site = Site(lab, backend)
+            yield site
+            site.registry.close()
+
+    def test_who_may_not_stay_loses_the_session_at_once(self, site: Site) -> None:
+        """Removed, disabled, expired. A bystander notices nothing."""
+        bystander, removed, disabled, expired = (site.client() for _ in range(4))
+        leaving = (removed, disabled, expired)
+        with site.up():
+            for client in (bystander, *leaving):
+                assert seamless(client.first_ping(INSIDE[0]))
+            with steady(bystander):
+                site.registry.remove(removed.public_key)
+                wait_for(lambda: removed.public_key not in site.server.peers(), PROMISED)
+                site.registry.replace(replace(disabled.registration, enabled=False))
+                wait_for(lambda: disabled.public_key not in site.server.peers(), PROMISED)
+                end = int(time.time()) + 2
+                site.registry.replace(replace(expired.registration, expires_at=end))
+                wait_for(lambda: expired.public_key not in site.server.peers(), end + PROMISED - time.time())
+                assert time.time() >= end
+                for client in leaving:
+                    assert client.ping(INSIDE[0], timeout=0.3) is None
+            assert set(site.server.peers()) == {bystander.public_key}
+
+    def test_a_change_that_keeps_the_key_keeps_the_session(self, site: Site) -> None:
+        moved, rekeyed = site.client(), site.client()
+        with site.up():
+            for client in (moved, rekeyed):
+                assert seamless(client.first_ping(INSIDE[0]))
+            before = site.server.peers()
+            with steady(moved), steady(rekeyed):
+                narrow = replace(moved.registration, allowed_ips=moved.registration.allowed_ips[:1])
+                site.registry.replace(narrow)
+                wait_for(lambda: site.server.peer(moved.public_key).allowed_ips == narrow.allowed_ips, PROMISED)
+                secret = PresharedKey.generate()
+                site.registry.replace(replace(rekeyed.registration, preshared_key=secret))
+                wait_for(lambda: site.server.peer(rekeyed.public_key).preshared_key == secret, PROMISED)
+                assert seamless(moved.ping(INSIDE[0]))
+                assert seamless(rekeyed.ping(INSIDE[0]))
+                assert moved.ping(INSIDE[1], timeout=0.3) is None, "an address that was taken away still works"
+            after = site.server.peers()
+            for client in (moved, rekeyed):
+                assert after[client.public_key].last_handshake == before[client.public_key].last_handshake
+                assert after[client.public_key].rx_bytes > before[client.public_key].rx_bytes, "installed anew"
+            # The next handshake needs the new preshared key.
+            rekeyed.forget()
+            assert rekeyed.first_ping(INSIDE[0], timeout=0.5) is None
+            rekeyed.forget()
+            rekeyed.namespace.run(
+                "wg", "set", rekeyed.name, "peer", str(rekeyed.server), "preshared-key", STDIN,
+                input=secret.reveal_base64(),
+            )  # fmt: skip
+            assert seamless(rekeyed.first_ping(INSIDE[0]))
+
+    def test_a_client_whose_clock_was_set_back_gets_in_by_claim_reset(self, site: Site) -> None:
+        """Also past the kernel's own memory of the greatest timestamp, which lasts as long as the peer is resident."""
+        client = site.client()
+        ahead = Initiator(client.private_key, site.server.public_key)
+        with site.up() as gateway, gateway.feed() as feed, site.direct.socket() as udp:
+            # Its clock was half an hour fast, within what is allowed; it connected, and then the clock was put right.
+            udp.settimeout(5)
+            udp.sendto(ahead.initiate(1, Tai64n.from_unix(time.time() + 1800)), ("10.9.0.1", PORT))
+            answer = udp.recv(2048)
+            assert answer[0] == RESPONSE
+            assert isinstance(ahead.consume_response(answer), SessionKeys)
+            assert feed.next()["decision"] == "installed"
+            assert client.first_ping(INSIDE[0], timeout=0.5) is None
+            assert feed.next()["refusal"] == "stale"
+            told = run(*WGJIT, "claim", "reset", str(client.public_key), "--store", site.path)
+            assert told.startswith("forgot the claim of ")
+            wait_for(lambda: site.server.peers() == {}, PROMISED)
+            client.forget()
+            assert seamless(client.first_ping(INSIDE[0]))

@@ -1,0 +1,19 @@
+"""What a gateway on kernel WireGuard withstands; what does not concern the kernel is told on wireguard-go."""
+
+from __future__ import annotations
+
+from tests.contracts.gateway_drift import DriftContract
+from tests.contracts.gateway_replays import ReplaysContract
+from tests.contracts.gateway_revocation import RevocationContract
+
+
+class TestReplaysOnKernelWireGuard(ReplaysContract):
+    pass
+
+
+class TestRevocationOnKernelWireGuard(RevocationContract):
+    pass
+
+
+class TestDriftOnKernelWireGuard(DriftContract):
+    pass

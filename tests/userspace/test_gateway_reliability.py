@@ -1,0 +1,24 @@
+"""What a gateway on wireguard-go withstands."""
+
+from __future__ import annotations
+
+from tests.contracts.gateway_drift import DriftContract
+from tests.contracts.gateway_faults import StoreFaultsContract
+from tests.contracts.gateway_replays import ReplaysContract
+from tests.contracts.gateway_revocation import RevocationContract
+
+
+class TestReplaysOnWireguardGo(ReplaysContract):
+    pass
+
+
+class TestRevocationOnWireguardGo(RevocationContract):
+    pass
+
+
+class TestDriftOnWireguardGo(DriftContract):
+    pass
+
+
+class TestStoreFaultsOnWireguardGo(StoreFaultsContract):
+    pass
