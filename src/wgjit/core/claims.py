@@ -40,6 +40,15 @@ class Claims:
             self._greatest[key] = timestamp
             self._unsaved.add(key)
 
+    def learn(self, claim: Claim) -> None:
+        """The store has this claim of a resident: what is not newer is old."""
+        if claim.timestamp > self._greatest.get(claim.public_key, b""):
+            self._greatest[claim.public_key] = claim.timestamp
+
+    def is_unsaved(self, key: PublicKey) -> bool:
+        """Whether only this process knows how new the peer's last proof was."""
+        return key in self._unsaved
+
     def saved(self, claim: Claim, is_resident: bool) -> None:
         """The store has this claim; what is newer here still waits."""
         if self._greatest.get(claim.public_key) == claim.timestamp:

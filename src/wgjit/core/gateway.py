@@ -19,7 +19,9 @@ from wgjit.core.admission import RecentRefusals
 from wgjit.core.claims import Claims
 from wgjit.core.door import Door
 from wgjit.core.flips import KEEPALIVE
+from wgjit.core.inquiries import Inquiries
 from wgjit.core.knocks import Knock, Knocks
+from wgjit.core.parking import REKEY_TIMEOUT, Parking
 from wgjit.core.record import Decision, FeedRecord
 from wgjit.core.residency import Residency
 from wgjit.core.settings import Settings
@@ -39,6 +41,7 @@ from wgjit.core.vocabulary import (
     LookedUp,
     Lookup,
     Now,
+    Recheck,
     RegistryChanged,
     Release,
     Replay,
@@ -46,14 +49,11 @@ from wgjit.core.vocabulary import (
     Tell,
     Tick,
 )
-from wgjit.model import Claim, Delivery, Endpoint, Peer, PeerChange, PublicKey, Registration
+from wgjit.model import Claim, Delivery, Endpoint, Peer, PeerChange, PublicKey, Registration, Tai64n
 from wgjit.refusal import Refusal
 from wgjit.wire.messages import parse_initiation
 from wgjit.wire.noise import Responder
 from wgjit.wire.packets import peel
-
-REKEY_TIMEOUT = 5.0
-"""Seconds after which a client whose handshake got no answer tries again (messages.h)."""
 
 SUSPICION_INTERVAL = 10.0
 """Seconds at least between two readings of the device that residents' fruitless knocks call for."""
@@ -74,9 +74,10 @@ class Gateway:
         self._upkeep = Upkeep(settings, self._claims)
         self._knocks = Knocks()
         self._installing: dict[PublicKey, tuple[Peer, list[Knock]]] = {}
-        self._after_removal: dict[PublicKey, list[Knock]] = {}
+        self._inquiries = Inquiries()
+        self._after_removal = Parking()
         """Knocks of peers whose removal is being made."""
-        self._for_room: list[Knock] = []
+        self._for_room = Parking()
         """Knocks for which somebody has to leave first."""
         self._last_suspicion = float("-inf")
         self._wall_offset = 0.0
@@ -97,6 +98,10 @@ class Gateway:
         """Who is in the device."""
         return self._upkeep.residency
 
+    def concerned(self) -> set[PublicKey]:
+        """Whose registration matters right now: residents, and those who are about to be. Any thread may ask."""
+        return {*self.residency.keys(), *self._inquiries.keys()}
+
     def handle(self, event: Event, now: Now) -> list[Command]:
         """Decide what an event calls for. Never raises for anything that came in a packet."""
         self._wall_offset = now.wall - now.monotonic
@@ -106,7 +111,7 @@ class Gateway:
         """When the loop must bring a Tick at the latest, monotonic seconds; None if nothing waits."""
         first = self._knocks.first_held()
         hold = first.arrived + self._settings.hold_deadline if first else None
-        upkeep = self._upkeep.next_deadline(self._wall_offset)
+        upkeep = self._upkeep.next_deadline(self._wall_offset, may_evict=not self._installing)
         return min((d for d in (hold, upkeep) if d is not None), default=None)
 
     # --- a packet arrives: what its bytes alone tell --------------------------------------------------------
@@ -144,7 +149,7 @@ class Gateway:
         if not self._settings.store_is_local and (refusal := self._may_ask(knock, now)):
             return self._refuse(knock, refusal, now)
         self._knocks.add(knock)
-        return self._look_up(knock)
+        return self._look_up(knock, now)
 
     def _not_an_initiation(self, event: Arrived, refusal: Refusal) -> list[Command]:
         count = Count(event.knock, refusal)
@@ -156,25 +161,31 @@ class Gateway:
         assert key is not None  # identified
         return self._prove(knock, now) or self._refusals.recall(key, now.monotonic)
 
-    def _look_up(self, knock: Knock) -> list[Command]:
+    def _look_up(self, knock: Knock, now: Now) -> list[Command]:
         """Ask for the key's registration, once its peer is not just on its way out."""
         key = knock.record.public_key
         assert key is not None  # identified
-        if self._upkeep.is_leaving(key):
-            self._after_removal.setdefault(key, []).append(knock)
-            return []
-        return [Lookup(knock.number, key)]
+        if not self._upkeep.is_leaving(key):
+            knock.ticket = self._inquiries.begin(key)
+            return [Lookup(knock.number, key)]
+        if refusal := self._prove(knock, now):  # whoever waits, waits for himself
+            return self._refuse(knock, refusal, now)
+        self._upkeep.hurry(key)
+        return self._park(self._after_removal, key, knock, now)
+
+    def _park(self, parking: Parking, key: PublicKey, knock: Knock, now: Now) -> list[Command]:
+        return [] if parking.park(key, knock) else self._refuse(knock, Refusal.OVERLOADED, now)
 
     def _follow_up(self, event: FollowUpDue, now: Now) -> list[Command]:
         """A resident's knock is the kernel's; we only follow its timestamp, to know old from new after it left."""
         knock = self._knocks.get(event.knock)
         if knock is None or knock.record.public_key is None:
             return []
-        if refusal := self._prove(knock, now):
+        key = knock.record.public_key
+        if refusal := self._prove(knock, now) or self._claims.judge(key, _stamp(knock), None, now):
+            self._upkeep.was_forged(key)
             return self._refuse(knock, refusal, now)
         claim = self._new_claim(knock, now)
-        if refusal := self._claims.judge(claim.public_key, claim.timestamp, None, now):
-            return self._refuse(knock, refusal, now)
         self._knocks.remove(knock)
         self._accept(claim, knock, now)
         knock.record.decision = Decision.RESIDENT
@@ -187,6 +198,8 @@ class Gateway:
         since = self._upkeep.knocked(key, now)
         if since is None or since > 1.5 * REKEY_TIMEOUT or now.monotonic - self._last_suspicion < SUSPICION_INTERVAL:
             return []
+        if not self._upkeep.may_suspect(now):
+            return []
         self._last_suspicion = now.monotonic
         return self._upkeep.read_device()
 
@@ -196,6 +209,8 @@ class Gateway:
         knock = self._knocks.get(event.knock)
         if knock is None or knock.claimed is None:
             return []
+        if self._inquiries.end(knock.claimed.public_key, knock.ticket):
+            return self._look_up(knock, now)
         found = event.found
         if isinstance(found, Registration):
             knock.record.name = found.peer.name
@@ -208,8 +223,9 @@ class Gateway:
 
         peer = found.peer
         if self._upkeep.is_leaving(peer.public_key):  # since it was asked for
-            return self._look_up(knock)
+            return self._look_up(knock, now)
         if peer.public_key in self.residency:  # another knock of the same client was faster
+            self._upkeep.knocked(peer.public_key, now)
             return self._deliver(knock, peer, None, now)
         if peer.public_key in self._installing:
             self._installing[peer.public_key][1].append(knock)
@@ -217,6 +233,7 @@ class Gateway:
         if self._upkeep.free() <= len(self._installing):
             return self._wait_for_room(knock, now)
         self._installing[peer.public_key] = (peer, [knock])
+        knock.ticket = self._inquiries.begin(peer.public_key)
         if self._delivery_of(knock) is Delivery.FLIP:
             return [Install(PeerChange.install(peer, knock.record.source, peer.keepalive or KEEPALIVE))]
         return [Install(PeerChange.install(peer))]
@@ -231,8 +248,7 @@ class Gateway:
             return refusal
         if refusal := self._prove(knock, now):
             return refusal
-        assert knock.record.timestamp is not None  # proven
-        if refusal := self._claims.judge(peer.public_key, knock.record.timestamp, found.claim, now):
+        if refusal := self._claims.judge(peer.public_key, _stamp(knock), found.claim, now):
             return refusal
         if self.residency.owner_of_any(peer.allowed_ips, other_than=peer.public_key):
             return Refusal.CONFLICT
@@ -254,9 +270,8 @@ class Gateway:
     def _new_claim(self, knock: Knock, now: Now) -> Claim:
         record = knock.record
         assert record.public_key is not None
-        assert record.timestamp is not None
         assert record.source is not None
-        return Claim(record.public_key, record.timestamp, self._settings.gateway, record.source, now.wall)
+        return Claim(record.public_key, _stamp(knock), self._settings.gateway, record.source, now.wall)
 
     def _accept(self, claim: Claim, knock: Knock, now: Now) -> None:
         """The claim is being acted upon."""
@@ -267,6 +282,7 @@ class Gateway:
 
     def _installed(self, event: Installed, now: Now) -> list[Command]:
         peer, knocks = self._installing.pop(event.key)
+        outdated = self._inquiries.end(event.key, knocks[0].ticket)
         if event.failure is not None:
             return [command for knock in knocks for command in self._refuse(knock, event.failure, now)]
         self._upkeep.installed(peer, max(knock.arrived for knock in knocks), now)
@@ -278,7 +294,7 @@ class Gateway:
                 commands += self._deliver(knock, peer, newest, now)
             else:
                 commands += self._refuse(knock, Refusal.DUPLICATE, now)  # repeated while the first one waited
-        return commands
+        return [*commands, Recheck((event.key,))] if outdated else commands
 
     def _deliver(self, knock: Knock, peer: Peer, newest: Knock | None, now: Now) -> list[Command]:
         """The peer is resident; `newest` is the knock that made it so, None if that was an earlier one."""
@@ -320,15 +336,16 @@ class Gateway:
         """The device is full: somebody has to leave first, if anybody may."""
         if not self._upkeep.room_may_come(now):
             return self._refuse(knock, Refusal.FULL, now)
-        self._for_room.append(knock)
+        assert knock.record.public_key is not None  # identified
+        commands = self._park(self._for_room, knock.record.public_key, knock, now)
         self._upkeep.wanted = len(self._for_room)
-        return []
+        return commands
 
     def _evicted(self, event: Evicted, now: Now) -> list[Command]:
         commands = self._upkeep.evicted(event, now)
         for key in event.keys:
-            for knock in self._after_removal.pop(key, ()):
-                commands += self._look_up(knock)
+            for knock in self._after_removal.take(key):
+                commands += self._look_up(knock, now)
         return commands + self._give_room(now) + self._evict(now)
 
     def _device_read(self, event: DeviceRead, now: Now) -> list[Command]:
@@ -336,6 +353,7 @@ class Gateway:
         return commands if event.more else commands + self._give_room(now) + self._evict(now)
 
     def _registry_changed(self, event: RegistryChanged, now: Now) -> list[Command]:
+        self._inquiries.changed(event.found)
         for key in event.found:
             self._refusals.forget(key)
         return self._upkeep.registry_changed(event, now) + self._evict(now)
@@ -343,13 +361,10 @@ class Gateway:
     def _give_room(self, now: Now) -> list[Command]:
         """Go on with those who waited for it; refuse them if nobody may leave."""
         commands: list[Command] = []
-        count = max(0, self._upkeep.free() - len(self._installing))
-        waiting, self._for_room = self._for_room[:count], self._for_room[count:]
-        for knock in waiting:
-            commands += self._look_up(knock)
-        if self._for_room and not self._upkeep.room_may_come(now):
-            full, self._for_room = self._for_room, []
-            for knock in full:
+        for knock in self._for_room.take_first(max(0, self._upkeep.free() - len(self._installing))):
+            commands += self._look_up(knock, now)
+        if not self._upkeep.room_may_come(now):
+            for knock in self._for_room.take_first(len(self._for_room)):
                 commands += self._refuse(knock, Refusal.FULL, now)
         self._upkeep.wanted = len(self._for_room)
         return commands
@@ -369,4 +384,15 @@ class Gateway:
         commands: list[Command] = []
         while (knock := self._knocks.first_held()) and now.monotonic >= knock.arrived + self._settings.hold_deadline:
             commands += self._let_go(knock)
+        for knock in self._after_removal.take_overdue(now.monotonic):
+            commands += self._refuse(knock, Refusal.DEVICE_FAILED, now)
+        for knock in self._for_room.take_overdue(now.monotonic):
+            commands += self._refuse(knock, Refusal.FULL, now)
+        self._upkeep.wanted = len(self._for_room)
         return commands + self._upkeep.tick(now) + self._evict(now)
+
+
+def _stamp(knock: Knock) -> Tai64n:
+    """The timestamp of a knock that is proven."""
+    assert knock.record.timestamp is not None
+    return knock.record.timestamp

@@ -14,7 +14,7 @@ from __future__ import annotations
 from wgjit.core.residency import Resident
 from wgjit.core.settings import Settings
 from wgjit.core.vocabulary import Departure
-from wgjit.model import NEVER, DevicePeer, PublicKey
+from wgjit.model import DevicePeer, PublicKey
 
 SESSION = 180.0
 """Seconds that a session lives after its handshake (REJECT_AFTER_TIME, messages.h). Nobody leaves before."""
@@ -29,14 +29,14 @@ LONGEST = 120.0
 """Seconds between two looks at most, however long they take."""
 
 SHARE = 20.0
-"""Looking may take one part in so many of the time: a look that takes a second is followed by twenty without."""
+"""A look that takes a second is followed by so many without one, up to `LONGEST`."""
 
 URGENT = 4.0
 """As `SHARE`, while somebody waits for room."""
 
 FRESH = 10.0
-"""Seconds for which a look's word that a peer is idle is enough to remove it. A handshake that the client began would
-be seen in the feed; one that this side began, in these seconds, would not."""
+"""Seconds after its end for which a look's word that a peer is idle is enough to remove it. A handshake that the client
+began meanwhile would be seen in the feed; one that this side began would not."""
 
 
 class Idleness:
@@ -75,7 +75,7 @@ class Idleness:
 
     def overdue(self, key: PublicKey, resident: Resident, began: float) -> Departure | None:
         """Why the resident should leave, by the look that began then; None if it should not."""
-        if not resident.registered or resident.idle_timeout == NEVER:
+        if not resident.may_leave:
             return None
         if key in self._unconfirmed:
             return Departure.UNCONFIRMED if began >= resident.last_knock + self._unconfirmed_timeout else None
@@ -83,18 +83,25 @@ class Idleness:
         return Departure.IDLE if began - resident.active >= max(limit, SESSION) else None
 
     def spare(self, key: PublicKey, resident: Resident, began: float) -> bool:
-        """Whether the resident had no session when the look began, so that it may leave if another needs its place."""
-        return (
-            resident.registered
-            and resident.idle_timeout != NEVER
-            and key not in self._unconfirmed
-            and began - resident.active >= SESSION
-        )
+        """Whether the resident had no session when the look began, so that it may leave if another needs its place.
+
+        One that knocks on and on and completes no handshake has had its time, too.
+        """
+        if not resident.may_leave:
+            return False
+        if key in self._unconfirmed:
+            return began >= resident.since + self._unconfirmed_timeout
+        return not resident.handshake or began - resident.active >= SESSION
 
     def looked(self, took: float, now: float) -> None:
         """A look has ended, or failed, that took so many seconds of the device's time."""
         self._looked = now
         self._spacing = min(LONGEST, max(SPACING, SHARE * took))
+
+    @property
+    def relaxed_look(self) -> float:
+        """When the device may be looked at for something that can wait, monotonic seconds."""
+        return self._looked + self._spacing
 
     @property
     def urgent_look(self) -> float:
@@ -107,4 +114,4 @@ class Idleness:
         if self._unconfirmed:
             oldest = next(iter(self._unconfirmed.values()))
             due = min(due, oldest.last_knock + self._unconfirmed_timeout)
-        return max(due, self._looked + self._spacing)
+        return max(due, self.relaxed_look)

@@ -23,6 +23,8 @@ class Knock:
     claimed: Claimed | None = None
     claim: Claim | None = None
     """What this knock will leave in the store if it is acted upon."""
+    ticket: int = 0
+    """Of the inquiry about its key."""
     released: bool = False
     """It was held and has been let go: with a verdict, or because its deadline passed."""
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from wgjit.model import AllowedIP, DevicePeer, Peer, PresharedKey, PublicKey
+from wgjit.model import NEVER, AllowedIP, DevicePeer, Peer, PresharedKey, PublicKey
 
 
 @dataclass(slots=True)
@@ -37,6 +37,11 @@ class Resident:
     """Unix seconds of its last handshake, as the device told; only compared with itself, since clocks are stepped."""
     rx_bytes: int = 0
     """As the device told. It counts nothing but what the peer's keys have opened."""
+
+    @property
+    def may_leave(self) -> bool:
+        """It is the registry's, and not pinned."""
+        return self.registered and self.idle_timeout != NEVER
 
     def registered_as(self, peer: Peer) -> None:
         """The registry knows it, with these values."""
@@ -79,6 +84,10 @@ class Residency:
             if owner is not None and owner != other_than:
                 return owner
         return None
+
+    def items(self) -> Iterable[tuple[PublicKey, Resident]]:
+        """All residents."""
+        return self._residents.items()
 
     def keys(self) -> Collection[PublicKey]:
         """Who is resident now; a copy, so that another thread may have it."""

@@ -31,7 +31,7 @@ from wgjit.core.vocabulary import (
     Recheck,
     RegistryChanged,
 )
-from wgjit.model import NEVER, DevicePeer, Peer, PeerChange, PublicKey, Registration
+from wgjit.model import DevicePeer, Peer, PeerChange, PublicKey, Registration
 from wgjit.refusal import Refusal
 
 AT_ONCE = 256
@@ -58,12 +58,14 @@ class Upkeep:
         self._postponed: dict[PublicKey, Registration | None] = {}
         """What the registry said of peers whose removal was being made."""
         self._reading = False
-        self._overdue: list[tuple[float, PublicKey, Departure]] = []
-        self._spare: list[tuple[float, PublicKey]] = []
+        self._overdue: dict[PublicKey, Departure] = {}
+        self._spare: dict[PublicKey, None] = {}
         self._flipped: dict[PublicKey, DevicePeer] = {}
         """Of the look that is being made: who should leave, who could, and what is to be seen of running flips."""
+        self._recalled: dict[PublicKey, Departure] = {}
+        """Called back by a knock that is not proven yet."""
         self.wanted = 0
-        """Knocks that wait for somebody to leave."""
+        """Peers for which somebody has to leave; the gateway's word."""
         self._nobody_until = -math.inf
         """Until then it is known that nobody may."""
 
@@ -73,8 +75,9 @@ class Upkeep:
         """The peer is in the device, for a knock that arrived at `knocked`."""
         resident = self.residency.add(peer, now.monotonic)
         resident.last_knock = knocked
+        self._stays(peer.public_key)
         self._register(peer, resident)
-        if peer.idle_timeout != NEVER:
+        if not peer.is_pinned:
             self._idleness.installed(peer.public_key, resident)
 
     def knocked(self, key: PublicKey, now: Now) -> float | None:
@@ -85,23 +88,56 @@ class Upkeep:
         since, resident.last_knock = now.monotonic - resident.last_knock, now.monotonic
         resident.active = now.monotonic
         self._idleness.knocked(key)
+        self._stays(key)
         return since
 
     def is_leaving(self, key: PublicKey) -> bool:
         """Whether the peer's removal is being made, or as good as made: a knock has to wait until it is done."""
-        return key in self._removals
+        return self._removals.is_settled(key)
+
+    def hurry(self, key: PublicKey) -> None:
+        """A proven knock waits for this peer's removal."""
+        self._removals.hurry(key)
 
     def recall(self, key: PublicKey) -> None:
-        """A knock claims to be this resident's: whoever it is, do not remove the peer just now."""
+        """A knock claims to be this resident's: do not remove the peer until it is known whether it is."""
+        if why := self._removals.recall(key):
+            self._recalled[key] = why
+
+    def was_forged(self, key: PublicKey) -> None:
+        """It was not: a stranger's packets keep nobody here."""
+        if (why := self._recalled.pop(key, None)) and key in self.residency:
+            self._removals.retire_again(key, why)
+
+    def may_suspect(self, now: Now) -> bool:
+        """Whether the device may be looked at because a knock seems to have got no answer."""
+        return now.monotonic >= self._idleness.relaxed_look
+
+    def _stays(self, key: PublicKey) -> None:
+        """What was to be done about this resident rests on what it was before."""
         self._removals.recall(key)
+        self._recalled.pop(key, None)
+        self._overdue.pop(key, None)
+        self._spare.pop(key, None)
 
     def _register(self, peer: Peer, resident: Resident) -> None:
+        """The registry knows the resident, with these values."""
+        moment, key = resident.expires_at, peer.public_key
+        if not resident.registered or resident.idle_timeout != peer.idle_timeout:
+            self._stays(key)
         resident.registered_as(peer)
-        self._foreign.pop(peer.public_key, None)
-        if peer.idle_timeout == NEVER:
-            self._idleness.left(peer.public_key)
-        if peer.expires_at is not None:
-            heapq.heappush(self._expiries, (peer.expires_at, peer.public_key))
+        self._foreign.pop(key, None)
+        if peer.is_pinned:
+            self._idleness.left(key)
+        if peer.expires_at is not None and peer.expires_at != moment:
+            self._await_expiry(peer.expires_at, key)
+
+    def _await_expiry(self, moment: int, key: PublicKey) -> None:
+        heapq.heappush(self._expiries, (moment, key))
+        if len(self._expiries) > 2 * len(self.residency) + AT_ONCE:  # most are of peers that have left, or changed
+            residents = ((resident.expires_at, key) for key, resident in self.residency.items())
+            self._expiries = [(moment, key) for moment, key in residents if moment is not None]
+            heapq.heapify(self._expiries)
 
     # --- room -------------------------------------------------------------------------------------------------
 
@@ -111,7 +147,9 @@ class Upkeep:
 
     def room_may_come(self, now: Now) -> bool:
         """False if it is known that nobody may leave."""
-        return bool(self._removals) or self._reading or now.monotonic >= self._nobody_until
+        return bool(self._removals.settled or self._removals.retired) or (
+            self._reading or now.monotonic >= self._nobody_until
+        )
 
     # --- the device is read -----------------------------------------------------------------------------------
 
@@ -121,7 +159,7 @@ class Upkeep:
             return []
         self._reading = True
         self.residency.reading_begins()
-        self._overdue, self._spare, self._flipped = [], [], {}
+        self._overdue, self._spare, self._flipped = {}, {}, {}
         return [ReadDevice()]
 
     def device_read(self, event: DeviceRead, now: Now) -> list[Command]:
@@ -151,7 +189,7 @@ class Upkeep:
         key = peer.public_key
         if self.flips.watches(key):
             self._flipped[key] = peer
-        if key in self._removals:
+        if self._removals.is_settled(key):
             self.residency.touch(key)  # it is being removed: what the look tells of it is over
             return False
         is_new = key not in self.residency
@@ -159,10 +197,12 @@ class Upkeep:
         if resident is None:
             return False
         self._idleness.observe(resident, peer, began)
-        if why := self._idleness.overdue(key, resident, began):
-            self._overdue.append((resident.active, key, why))
-        elif self._is_crowded and self._idleness.spare(key, resident, began):
-            self._spare.append((resident.active, key))
+        if self._claims.is_unsaved(key) or self.flips.watches(key):
+            pass  # not before the registry has its claim: here, the kernel protects it
+        elif why := self._idleness.overdue(key, resident, began):
+            self._overdue[key] = why
+        elif self._idleness.spare(key, resident, began):
+            self._spare[key] = None
         return is_new
 
     def _ask_again(self) -> list[PublicKey]:
@@ -172,21 +212,22 @@ class Upkeep:
             del self._foreign[key]  # to go to the end
         return keys
 
-    @property
-    def _is_crowded(self) -> bool:
-        return bool(self.wanted) or self.free() < self._settings.capacity // HEADROOM
-
     def _choose(self, now: Now) -> None:
         """Who leaves after a look: those who should; if that makes too little room, the longest idle of the others."""
-        departures = [(key, why) for _, key, why in sorted(self._overdue)]
-        if self._is_crowded:
-            lacking = self.wanted + self._settings.capacity // HEADROOM - max(0, self.free()) - len(departures)
-            longest = heapq.nsmallest(max(0, lacking), self._spare)
-            departures += [(key, Departure.ROOM) for _, key in longest]
-        self._removals.retire(departures, now.monotonic + FRESH)
-        if self.wanted and not departures:
+        departures = sorted(self._overdue.items(), key=lambda item: (item[1] is Departure.IDLE, self._active(item[0])))
+        to_come = self.free() + self._removals.settled + len(departures)
+        lacking = self.wanted + self._settings.capacity // HEADROOM - to_come
+        if lacking > 0 and to_come + len(self._spare) > 0:
+            departures += [(key, Departure.ROOM) for key in heapq.nsmallest(lacking, self._spare, key=self._active)]
+        elif self.wanted and to_come <= 0:
             self._nobody_until = self._idleness.urgent_look
-        self._overdue, self._spare = [], []
+        self._removals.retire(departures, now.monotonic + FRESH)
+        self._overdue, self._spare, self._recalled = {}, {}, {}
+
+    def _active(self, key: PublicKey) -> float:
+        resident = self.residency.get(key)
+        assert resident is not None  # who leaves is taken out of the look's findings
+        return resident.active
 
     def _end_flips(self, began: float, now: Now) -> list[Command]:
         changes, completed, mended = self.flips.judge(self._flipped, began, now)
@@ -211,6 +252,10 @@ class Upkeep:
             self.residency.remove(key)
             self._forget(key)
             commands.append(Left(key, why))
+        for key in event.failed:
+            resident = self.residency.get(key)
+            if resident is not None and resident.expires_at is not None:
+                self._await_expiry(resident.expires_at, key)  # it may have passed while the peer was on its way out
         postponed, self._postponed = self._postponed, {}
         if still_here := {key: said for key, said in postponed.items() if key in self.residency}:
             commands += self.registry_changed(RegistryChanged(still_here), now)
@@ -220,7 +265,7 @@ class Upkeep:
         self._foreign.pop(key, None)
         self._claims.left(key)
         self._idleness.left(key)
-        self._removals.recall(key)
+        self._stays(key)
         self.flips.abandon(key)
 
     def _revoke(self, keys: Iterable[PublicKey]) -> list[PeerChange]:
@@ -246,7 +291,7 @@ class Upkeep:
             resident = self.residency.get(key)
             if resident is None:
                 continue
-            if key in self._removals:
+            if self._removals.is_settled(key):
                 self._postponed[key] = registration
                 self.residency.release_prefixes(key)  # it will be gone: nobody has to wait for its addresses
                 continue
@@ -256,7 +301,10 @@ class Upkeep:
                 leave.append(key)
                 continue
             self._register(registration.peer, resident)
-            if self._claims.was_reset(key, registration.claim):
+            if registration.claim is not None:
+                self._claims.learn(registration.claim)
+            # Of a whole registry without claims nobody was told: another file has come into its place.
+            if not event.rechecked and self._claims.was_reset(key, registration.claim):
                 leave.append(key)  # the kernel's own memory of the greatest timestamp has to go, too
             elif not resident.is_as(registration.peer):
                 stay.append(registration.peer)
@@ -275,9 +323,9 @@ class Upkeep:
 
     # --- time passes ------------------------------------------------------------------------------------------
 
-    def next_deadline(self, wall_offset: float) -> float | None:
-        """When `tick` has something to do, monotonic seconds. `wall_offset` is Unix minus monotonic seconds."""
-        deadlines = [self._removals.next_deadline()]
+    def next_deadline(self, wall_offset: float, may_evict: bool) -> float | None:
+        """When there is something to do, monotonic seconds. `wall_offset` is Unix minus monotonic seconds."""
+        deadlines = [self._removals.next_deadline() if may_evict else None]
         if self._expiries:
             deadlines.append(self._expiries[0][0] - wall_offset + 0.001)  # after it in both clocks, however rounded
         if not self._reading:
@@ -293,14 +341,16 @@ class Upkeep:
         return commands
 
     def _next_look(self) -> float:
-        return self._idleness.urgent_look if self.wanted else self._idleness.next_look()
+        if self.wanted:
+            return self._idleness.urgent_look
+        return self._idleness.relaxed_look if self._removals.ran_stale else self._idleness.next_look()
 
     def _expire(self, now: Now) -> list[Command]:
         expired: dict[PublicKey, None] = {}
         while self._expiries and self._expiries[0][0] <= now.wall:
             moment, key = heapq.heappop(self._expiries)
             resident = self.residency.get(key)
-            if resident is not None and resident.expires_at == moment and key not in self._removals:
+            if resident is not None and resident.expires_at == moment and not self._removals.is_settled(key):
                 expired[key] = None
         changes = self._revoke(expired)
         return [Configure(tuple(changes))] if changes else []

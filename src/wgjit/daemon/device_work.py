@@ -7,27 +7,36 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterable, Sequence
-from concurrent.futures import Executor
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from itertools import chain, islice
 
 from wgjit.core.vocabulary import DeviceRead, Evicted
 from wgjit.daemon.faults import Faults
 from wgjit.drivers.base import Device
-from wgjit.errors import DeviceFull
+from wgjit.errors import DeviceFull, NoSuchDevice, NotPermitted
 from wgjit.model import PeerChange, PublicKey
 from wgjit.refusal import Refusal
 
-PART = 256
-"""Residents of a reading that the core hears of at once: a millisecond or two, then packets have their turn."""
+AGAIN = 64
+"""Peers for which a retry tries again what failed."""
+
+PATIENCE = 0.5
+"""Seconds after which a device that refused a list of changes is not asked about each any more."""
+
+PART = 32
+"""Residents of a reading that are decoded, and told to the core, in one go: then packets have their turn."""
 
 
 class DeviceWork:
     """The effects on one device. No call raises for what the device refuses: it is told as a fault."""
 
-    def __init__(self, device: Device, faults: Faults, threads: Executor) -> None:
+    def __init__(self, device: Device, faults: Faults) -> None:
         self._device = device
         self._faults = faults
-        self._threads = threads
+        # One for a look, one for a batch of removals; theirs alone, so that a slow registry never keeps them waiting.
+        self._threads = ThreadPoolExecutor(2, thread_name_prefix="wgjit-device")
         self._undone: dict[PublicKey, list[PeerChange]] = {}
 
     def install(self, changes: Sequence[PeerChange]) -> dict[PublicKey, Refusal]:
@@ -42,34 +51,54 @@ class DeviceWork:
                 self._undone.setdefault(change.public_key, []).append(change)
 
     def retry(self) -> None:
-        """Try again what the device refused."""
+        """Try again what the device refused, or a part of it."""
         if self._undone:
-            self.configure([change for changes in self._undone.values() for change in changes])
+            self.configure([change for key in list(islice(self._undone, AGAIN)) for change in self._undone[key]])
+
+    def close(self) -> None:
+        """Let go of the threads; a call that hangs is left to itself."""
+        self._threads.shutdown(wait=False)
 
     async def evict(self, keys: tuple[PublicKey, ...]) -> Evicted:
         """Take peers out, on a thread: it may take long, and knocks go on meanwhile."""
-        self._forget_undone(keys)
         changes = [PeerChange(key, remove=True) for key in keys]
         began = time.monotonic()
         failures = await asyncio.get_running_loop().run_in_executor(self._threads, _make, self._device, changes)
         took = time.monotonic() - began
+        self._forget_undone(key for key in keys if key not in failures)
         return Evicted(keys, frozenset(self._blame(failures)), took)
 
     async def read(self) -> AsyncIterator[DeviceRead]:
-        """All residents, read on a thread, told in parts."""
+        """All residents, told in parts.
+
+        What has to be waited for is done on a thread, and only that: a thread that decodes a crowd would keep the loop
+        from going on after each of its system calls, for as long as the interpreter lets a thread run.
+        """
         began = time.monotonic()
+        reader = iter(self._device.peers())
+        run = asyncio.get_running_loop().run_in_executor
         try:
-            peers = await asyncio.get_running_loop().run_in_executor(self._threads, lambda: list(self._device.peers()))
+            if self._device.reads_ahead:
+                first = await run(self._threads, next, reader, None)
+                peers = iter(()) if first is None else chain([first], reader)
+            else:
+                peers = iter(await run(self._threads, list, reader))
+            took = time.monotonic() - began
+            part = list(islice(peers, PART))
+            while part:
+                before = time.monotonic()
+                following = list(islice(peers, PART))
+                took += time.monotonic() - before
+                if not following:
+                    break
+                yield DeviceRead(began, part, more=True)
+                part = following
+                await asyncio.sleep(0)  # packets that wait go first
         except Exception as error:
             self._faults.occurred("device", error)
             yield DeviceRead(float("-inf"), (), took=time.monotonic() - began)
             return
-        took = time.monotonic() - began
-        last = max(0, len(peers) - 1) // PART * PART
-        for start in range(0, last, PART):
-            yield DeviceRead(began, peers[start : start + PART], more=True)
-            await asyncio.sleep(0)  # packets that wait go first
-        yield DeviceRead(began, peers[last:], took=took)
+        yield DeviceRead(began, part, took=took)
 
     def _apply(self, changes: Sequence[PeerChange]) -> dict[PublicKey, Refusal]:
         self._forget_undone(change.public_key for change in changes)
@@ -90,15 +119,35 @@ class DeviceWork:
         }
 
 
+def in_parts(reading: DeviceRead) -> Iterator[DeviceRead]:
+    """A reading of a crowd, so that packets have their turn in between."""
+    peers = list(reading.peers)
+    last = max(0, len(peers) - 1) // PART * PART
+    for start in range(0, last, PART):
+        yield replace(reading, peers=peers[start : start + PART], more=True)
+    yield replace(reading, peers=peers[last:])
+
+
 def _make(device: Device, changes: Sequence[PeerChange]) -> dict[PublicKey, Exception]:
-    """Make the changes together; if the device refuses one of them, one by one, to know which. Gives those."""
+    """Make the changes together; if the device refuses one of them, one by one, to know which. Gives those.
+
+    A device that is gone, or takes long to say no, says it of all.
+    """
     try:
         device.apply(changes)
         return {}
     except Exception as error:
-        if len(changes) == 1:
-            return {changes[0].public_key: error}
+        failure = error
+    if len(changes) == 1:
+        return {changes[0].public_key: failure}
     failures: dict[PublicKey, Exception] = {}
+    end = time.monotonic() + PATIENCE
     for change in changes:
-        failures |= _make(device, [change])
+        if isinstance(failure, NoSuchDevice | NotPermitted) or time.monotonic() >= end:
+            failures[change.public_key] = failure
+            continue
+        try:
+            device.apply([change])
+        except Exception as error:
+            failures[change.public_key] = failure = error
     return failures

@@ -47,7 +47,7 @@ from wgjit.core.vocabulary import (
     Tell,
     Tick,
 )
-from wgjit.daemon.device_work import DeviceWork
+from wgjit.daemon.device_work import DeviceWork, in_parts
 from wgjit.daemon.faults import Faults
 from wgjit.daemon.feed import FeedHub
 from wgjit.daemon.metrics import Metrics
@@ -116,8 +116,8 @@ class Loop:
         self._tasks: set[asyncio.Task[None]] = set()
         self._threads = ThreadPoolExecutor(4, thread_name_prefix="wgjit")
         self._registry_thread = ThreadPoolExecutor(1, thread_name_prefix="wgjit-registry")
-        self._watch = RegistryWatch(store, self._faults, gateway.residency.keys)
-        self._work = DeviceWork(device, self._faults, self._threads)
+        self._watch = RegistryWatch(store, self._faults, gateway.concerned)
+        self._work = DeviceWork(device, self._faults)
         self._perform: dict[type, Callable[[Any], None]] = {
             Release: self._release,
             Lookup: self._lookup,
@@ -138,7 +138,9 @@ class Loop:
     async def run(self, residents: DeviceRead) -> None:
         """Serve until cancelled. `residents` are those that were in the device before the capture was opened."""
         self._loop = asyncio.get_running_loop()
-        self.feed_event(residents)
+        for part in in_parts(residents):
+            self.feed_event(part)
+            await asyncio.sleep(0)
         self._loop.add_reader(self._capture.fileno(), self._packets_wait)
         try:
             await asyncio.gather(self._beat(), self._follow_registry())
@@ -150,6 +152,7 @@ class Loop:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
             await self._loop.run_in_executor(self._registry_thread, self._watch.close)
+            self._work.close()
             self._threads.shutdown(wait=False)
             self._registry_thread.shutdown(wait=False)
 
@@ -301,12 +304,16 @@ class Loop:
         self._clock = time.monotonic()
         took = (self._clock - before) * 1e6
         for change in changes:
-            event = Installed(change.public_key, failures.get(change.public_key))
-            commands = self._gateway.handle(event, self._now())
-            for command in commands:
-                if handling := self._handling.get(getattr(command, "knock", 0)):
-                    handling.stages.setdefault("install", took)
-                self._perform[type(command)](command)
+            try:
+                self._installed(Installed(change.public_key, failures.get(change.public_key)), took)
+            except Exception as error:  # the others' packets wait, too
+                self._faults.occurred("core", error)
+
+    def _installed(self, event: Installed, took: float) -> None:
+        for command in self._gateway.handle(event, self._now()):
+            if handling := self._handling.get(getattr(command, "knock", 0)):
+                handling.stages.setdefault("install", took)
+            self._perform[type(command)](command)
 
     async def _evict(self, command: Evict) -> None:
         self.feed_event(await self._work.evict(command.keys))

@@ -144,6 +144,8 @@ class RegistryWatch:
 
     def _look_up(self, keys: dict[PublicKey, None], failures: list[Exception], *, rechecked: bool) -> list[Event]:
         """How those stand that matter; one damaged row must not hide the changes of others."""
+        if not keys:
+            return []
         concerned = self._residents()
         found: dict[PublicKey, Registration | None] = {}
         failed = 0

@@ -20,6 +20,9 @@ class Device(Protocol):
     def info(self) -> DeviceInfo:
         """Keys and port, read without its peers where the interface's protocol allows it."""
 
+    reads_ahead: bool
+    """Once `peers` has given the first one, the rest is in memory: only decoding is left, and nothing is waited for."""
+
     def peers(self) -> Iterator[DevicePeer]:
         """All residents, each whole and once, streamed as they are read. Safe on a thread of its own."""
 

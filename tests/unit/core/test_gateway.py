@@ -125,6 +125,7 @@ def test_residents_are_taken_over_from_the_device(stage: Stage, client: Client) 
 
 
 def test_a_resident_that_must_knock_twice_makes_us_look_at_the_device(stage: Stage, client: Client) -> None:
+    stage.hear(DeviceRead(stage.monotonic - 5, ()))
     stage.install(client)
     stage.wait(5)
     stage.arrive(client.packet(stage.wall))
@@ -442,6 +443,7 @@ def test_a_reset_claim_lets_a_resident_with_its_clock_turned_back_in_again(stage
 
 
 def test_a_reading_that_overlaps_a_change_does_not_bring_the_old_state_back(stage: Stage, client: Client) -> None:
+    stage.hear(DeviceRead(stage.monotonic - 5, ()))
     other = stage.client(2)
     stage.install(client)
     stage.install(other)

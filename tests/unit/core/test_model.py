@@ -149,14 +149,17 @@ class Model(World, RuleBasedStateMachine):
         enabled=st.sampled_from([True, True, False]),
         keepalive=st.sampled_from([0, 25]),
         expires=st.sampled_from([None, 60]),
+        idle=st.sampled_from([None, None, NEVER, 180]),
     )
-    def changes(self, client: Client, enabled: bool, keepalive: int, expires: int | None) -> None:
+    def changes(
+        self, client: Client, enabled: bool, keepalive: int, expires: int | None, idle: int | None = None
+    ) -> None:
         at = None if expires is None else int(self.monotonic + self.offset) + expires
         peer = self.store._peers.get(client.key)
         if peer is None:  # its address may be another's by now
             self.store.add([peer := replace(client.peer, allowed_ips=())])
             self.forget(client)  # of who is not registered no claim is kept
-        self.store.replace(replace(peer, enabled=enabled, keepalive=keepalive, expires_at=at))
+        self.store.replace(replace(peer, enabled=enabled, keepalive=keepalive, expires_at=at, idle_timeout=idle))
 
     @rule()
     def two_swap_addresses(self) -> None:
@@ -217,7 +220,18 @@ class Model(World, RuleBasedStateMachine):
     def reading_ends(self, data: st.DataObject, fails: bool) -> None:
         self.end_reading(lambda choices: data.draw(st.sampled_from(choices)), fails)
 
-    def end_reading(self, choose: Callable[[Sequence[DevicePeer | None]], DevicePeer | None], fails: bool) -> None:
+    @precondition(lambda self: self.reading)
+    @rule(client=clients, held=st.booleans())
+    def reading_ends_in_parts(self, client: Client, held: bool) -> None:
+        """A packet has its turn in between."""
+        self.end_reading(lambda choices: choices[-1], False, lambda: self.knocks(client=client, wrong=0.0, held=held))
+
+    def end_reading(
+        self,
+        choose: Callable[[Sequence[DevicePeer | None]], DevicePeer | None],
+        fails: bool,
+        between: Callable[[], None] | None = None,
+    ) -> None:
         """What changed while it went on is in it, or is not; what was removed meanwhile may be missing."""
         assert self.reading
         began, before, removed = self.reading
@@ -232,7 +246,11 @@ class Model(World, RuleBasedStateMachine):
             choices = [before.get(key), after.get(key), *([None] if key in removed else [])]
             changed = key in removed or choices[0] != choices[1]
             seen.append(choose(choices) if changed else choices[0])
-        self.hear(DeviceRead(began, [peer for peer in seen if peer is not None]))
+        there = [peer for peer in seen if peer is not None]
+        while len(there) > 1 and not fails and between:
+            self.hear(DeviceRead(began, [there.pop(0)], more=True))
+            between()
+        self.hear(DeviceRead(began, there))
 
     @precondition(lambda self: self.eviction)
     @rule(took=st.sampled_from([0.0001, 0.02]))

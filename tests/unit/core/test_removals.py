@@ -52,10 +52,33 @@ def test_batches_grow_while_they_are_quick_and_shrink_when_they_are_not(removals
         removals.done(NOBODY, 2 * BUSY, 0.0)
 
 
-def test_the_revoked_go_first(removals: Removals) -> None:
+def test_the_revoked_go_first_and_do_not_keep_the_retired_from_going(removals: Removals) -> None:
+    retire(removals, *KEYS[:3])
+    for key in KEYS[10:13]:
+        removals.revoke(key)
+    order = []
+    for _ in range(6):
+        order += removals.next_batch(0.0)
+        removals.done(NOBODY, 0.004, -1.0)
+    assert order == [KEYS[10], KEYS[0], KEYS[11], KEYS[1], KEYS[12], KEYS[2]]
+
+
+def test_a_removal_that_a_knock_waits_for_comes_before_the_others(removals: Removals) -> None:
+    for key in KEYS[:3]:
+        removals.revoke(key)
+    removals.hurry(KEYS[2])
+    assert removals.is_settled(KEYS[2])
+    assert removals.revoked == 3
+    assert removals.next_batch(0.0) == (KEYS[2],)
+    assert removals.done(NOBODY, 0.0, 0.0) == {KEYS[2]: Departure.REVOKED}
+
+
+def test_a_sign_of_life_that_was_none_is_taken_back(removals: Removals) -> None:
     retire(removals, *KEYS[:2])
-    removals.revoke(KEYS[9])
-    assert removals.next_batch(0.0) == (KEYS[9],)
+    assert removals.recall(KEYS[0]) is Departure.IDLE
+    assert removals.recall(KEYS[0]) is None
+    removals.retire_again(KEYS[0], Departure.IDLE)
+    assert removals.retired == 2
 
 
 def test_a_sign_of_life_calls_back_who_is_retired_and_nobody_else(removals: Removals) -> None:
@@ -63,8 +86,8 @@ def test_a_sign_of_life_calls_back_who_is_retired_and_nobody_else(removals: Remo
     removals.revoke(KEYS[2])
     for key in KEYS[:3]:
         removals.recall(key)
-    assert KEYS[2] in removals
-    assert len(removals) == 1
+    assert removals.is_settled(KEYS[2])
+    assert (removals.settled, removals.retired) == (1, 0)
     assert removals.next_batch(0.0) == (KEYS[2],)
     removals.recall(KEYS[2])
     assert removals.done(NOBODY, 0.0, 0.0) == {KEYS[2]: Departure.REVOKED}
@@ -73,7 +96,8 @@ def test_a_sign_of_life_calls_back_who_is_retired_and_nobody_else(removals: Remo
 def test_who_has_not_gone_in_time_has_to_be_looked_at_anew(removals: Removals) -> None:
     retire(removals, *KEYS[:2], until=10.0)
     assert removals.next_batch(10.0) == ()
-    assert len(removals) == 0
+    assert removals.retired == 0
+    assert removals.ran_stale
     assert removals.next_deadline() is None
 
 
@@ -87,14 +111,13 @@ def test_the_revoked_that_the_device_kept_are_tried_again_the_retired_stay(remov
     retire(removals, KEYS[1])
     removals.next_batch(5.0)
     assert removals.done(frozenset({KEYS[1]}), 0.0, 5.0) == {}
-    assert len(removals) == 0
+    assert (removals.settled, removals.retired) == (0, 0)
 
 
 def test_who_is_being_removed_is_not_retired_again(removals: Removals) -> None:
     retire(removals, KEYS[0])
     removals.next_batch(0.0)
     retire(removals, KEYS[0], KEYS[1])
-    assert len(removals) == 2
-    assert removals.revoked == 0
+    assert (removals.settled, removals.retired, removals.revoked) == (1, 1, 0)
     removals.revoke(KEYS[0])
-    assert len(removals) == 2
+    assert (removals.settled, removals.retired) == (1, 1)

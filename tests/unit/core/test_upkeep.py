@@ -11,6 +11,7 @@ from tests.unit.core.conftest import START, Client, Stage
 from wgjit.core.idleness import INTERVAL, SESSION, SPACING
 from wgjit.core.record import Decision
 from wgjit.core.vocabulary import (
+    ClaimsSaved,
     Command,
     Configure,
     Departure,
@@ -26,6 +27,7 @@ from wgjit.core.vocabulary import (
     Recheck,
     RegistryChanged,
     Release,
+    SaveClaim,
     Tell,
     Tick,
 )
@@ -35,6 +37,26 @@ from wgjit.refusal import Refusal
 
 def seen(client: Client, handshake: float = 0.0, rx_bytes: int = 0) -> DevicePeer:
     return DevicePeer(client.key, client.peer.allowed_ips, last_handshake=handshake, rx_bytes=rx_bytes)
+
+
+def installed(stage: Stage, client: Client) -> list[Command]:
+    """The device has done it, and the registry has the claim."""
+    commands = stage.hear(Installed(client.key))
+    stage.hear(ClaimsSaved(tuple(c.claim for c in commands if isinstance(c, SaveClaim))))
+    return commands
+
+
+def install(stage: Stage, client: Client) -> None:
+    """A whole first knock that goes well, to its end."""
+    stage.arrive(client.packet(stage.wall))
+    stage.answer(client.registration())
+    installed(stage, client)
+
+
+def follow_up(stage: Stage) -> None:
+    """The last knock is proven, and the registry has the claim."""
+    commands = stage.hear(FollowUpDue(stage.numbers))
+    stage.hear(ClaimsSaved(tuple(c.claim for c in commands if isinstance(c, SaveClaim))))
 
 
 def look(stage: Stage, *peers: DevicePeer) -> list[Command]:
@@ -66,7 +88,7 @@ def stage(make_stage: Callable[..., Stage]) -> Stage:
 
 
 def test_an_idle_resident_leaves_after_its_idle_time(stage: Stage, client: Client) -> None:
-    stage.install(client)
+    install(stage, client)
     assert Evict((client.key,)) not in looks_until(stage, 870.0, seen(client, START, 180))
     assert Evict((client.key,)) in looks_until(stage, 3 * INTERVAL, seen(client, START, 180))
     assert stage.hear(Evicted((client.key,), frozenset(), 0.001)) == [Left(client.key, Departure.IDLE)]
@@ -75,7 +97,7 @@ def test_an_idle_resident_leaves_after_its_idle_time(stage: Stage, client: Clien
 
 def test_data_without_a_handshake_that_we_saw_keeps_it(stage: Stage, client: Client) -> None:
     """This side began the handshakes: the feed shows none of them."""
-    stage.install(client)
+    install(stage, client)
     for minute in range(60):
         assert looks_until(stage, 60.0, seen(client, START, 1000 * minute)) == []
 
@@ -85,7 +107,7 @@ def test_its_own_idle_time_counts_before_the_gateways_and_pinned_is_for_ever(sta
     for client, idle_timeout in ((quick, 300), (pinned, NEVER)):
         stage.arrive(client.packet(stage.wall))
         stage.answer(client.registration(idle_timeout=idle_timeout))
-        stage.hear(Installed(client.key))
+        installed(stage, client)
     both = seen(quick, START), seen(pinned, START)
     assert Evict((quick.key,)) in looks_until(stage, 300 + 2 * INTERVAL, *both)
     stage.hear(Evicted((quick.key,), frozenset(), 0.001))
@@ -93,16 +115,16 @@ def test_its_own_idle_time_counts_before_the_gateways_and_pinned_is_for_ever(sta
 
 
 def test_a_changed_idle_time_takes_effect(stage: Stage, client: Client) -> None:
-    stage.install(client)
-    stage.hear(RegistryChanged({client.key: client.registration(idle_timeout=NEVER)}))
+    install(stage, client)
+    stage.hear(RegistryChanged({client.key: client.registration(START, idle_timeout=NEVER)}))
     assert looks_until(stage, 2000.0, seen(client, START)) == []
-    stage.hear(RegistryChanged({client.key: client.registration(idle_timeout=180)}))
+    stage.hear(RegistryChanged({client.key: client.registration(START, idle_timeout=180)}))
     assert Evict((client.key,)) in looks_until(stage, INTERVAL, seen(client, START))
 
 
 @pytest.mark.parametrize("step", [-86400.0, 86400.0])
 def test_a_stepped_clock_neither_evicts_nor_keeps_anybody(stage: Stage, client: Client, step: float) -> None:
-    stage.install(client)
+    install(stage, client)
     stage.wall += step
     assert Evict((client.key,)) not in looks_until(stage, 870.0, seen(client, START, 180))
     assert Evict((client.key,)) in looks_until(stage, 3 * INTERVAL, seen(client, START, 180))
@@ -111,21 +133,21 @@ def test_a_stepped_clock_neither_evicts_nor_keeps_anybody(stage: Stage, client: 
 def test_a_knock_calls_back_who_was_about_to_leave(stage: Stage) -> None:
     clients = [stage.client(number) for number in (1, 2)]
     for client in clients:
-        stage.install(client)
+        install(stage, client)
     idle = [seen(client, START) for client in clients]
     commands = looks_until(stage, 900.0 + 2 * INTERVAL, *idle)
     (evict,) = (command for command in commands if isinstance(command, Evict))
     assert len(evict.keys) == 1, "the first batch is small, the other waits"
     (waiting,) = (client for client in clients if client.key not in evict.keys)
     assert [type(c).__name__ for c in stage.arrive(waiting.packet(stage.wall), held=True)] == ["Release", "FollowUp"]
-    stage.hear(FollowUpDue(stage.numbers))
+    follow_up(stage)
     stage.hear(Evicted(evict.keys, frozenset(), 0.0))
     assert waiting.key in stage.gateway.residency
     assert looks_until(stage, 60.0, seen(waiting, START)) == []
 
 
 def test_a_knock_of_who_is_being_removed_waits_and_is_then_looked_up(stage: Stage, client: Client) -> None:
-    stage.install(client)
+    install(stage, client)
     assert Evict((client.key,)) in looks_until(stage, 1000.0, seen(client, START))
     assert stage.arrive(client.packet(stage.wall), held=True) == []
     assert stage.hear(Evicted((client.key,), frozenset(), 0.02))[-1] == Lookup(stage.numbers, client.key)
@@ -134,7 +156,7 @@ def test_a_knock_of_who_is_being_removed_waits_and_is_then_looked_up(stage: Stag
 
 
 def test_a_removal_that_failed_leaves_the_resident_as_it_was(stage: Stage, client: Client) -> None:
-    stage.install(client)
+    install(stage, client)
     looks_until(stage, 1000.0, seen(client, START))
     stage.arrive(client.packet(stage.wall), held=True)
     commands = stage.hear(Evicted((client.key,), frozenset({client.key}), 0.02))
@@ -147,14 +169,14 @@ def test_a_removal_that_failed_leaves_the_resident_as_it_was(stage: Stage, clien
 
 def test_an_eviction_waits_while_an_install_is_made(stage: Stage) -> None:
     idle, new = stage.client(1), stage.client(2)
-    stage.install(idle)
+    install(stage, idle)
     looks_until(stage, 870.0, seen(idle, START))
     stage.wait(INTERVAL)
     stage.hear(Tick())
     stage.arrive(new.packet(stage.wall))
     stage.answer(new.registration())
     assert stage.hear(DeviceRead(stage.monotonic, [seen(idle, START)])) == []
-    stage.hear(Installed(new.key))
+    installed(stage, new)
     assert stage.hear(Tick()) == [Evict((idle.key,))]
 
 
@@ -162,7 +184,7 @@ def test_an_eviction_waits_while_an_install_is_made(stage: Stage) -> None:
 
 
 def test_a_handshake_that_is_never_completed_leaves_soon(stage: Stage, client: Client) -> None:
-    stage.install(client)
+    install(stage, client)
     began = stage.monotonic
     assert look(stage, seen(client, 0.0, 148)) == [Evict((client.key,))]
     assert 15.0 <= stage.monotonic - began < 15.0 + SPACING
@@ -170,17 +192,17 @@ def test_a_handshake_that_is_never_completed_leaves_soon(stage: Stage, client: C
 
 
 def test_who_still_knocks_is_given_more_time(stage: Stage, client: Client) -> None:
-    stage.install(client)
+    install(stage, client)
     stage.wait(10)
     stage.arrive(client.packet(stage.wall))
-    stage.hear(FollowUpDue(stage.numbers))
+    follow_up(stage)
     knocked = stage.monotonic
     assert looks_until(stage, 14.0, seen(client)) == [Evict((client.key,))]
     assert stage.monotonic - knocked >= 15.0
 
 
 def test_a_completed_handshake_is_not_unconfirmed(stage: Stage, client: Client) -> None:
-    stage.install(client)
+    install(stage, client)
     assert looks_until(stage, 100.0, seen(client, START)) == []
 
 
@@ -196,9 +218,9 @@ def small(make_stage: Callable[..., Stage]) -> Stage:
 
 def test_the_longest_idle_leaves_when_another_needs_its_place(small: Stage) -> None:
     first, second, third = (small.client(number) for number in (1, 2, 3))
-    small.install(first)
+    install(small, first)
     small.wait(1)
-    small.install(second)
+    install(small, second)
     looks_until(small, 200.0, seen(first, START, 1), seen(second, START, 2))
     small.arrive(third.packet(small.wall), held=True)
     assert small.answer(third.registration()) == []
@@ -213,7 +235,7 @@ def test_the_longest_idle_leaves_when_another_needs_its_place(small: Stage) -> N
 
 def test_full_when_nobody_may_leave(small: Stage) -> None:
     for number in (1, 2):
-        small.install(small.client(number))
+        install(small, small.client(number))
     third = small.client(3)
     small.wait(SPACING)
     small.arrive(third.packet(small.wall), held=True)
@@ -245,7 +267,7 @@ def test_some_room_is_kept_before_it_is_needed(make_stage: Callable[..., Stage])
     stage.hear(DeviceRead(stage.monotonic, ()))
     clients = [stage.client(number) for number in range(1, 65)]
     for client in clients:
-        stage.install(client)
+        install(stage, client)
     crowd = [seen(client, START) for client in clients]
     (evict,) = (c for c in looks_until(stage, SESSION + 2 * INTERVAL, *crowd) if isinstance(c, Evict))
     assert len(evict.keys) == 1
@@ -257,7 +279,7 @@ def test_some_room_is_kept_before_it_is_needed(make_stage: Callable[..., Stage])
 def test_a_resident_that_expires_loses_its_session_at_that_moment(stage: Stage, client: Client) -> None:
     stage.arrive(client.packet(stage.wall))
     stage.answer(client.registration(expires_at=int(START) + 20))
-    stage.hear(Installed(client.key))
+    installed(stage, client)
     stage.wait(10)
     assert stage.hear(Tick()) == []
     deadline = stage.gateway.next_deadline()
@@ -280,8 +302,8 @@ def looks_until_gone(stage: Stage, client: Client) -> list[Command]:
 def test_an_expiry_that_was_moved_is_followed(stage: Stage, client: Client) -> None:
     stage.arrive(client.packet(stage.wall))
     stage.answer(client.registration(expires_at=int(START) + 20))
-    stage.hear(Installed(client.key))
-    stage.hear(RegistryChanged({client.key: client.registration(expires_at=int(START) + 200)}))
+    installed(stage, client)
+    stage.hear(RegistryChanged({client.key: client.registration(START, expires_at=int(START) + 200)}))
     stage.wait(100)
     stage.hear(Tick())
     assert client.key in stage.gateway.residency
@@ -316,7 +338,7 @@ def test_a_peer_that_is_registered_later_is_the_registrys_from_then_on(stage: St
 def test_a_look_may_come_in_parts(stage: Stage) -> None:
     clients = [stage.client(number) for number in (1, 2, 3)]
     for client in clients:
-        stage.install(client)
+        install(stage, client)
     stage.wait(INTERVAL)
     assert stage.hear(Tick()) == [ReadDevice()]
     began = stage.monotonic
@@ -327,7 +349,7 @@ def test_a_look_may_come_in_parts(stage: Stage) -> None:
 
 
 def test_a_look_that_fails_in_the_middle_takes_nobody(stage: Stage, client: Client) -> None:
-    stage.install(client)
+    install(stage, client)
     stage.wait(INTERVAL)
     stage.hear(Tick())
     stage.hear(DeviceRead(stage.monotonic, [], more=True))
@@ -337,9 +359,9 @@ def test_a_look_that_fails_in_the_middle_takes_nobody(stage: Stage, client: Clie
 
 
 def test_a_postponed_change_is_made_up_for_if_the_removal_fails(stage: Stage, client: Client) -> None:
-    stage.install(client)
+    install(stage, client)
     looks_until(stage, 1000.0, seen(client, START))
-    changed: Any = client.registration(keepalive=25)
+    changed: Any = client.registration(START, keepalive=25)
     assert stage.hear(RegistryChanged({client.key: changed})) == []
     (configure,) = stage.hear(Evicted((client.key,), frozenset({client.key}), 0.02))
     assert configure == Configure((PeerChange.update(changed.peer),))

@@ -98,7 +98,7 @@ class World:
     def start(self) -> None:
         """A new process, over the store and the device as they are."""
         self.gateway = Gateway(RESPONDER, self.settings)
-        self.watch = RegistryWatch(self.store, Faults(Metrics()), self.gateway.residency.keys)
+        self.watch = RegistryWatch(self.store, Faults(Metrics()), self.gateway.concerned)
         self.coming: dict[int, tuple[Sent, bool]] = {}
         self.waiting: dict[int, Knock] = {}
         self.events: deque[Event] = deque()
@@ -121,6 +121,8 @@ class World:
         self.good: set[tuple[PublicKey | None, Tai64n | None]] = set()
         """Knocks that were not refused."""
         self.told: dict[PublicKey, Peer] = {}
+        self.news: set[PublicKey] = set()
+        """Whose registration the core has heard of since it was started."""
         self.hear(DeviceRead(self.clock(), list(self.device.peers())))
 
     # --- the loop -----------------------------------------------------------------------------------------------
@@ -152,6 +154,7 @@ class World:
         if isinstance(event, DeviceRead):
             self.ended = now.monotonic
         if isinstance(event, RegistryChanged):
+            self.news |= event.found.keys()
             for key, found in event.found.items():
                 self.learn(key, found)
         elif isinstance(event, LookedUp) and isinstance(event.found, Registration):
@@ -256,7 +259,8 @@ class World:
                 knock.released = True
             case Lookup(key=key), Knock(sent=sent):
                 assert key == sent.key
-                assert not knock.asked or isinstance(event, Evicted | DeviceRead), "asked again for nothing"
+                news = isinstance(event, LookedUp) and key in self.news
+                assert news or not knock.asked or isinstance(event, Evicted | DeviceRead), "asked again for nothing"
                 assert sent.stamp or self.store.is_local, "a forged knock asks a remote store"
                 knock.asked = True
             case Install(change), _:
