@@ -11,9 +11,9 @@ from lab.wireguard import Backend
 from tests.contracts.gateway_site import INSIDE, Site, seamless
 from tests.contracts.gateway_witness import steady
 
-RETRIES = 3
+RETRIES = 5
 """The first knock after its peer was taken out goes for nothing, the second makes the gateway look, the third
-connects."""
+connects. These come faster than a client's own, which are 5 s apart, and a look follows another after 2 s."""
 
 
 class DriftContract:

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from itertools import chain, islice
 
 from wgjit.core.vocabulary import DeviceRead, Evicted
@@ -117,15 +116,6 @@ class DeviceWork:
             key: Refusal.FULL if isinstance(error, DeviceFull) else Refusal.DEVICE_FAILED
             for key, error in failures.items()
         }
-
-
-def in_parts(reading: DeviceRead) -> Iterator[DeviceRead]:
-    """A reading of a crowd, so that packets have their turn in between."""
-    peers = list(reading.peers)
-    last = max(0, len(peers) - 1) // PART * PART
-    for start in range(0, last, PART):
-        yield replace(reading, peers=peers[start : start + PART], more=True)
-    yield replace(reading, peers=peers[last:])
 
 
 def _make(device: Device, changes: Sequence[PeerChange]) -> dict[PublicKey, Exception]:

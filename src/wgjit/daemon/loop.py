@@ -47,7 +47,7 @@ from wgjit.core.vocabulary import (
     Tell,
     Tick,
 )
-from wgjit.daemon.device_work import DeviceWork, in_parts
+from wgjit.daemon.device_work import DeviceWork
 from wgjit.daemon.faults import Faults
 from wgjit.daemon.feed import FeedHub
 from wgjit.daemon.metrics import Metrics
@@ -138,9 +138,7 @@ class Loop:
     async def run(self, residents: DeviceRead) -> None:
         """Serve until cancelled. `residents` are those that were in the device before the capture was opened."""
         self._loop = asyncio.get_running_loop()
-        for part in in_parts(residents):
-            self.feed_event(part)
-            await asyncio.sleep(0)
+        self.feed_event(residents)
         self._loop.add_reader(self._capture.fileno(), self._packets_wait)
         try:
             await asyncio.gather(self._beat(), self._follow_registry())
