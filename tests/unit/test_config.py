@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from wgjit.daemon.config import Config, load_config, read_private_key
+from wgjit.config import Config, load_config, read_private_key
 from wgjit.errors import ConfigError
 from wgjit.model import Delivery, PrivateKey
 
