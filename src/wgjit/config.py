@@ -182,6 +182,7 @@ def load_config(path: Path) -> Config:
 
 
 def _plain(message: str, kind: str) -> str:
+    message = message.removeprefix("Value error, ")  # pydantic's, before what a validator of ours says
     return "no such setting" if kind == "extra_forbidden" else message[:1].lower() + message[1:]
 
 

@@ -46,7 +46,13 @@ def show(
 
 
 @app.command()
-def reset(handle: Handle, store: Store = None, interface: Interface = "wg0", config: ConfigFile = None) -> None:
+def reset(
+    handle: Handle,
+    as_json: Json = False,
+    store: Store = None,
+    interface: Interface = "wg0",
+    config: ConfigFile = None,
+) -> None:
     """Forget a peer's claim, so that its client may connect though its clock was set back.
 
     Until it has connected again, somebody who recorded an old handshake of it could send that: the peer would be
@@ -55,7 +61,10 @@ def reset(handle: Handle, store: Store = None, interface: Interface = "wg0", con
     with existing(site(interface, config, store).store) as registry:
         found = _look_up(registry, handle)
         forgotten = registry.reset_claim(found.peer.public_key)
-    if not forgotten:
+    if as_json:
+        about = {"public_key": str(found.peer.public_key), "forgotten": forgotten, "claim": describe(found.claim)}
+        print(json.dumps(about))
+    elif not forgotten:
         print(f"{_label(found)} has no claim; nothing to forget")
     elif found.claim is None:
         print(f"forgot the claim of {_label(found)}, made this very moment")

@@ -96,6 +96,7 @@ class ManagedRegistry(SqliteRegistry):
             fresh = self._allocate(db, some)  # begins the transaction
             peer = dataclasses.replace(peer, allowed_ips=(*peer.allowed_ips, *fresh))
             rows._insert(db, [peer])
+            pools.taken(db, peer.allowed_ips)
             labels.write(db, peer.public_key, given)
             before_commit(peer)
             db.execute("COMMIT")
@@ -125,6 +126,7 @@ class ManagedRegistry(SqliteRegistry):
             after = checks.changed(before, how)
             if after != before:
                 rows._replace(db, after)
+                pools.taken(db, after.allowed_ips)
             labels.write(db, key, add, remove)
             entry = Entry(after, labels.read(db, [key]).get(key, {}))
             db.execute("COMMIT")
@@ -142,6 +144,7 @@ class ManagedRegistry(SqliteRegistry):
             kept = labels.read(db, [key]).get(key, {})
             db.execute("DELETE FROM peers WHERE public_key = ?", (key,))
             rows._insert(db, [peer])
+            pools.taken(db, peer.allowed_ips)
             labels.write(db, new, kept)
             before_commit(peer)
             db.execute("COMMIT")

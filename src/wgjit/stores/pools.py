@@ -112,6 +112,12 @@ def know(db: sqlite3.Connection, pool: Pool) -> int:
     return number
 
 
+def taken(db: sqlite3.Connection, prefixes: Iterable[AllowedIP]) -> None:
+    """These have an owner (again): forget that they were freed. Whoever does not say so only makes others look."""
+    ranges = [(first, last or first) for first, last in map(packing.pack_range, prefixes)]
+    db.executemany("DELETE FROM freed WHERE pool IN (SELECT id FROM pools) AND first = ? AND last = ?", ranges)
+
+
 class _Search:
     """Looks for addresses that nobody owns, that are not reserved and not in quarantine."""
 

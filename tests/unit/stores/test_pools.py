@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -132,6 +133,22 @@ def test_a_freed_address_that_was_taken_otherwise_is_not_given_out(
     assert give(registry, some) == ["10.8.0.2/32"]
     registry.remove(key(1))
     assert give(registry, some) == ["10.8.0.1/32"]
+
+
+def test_who_keeps_an_address_leaves_no_trace_of_having_freed_it(
+    registry: ManagedRegistry, shell: sqlite3.Connection
+) -> None:
+    some = pool("10.8.0.0/24")
+    registry.hand_out(peer(1, "10.8.0.64/28"), {}, [some])
+    registry.rotate(key(1), key(2))
+    registry.amend(
+        key(2), lambda old: replace(old, allowed_ips=(*old.allowed_ips[:1], parse_allowed_ip("10.8.0.9"))), {}
+    )
+    freed = shell.execute("SELECT first, last FROM freed").fetchall()
+    assert freed == [(b"\x04\x0a\x08\x00\x01",) * 2]
+    registry.hand_out(peer(3, "10.8.0.1/32"), {})
+    assert shell.execute("SELECT count(*) FROM freed").fetchone() == (0,)
+    assert give(registry, some) == ["10.8.0.2/32"]
 
 
 def test_a_freed_prefix_is_given_out_address_by_address(registry: ManagedRegistry, shell: sqlite3.Connection) -> None:
