@@ -46,7 +46,7 @@ ConfigFile = Annotated[
 ]
 _HANDLE = "A peer's name, public key, the first characters of its key (4 at least), or an address of it."
 Handle = Annotated[str, typer.Argument(metavar="HANDLE", help=_HANDLE, autocompletion=_complete)]
-Handles = Annotated[list[str] | None, typer.Argument(metavar="[HANDLE]...", help=_HANDLE, autocompletion=_complete)]
+Handles = Annotated[list[str] | None, typer.Argument(metavar="HANDLE", help=_HANDLE, autocompletion=_complete)]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
 
 

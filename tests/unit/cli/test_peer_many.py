@@ -143,6 +143,19 @@ def test_removing_several_asks(run: Run, crowd: None, monkeypatch: pytest.Monkey
     assert json.loads(run("remove", "p7", "--json")[1]) == {"removed": 1}
 
 
+def test_removing_by_address_or_part_of_a_key_asks_who_is_meant(
+    run: Run, two: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for handle in ("10.9.0.77", K2[:8]):
+        answer(monkeypatch, "n\n")
+        status, _, err = run("remove", handle)
+        assert status == 1
+        assert f"remove bob ({K2})? [y/N]" in err
+    assert len(run("list")[1].splitlines()) == 2
+    assert run("remove", "10.9.0.77", "-y") == (0, "removed 10.9.0.77\n", "")
+    assert run("remove", K1) == (0, f"removed {K1}\n", "")
+
+
 def test_removing_by_a_filter_asks(run: Run, crowd: None, monkeypatch: pytest.MonkeyPatch) -> None:
     answer(monkeypatch, "n\n")
     status, _, err = run("remove", "--state", "expired")
