@@ -270,3 +270,15 @@ def test_a_rotation_that_cannot_be_written_keeps_the_key(run: Run, store: Path, 
     assert run("rotate", "alice", "--output", taken)[0] == 1
     assert run("rotate", "nobody")[2] == "wgjit: no peer 'nobody' is registered; `wgjit peer list` shows all\n"
     assert PublicKey.parse(json.loads(run("show", "alice", "--json")[1])["public_key"]) == key(1)
+
+
+def test_another_interface_has_another_configuration(
+    run: Run, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("WGJIT_CONFIG")
+    monkeypatch.delenv("WGJIT_STORE", raising=False)
+    monkeypatch.setattr("wgjit.config.CONFIG_FOLDER", tmp_path)
+    (tmp_path / "wg7.toml").write_text(f'[store]\npath = "{tmp_path}/seven.db"\n[pool]\nipv4 = "10.77.0.0/16"\n')
+    assert run("add", "alice", "--interface", "wg7", "--public-key", K1)[0] == 0
+    assert "10.77.0.1/32" in run("show", "alice", "--interface", "wg7")[1]
+    assert (tmp_path / "seven.db").exists()
