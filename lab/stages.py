@@ -43,7 +43,9 @@ STAGES = {
     "userspace": Stage("namespaces with wireguard-go, on this kernel", "tests/userspace"),
     "guest": Stage("the guest kernels themselves", "tests/guest"),
     "kernel": Stage(
-        "kernel WireGuard, User-Mode Linux", "tests/kernel", ("-b", "uml", "-t", "1200"),
+        "kernel WireGuard, User-Mode Linux",
+        "tests/kernel",
+        ("-b", "uml", "-t", "1200"),
         apart=("test_gateway.py", "test_patience.py"),
     ),
     "smp": Stage("kernel WireGuard, two CPUs, qemu", "tests/kernel", ("-b", "tcg", "-t", "900"), ("-m", "smp")),

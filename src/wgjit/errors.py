@@ -52,6 +52,14 @@ class AddressConflict(PeerRefused):
     """Two peers would own overlapping allowed IPs; the text names both."""
 
 
+class PoolExhausted(StoreError):
+    """No address of a pool is free."""
+
+
+class AmbiguousHandle(StoreError):
+    """More than one peer's key begins as the handle does; the text names them."""
+
+
 # --- drivers ------------------------------------------------------------------------------------------------
 
 

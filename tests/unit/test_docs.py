@@ -10,8 +10,8 @@ import pytest
 from pydantic import BaseModel
 
 from wgjit.cli import COMMANDS
+from wgjit.config import Config, load_config
 from wgjit.core.record import Decision, FeedRecord
-from wgjit.daemon.config import Config, load_config
 from wgjit.refusal import Refusal
 
 ROOT = Path(__file__).parents[2]

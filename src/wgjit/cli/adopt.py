@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 import time
 from contextlib import closing
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from wgjit.cli.registry_file import made
+from wgjit.cli.registry_file import ConfigFile, Store, made, site
 from wgjit.daemon.adoption import adopt as adopt_peers
 from wgjit.daemon.adoption import idle_residents
-from wgjit.daemon.config import GatewaySettings, StoreSettings
 from wgjit.drivers.device import open_device
 from wgjit.model import NEVER
 
@@ -23,9 +21,8 @@ SHOWN = 20
 
 def adopt(
     interface: Annotated[str, typer.Argument(help="The WireGuard interface whose peers are to be registered.")],
-    store: Annotated[
-        Path | None, typer.Option("--store", envvar="WGJIT_STORE", help="The registry file; by default INTERFACE's.")
-    ] = None,
+    config: ConfigFile = None,
+    store: Store = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would happen, and change nothing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
@@ -35,14 +32,15 @@ def adopt(
     """
     with closing(open_device(interface)) as device:
         residents = list(device.peers())
-    path = StoreSettings(path=store).path_for(interface)
+    settings = site(interface, config, store)
+    path = settings.store
     with made(path) as registry:
         result = adopt_peers(residents, registry, dry_run=dry_run)
     adopted = {peer.public_key for peer in result.new}
     ours = [resident for resident in residents if resident.public_key in adopted]
     pinned = {peer.public_key for peer in result.new if peer.idle_timeout == NEVER}
     may_leave = [resident for resident in ours if resident.public_key not in pinned]
-    idle = idle_residents(may_leave, GatewaySettings().idle_timeout, time.time())
+    idle = idle_residents(may_leave, settings.config.gateway.idle_timeout, time.time())
     if as_json:
         print(
             json.dumps(

@@ -11,19 +11,25 @@ from typing import Any
 
 import typer
 
-from wgjit.cli.registry_file import DEFAULT_STORE, Handle, Json, Store, existing, printable
+from wgjit.cli.registry_file import ConfigFile, Handle, Interface, Json, Store, existing, printable, site
 from wgjit.cli.times import show_moment
 from wgjit.model import Claim, Registration
 from wgjit.stores import checks
-from wgjit.stores.sqlite import SqliteRegistry
+from wgjit.stores.managed import ManagedRegistry
 
 app = typer.Typer(name="claim", help="Show or forget when a peer was last proven.", no_args_is_help=True)
 
 
 @app.command()
-def show(handle: Handle, as_json: Json = False, store: Store = DEFAULT_STORE) -> None:
+def show(
+    handle: Handle,
+    as_json: Json = False,
+    store: Store = None,
+    interface: Interface = "wg0",
+    config: ConfigFile = None,
+) -> None:
     """Show a peer's claim: the timestamp it last proved, at which gateway, from where."""
-    with existing(store, read_only=True) as registry:
+    with existing(site(interface, config, store).store, read_only=True) as registry:
         found = _look_up(registry, handle)
     if as_json:
         print(json.dumps({"public_key": str(found.peer.public_key), "claim": describe(found.claim)}))
@@ -40,16 +46,25 @@ def show(handle: Handle, as_json: Json = False, store: Store = DEFAULT_STORE) ->
 
 
 @app.command()
-def reset(handle: Handle, store: Store = DEFAULT_STORE) -> None:
+def reset(
+    handle: Handle,
+    as_json: Json = False,
+    store: Store = None,
+    interface: Interface = "wg0",
+    config: ConfigFile = None,
+) -> None:
     """Forget a peer's claim, so that its client may connect though its clock was set back.
 
     Until it has connected again, somebody who recorded an old handshake of it could send that: the peer would be
     installed for it, without a session.
     """
-    with existing(store) as registry:
+    with existing(site(interface, config, store).store) as registry:
         found = _look_up(registry, handle)
         forgotten = registry.reset_claim(found.peer.public_key)
-    if not forgotten:
+    if as_json:
+        about = {"public_key": str(found.peer.public_key), "forgotten": forgotten, "claim": describe(found.claim)}
+        print(json.dumps(about))
+    elif not forgotten:
         print(f"{_label(found)} has no claim; nothing to forget")
     elif found.claim is None:
         print(f"forgot the claim of {_label(found)}, made this very moment")
@@ -76,8 +91,8 @@ def summary(claim: Claim | None) -> str:
     return f"{claim.timestamp} at gateway {printable(claim.gateway)}, from {claim.endpoint}"
 
 
-def _look_up(registry: SqliteRegistry, handle: str) -> Registration:
-    registration = registry.lookup(registry.find(handle).public_key)
+def _look_up(registry: ManagedRegistry, handle: str) -> Registration:
+    registration = registry.lookup(registry.resolve(handle))
     if registration is None:
         raise checks.no_such_peer(handle)  # removed in between
     return registration

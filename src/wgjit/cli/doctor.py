@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from wgjit.daemon.config import InterfaceSettings
+from wgjit.config import InterfaceSettings
 from wgjit.daemon.doctor import Choice, Finding, advise, choose_delivery, examine, obstacles
 from wgjit.drivers.device import open_device
 from wgjit.errors import DeviceError

@@ -1,36 +1,92 @@
-"""What all commands on a registry file share: their options, and how they open it."""
+"""What all commands on a registry file share: their options, and how they find and open it.
+
+Which file: `--store` or WGJIT_STORE, else `store.path` of the interface's configuration, else
+/var/lib/wgjit/INTERFACE.db. Which configuration: `--config` or WGJIT_CONFIG, else /etc/wgjit/INTERFACE.toml.
+"""
 
 from __future__ import annotations
 
 import contextlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from wgjit.stores.sqlite import SqliteRegistry
+from wgjit.config import CONFIG_FOLDER, STATE_FOLDER, Config, config_path, load_config
+from wgjit.stores.managed import ManagedRegistry
+from wgjit.stores.pools import Pool
 
-DEFAULT_STORE = Path("/var/lib/wgjit/wg0.db")
-
-Store = Annotated[Path, typer.Option("--store", envvar="WGJIT_STORE", help="The registry file.")]
-Handle = Annotated[str, typer.Argument(metavar="HANDLE", help="A peer's name or public key.")]
-Json = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
+DEFAULT_STORE: Path | None = None
 
 _PATIENCE = 5.0
 """Seconds to wait for another program that writes."""
 
 
-def made(store: Path) -> contextlib.closing[SqliteRegistry]:
+def _complete(context: typer.Context, incomplete: str) -> list[str]:
+    """Names of the registry that the shell has on the line so far; none rather than an error in the prompt."""
+    with contextlib.suppress(Exception):
+        given = context.params
+        chosen = site(given.get("interface") or "wg0", given.get("config"), given.get("store"))
+        with existing(chosen.store, read_only=True) as registry:
+            return registry.names(incomplete, 100)
+    return []
+
+
+Store = Annotated[
+    Path | None,
+    typer.Option("--store", envvar="WGJIT_STORE", help="The registry file; comes before the configuration."),
+]
+Interface = Annotated[str, typer.Option("--interface", help="Whose configuration and registry.")]
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--config", envvar="WGJIT_CONFIG", help="TOML file; by default /etc/wgjit/INTERFACE.toml if it exists."
+    ),
+]
+_HANDLE = "A peer's name, public key, the first characters of its key (4 at least), or an address of it."
+Handle = Annotated[str, typer.Argument(metavar="HANDLE", help=_HANDLE, autocompletion=_complete)]
+Handles = Annotated[list[str] | None, typer.Argument(metavar="HANDLE", help=_HANDLE, autocompletion=_complete)]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """An interface's settings, and where its registry is."""
+
+    config: Config
+    source: Path
+    """The configuration file, or the one that would be it."""
+    store: Path
+
+    @property
+    def pools(self) -> list[Pool]:
+        """The configured pools, IPv4 first."""
+        pool = self.config.pool
+        own = tuple(address.ip for address in self.config.interface.addresses)
+        return [Pool(prefix, pool.quarantine, own) for prefix in (pool.ipv4, pool.ipv6) if prefix is not None]
+
+
+def site(interface: str, config: Path | None, store: Path | None) -> Site:
+    """What the three options say. Raises ConfigError."""
+    path = config_path(interface, config)
+    settings = Config() if path is None else load_config(path)
+    return Site(settings, path or CONFIG_FOLDER / f"{interface}.toml", store or settings.store_path(interface))
+
+
+def made(store: Path | None) -> contextlib.closing[ManagedRegistry]:
     """The registry, made if there is none. Raises StoreError."""
-    if store.parent == DEFAULT_STORE.parent:
+    store = store or STATE_FOLDER / "wg0.db"
+    if store.parent == STATE_FOLDER:
         with contextlib.suppress(OSError):  # the registry's own error says what to do
             store.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return contextlib.closing(SqliteRegistry(store, timeout=_PATIENCE))
+    return contextlib.closing(ManagedRegistry(store, timeout=_PATIENCE))
 
 
-def existing(store: Path, *, read_only: bool = False) -> contextlib.closing[SqliteRegistry]:
+def existing(store: Path | None, *, read_only: bool = False) -> contextlib.closing[ManagedRegistry]:
     """The registry that is there. Raises StoreError."""
-    return contextlib.closing(SqliteRegistry(store, create=False, read_only=read_only, timeout=_PATIENCE))
+    store = store or STATE_FOLDER / "wg0.db"
+    return contextlib.closing(ManagedRegistry(store, create=False, read_only=read_only, timeout=_PATIENCE))
 
 
 def printable(text: str | None) -> str:

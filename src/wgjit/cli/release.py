@@ -5,23 +5,20 @@ from __future__ import annotations
 import json
 import time
 from contextlib import ExitStack, closing
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from wgjit.cli.registry_file import existing
+from wgjit.cli.registry_file import ConfigFile, Store, existing, site
 from wgjit.daemon.adoption import release as release_peers
-from wgjit.daemon.config import StoreSettings
 from wgjit.daemon.lock import interface_lock
 from wgjit.drivers.device import open_device
 
 
 def release(
     interface: Annotated[str, typer.Argument(help="The WireGuard interface that is to hold all peers.")],
-    store: Annotated[
-        Path | None, typer.Option("--store", envvar="WGJIT_STORE", help="The registry file; by default INTERFACE's.")
-    ] = None,
+    config: ConfigFile = None,
+    store: Store = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would happen, and change nothing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
@@ -33,7 +30,7 @@ def release(
         if not dry_run:
             stack.enter_context(interface_lock(interface))
         device = stack.enter_context(closing(open_device(interface)))
-        registry = stack.enter_context(existing(StoreSettings(path=store).path_for(interface), read_only=True))
+        registry = stack.enter_context(existing(site(interface, config, store).store, read_only=True))
         result = release_peers(registry, device, time.time(), dry_run=dry_run)
     if as_json:
         print(

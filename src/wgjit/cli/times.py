@@ -43,23 +43,28 @@ def show_idle_timeout(seconds: int | None) -> str:
     return "never (pinned)" if seconds == NEVER else show_duration(seconds)
 
 
-def parse_expiry(text: str, now: float) -> int | None:
+def parse_expiry(text: str, now: float, field: str = "expires-at") -> int | None:
     """Unix seconds of an ISO 8601 date or time (UTC if it names no zone), or of `+30d` after `now`; None of `never`.
 
-    Units are s, m, h, d, w. Raises InvalidValue.
+    Units are s, m, h, d, w. Raises InvalidValue that names `field`.
     """
     if text == "never":
         return None
     if re.fullmatch(r"\+[0-9]{1,9}[smhdw]", text):
-        return int(now) + parse_duration(text[1:], "expires-at")
+        return int(now) + parse_duration(text[1:], field)
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
         raise InvalidValue(
-            f"expires-at {text!r}: write a date or time such as 2027-01-31 or 2027-01-31T12:00:00Z, "
+            f"{field} {text!r}: write a date or time such as 2027-01-31 or 2027-01-31T12:00:00Z, "
             "+30d from now, or never"
         ) from None
     return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
+
+
+def parse_lifetime(text: str, now: float) -> int | None:
+    """Unix seconds of `30d` from `now` on, or None of `never`. Raises InvalidValue."""
+    return None if text == "never" else int(now) + parse_duration(text.removeprefix("+"), "expires")
 
 
 def show_moment(seconds: float | None) -> str | None:

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import structlog
 import typer
 
-from wgjit.daemon.config import Config, load_config
+from wgjit.config import Config, config_path, load_config
 from wgjit.daemon.lifecycle import serve
 from wgjit.daemon.secrecy import seal_memory
 
@@ -57,9 +57,7 @@ def up(
 def _settings(
     interface: str, path: Path | None, store: Path | None, delivery: DeliveryOption | None, exclusive: bool
 ) -> Config:
-    default = Path(f"/etc/wgjit/{interface}.toml")
-    if path is None and default.exists():
-        path = default
+    path = config_path(interface, path)
     settings = Config() if path is None else load_config(path)
     if store is not None:
         settings = settings.model_copy(update={"store": settings.store.model_copy(update={"path": store})})

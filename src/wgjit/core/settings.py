@@ -9,7 +9,7 @@ from wgjit.model import Delivery
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The meaning of each is told in daemon/config.py and docs/CONFIGURATION.md."""
+    """The meaning of each is told in config.py and docs/CONFIGURATION.md."""
 
     gateway: str = "gateway"
     """This gateway's name in claims."""

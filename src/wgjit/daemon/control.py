@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from wgjit.daemon.config import RUN_FOLDER
+from wgjit.config import RUN_FOLDER
 from wgjit.daemon.feed import FeedHub, Subscription
 from wgjit.errors import ConfigError, WgjitError
 

@@ -19,10 +19,10 @@ from typing import Any
 
 import structlog
 
+from wgjit.config import STATE_FOLDER, Config, read_private_key
 from wgjit.core.gateway import Gateway
 from wgjit.core.settings import Settings
 from wgjit.core.vocabulary import DeviceRead
-from wgjit.daemon.config import STATE_FOLDER, Config, read_private_key
 from wgjit.daemon.control import ControlServer
 from wgjit.daemon.doctor import Choice, choose_delivery, examine, hold_by
 from wgjit.daemon.feed import FeedHub

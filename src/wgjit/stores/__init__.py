@@ -4,6 +4,11 @@
 | --------------- | --------------------------------------------------------------------------- |
 | `base`          | the protocols: Store, what a gateway needs; Registry, the operator's verbs  |
 | `sqlite`        | SqliteRegistry: all of it in one file, the default                          |
+| `managed`       | ManagedRegistry: with what people need besides: the four below              |
+| `handles`       | which peer a person means                                                   |
+| `labels`        | `team=infra`                                                                |
+| `listing`       | filters, pages, the search                                                  |
+| `pools`         | giving out addresses                                                        |
 | `schema`        | how a file comes to have its tables: `migrations/NNNN_*.sql`                |
 | `connection`    | Link: one connection that heals by itself                                   |
 | `packing`       | peers and claims <-> columns                                                |

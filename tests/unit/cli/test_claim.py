@@ -66,3 +66,15 @@ def test_no_registry_is_made(wgjit: Run, store: Path, command: str) -> None:
     assert (status, out) == (1, "")
     assert f"registry {store}: no such file" in err
     assert not store.exists()
+
+
+def test_reset_for_programs(wgjit: Run, two: Path) -> None:
+    with contextlib.closing(SqliteRegistry(two)) as registry:
+        registry.save_claims([claim(1, 1_600_000_000.5, "gw1")])
+    forgotten = json.loads(wgjit("claim", "reset", "10.8.0.2", "--json")[1])
+    assert (forgotten["public_key"], forgotten["forgotten"], forgotten["claim"]["gateway"]) == (K1, True, "gw1")
+    assert json.loads(wgjit("claim", "reset", "alice", "--json")[1]) == {
+        "public_key": K1,
+        "forgotten": False,
+        "claim": None,
+    }

@@ -42,6 +42,7 @@ def test_list(run: Run, two: Path) -> None:
             "enabled": True,
             "expires_at": "2100-01-31T12:00:00Z",
             "idle_timeout": 1800,
+            "labels": {},
         },
         {
             "public_key": K2,
@@ -52,6 +53,7 @@ def test_list(run: Run, two: Path) -> None:
             "enabled": False,
             "expires_at": None,
             "idle_timeout": None,
+            "labels": {},
         },
     ]
 
@@ -68,6 +70,7 @@ def test_show_by_name_and_by_key(run: Run, two: Path) -> None:
         "keepalive": "25 s",
         "expires": "2100-01-31T12:00:00Z",
         "idle timeout": "30m",
+        "labels": "-",
         "last proven": "never",
     }
     assert run("show", K1) == (status, out, err)
@@ -166,7 +169,7 @@ def test_a_bad_preshared_key_file_is_not_shown(run: Run, store: Path, tmp_path: 
 
 
 def test_usage_errors_exit_with_2(run: Run, store: Path) -> None:
-    assert run("add", "alice")[0] == 2
+    assert run("add")[0] == 2
     assert run("frobnicate")[0] == 2
     assert not store.exists()
 

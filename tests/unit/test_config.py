@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
-from wgjit.daemon.config import Config, load_config, read_private_key
+from wgjit.config import Config, config_path, load_config, read_private_key
 from wgjit.errors import ConfigError
 from wgjit.model import Delivery, PrivateKey
 
@@ -57,14 +58,41 @@ def test_an_empty_file_is_all_defaults(tmp_path: Path) -> None:
         ('[gateway]\ndelivery = "carrier pigeon"', "gateway.delivery"),
         ("[gateway]\nhold_deadline = 0", "gateway.hold_deadline"),
         ("[gateway]\nhold_dedline = 1", "gateway.hold_dedline: no such setting"),
+        ('[pool]\nipv4 = "10.8.0.1/16"', "pool.ipv4"),
+        ('[pool]\nipv4 = "fd00::/64"', "pool.ipv4"),
+        ('[pool]\nipv4 = "10.8.0.0/31"', "pool.ipv4: 10.8.0.0/31 has room for no peer; write a prefix of /30 or wider"),
+        ('[pool]\nipv6 = "fd00::/127"', "pool.ipv6: fd00::/127 has room for no peer; write a prefix of /126 or wider"),
+        ("[pool]\nquarantine = -1", "pool.quarantine"),
+        ('[client]\nendpoint = "a b"', "client.endpoint: write a host and a port, such as"),
+        ('[client]\nendpoint = "h:0"', "client.endpoint: write a host and a port"),
+        ('[client]\nendpoint = "2001:db8::1"', "client.endpoint: write a host and a port"),
+        ('[client]\nendpoint = "h\\nPostUp = reboot"', "client.endpoint"),
+        ('[client]\npublic_key = "x"', "client.public_key: public key: not a WireGuard key"),
+        ('[client]\ndns = ["a\\nb"]', "client.dns"),
+        ("[client]\nallowed_ips = []", "client.allowed_ips"),
+        ("[client]\nmtu = 1000", "client.mtu"),
         ("[interfaces]", "interfaces: no such setting"),
         ("[gateway", "not TOML"),
     ],
 )
 def test_a_mistake_names_its_field(tmp_path: Path, text: str, field: str) -> None:
-    with pytest.raises(ConfigError, match=field.replace(".", r"\.")) as caught:
+    with pytest.raises(ConfigError, match=re.escape(field)) as caught:
         load_config(write(tmp_path, text))
     assert "wg0.toml" in str(caught.value)
+
+
+@pytest.mark.parametrize("endpoint", ["vpn.example.org", "vpn.example.org:51820", "192.0.2.1:1", "[2001:db8::1]:65535"])
+def test_endpoints(tmp_path: Path, endpoint: str) -> None:
+    assert load_config(write(tmp_path, f'[client]\nendpoint = "{endpoint}"')).client.endpoint == endpoint
+
+
+def test_an_interface_has_its_file_and_another_may_be_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wgjit.config.CONFIG_FOLDER", tmp_path)
+    assert config_path("wg0", None) is None
+    path = write(tmp_path, "")
+    assert config_path("wg0", None) == path
+    assert config_path("wg1", None) is None
+    assert config_path("wg1", path) == path
 
 
 def test_a_missing_file_says_so(tmp_path: Path) -> None:

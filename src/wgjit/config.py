@@ -10,16 +10,19 @@ An interface that exists already is used as it stands: key, port, addresses and 
 
 from __future__ import annotations
 
+import re
 import socket
 import tomllib
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, IPvAnyInterface, IPvAnyNetwork, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, IPvAnyInterface, IPvAnyNetwork, ValidationError, field_validator
 
 from wgjit.errors import ConfigError
-from wgjit.model import Delivery, PrivateKey
+from wgjit.model import Delivery, PrivateKey, PublicKey
 
+CONFIG_FOLDER = Path("/etc/wgjit")
 STATE_FOLDER = Path("/var/lib/wgjit")
 RUN_FOLDER = Path("/run/wgjit")
 
@@ -51,9 +54,63 @@ class StoreSettings(_Section):
     path: Path | None = None
     """The SQLite file; by default /var/lib/wgjit/INTERFACE.db. Made if it does not exist."""
 
-    def path_for(self, interface: str) -> Path:
-        """The registry's file for this interface."""
-        return self.path or STATE_FOLDER / f"{interface}.db"
+
+class PoolSettings(_Section):
+    """Where `wgjit peer add` takes addresses from. A family without a pool gets none."""
+
+    ipv4: IPv4Network | None = None
+    """The IPv4 pool; its first and last address and the gateway's own are never given out."""
+    ipv6: IPv6Network | None = None
+    """The IPv6 pool; its first address and the gateway's own are never given out."""
+    quarantine: int = Field(default=86400, ge=0, le=31_536_000)
+    """Seconds for which a freed address is given to nobody, so that packets of its last owner reach no other."""
+
+    @field_validator("ipv4", "ipv6")
+    @classmethod
+    def _has_room(cls, pool: IPv4Network | IPv6Network | None) -> IPv4Network | IPv6Network | None:
+        if pool is not None and pool.max_prefixlen - pool.prefixlen < 2:
+            raise ValueError(f"{pool} has room for no peer; write a prefix of /{pool.max_prefixlen - 2} or wider")
+        return pool
+
+
+class ClientSettings(_Section):
+    """What `wgjit peer add` writes into the configuration of a client."""
+
+    endpoint: str | None = None
+    """The gateway's name or address as clients reach it, with `:port` if that is not interface.listen_port."""
+    public_key: str | None = None
+    """The gateway's public key, where interface.private_key_file is not set or not to be read."""
+    allowed_ips: list[IPvAnyNetwork] = Field(default=["0.0.0.0/0", "::/0"], min_length=1, validate_default=True)
+    """What clients send into the tunnel; by default all."""
+    dns: list[str] = []
+    """Name servers and search domains that clients use while the tunnel is up."""
+    mtu: int | None = Field(default=None, ge=1280, le=65455)
+    """MTU of the client's interface; by default the client finds it by itself."""
+    persistent_keepalive: int = Field(default=0, ge=0, le=65535)
+    """Seconds between packets that keep the client's way through a NAT open; 0 is off, 25 is usual."""
+
+    @field_validator("endpoint")
+    @classmethod
+    def _is_endpoint(cls, endpoint: str | None) -> str | None:
+        if endpoint is None:
+            return None
+        match = re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[0-9A-Za-z._-]+)(?::([0-9]{1,5}))?", endpoint)
+        if match is None or (match[2] is not None and not 1 <= int(match[2]) <= 65535):
+            raise ValueError("write a host and a port, such as vpn.example.org:51820 or [2001:db8::1]:51820")
+        return endpoint
+
+    @field_validator("public_key")
+    @classmethod
+    def _is_key(cls, key: str | None) -> str | None:
+        return None if key is None else str(PublicKey.parse(key))
+
+    @field_validator("dns")
+    @classmethod
+    def _are_hosts(cls, dns: list[str]) -> list[str]:
+        for entry in dns:
+            if not re.fullmatch(r"[0-9A-Za-z._:-]+", entry):
+                raise ValueError(f"{entry!r} is neither an address nor a domain")
+        return dns
 
 
 class GatewaySettings(_Section):
@@ -93,11 +150,21 @@ class Config(_Section):
 
     interface: InterfaceSettings = InterfaceSettings()
     store: StoreSettings = StoreSettings()
+    pool: PoolSettings = PoolSettings()
+    client: ClientSettings = Field(default_factory=lambda: ClientSettings())
     gateway: GatewaySettings = Field(default_factory=lambda: GatewaySettings())
 
     def store_path(self, interface: str) -> Path:
         """The registry's file for this interface."""
-        return self.store.path_for(interface)
+        return self.store.path or STATE_FOLDER / f"{interface}.db"
+
+
+def config_path(interface: str, path: Path | None) -> Path | None:
+    """The file that holds an interface's settings: `path`, else /etc/wgjit/INTERFACE.toml, else None: all defaults."""
+    if path is not None:
+        return path
+    default = CONFIG_FOLDER / f"{interface}.toml"
+    return default if default.exists() else None
 
 
 def load_config(path: Path) -> Config:
@@ -115,6 +182,7 @@ def load_config(path: Path) -> Config:
 
 
 def _plain(message: str, kind: str) -> str:
+    message = message.removeprefix("Value error, ")  # pydantic's, before what a validator of ours says
     return "no such setting" if kind == "extra_forbidden" else message[:1].lower() + message[1:]
 
 

@@ -1,0 +1,46 @@
+"""A peer as the registry commands show it, for people and for programs. A preshared key is never shown."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from wgjit.cli.registry_file import printable
+from wgjit.cli.times import show_moment
+from wgjit.model import Peer
+from wgjit.stores.listing import Entry, State
+
+
+def describe(entry: Entry) -> dict[str, Any]:
+    """All fields but the preshared key, as values of JSON."""
+    peer = entry.peer
+    return {
+        "public_key": str(peer.public_key),
+        "name": peer.name,
+        "allowed_ips": [str(prefix) for prefix in peer.allowed_ips],
+        "has_preshared_key": peer.preshared_key is not None,
+        "keepalive": peer.keepalive,
+        "enabled": peer.enabled,
+        "expires_at": show_moment(peer.expires_at),
+        "idle_timeout": peer.idle_timeout,
+        "labels": dict(entry.labels),
+    }
+
+
+def row(entry: Entry, now: float) -> str:
+    """A line of a list."""
+    peer = entry.peer
+    addresses = ",".join(map(str, peer.allowed_ips)) or "-"
+    line = f"{peer.public_key}  {state(peer, now):<8}  {printable(peer.name):<20}  {addresses}"
+    return f"{line}  {show_labels(entry, ' ')}" if entry.labels else line
+
+
+def show_labels(entry: Entry, between: str) -> str:
+    """`team=infra`, and the next."""
+    return between.join(printable(f"{key}={value}") for key, value in entry.labels.items())
+
+
+def state(peer: Peer, now: float) -> State:
+    """Whether it may connect at `now`, Unix seconds."""
+    if not peer.enabled:
+        return State.DISABLED
+    return State.EXPIRED if peer.expires_at is not None and peer.expires_at <= now else State.ENABLED

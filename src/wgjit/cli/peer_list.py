@@ -1,0 +1,127 @@
+"""`wgjit peer list`, `find` and `show`: look at peers, change nothing."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterable
+from typing import Annotated
+
+import typer
+
+from wgjit.cli import claim as claims
+from wgjit.cli.describe import describe, row, show_labels, state
+from wgjit.cli.registry_file import ConfigFile, Handle, Interface, Json, Store, existing, printable, site
+from wgjit.cli.times import parse_expiry, show_idle_timeout, show_moment
+from wgjit.stores import checks, listing
+from wgjit.stores.labels import parse_labels
+from wgjit.stores.listing import Entry, Filter, State
+
+WithLabel = Annotated[
+    list[str] | None, typer.Option("--label", metavar="KEY=VALUE", help="With this label; several: with all of them.")
+]
+InState = Annotated[State | None, typer.Option("--state", help="Only these.")]
+WithName = Annotated[
+    str | None, typer.Option("--name-prefix", metavar="TEXT", help="Whose name begins so; upper and lower case differ.")
+]
+ExpiresBefore = Annotated[
+    str | None, typer.Option("--expires-before", metavar="TIME", help="2027-01-31, or from now: +30d.")
+]
+
+
+def filter_of(
+    label: list[str] | None, in_state: State | None, name_prefix: str | None, expires_before: str | None
+) -> Filter:
+    """The filter that the options spell. Raises InvalidValue."""
+    moment = None if expires_before is None else parse_expiry(expires_before, time.time(), "expires-before")
+    return Filter(parse_labels(label or []), in_state, name_prefix, moment)
+
+
+def list_(
+    label: WithLabel = None,
+    in_state: InState = None,
+    name_prefix: WithName = None,
+    expires_before: ExpiresBefore = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Peers on this page; by default all.")] = None,
+    after: Annotated[str | None, typer.Option(metavar="CURSOR", help="Where the page before ended.")] = None,
+    as_json: Json = False,
+    store: Store = None,
+    interface: Interface = "wg0",
+    config: ConfigFile = None,
+) -> None:
+    """List peers: in the order of their keys, of their names with --name-prefix, of their expiry if that is asked for.
+
+    With --limit, a line on standard error says how to get the next page.
+    """
+    wanted = filter_of(label, in_state, name_prefix, expires_before)
+    last: Entry | None = None
+    with existing(site(interface, config, store).store, read_only=True) as registry:
+        now = time.time()
+        for number, entry in enumerate(registry.entries(wanted, after, page=min(limit or 1000, 1000))):
+            if number == limit:
+                assert last is not None
+                print(f"next page: --after '{listing.cursor(wanted, last.peer)}'", file=sys.stderr)
+                return
+            _print([entry], now, as_json)
+            last = entry
+
+
+def find(
+    text: Annotated[str, typer.Argument(help="The beginning of a name or key, an address or prefix, or a label.")],
+    anywhere: Annotated[bool, typer.Option("--anywhere", help="Also inside of names; looks at all names.")] = False,
+    limit: Annotated[int, typer.Option(min=1, help="Peers to show at most.")] = 20,
+    as_json: Json = False,
+    store: Store = None,
+    interface: Interface = "wg0",
+    config: ConfigFile = None,
+) -> None:
+    """Find peers by what you know of them. Exit status 1 if there is none."""
+    with existing(site(interface, config, store).store, read_only=True) as registry:
+        entries = registry.search(text, limit, anywhere=anywhere)
+    _print(entries, time.time(), as_json)
+    if len(entries) == limit:
+        print(f"{limit} shown, there may be more; see --limit", file=sys.stderr)
+    if not entries:
+        print(f"no peer found by {text!r}" + ("" if anywhere else "; try --anywhere"), file=sys.stderr)
+        raise typer.Exit(1)
+
+
+def show(
+    handle: Handle,
+    as_json: Json = False,
+    store: Store = None,
+    interface: Interface = "wg0",
+    config: ConfigFile = None,
+) -> None:
+    """Show one peer and its last claim: when and where it was last proven."""
+    with existing(site(interface, config, store).store, read_only=True) as registry:
+        key = registry.resolve(handle)
+        registration = registry.lookup(key)
+        labels = registry.labels(key)
+    if registration is None:
+        raise checks.no_such_peer(handle)  # removed in between
+    peer, claim = registration.peer, registration.claim
+    entry = Entry(peer, labels)
+    if as_json:
+        print(json.dumps(describe(entry) | {"claim": claims.describe(claim)}))
+        return
+    fields = {
+        "name": printable(peer.name),
+        "public key": peer.public_key,
+        "state": state(peer, time.time()),
+        "allowed IPs": ", ".join(map(str, peer.allowed_ips)) or "-",
+        "preshared key": "set" if peer.preshared_key else "none",
+        "keepalive": f"{peer.keepalive} s" if peer.keepalive else "off",
+        "expires": show_moment(peer.expires_at) or "never",
+        "idle timeout": show_idle_timeout(peer.idle_timeout),
+        "labels": show_labels(entry, ", ") or "-",
+        "last proven": claims.summary(claim),
+    }
+    for label, value in fields.items():
+        print(f"{label + ':':<15}{value}")
+
+
+def _print(entries: Iterable[Entry], now: float, as_json: bool) -> None:
+    for entry in entries:
+        print(json.dumps(describe(entry)) if as_json else row(entry, now))

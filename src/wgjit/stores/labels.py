@@ -1,0 +1,74 @@
+"""Labels: `team=infra`, at most one value a key and peer. In a table of their own, so a plain peer takes no byte more.
+
+Functions on an open connection; the caller's transaction decides when it counts. No label is a change for a gateway.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+
+from wgjit.errors import InvalidValue
+from wgjit.model import PublicKey
+
+KEY_LENGTH = 63
+"""Greatest length of a label's key, characters."""
+VALUE_LENGTH = 200
+"""Greatest length of a label's value, characters."""
+
+_KEY = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._/-]{{0,{KEY_LENGTH - 1}}}")
+
+
+def parse_label(text: str) -> tuple[str, str]:
+    """Key and value of `team=infra`. Raises InvalidValue."""
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise InvalidValue(f"label {text[:VALUE_LENGTH]!r}: write KEY=VALUE, such as team=infra")
+    check_key(key)
+    if not value or len(value) > VALUE_LENGTH or not value.isprintable() or value != value.strip():
+        raise InvalidValue(
+            f"label {key}: its value must be 1 to {VALUE_LENGTH} printable characters, no space at either end"
+        )
+    return key, value
+
+
+def check_key(key: str) -> None:
+    """Raise InvalidValue for what cannot be a label's key."""
+    if not _KEY.fullmatch(key):
+        raise InvalidValue(
+            f"label {key[:KEY_LENGTH]!r}: its key must be 1 to {KEY_LENGTH} letters, digits, '.', '_', '/' or '-', "
+            "a letter or digit first"
+        )
+
+
+def parse_labels(texts: Iterable[str]) -> dict[str, str]:
+    """Several labels by key. Raises InvalidValue, also for a key that is given two values."""
+    found: dict[str, str] = {}
+    for text in texts:
+        key, value = parse_label(text)
+        if found.setdefault(key, value) != value:
+            raise InvalidValue(f"label {key}: given twice; a peer has one value of it")
+    return found
+
+
+def read(db: sqlite3.Connection, keys: Sequence[PublicKey]) -> dict[PublicKey, dict[str, str]]:
+    """The labels of these peers, in the order of their keys; a peer without is left out."""
+    found: dict[PublicKey, dict[str, str]] = {}
+    for start in range(0, len(keys), 500):  # SQLite's oldest limit is 999 parameters
+        some = keys[start : start + 500]
+        marks = ",".join("?" * len(some))
+        rows = db.execute(f"SELECT public_key, key, value FROM labels WHERE public_key IN ({marks})", some)
+        for public_key, key, value in rows:
+            found.setdefault(PublicKey(public_key), {})[key] = value
+    return found
+
+
+def write(db: sqlite3.Connection, peer: PublicKey, add: Mapping[str, str], remove: Iterable[str] = ()) -> None:
+    """Take labels from a peer and give it others, in the place of those with the same keys."""
+    db.executemany("DELETE FROM labels WHERE public_key = ? AND key = ?", [(peer, key) for key in remove])
+    db.executemany(
+        "INSERT INTO labels (public_key, key, value) VALUES (?, ?, ?) "
+        "ON CONFLICT (public_key, key) DO UPDATE SET value = excluded.value",
+        [(peer, key, value) for key, value in add.items()],
+    )

@@ -1,0 +1,228 @@
+"""Pages of peers that fit a filter, and the search for a text. No page visits more than it has to.
+
+Each filter has an index to walk along; the others are looked at row by row. Where one page ended, a cursor says, and
+the next begins there (keyset paging): its time does not grow with how far one has come.
+
+| given                         | order            | walks along           |
+| ----------------------------- | ---------------- | --------------------- |
+| a label                       | key              | `labels_by_value`     |
+| name prefix                   | name             | `peers_by_name`       |
+| expires before, state expired | expiry, then key | `peers_by_expiry`     |
+| state disabled                | key              | `peers_disabled`      |
+| state enabled, or nothing     | key              | the table             |
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from wgjit.errors import InvalidValue
+from wgjit.model import Peer, PublicKey
+from wgjit.stores import checks, handles, labels, packing
+
+
+class State(StrEnum):
+    """Whether a peer may connect; each is in one of them."""
+
+    ENABLED = "enabled"
+    DISABLED = "disabled"
+    EXPIRED = "expired"
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """What a peer must be like: all of it."""
+
+    labels: Mapping[str, str] = field(default_factory=dict)
+    state: State | None = None
+    name_prefix: str | None = None
+    """Upper and lower case are two things."""
+    expires_before: int | None = None
+    """Unix seconds."""
+
+    @property
+    def is_empty(self) -> bool:
+        """Fits every peer."""
+        return self == Filter()
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A peer as a listing shows it."""
+
+    peer: Peer
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Part of a listing. `cursor` is where the next begins, None if this is the last."""
+
+    entries: list[Entry]
+    cursor: str | None
+
+
+_COLUMNS = "p.public_key, p.allowed_ips, p.preshared_key, p.keepalive, p.enabled, p.expires_at, p.name, p.idle_timeout"
+_BEYOND_TEXT = "\U0010ffff"
+
+
+def page(db: sqlite3.Connection, wanted: Filter, now: float, limit: int, after: str | None = None) -> Page:
+    """The first `limit` peers that fit, or those behind a cursor. Raises InvalidValue for a cursor of another filter.
+
+    `now`, Unix seconds, decides who has expired.
+    """
+    query, parameters = _query(wanted, now, after)
+    rows = db.execute(f"{query} LIMIT :limit", parameters | {"limit": limit + 1}).fetchall()
+    entries = entries_of(db, rows[:limit])
+    return Page(entries, cursor(wanted, entries[-1].peer) if len(rows) > limit else None)
+
+
+def count(db: sqlite3.Connection, wanted: Filter, now: float) -> int:
+    """How many fit; visits all that do."""
+    query, parameters = _query(wanted, now, None)
+    (number,) = db.execute(f"SELECT count(*) FROM ({query})", parameters).fetchone()
+    return int(number)
+
+
+def search(db: sqlite3.Connection, text: str, limit: int, *, anywhere: bool) -> list[Entry]:
+    """Peers whose name or key begins with a text, who own an address in it, or have the label that it is.
+
+    `anywhere`: also those whose name has it somewhere inside, for which all names are looked at.
+    """
+    found: dict[bytes, None] = {}
+    for query, parameters in _searches(text, anywhere):
+        if len(found) >= limit:
+            break
+        for (key,) in db.execute(f"{query} LIMIT :limit", parameters | {"limit": limit}):
+            found[key] = None
+    keys = list(found)[:limit]
+    rows = [db.execute(f"SELECT {_COLUMNS} FROM peers p WHERE public_key = ?", (key,)).fetchone() for key in keys]
+    return entries_of(db, [row for row in rows if row is not None])
+
+
+def names(db: sqlite3.Connection, prefix: str, limit: int) -> list[str]:
+    """Names that begin so, in order."""
+    query = "SELECT name FROM peers WHERE name >= ? AND name < ? ORDER BY name LIMIT ?"
+    return [name for (name,) in db.execute(query, (prefix, prefix + _BEYOND_TEXT, limit))]
+
+
+def entries_of(db: sqlite3.Connection, rows: list[tuple[Any, ...]]) -> list[Entry]:
+    """Rows of peers with their labels. Raises StoreError for a damaged row."""
+    peers = [packing.row_peer(*row) for row in rows]
+    labelled = labels.read(db, [peer.public_key for peer in peers])
+    return [Entry(peer, labelled.get(peer.public_key, {})) for peer in peers]
+
+
+def _query(wanted: Filter, now: float, after: str | None) -> tuple[str, dict[str, Any]]:
+    """The statement up to its LIMIT. CROSS JOIN and + keep SQLite to the index that the head of this file names."""
+    parameters: dict[str, Any] = {"now": int(now), "before": wanted.expires_before}
+    conditions: list[str] = []
+    source = "peers p"
+    by_expiry = wanted.expires_before is not None or wanted.state is State.EXPIRED
+    for number, (key, value) in enumerate(wanted.labels.items()):
+        parameters |= {f"key{number}": key, f"value{number}": value}
+        if number == 0:
+            source = "labels l INDEXED BY labels_by_value CROSS JOIN peers p ON p.public_key = l.public_key"
+            conditions.append("l.key = :key0 AND l.value = :value0")
+        else:
+            conditions.append(
+                f"EXISTS (SELECT 1 FROM labels o WHERE o.public_key = p.public_key AND o.key = :key{number}"
+                f" AND o.value = :value{number})"
+            )
+    column = "l.public_key" if wanted.labels else "p.public_key"
+    order = column
+    if wanted.name_prefix is not None:
+        parameters |= {"name": wanted.name_prefix, "beyond": wanted.name_prefix + _BEYOND_TEXT}
+        if wanted.labels:
+            conditions.append("+p.name >= :name AND +p.name < :beyond")
+        else:
+            source, order = "peers p INDEXED BY peers_by_name", "p.name"
+            # One lower bound for the index to begin at: the cursor, if there is one.
+            conditions.append(f"{'' if after is None else '+'}p.name >= :name AND p.name < :beyond")
+    elif by_expiry and not wanted.labels:
+        source, order = "peers p INDEXED BY peers_by_expiry", "p.expires_at, p.public_key"
+        conditions.append("p.expires_at IS NOT NULL")
+    elif wanted.state is State.DISABLED and not wanted.labels:
+        source = "peers p INDEXED BY peers_disabled"
+    if wanted.expires_before is not None:
+        conditions.append("p.expires_at < :before")
+    match wanted.state:
+        case State.ENABLED:
+            conditions.append("p.enabled = 1 AND (p.expires_at IS NULL OR p.expires_at > :now)")
+        case State.DISABLED:
+            conditions.append("p.enabled = 0")
+        case State.EXPIRED:
+            conditions.append("p.enabled = 1 AND p.expires_at <= :now")
+    if after is not None:
+        conditions.append(_behind(order, after, parameters))
+    where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
+    return f"SELECT {_COLUMNS} FROM {source}{where} ORDER BY {order}", parameters
+
+
+def cursor(wanted: Filter, last: Peer) -> str:
+    """Where a page ended that ended with this peer: its place in the order."""
+    if not wanted.labels and wanted.name_prefix is not None:
+        return str(last.name)
+    if not wanted.labels and (wanted.expires_before is not None or wanted.state is State.EXPIRED):
+        return f"{last.expires_at}:{last.public_key}"
+    return str(last.public_key)
+
+
+def _behind(order: str, after: str, parameters: dict[str, Any]) -> str:
+    """The condition for what comes behind a cursor."""
+    if order == "p.name":
+        parameters["after"] = after
+        return "p.name > :after"
+    expiry, _, key = after.rpartition(":")
+    with_expiry = order.startswith("p.expires_at")
+    parsed = checks.parse_key(key)
+    if parsed is None or with_expiry != bool(expiry):
+        raise InvalidValue(f"after {after!r}: give what the page before ended with, and the same filters")
+    parameters["after"] = parsed
+    if not with_expiry:
+        return f"{order} > :after"
+    try:
+        parameters["expiry"] = int(expiry)
+    except ValueError:
+        raise InvalidValue(f"after {after!r}: give what the page before ended with, and the same filters") from None
+    return "(p.expires_at, p.public_key) > (:expiry, :after)"
+
+
+def _searches(text: str, anywhere: bool) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Statements up to their LIMIT, likeliest first; each gives keys."""
+    key: PublicKey | None = checks.parse_key(text)
+    if key is not None:
+        yield "SELECT public_key FROM peers WHERE public_key = :key", {"key": key}
+    if (prefix := handles.address(text)) is not None:
+        first, last = packing.pack_range(prefix)
+        bounds = {"first": first, "last": last or first}
+        yield (
+            "SELECT public_key FROM (SELECT coalesce(last, first) AS last, public_key FROM addresses "
+            "WHERE first < :first ORDER BY first DESC LIMIT 1) WHERE last >= :first",
+            bounds,
+        )
+        yield "SELECT public_key FROM addresses WHERE first BETWEEN :first AND :last ORDER BY first", bounds
+    label, equals, value = text.partition("=")
+    if equals and value:
+        yield (
+            "SELECT public_key FROM labels WHERE key = :key AND value = :value ORDER BY public_key",
+            {"key": label, "value": value},
+        )
+    yield (
+        "SELECT public_key FROM peers WHERE name >= :name AND name < :beyond ORDER BY name",
+        {"name": text, "beyond": text + _BEYOND_TEXT},
+    )
+    if (keys := handles.key_range(text)) is not None:
+        yield (
+            "SELECT public_key FROM peers WHERE public_key BETWEEN :low AND :high ORDER BY public_key",
+            {"low": keys[0], "high": keys[1]},
+        )
+    if anywhere:
+        yield (
+            "SELECT public_key FROM peers INDEXED BY peers_by_name WHERE name IS NOT NULL AND instr(name, :name)",
+            {"name": text},
+        )

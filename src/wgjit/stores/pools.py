@@ -1,0 +1,186 @@
+"""Giving out addresses: the next free one of a pool, in the transaction that registers its peer.
+
+How: a pool has a mark, `pools.next`. What lies behind the mark was never given out; what lies before it is taken,
+reserved, or in `freed`, where the schema's trigger puts every address that loses its owner, whoever took it away. So
+the next address is the one that was freed first, if its quarantine is over, else the one at the mark: a few B-tree
+descents, whatever the number of peers, also in a pool that is all but full. Only addresses that were registered
+without the pool stand in the way of the mark; it steps over each of them once in the life of the pool.
+
+A clock that is set back lengthens quarantines, one that is set forward shortens them; nothing is given out twice.
+"""
+
+from __future__ import annotations
+
+import heapq
+import ipaddress
+import sqlite3
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from wgjit.errors import PoolExhausted
+from wgjit.model import AllowedIP
+from wgjit.stores import packing
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+_Range = tuple[bytes, bytes]
+"""First and last address, packed."""
+
+_MOST_STEPS = 50_000
+"""Ranges that one transaction steps over: some 50 ms."""
+
+_BUSY = """
+    SELECT first, coalesce(last, first) FROM addresses WHERE first BETWEEN :low AND :high
+    UNION ALL
+    SELECT first, last FROM freed WHERE pool = :pool AND first BETWEEN :low AND :high AND at > :ripe
+    ORDER BY 1"""
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """A prefix to give single addresses out of."""
+
+    prefix: AllowedIP
+    quarantine: int = 86400
+    """Seconds for which a freed address is given to nobody."""
+    reserved: tuple[Address, ...] = ()
+    """Never given out, besides the first address and, of IPv4, the last."""
+
+
+class MarkMoves(Exception):
+    """Behind the mark all is taken up to `mark`; None: to the pool's end. Move it, commit, and ask again: so nobody
+    waits long for the registry, and nothing is stepped over twice."""
+
+    def __init__(self, pool: Pool, mark: bytes | None) -> None:
+        super().__init__(f"the mark of pool {pool.prefix} moves")
+        self.pool = pool
+        self.mark = mark
+
+
+def allocate(db: sqlite3.Connection, pool: Pool, now: float) -> AllowedIP:
+    """A free address of the pool as a prefix of its own. Raises PoolExhausted, MarkMoves.
+
+    The caller has a write transaction open, in which the pool is known, and registers the address in it. `now`: Unix
+    seconds.
+    """
+    number = know(db, pool)
+    last = _bounds(pool)[1]
+    ripe = int(now) - pool.quarantine
+    search = _Search(db, number, ripe, _reserved(pool))
+    oldest = "SELECT first, last, at FROM freed WHERE pool = ? AND at <= ? ORDER BY at LIMIT 1"
+    while row := db.execute(oldest, (number, ripe)).fetchone():
+        found = search.first_free(row[0], row[1])
+        db.execute("DELETE FROM freed WHERE pool = ? AND first = ? AND last = ?", (number, row[0], row[1]))
+        if found is None:
+            continue  # taken again in the meantime; the trigger tells when it is not any more
+        if found < row[1]:
+            db.execute(
+                "INSERT INTO freed (pool, first, last, at) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                (number, _successor(found), row[1], row[2]),
+            )
+        return packing.unpack_range(found, None)
+    (mark,) = db.execute("SELECT next FROM pools WHERE id = ?", (number,)).fetchone()
+    if mark is None:
+        raise _exhausted(db, pool, number)
+    found = search.first_free(mark, last, _MOST_STEPS)
+    if found is None or search.gave_up:
+        raise MarkMoves(pool, found)
+    move_mark(db, pool, _successor(found) if found < last else None)
+    return packing.unpack_range(found, None)
+
+
+def move_mark(db: sqlite3.Connection, pool: Pool, mark: bytes | None) -> None:
+    """Write how far the pool was given out."""
+    db.execute("UPDATE pools SET next = ? WHERE first = ? AND last = ?", (mark, *_bounds(pool)))
+
+
+def know(db: sqlite3.Connection, pool: Pool) -> int:
+    """The pool's number in the file. From the first time on, addresses of it that lose their owner are noted."""
+    first, last = _bounds(pool)
+    row = db.execute("SELECT id FROM pools WHERE first = ? AND last = ?", (first, last)).fetchone()
+    if row is not None:
+        return int(row[0])
+    number = db.execute("INSERT INTO pools (first, last, next) VALUES (?, ?, ?)", (first, last, first)).lastrowid
+    assert number is not None
+    # A pool that was made wider, or cut: quarantines go on.
+    db.execute(
+        """INSERT INTO freed (pool, first, last, at)
+        SELECT :number, max(first, :first), min(last, :last), max(at) FROM freed
+        WHERE first <= :last AND last >= :first GROUP BY 2, 3""",
+        {"number": number, "first": first, "last": last},
+    )
+    return number
+
+
+def taken(db: sqlite3.Connection, prefixes: Iterable[AllowedIP]) -> None:
+    """These have an owner (again): forget that they were freed. Whoever does not say so only makes others look."""
+    ranges = [(first, last or first) for first, last in map(packing.pack_range, prefixes)]
+    db.executemany("DELETE FROM freed WHERE pool IN (SELECT id FROM pools) AND first = ? AND last = ?", ranges)
+
+
+class _Search:
+    """Looks for addresses that nobody owns, that are not reserved and not in quarantine."""
+
+    def __init__(self, db: sqlite3.Connection, number: int, ripe: int, reserved: list[_Range]) -> None:
+        self._db = db
+        self._number = number
+        self._ripe = ripe
+        self._reserved = reserved
+        self.gave_up = False
+        """The last answer is only where the search gave up; the addresses before it are not free."""
+
+    def first_free(self, low: bytes, high: bytes, most_steps: int | None = None) -> bytes | None:
+        """The first such address from `low` to `high`, None if there is none. Gives up after `most_steps`."""
+        at = low
+        self.gave_up = False
+        busy = heapq.merge(self._into(low), self._reserved, self._from(low, high))
+        for steps, (first, last) in enumerate(busy):
+            if first > at:
+                break
+            if steps == most_steps:
+                self.gave_up = True
+                break
+            if last >= at:
+                at = _successor(last)
+        return at if at <= high else None
+
+    def _into(self, low: bytes) -> Iterable[_Range]:
+        """What begins before `low` and reaches it: one owner's range at most, and freed ranges."""
+        before = "SELECT coalesce(last, first) FROM addresses WHERE first < ? ORDER BY first DESC LIMIT 1"
+        wide = """
+            SELECT max(last) FROM freed
+            WHERE pool = ?1 AND last > first AND last >= ?2 AND first < ?2 AND at > ?3"""
+        lasts = [
+            self._db.execute(before, (low,)).fetchone(),
+            self._db.execute(wide, (self._number, low, self._ripe)).fetchone(),
+        ]
+        return sorted((low, row[0]) for row in lasts if row is not None and row[0] is not None and row[0] >= low)
+
+    def _from(self, low: bytes, high: bytes) -> Iterator[_Range]:
+        yield from self._db.execute(_BUSY, {"low": low, "high": high, "pool": self._number, "ripe": self._ripe})
+
+
+def _bounds(pool: Pool) -> _Range:
+    first, last = packing.pack_range(pool.prefix)
+    return first, last or first
+
+
+def _reserved(pool: Pool) -> list[_Range]:
+    first, last = _bounds(pool)
+    own = [packing.pack_range(ipaddress.ip_network(address))[0] for address in pool.reserved]
+    ends = [first, last] if pool.prefix.version == 4 else [first]
+    return sorted((address, address) for address in {*own, *ends})
+
+
+def _successor(address: bytes) -> bytes:
+    """The next packed address; after a family's last one, something that is greater than all of them."""
+    return (int.from_bytes(address, "big") + 1).to_bytes(len(address), "big")
+
+
+def _exhausted(db: sqlite3.Connection, pool: Pool, number: int) -> PoolExhausted:
+    (at,) = db.execute("SELECT min(at) FROM freed WHERE pool = ?", (number,)).fetchone()
+    text = f"pool.ipv{pool.prefix.version} {pool.prefix}: no address is free; make it wider or remove peers"
+    if at is not None:
+        moment = datetime.fromtimestamp(at + pool.quarantine, UTC)
+        text += f" (the quarantine of the next freed one ends at {moment:%Y-%m-%dT%H:%M:%SZ})"
+    return PoolExhausted(text)
