@@ -33,9 +33,9 @@ class Stage(NamedTuple):
     guest: tuple[str, ...] = ()
     """Options of ./dev guest; none is the host."""
     pytest: tuple[str, ...] = ()
-    apart: tuple[str, ...] = ()
-    """Files of the folder that run beside the rest, each in a guest of its own: one is as long as all the rest (a UML
-    guest has one CPU, and the machine two), one only waits."""
+    apart: tuple[tuple[str, ...], ...] = ()
+    """Files of the folder that run beside the rest, each group in a guest of its own: a UML guest has one CPU and the
+    machine two, and one test only waits."""
 
 
 STAGES = {
@@ -46,7 +46,7 @@ STAGES = {
         "kernel WireGuard, User-Mode Linux",
         "tests/kernel",
         ("-b", "uml", "-t", "1200"),
-        apart=("test_gateway.py", "test_patience.py"),
+        apart=(("test_gateway.py", "test_eviction.py"), ("test_patience.py", "test_adoption.py")),
     ),
     "smp": Stage("kernel WireGuard, two CPUs, qemu", "tests/kernel", ("-b", "tcg", "-t", "900"), ("-m", "smp")),
 }
@@ -65,11 +65,9 @@ def commands(stage: Stage, arguments: list[str]) -> list[list[str]]:
     """The command lines of a stage, to be run side by side; only a whole stage is worth two."""
     if not stage.apart or arguments:
         return [command(stage, arguments)]
-    apart = [f"{stage.folder}/{name}" for name in stage.apart]
-    return [
-        command(stage, [stage.folder, *(f"--ignore={path}" for path in apart)]),
-        *(command(stage, [path]) for path in apart),
-    ]
+    groups = [[f"{stage.folder}/{name}" for name in group] for group in stage.apart]
+    ignored = [f"--ignore={path}" for group in groups for path in group]
+    return [command(stage, [stage.folder, *ignored]), *(command(stage, group) for group in groups)]
 
 
 def run(lines: list[list[str]]) -> int:

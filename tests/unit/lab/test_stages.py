@@ -26,6 +26,14 @@ def test_a_stage_in_a_guest_is_pytest_behind_dev_guest() -> None:
     assert words[split + 1 : split + 7] == [sys.executable, "-m", "pytest", "-m", "smp", "tests/kernel"]
 
 
+def test_what_runs_beside_the_rest_is_there_and_is_not_in_the_rest() -> None:
+    rest, *beside = stages.commands(stages.STAGES["kernel"], [])
+    paths = [word for words in beside for word in words if word.startswith("tests/")]
+    assert len(beside) == len(stages.STAGES["kernel"].apart)
+    assert all((ROOT / path).exists() for path in paths)
+    assert {word for word in rest if word.startswith("--ignore=")} == {f"--ignore={path}" for path in paths}
+
+
 def test_paths_stand_for_the_stages_folder() -> None:
     words = stages.command(stages.STAGES["kernel"], ["tests/kernel/test_lab.py::TestLab", "-k", "lab"])
     assert "tests/kernel" not in words
