@@ -10,21 +10,23 @@ import dataclasses
 import json
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from wgjit.cli import claim as claims
+from wgjit.cli.peer_export import export
+from wgjit.cli.peer_import import import_
 from wgjit.cli.registry_file import DEFAULT_STORE, Handle, Json, Store, existing, made, printable
 from wgjit.cli.times import parse_expiry, parse_idle_timeout, show_idle_timeout, show_moment
-from wgjit.cli.wg_config import read_peers
-from wgjit.errors import ConfigError, InvalidValue, PeerRefused
+from wgjit.errors import ConfigError
 from wgjit.model import AllowedIP, Peer, PresharedKey, PublicKey, parse_allowed_ip
 from wgjit.stores import checks
 
 app = typer.Typer(name="peer", help="Register, show, switch off and remove peers.", no_args_is_help=True)
+app.command("import")(import_)
+app.command("export")(export)
 
 _EXPIRY = "2027-01-31, 2027-01-31T12:00:00Z, from now: +30d, +12h, or never."
 _KEEPALIVE = "Keepalive that the gateway sends; 0 is off."
@@ -162,23 +164,6 @@ def remove(handle: Handle, store: Store = DEFAULT_STORE) -> None:
     print(f"removed {handle}")
 
 
-@app.command("import")
-def import_(
-    file: Annotated[Path, typer.Argument(help="A configuration as `wg showconf` or wg-quick writes it.")],
-    names: Annotated[bool, typer.Option(help="Take a comment directly above or in a [Peer] for its name.")] = True,
-    store: Store = DEFAULT_STORE,
-) -> None:
-    """Register all peers of a WireGuard configuration file; if one is refused, none."""
-    with made(store) as registry:
-        try:
-            count = registry.add(peer for _, peer in _read(file, names))
-        except PeerRefused as error:
-            raise InvalidValue(
-                f"{file}: line {_line_of(file, error.public_key)}: {error}; nothing was imported"
-            ) from None
-    print(f"imported {count} {'peer' if count == 1 else 'peers'}")
-
-
 def _switch(store: Path, handle: str, *, enabled: bool) -> None:
     with existing(store) as registry:
         peer = registry.change(handle, lambda peer: dataclasses.replace(peer, enabled=enabled))
@@ -197,30 +182,6 @@ def _read_preshared_key(file: Path) -> PresharedKey:
     except OSError as error:
         raise ConfigError(f"--preshared-key-file {file}: {error.strerror}") from None
     return PresharedKey.parse(text)
-
-
-def _read(file: Path, names: bool) -> Iterator[tuple[int, Peer]]:
-    """Line number and peer of each section. Raises InvalidValue with the file's name, ConfigError."""
-    try:
-        with open(file, encoding="utf-8-sig") as lines:
-            yield from read_peers(lines, names=names)
-    except UnicodeDecodeError:
-        raise InvalidValue(f"{file}: not a text in UTF-8; nothing was imported") from None
-    except InvalidValue as error:
-        raise InvalidValue(f"{file}: {error}; nothing was imported") from None
-    except OSError as error:
-        raise ConfigError(f"{file}: {error.strerror}") from None
-
-
-def _line_of(file: Path, public_key: bytes) -> int:
-    """The line of the section that a registry refused: of its key's second one, if the file has two."""
-    found = 0
-    for line, peer in _read(file, names=False):
-        if peer.public_key == public_key:
-            if found:
-                return line
-            found = line
-    return found
 
 
 def _describe(peer: Peer) -> dict[str, Any]:
