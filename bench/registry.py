@@ -1,8 +1,8 @@
 """The registry at scale: `python -m bench.registry --peers 50000000` (`./dev bench registry`).
 
-Plain peers (a key, one IPv4 address) with keys and addresses in random order are written as CSV, imported by the command
-`wgjit peer import` in a process of its own, and the file is then asked what gateways and operators ask of it. Peer number
-n is computed from n, so that nothing is held in memory, whatever the number.
+Plain peers (a key, one IPv4 address) with keys and addresses in random order are written as CSV, imported by the
+command `wgjit peer import` in a process of its own, and the file is then asked what gateways and operators ask of it.
+Peer number n is computed from n, so that nothing is held in memory, whatever the number.
 
 "Cold" is after the kernel was told to forget the file (posix_fadvise, POSIX_FADV_DONTNEED; it forgets all that is
 written back), with a new connection: what a lookup costs after a boot. A disk of a virtual machine may still have it in

@@ -47,7 +47,7 @@ _DISJOINT = "addresses_disjoint"
 
 _STAGE = f"""
 CREATE TEMP TABLE ordinals (i INTEGER PRIMARY KEY);
-CREATE TEMP TABLE plain (line INTEGER PRIMARY KEY, record BLOB NOT NULL);
+CREATE TEMP TABLE plain (line INTEGER PRIMARY KEY, record BLOB NOT NULL CHECK (length(record) = 38));
 CREATE TEMP TABLE other (line INTEGER PRIMARY KEY, {_COLUMNS});
 CREATE TEMP TABLE other_ranges (line, first, last, public_key);
 CREATE TEMP TABLE apart (line INTEGER PRIMARY KEY, present);
@@ -189,6 +189,8 @@ class BulkLoad:
 
         Raises StoreBusy, StoreError, and what `refused` raises: then nothing of this batch is registered.
         """
+        if not self.staged:
+            return Loaded(0, 0, 0)
         try:
             self._db.execute("BEGIN IMMEDIATE")
             self._insert_all()

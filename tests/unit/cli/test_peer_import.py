@@ -1,0 +1,460 @@
+"""`wgjit peer import` and `export`: every format there and back, bad lines, batches, and running it again."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.contracts.store import FULL, key, peer
+from tests.unit.cli.conftest import K1, K3, PSK, Run
+from wgjit.cli import peer_readers
+from wgjit.cli.peer_readers import Chunk, Format
+from wgjit.model import NEVER, Peer, parse_allowed_ip
+from wgjit.stores import packing
+from wgjit.stores.sqlite import SqliteRegistry
+
+CONFIG = f"""[Interface]
+ListenPort = 51820
+
+# carol
+[Peer]
+PublicKey = {K3}
+PresharedKey = {PSK.reveal_base64()}
+AllowedIPs = 10.7.0.1/32
+
+[Peer]
+PublicKey = {key(4)}
+AllowedIPs = 10.7.0.2/32
+"""
+
+
+def test_import(run: Run, two: Path, tmp_path: Path) -> None:
+    file = tmp_path / "wg0.conf"
+    file.write_text(CONFIG, "utf-8-sig")
+    assert run("import", file) == (0, "imported 2 peers\n", "")
+    with contextlib.closing(SqliteRegistry(two)) as registry:
+        assert registry.find("carol") == Peer(key(3), (parse_allowed_ip("10.7.0.1"),), PSK, name="carol")
+        assert registry.find(str(key(4))).name is None
+        assert registry.count() == 4
+
+
+def test_import_without_names(run: Run, store: Path, tmp_path: Path) -> None:
+    file = tmp_path / "wg0.conf"
+    file.write_text(CONFIG)
+    assert run("import", "--no-names", file)[0] == 0
+    assert json.loads(run("show", K3, "--json")[1])["name"] is None
+
+
+@pytest.mark.parametrize(
+    ("more", "error"),
+    [
+        ("[Peer]\nPublicKey = x\n", "line 15: public key: not a WireGuard key"),
+        (f"[Peer]\nPublicKey = {K1}\n", f"line 14: public key {K1}: registered already as alice"),
+        (f"[Peer]\nPublicKey = {K3}\n", f"line 14: public key {K3}: registered already as carol"),
+        (f"# bob\n[Peer]\nPublicKey = {key(5)}\n", "line 15: name 'bob': taken"),
+        (f"[Peer]\nPublicKey = {key(5)}\nAllowedIPs=10.9.0.1\n", "line 14: allowed IP 10.9.0.1/32"),
+    ],
+)
+def test_an_import_with_one_bad_peer_imports_nothing(
+    run: Run, two: Path, tmp_path: Path, more: str, error: str
+) -> None:
+    file = tmp_path / "wg0.conf"
+    file.write_text(CONFIG + "\n" + more)
+    status, out, err = run("import", file)
+    assert (status, out) == (1, "")
+    assert f"{file}: {error}" in err
+    assert err.endswith("nothing was imported\n")
+    assert len(run("list")[1].splitlines()) == 2
+
+
+def test_files_that_cannot_be_imported(run: Run, store: Path, tmp_path: Path) -> None:
+    binary = tmp_path / "binary"
+    binary.write_bytes(b"[Peer]\n\xff\xfe\n")
+    assert "not a text in UTF-8" in run("import", binary)[2]
+    assert "No such file" in run("import", tmp_path / "none")[2]
+    assert "Is a directory" in run("import", tmp_path)[2]
+
+
+# --- the formats, there and back ----------------------------------------------------------------------------
+
+PEERS = [
+    peer(1, "10.7.0.1/32"),
+    peer(2, "10.7.0.2/32", "10.7.1.0/24", "fd00:7::2/128", name='bob, the "builder" #1'),
+    peer(3),
+    Peer(key(4), (parse_allowed_ip("10.7.0.4"),), keepalive=25, idle_timeout=NEVER, name="Zoë"),
+    Peer(key(5), (parse_allowed_ip("2000::/3"),), enabled=False, expires_at=4_105_080_000, idle_timeout=1800),
+    Peer(key(6), expires_at=1 << 60),
+    Peer(key(8), expires_at=0, name="2000"),
+    Peer(key(9), expires_at=-(1 << 40)),
+    FULL,
+    *(peer(number, f"10.6.0.{number}/32") for number in range(10, 60)),
+]
+
+
+def fill(path: Path, peers: list[Peer] = PEERS) -> None:
+    with contextlib.closing(SqliteRegistry(path)) as registry:
+        registry.add(peers)
+
+
+def content(path: Path) -> list[Peer]:
+    with contextlib.closing(SqliteRegistry(path, create=False)) as registry:
+        return list(registry.peers())
+
+
+@pytest.mark.parametrize("form", ["jsonl", "csv"])
+def test_whole_round_trip(run: Run, store: Path, tmp_path: Path, form: str) -> None:
+    fill(store)
+    file, again = tmp_path / f"peers.{form}", tmp_path / "again.db"
+    assert run("export", "--preshared-keys", file) == (0, "", "")
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert run("import", file, "--store", again) == (0, f"imported {len(PEERS)} peers\n", "")
+    assert content(again) == content(store)
+    assert run("import", file, "--store", again)[1] == f"imported 0 peers, {len(PEERS)} already present\n"
+    assert run("export", "--format", form, "--preshared-keys", "--store", again)[1] == file.read_text()
+
+
+@pytest.mark.parametrize("form", ["conf", "dump"])
+def test_what_wireguards_formats_can_hold(run: Run, store: Path, tmp_path: Path, form: str) -> None:
+    shown = [each for each in PEERS if each.enabled and (each.expires_at is None or each.expires_at > 1 << 50)]
+    fill(store, [*shown, FULL, peer(61, "10.6.1.0/30"), Peer(key(62), (), PSK)])
+    file, again = tmp_path / f"peers.{form}", tmp_path / "again.db"
+    status, out, err = run("export", "--preshared-keys", file)
+    assert (status, out) == (0, "")
+    assert err == "wgjit: 1 disabled or expired peers were left out; jsonl and csv hold them\n"
+    assert run("import", file, "--store", again)[0] == 0
+    wanted = [
+        Peer(
+            each.public_key,
+            each.allowed_ips,
+            each.preshared_key,
+            each.keepalive,
+            name=each.name if form == "conf" else None,
+        )
+        for each in content(store)
+        if each.enabled
+    ]
+    assert content(again) == wanted
+
+
+def test_no_secret_is_exported_unless_asked(run: Run, store: Path, tmp_path: Path) -> None:
+    fill(store, [Peer(key(1), (), PSK), peer(2)])
+    for form in Format:
+        status, out, err = run("export", "--format", form)
+        assert status == 0
+        assert PSK.reveal_base64() not in out + err
+        assert err == "wgjit: 1 preshared keys were left out; --preshared-keys writes them\n"
+        assert PSK.reveal_base64() in run("export", "--format", form, "--preshared-keys")[1]
+    for form in ("jsonl", "csv"):  # what would come back without its key is refused, not weakened
+        file = tmp_path / f"p.{form}"
+        run("export", file)
+        status, out, err = run("import", file, "--store", tmp_path / "again.db")
+        assert (status, out) == (1, "")
+        assert f"line {1 if form == 'jsonl' else 2}: field 'has_preshared_key'" in err
+
+
+def test_an_export_takes_the_place_of_an_older_one_when_it_is_whole(run: Run, store: Path, tmp_path: Path) -> None:
+    fill(store, [peer(1)])
+    file = tmp_path / "out.jsonl"
+    file.write_text("older\n")
+    file.chmod(0o644)
+    with contextlib.closing(SqliteRegistry(store)) as registry:
+        registry.add([peer(2, "10.0.0.2/32")])
+    with contextlib.closing(SqliteRegistry(store)) as registry, registry._writer as db:
+        db.execute("UPDATE peers SET allowed_ips = x'ff' WHERE public_key = ?", (key(2),))
+    assert "damaged" in run("export", file)[2]
+    assert file.read_text() == "older\n"
+    run("remove", key(2))
+    assert run("export", file)[0] == 0
+    assert json.loads(file.read_text())["public_key"] == K1
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert sorted(each.name for each in tmp_path.iterdir() if each.name.startswith(".")) == []
+    assert "No such file or directory" in run("export", tmp_path / "none" / "x")[2]
+
+
+def test_a_dump_of_all_interfaces(run: Run, store: Path, tmp_path: Path) -> None:
+    """As `wg show all dump` prints it: the interface's name before each line, its private key in the first."""
+    file = tmp_path / "peers"
+    private = key(77)
+    file.write_text(
+        f"wg0\t{private}\t{key(78)}\t51820\toff\n"
+        f"wg0\t{K1}\t(none)\t192.0.2.1:4000\t10.7.0.1/32\t1700000000\t10\t20\toff\n"
+        f"wg0\t{key(2)}\t{PSK.reveal_base64()}\t(none)\t10.7.0.2/32,fd00::2/128\t0\t0\t0\t25\n"
+        f"wg1\t{K3}\t(none)\t(none)\t(none)\t0\t0\t0\toff\n"
+    )
+    assert run("import", file) == (0, "imported 3 peers\n", "")
+    prefixes = (parse_allowed_ip("10.7.0.2"), parse_allowed_ip("fd00::2"))
+    assert content(store) == [peer(1, "10.7.0.1/32"), Peer(key(2), prefixes, PSK, 25), peer(3)]
+
+
+@pytest.mark.parametrize(
+    ("name", "head", "form"),
+    [
+        ("x.CONF", b"", Format.CONF),
+        ("x.csv", b"{", Format.CSV),
+        ("x.ndjson", b"", Format.JSONL),
+        ("-", b'\xef\xbb\xbf\n {"public_key"', Format.JSONL),
+        ("x.txt", b"# alice\n[Peer]\n", Format.CONF),
+        ("x", b"[Interface]\n", Format.CONF),
+        ("x", b"a\tb\t1\toff\n", Format.DUMP),
+        ("x", b"name,public_key\r\n", Format.CSV),
+    ],
+)
+def test_the_format_is_told_by_name_or_content(name: str, head: bytes, form: Format) -> None:
+    assert peer_readers.guess(name, head) is form
+
+
+def test_a_format_that_cannot_be_told(run: Run, store: Path, tmp_path: Path) -> None:
+    file = tmp_path / "peers.txt"
+    file.write_text("alice;10.0.0.1\n")
+    assert run("import", file) == (
+        1,
+        "",
+        f"wgjit: {file}: its format is not to be told by its name or its first line; say it with --format; "
+        "nothing was imported\n",
+    )
+
+
+def test_standard_input(run: Run, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = io.TextIOWrapper(io.BufferedReader(io.BytesIO(json.dumps({"public_key": K1}).encode())))  # type: ignore[arg-type]
+    monkeypatch.setattr("sys.stdin", text)
+    assert run("import", "-") == (0, "imported 1 peer\n", "")
+    assert content(store) == [peer(1)]
+
+
+# --- bad lines ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("line", "error"),
+    [
+        ("{", "not JSON"),
+        ("[" * 100_000, "not JSON"),
+        ("[]", "not an object"),
+        ("{}", "field 'public_key' is missing"),
+        ('{"public_key": 5}', "field 'public_key': write a text"),
+        ('{"public_key": "SECRET"}', "public key: not a WireGuard key"),
+        (f'{{"public_key": "{K1}", "preshared_key": "SECRET"}}', "preshared key: not a WireGuard key"),
+        (f'{{"public_key": "{K1}", "colour": 5}}', "field 'colour': unknown; the fields are public_key, name,"),
+        (f'{{"public_key": "{K1}", "public_key": "{K3}"}}', "a field is there twice"),
+        (f'{{"public_key": "{K1}", "enabled": 1}}', "field 'enabled': write true or false"),
+        (f'{{"public_key": "{K1}", "keepalive": true}}', "field 'keepalive': write a number"),
+        (f'{{"public_key": "{K1}", "keepalive": 70000}}', "keepalive 70000"),
+        (f'{{"public_key": "{K1}", "idle_timeout": 60}}', "idle timeout 60"),
+        (f'{{"public_key": "{K1}", "allowed_ips": "10.0.0.1"}}', "field 'allowed_ips': write a list"),
+        (f'{{"public_key": "{K1}", "allowed_ips": [1]}}', "field 'allowed_ips': write a list"),
+        (f'{{"public_key": "{K1}", "allowed_ips": ["10.0.0.256"]}}', "allowed IP '10.0.0.256'"),
+        (f'{{"public_key": "{K1}", "allowed_ips": ["10.0.0.1/24"]}}', "allowed IP '10.0.0.1/24'"),
+        (f'{{"public_key": "{K1}", "expires_at": "soon"}}', "field 'expires_at': 'soon' is no moment"),
+        (f'{{"public_key": "{K1}", "expires_at": "+30d"}}', "field 'expires_at': '+30d' depends on when"),
+        (f'{{"public_key": "{K1}", "expires_at": {1 << 63}}}', "field 'expires_at': too large"),
+        (f'{{"public_key": "{K1}", "name": " x"}}', "name ' x'"),
+        ("\udcff", "not a text in UTF-8"),
+    ],
+)
+def test_bad_lines_of_json(run: Run, store: Path, tmp_path: Path, line: str, error: str) -> None:
+    file = tmp_path / "p.jsonl"
+    good = json.dumps({"public_key": str(key(9)), "allowed_ips": ["10.0.0.9/32"]})
+    file.write_bytes(f"{good}\n{line}\n".encode("utf-8", "surrogateescape"))
+    status, out, err = run("import", file)
+    assert (status, out) == (1, "")
+    assert err.startswith(f"wgjit: {file}: line 2: {error}")
+    assert err.endswith("; nothing was imported\n")
+    assert "SECRET" not in err
+    assert content(store) == []
+    status, out, err = run("import", "--skip-bad", file)
+    assert (status, out) == (0, "imported 1 peer, 1 line left out\n")
+    assert err.startswith(f"wgjit: {file}: line 2: {error}")
+    assert content(store) == [peer(9, "10.0.0.9/32")]
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("name\nalice\n", "line 1: no column public_key"),
+        ("public_key,colour\n", "line 1: unknown column 'colour'; the header names columns among public_key, name"),
+        ("", "line 1: no column public_key"),
+        (f"public_key,name\n{K1}\n", "line 2: 1 cells under 2 columns"),
+        (f'public_key,name\n{K1},"a\n', "line 2: not CSV"),
+        (f"public_key,keepalive\n{K1},x\n", "line 2: field 'keepalive': write a number"),
+        (f"public_key,enabled\n{K1},1\n", "line 2: field 'enabled': write true or false"),
+        ("public_key,name\n,alice\n", "line 2: field 'public_key' is missing"),
+    ],
+)
+def test_bad_csv(run: Run, store: Path, tmp_path: Path, text: str, error: str) -> None:
+    file = tmp_path / "p.csv"
+    file.write_text(text)
+    status, _, err = run("import", file)
+    assert status == 1
+    assert f"{file}: {error}" in err
+
+
+def test_csv_of_a_spreadsheet(run: Run, store: Path, tmp_path: Path) -> None:
+    """Columns in any order, a byte order mark, carriage returns, empty lines."""
+    file = tmp_path / "p.csv"
+    text = f'allowed_ips,expires_at,public_key,Name\r\n"10.0.0.1/32 fd00::1",4105080000,{K1},alice\r\n\r\n'
+    file.write_text(text.replace("Name", "name") + f"10.0.0.3,,{K3},\r\n", "utf-8-sig", newline="")
+    assert run("import", file) == (0, "imported 2 peers\n", "")
+    prefixes = (parse_allowed_ip("10.0.0.1"), parse_allowed_ip("fd00::1"))
+    assert content(store) == [Peer(key(1), prefixes, expires_at=4_105_080_000, name="alice"), peer(3, "10.0.0.3/32")]
+
+
+def test_bad_lines_of_a_dump_show_no_key(run: Run, store: Path, tmp_path: Path) -> None:
+    file = tmp_path / "p.dump"
+    file.write_text(f"SECRET\tSECRET\n{K1}\tSECRET\t(none)\t(none)\t0\t0\t0\toff\n")
+    status, out, err = run("import", "--skip-bad", file)
+    assert (status, out) == (0, "imported 0 peers, 2 lines left out\n")
+    assert "line 1: not a line of `wg show IF dump`" in err
+    assert "line 2: preshared key" in err
+    assert "SECRET" not in err
+
+
+def test_an_endless_line_is_refused(run: Run, store: Path, tmp_path: Path) -> None:
+    file = tmp_path / "p.jsonl"
+    file.write_bytes(b"{" * (3 << 20))
+    assert "line 1: longer than 1024 KiB" in run("import", file)[2]
+
+
+def test_bad_sections_are_left_out_and_the_rest_imported(run: Run, store: Path, tmp_path: Path) -> None:
+    file = tmp_path / "wg0.conf"
+    file.write_text(
+        f"x = 1\n[Peer]\nPublicKey = {K1}\n[Pear]\nPublicKey = {K3}\n# bob\n[Peer]\nAllowedIPs = 10.0.0.0/33\n"
+        f"PublicKey = {key(2)}\n# carol\n[Peer]\nPublicKey = {K3}\n[Peer]\nAllowedIPs = 10.0.0.4\n"
+    )
+    status, out, err = run("import", "--skip-bad", file)
+    assert (status, out) == (0, "imported 2 peers, 4 lines left out\n")
+    assert re.findall(r"line (\d+):", err) == ["1", "4", "8", "13"]
+    assert content(store) == [peer(1), peer(3, name="carol")]
+
+
+# --- refused peers, batches, again --------------------------------------------------------------------------
+
+
+def write(file: Path, peers: list[Peer]) -> Path:
+    with open(file, "w") as text:
+        for each in peers:
+            fields = {"public_key": str(each.public_key), "name": each.name}
+            print(json.dumps(fields | {"allowed_ips": [*map(str, each.allowed_ips)]}), file=text)
+    return file
+
+
+def test_refused_peers_are_reported_by_line(run: Run, two: Path, tmp_path: Path) -> None:
+    lines = [
+        peer(5, "10.5.0.1/32"),
+        peer(1, "10.5.0.2/32"),  # alice's key
+        peer(6, "10.9.0.0/30"),  # in bob's network
+        peer(7, "10.5.0.3/32", name="bob"),
+        peer(5, "10.5.0.1/32"),  # line 1 again: present
+        peer(5, "10.5.0.4/32"),  # its key with another address
+        peer(8, "10.5.0.0/30"),  # around line 1's
+        peer(9, "10.5.0.9/32"),
+    ]
+    file, report = write(tmp_path / "p.jsonl", lines), tmp_path / "report"
+    before = content(two)
+    status, out, err = run("import", file)
+    assert (status, out) == (1, "")
+    assert f"{file}: line 2: public key {K1}: registered already as alice" in err
+    assert content(two) == before
+    status, out, err = run("import", "--skip-bad", "--report", report, file)
+    assert (status, out) == (0, "imported 2 peers, 1 already present, 5 lines left out\n")
+    assert [line.removeprefix("wgjit: ") for line in err.splitlines()] == report.read_text().splitlines()
+    assert re.findall(r"line (\d+):", err) == ["2", "3", "4", "6", "7"]
+    assert content(two) == [*before, lines[0], lines[7]]
+    assert run("import", "--skip-bad", file)[1] == "imported 0 peers, 3 already present, 5 lines left out\n"
+
+
+def test_what_is_shown_is_bounded_and_the_report_is_not(run: Run, store: Path, tmp_path: Path) -> None:
+    file, report = tmp_path / "p.jsonl", tmp_path / "report"
+    file.write_text("x\n" * 5000)
+    err = run("import", "--format", "jsonl", "--skip-bad", file)[2]
+    assert err.count("\n") == 21
+    assert err.endswith("more are only counted; --report FILE has them all\n")
+    run("import", "--skip-bad", "--report", report, file)
+    assert len(report.read_text().splitlines()) == 5000
+    assert "--report: is for the lines that --skip-bad leaves out" in run("import", "--report", report, file)[2]
+
+
+@pytest.mark.parametrize("names", [True, False])
+def test_batches_are_all_or_nothing_each_and_a_second_run_goes_on(
+    run: Run, store: Path, tmp_path: Path, names: bool
+) -> None:
+    lines = [peer(n, f"10.0.0.{n}/32", name=f"n{n}" if names and n % 3 == 0 else None) for n in range(1, 51)]
+    broken = [*lines[:34], peer(1, "10.0.1.1/32"), *lines[34:]]
+    file = write(tmp_path / "p.jsonl", broken)
+    status, out, err = run("import", "--batch", 10, file)
+    assert (status, out) == (1, "")
+    assert f"{file}: line 35: public key {K1}: registered already" in err
+    assert err.endswith("; the 30 peers before this batch are registered\n")
+    assert content(store) == lines[:30]
+    write(file, lines)
+    assert run("import", "--batch", 10, file) == (0, "imported 20 peers, 30 already present\n", "")
+    assert content(store) == lines
+
+
+def test_several_files(run: Run, store: Path, tmp_path: Path) -> None:
+    first = write(tmp_path / "a.jsonl", [peer(1, "10.0.0.1/32")])
+    second = write(tmp_path / "b.jsonl", [peer(2, "10.0.0.2/32"), peer(3, "10.0.0.1/32")])
+    status, _, err = run("import", first, second)
+    assert status == 1
+    assert f"{second}: line 2: allowed IP 10.0.0.1/32" in err
+    assert err.endswith("the 1 peer before this file are registered\n")
+    assert content(store) == [peer(1, "10.0.0.1/32")]
+    assert run("import", "--skip-bad", first, second)[1] == "imported 1 peer, 1 already present, 1 line left out\n"
+
+
+# --- the fast way accepts what the careful way does ----------------------------------------------------------
+
+
+def outcome(chunks: list[Chunk]) -> tuple[list[Peer], int]:
+    """All peers by line, and the number of bad lines."""
+    found: dict[int, Peer] = {}
+    for chunk in chunks:
+        found |= dict(chunk.peers)
+        for line, record in zip(chunk.plain_lines, chunk.plain, strict=True):
+            found[line] = packing.row_peer(record[:32], record[32:], None, 0, 1, None, None, None)
+    return [found[line] for line in sorted(found)], sum(len(chunk.bad) for chunk in chunks)
+
+
+LINES = {
+    Format.JSONL: ["", json.dumps({"public_key": K1, "name": None, "allowed_ips": ["10.0.0.1/32"], "keepalive": 0})],
+    Format.CSV: ["public_key,allowed_ips,keepalive,enabled", f"{K1},10.0.0.1/32,0,true"],
+    Format.DUMP: ["", f"{K1}\t(none)\t192.0.2.1:1\t10.0.0.1/32\t0\t0\t0\toff"],
+}
+
+
+@pytest.mark.parametrize("form", list(LINES))
+def test_the_fast_way_accepts_what_the_careful_way_does(form: Format, monkeypatch: pytest.MonkeyPatch) -> None:
+    header, line = LINES[form]
+    never = re.compile(rb"(?!)()()")
+
+    @given(
+        at=st.integers(0, len(line) - 1),
+        put=st.text('0123456789./AE= \t"\r,nulx\u00e9', max_size=3),
+        cut=st.integers(0, 3),
+    )
+    def agrees(at: int, put: str, cut: int) -> None:
+        text = "\n".join([header, line[:at] + put + line[at + cut :], line]).encode()
+        fast = outcome(list(peer_readers.read(io.BytesIO(text), form)))
+        with monkeypatch.context() as patch:
+            patch.setattr("wgjit.cli.peer_readers._JSON", never)
+            patch.setattr("wgjit.cli.peer_readers._DUMP", never)
+            patch.setattr("wgjit.cli.peer_readers._CELLS", {})
+            careful = outcome(list(peer_readers.read(io.BytesIO(text), form)))
+        assert fast == careful
+
+    agrees()
+
+
+def test_a_file_of_plain_peers_takes_the_fast_way_alone() -> None:
+    for form, (header, line) in LINES.items():
+        text = "\n".join(([header] if header else []) + [line] * 20_000)
+        chunks = list(peer_readers.read(io.BytesIO(text.encode()), form))
+        assert sum(len(chunk.plain) for chunk in chunks) == 20_000
+        first = 2 if header else 1
+        assert [number for chunk in chunks for number in chunk.plain_lines] == list(range(first, first + 20_000))
