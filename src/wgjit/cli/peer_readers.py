@@ -14,8 +14,8 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from itertools import islice
-from typing import BinaryIO
+from itertools import accumulate, islice
+from typing import Any, BinaryIO
 
 from wgjit.cli import peer_fields
 from wgjit.cli.wg_config import read_keepalive, read_prefixes, read_sections
@@ -27,7 +27,10 @@ _CHUNK = 1 << 20
 """Bytes read at a time, and the longest line."""
 
 _SECTIONS = 5000
-"""Peers of a configuration file that make a chunk."""
+"""Peers of a configuration that make a chunk, where they are read line by line."""
+
+_SEAMLESS = 4 * _CHUNK
+"""Bytes of a configuration without a seam after which none is looked for any more."""
 
 
 class Format(StrEnum):
@@ -72,6 +75,11 @@ _JSON = re.compile(
 _DUMP = re.compile(
     rb"^(?:[^\t\r\n]+\t)?(%s)\t\(none\)\t[^\t\r\n]*\t(%s)/32\t[0-9]+\t[0-9]+\t[0-9]+\toff$" % (_KEY, _IPV4),
     re.MULTILINE,
+)
+
+_CONF = re.compile(
+    rb"(\[Peer\]\r?\nPublicKey = (%s)\r?\nAllowedIPs = (%s)/32\r?\n(?:Endpoint = [^\r\n#]*\r?\n)?(?:\r?\n)?)"
+    % (_KEY, _IPV4)
 )
 
 _CELLS = {
@@ -254,9 +262,48 @@ def _dump_line(text: str) -> Peer | None:
 
 
 def _sections(file: BinaryIO, names: bool) -> Iterator[Chunk]:
-    text = io.TextIOWrapper(file, encoding="utf-8-sig")
+    """Chunks of a configuration, cut where one `[Peer]` has nothing to do with what is above it."""
+    number, rest = 1, b""
+    while data := file.read(_CHUNK):
+        if number == 1 and not rest:
+            data = data.removeprefix(b"\xef\xbb\xbf")
+        rest += data
+        seam = rest.rfind(b"\n\n[Peer]") + 2
+        if seam < 2 and len(rest) > _SEAMLESS:
+            break  # every [Peer] has a comment above it, or no line is blank: by line, then, to the end
+        if seam >= 2:
+            block, rest = rest[:seam], rest[seam:]
+            yield from _section_block(number, block, names)
+            number += block.count(b"\n")
+    else:
+        yield from _section_block(number, rest, names)
+        return
+    text = io.TextIOWrapper(io.BufferedReader(_Joined(rest, file), _CHUNK), encoding="utf-8", newline="\n")
+    yield from _careful_sections(number, text, names)
+
+
+def _section_block(number: int, block: bytes, names: bool) -> Iterator[Chunk]:
+    if block and not _CONF.sub(b"", block):  # plain peers and nothing else
+        found = _CONF.findall(block)
+        sizes = [whole.count(b"\n") for whole, _, _ in found]
+        lines: Sequence[int]
+        if len(set(sizes)) == 1:
+            lines = range(number, number + sizes[0] * len(sizes), sizes[0])
+        else:
+            lines = [number + before for before in accumulate(sizes[:-1], initial=0)]
+        try:
+            yield Chunk(lines, pack_plain([(key, address) for _, key, address in found]))
+            return
+        except (ValueError, OSError):
+            pass  # the careful way has the words
+    text = io.TextIOWrapper(io.BytesIO(block), encoding="utf-8", newline="\n")
+    yield from _careful_sections(number, text, names)
+
+
+def _careful_sections(number: int, text: Iterable[str], names: bool) -> Iterator[Chunk]:
+    """`number` is the first line's."""
     try:
-        sections = read_sections(text, names=names)
+        sections = ((number - 1 + line, peer) for line, peer in read_sections(text, names=names))
         while some := list(islice(sections, _SECTIONS)):
             yield Chunk(
                 peers=[(line, peer) for line, peer in some if isinstance(peer, Peer)],
@@ -264,5 +311,19 @@ def _sections(file: BinaryIO, names: bool) -> Iterator[Chunk]:
             )
     except UnicodeDecodeError:
         raise InvalidValue("not a text in UTF-8") from None
-    finally:
-        text.detach()
+
+
+class _Joined(io.RawIOBase):
+    """What was read of a file already, and then the file."""
+
+    def __init__(self, head: bytes, file: BinaryIO) -> None:
+        self._head, self._file = memoryview(head), file
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        part = self._head[: len(buffer)] or self._file.read(len(buffer))
+        self._head = self._head[len(part) :]
+        buffer[: len(part)] = part
+        return len(part)

@@ -157,12 +157,10 @@ class BulkLoad:
         """Stage plain peers: `packing.pack_plain`'s records, and the line of each."""
         for start in range(0, len(records), _ROUND):
             part, numbers = records[start : start + _ROUND], lines[start : start + _ROUND]
-            if numbers[-1] - numbers[0] + 1 == len(
-                part
-            ):  # a line each, the usual case: one value to bind, not thousands
+            if isinstance(numbers, range):  # the usual case: one value to bind, not thousands
                 self._db.execute(
-                    "INSERT INTO plain SELECT i + ?1, substr(?2, i * 38 + 1, 38) FROM ordinals WHERE i < ?3",
-                    (numbers[0], b"".join(part), len(part)),
+                    "INSERT INTO plain SELECT ?1 + i * ?2, substr(?3, i * 38 + 1, 38) FROM ordinals WHERE i < ?4",
+                    (numbers.start, numbers.step, b"".join(part), len(part)),
                 )
             else:
                 self._db.execute("BEGIN")

@@ -16,6 +16,7 @@ from tests.contracts.store import FULL, key, peer
 from tests.unit.cli.conftest import K1, K3, PSK, Run
 from wgjit.cli import peer_readers
 from wgjit.cli.peer_readers import Chunk, Format
+from wgjit.cli.wg_config import read_sections
 from wgjit.model import NEVER, Peer, parse_allowed_ip
 from wgjit.stores import packing
 from wgjit.stores.sqlite import SqliteRegistry
@@ -411,14 +412,19 @@ def test_several_files(run: Run, store: Path, tmp_path: Path) -> None:
 # --- the fast way accepts what the careful way does ----------------------------------------------------------
 
 
-def outcome(chunks: list[Chunk]) -> tuple[list[Peer], int]:
-    """All peers by line, and the number of bad lines."""
-    found: dict[int, Peer] = {}
+def found(chunks: list[Chunk]) -> dict[int, Peer]:
+    """All peers by line."""
+    peers: dict[int, Peer] = {}
     for chunk in chunks:
-        found |= dict(chunk.peers)
+        peers |= dict(chunk.peers)
         for line, record in zip(chunk.plain_lines, chunk.plain, strict=True):
-            found[line] = packing.row_peer(record[:32], record[32:], None, 0, 1, None, None, None)
-    return [found[line] for line in sorted(found)], sum(len(chunk.bad) for chunk in chunks)
+            peers[line] = packing.row_peer(record[:32], record[32:], None, 0, 1, None, None, None)
+    return peers
+
+
+def outcome(chunks: list[Chunk]) -> tuple[dict[int, Peer], list[int]]:
+    """All peers by line, and the bad lines."""
+    return found(chunks), [line for chunk in chunks for line, _ in chunk.bad]
 
 
 LINES = {
@@ -451,10 +457,46 @@ def test_the_fast_way_accepts_what_the_careful_way_does(form: Format, monkeypatc
     agrees()
 
 
+pieces = st.sampled_from(
+    [
+        f"[Peer]\nPublicKey = {K1}\nAllowedIPs = 10.0.0.1/32\n\n",
+        f"[Peer]\nPublicKey = {K3}\nAllowedIPs = 10.0.0.3/32\n",
+        f"[Peer]\r\nPublicKey = {K1}\r\nAllowedIPs = 10.0.0.1/32\r\nEndpoint = 192.0.2.1:5\r\n\r\n",
+        f"[Peer]\nPublicKey = {K1}\nAllowedIPs = 10.0.0.1/32\nEndpoint = x # [Peer]\n\n",
+        "# alice\n",
+        "\n",
+        "[Interface]\nPrivateKey = x\n\n",
+        "[Peer]\nAllowedIPs = 10.0.0.300/32\n\n",
+        f"[Peer]\nPublicKey = {K1}\nAllowedIPs = 10.0.0.300/32\n\n",
+        "oops\n",
+    ]
+)
+
+
+@given(pieces=st.lists(pieces, max_size=12), size=st.integers(40, 400), seamless=st.integers(0, 400))
+def test_a_configuration_reads_the_same_wherever_it_is_cut(pieces: list[str], size: int, seamless: int) -> None:
+    text = "".join(pieces)
+    whole = dict(read_sections(text.splitlines(keepends=True)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("wgjit.cli.peer_readers._CHUNK", size)
+        patch.setattr("wgjit.cli.peer_readers._SEAMLESS", seamless)
+        cut = list(peer_readers.read(io.BytesIO(text.encode()), Format.CONF))
+    assert found(cut) == {line: each for line, each in whole.items() if isinstance(each, Peer)}
+    assert [bad for chunk in cut for bad in chunk.bad] == [
+        (line, str(each)) for line, each in whole.items() if not isinstance(each, Peer)
+    ]
+
+
 def test_a_file_of_plain_peers_takes_the_fast_way_alone() -> None:
-    for form, (header, line) in LINES.items():
+    section = f"[Peer]\nPublicKey = {K1}\nAllowedIPs = 10.0.0.1/32\n"
+    for form, (header, line), lines in (
+        *((form, texts, 1) for form, texts in LINES.items()),
+        (Format.CONF, ("", section), 4),
+    ):
         text = "\n".join(([header] if header else []) + [line] * 20_000)
         chunks = list(peer_readers.read(io.BytesIO(text.encode()), form))
         assert sum(len(chunk.plain) for chunk in chunks) == 20_000
         first = 2 if header else 1
-        assert [number for chunk in chunks for number in chunk.plain_lines] == list(range(first, first + 20_000))
+        numbers = [number for chunk in chunks for number in chunk.plain_lines]
+        assert numbers == list(range(first, first + 20_000 * lines, lines))
+        assert sum(isinstance(chunk.plain_lines, range) for chunk in chunks) >= len(chunks) - 1

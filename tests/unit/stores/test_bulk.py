@@ -20,14 +20,15 @@ from wgjit.stores.bulk import BulkLoad, Loaded
 from wgjit.stores.sqlite import SqliteRegistry
 
 
-def stage(load: BulkLoad, lines: list[tuple[int, Peer]]) -> None:
-    """Each in the way an import takes: plain peers as records."""
-    plain = [
-        (line, peer.public_key + packing.pack_allowed_ips(peer.allowed_ips)) for line, peer in lines if is_plain(peer)
-    ]
+def stage(load: BulkLoad, batch: list[tuple[int, Peer]]) -> None:
+    """Each in the way an import takes: plain peers as records, their lines as a range if they are one."""
+    plain = [(line, each) for line, each in batch if is_plain(each)]
     if plain:
-        load.plain([line for line, _ in plain], [record for _, record in plain])
-    load.peers((line, peer) for line, peer in lines if not is_plain(peer))
+        lines = [line for line, _ in plain]
+        spread = range(lines[0], lines[-1] + 1, lines[1] - lines[0] if len(lines) > 1 else 1)
+        records = [each.public_key + packing.pack_allowed_ips(each.allowed_ips) for _, each in plain]
+        load.plain(spread if list(spread) == lines else lines, records)
+    load.peers((line, each) for line, each in batch if not is_plain(each))
 
 
 def is_plain(peer: Peer) -> bool:
