@@ -6,7 +6,8 @@
 | `decode`   | `decode`: initiations out of a capture file or one message, offline        |
 | `doctor`   | `doctor`: what this machine can do, and which delivery follows from it     |
 | `feed`     | `feed`: every initiation seen, live                                        |
-| `peer`     | `peer add`, `list`, `show`, `set`, `enable`, `disable`, `remove`, `import` |
+| `peer`     | `peer add`, `list`, `show`, `set`, `enable`, `disable`, `remove`, and of   |
+|            | `peer_import`, `peer_export`: `peer import`, `peer export`                 |
 | `status`   | `status`: a running gateway's residents and counters                       |
 | `up`       | `up`: run the gateway on an interface                                      |
 """

@@ -27,7 +27,7 @@ _SHOWN = 20
 
 
 def import_(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Files of peers; - is standard input.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Files of peers; - is standard input.")],
     form: Annotated[
         Format | None, typer.Option("--format", help="By default told by the file's ending, or its first line.")
     ] = None,

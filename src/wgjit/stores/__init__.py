@@ -4,6 +4,7 @@
 | --------------- | --------------------------------------------------------------------------- |
 | `base`          | the protocols: Store, what a gateway needs; Registry, the operator's verbs  |
 | `sqlite`        | SqliteRegistry: all of it in one file, the default                          |
+| `bulk`          | BulkLoad: many peers at once, staged, checked as sets, inserted sorted      |
 | `schema`        | how a file comes to have its tables: `migrations/NNNN_*.sql`                |
 | `connection`    | Link: one connection that heals by itself                                   |
 | `packing`       | peers and claims <-> columns                                                |
