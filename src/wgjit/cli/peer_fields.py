@@ -20,11 +20,12 @@ from __future__ import annotations
 
 import json
 import re
+from ipaddress import IPv4Network, IPv6Network
 from typing import Any
 
 from wgjit.cli.times import parse_expiry, show_moment
 from wgjit.errors import InvalidValue
-from wgjit.model import Peer, PresharedKey, PublicKey, parse_allowed_ip
+from wgjit.model import AllowedIP, Peer, PresharedKey, PublicKey, parse_allowed_ip
 from wgjit.stores.checks import check_name
 
 FIELDS = (
@@ -96,7 +97,7 @@ def from_fields(fields: Any) -> Peer:
     check_name(name)
     return Peer(
         PublicKey.parse(fields["public_key"]),
-        tuple(map(parse_allowed_ip, fields.get("allowed_ips", ()))),
+        tuple(map(_prefix, fields.get("allowed_ips", ()))),
         None if preshared_key is None else PresharedKey.parse(preshared_key),
         fields.get("keepalive", 0),
         fields.get("enabled", True),
@@ -135,6 +136,14 @@ def _from_cell(name: str, cell: str) -> Any:
         case "expires_at" if re.fullmatch(r"-?[0-9]{5,19}", cell):  # four digits are a year
             return int(cell)
     return cell
+
+
+def _prefix(text: str) -> AllowedIP:
+    """As `parse_allowed_ip`, without trying each family in turn."""
+    try:
+        return IPv6Network(text) if ":" in text else IPv4Network(text)
+    except ValueError:
+        return parse_allowed_ip(text)
 
 
 def _number(name: str, text: str) -> int:
