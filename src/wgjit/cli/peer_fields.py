@@ -111,7 +111,9 @@ def from_json(text: str) -> Peer:
     """The peer of a line of JSON. Raises InvalidValue."""
     try:
         fields = json.loads(text, object_pairs_hook=_once)
-    except (json.JSONDecodeError, RecursionError):
+    except InvalidValue:
+        raise
+    except (ValueError, RecursionError):  # also a number of thousands of digits
         raise InvalidValue("not JSON; write one object a line") from None
     return from_fields(fields)
 

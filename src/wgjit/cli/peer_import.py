@@ -168,7 +168,8 @@ class _Refusals:
         """What an error left behind."""
         if not self.committed:
             return "nothing was imported"
-        return f"the {_peers(self.committed)} before this {'batch' if self._batch else 'file'} are registered"
+        before = "batch" if self._batch else "file"
+        return f"{_peers(self.committed)} before this {before} {'is' if self.committed == 1 else 'are'} registered"
 
 
 class _Progress:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,6 +20,7 @@ from tests.unit.cli.conftest import K1, K3, PSK, Run
 from wgjit.cli import peer_readers
 from wgjit.cli.peer_readers import Chunk, Format
 from wgjit.cli.wg_config import read_sections
+from wgjit.errors import InvalidValue
 from wgjit.model import NEVER, Peer, parse_allowed_ip
 from wgjit.stores import packing
 from wgjit.stores.sqlite import SqliteRegistry
@@ -237,6 +241,8 @@ def test_standard_input(run: Run, store: Path, monkeypatch: pytest.MonkeyPatch) 
     [
         ("{", "not JSON"),
         ("[" * 100_000, "not JSON"),
+        ('{"keepalive": ' + "1" * 5000 + "}", "not JSON"),
+        (f'{{"public_key": "{K1}", "name": "\\ud800"}}', "name '\\ud800'"),
         ("[]", "not an object"),
         ("{}", "field 'public_key' is missing"),
         ('{"public_key": 5}', "field 'public_key': write a text"),
@@ -391,7 +397,7 @@ def test_batches_are_all_or_nothing_each_and_a_second_run_goes_on(
     status, out, err = run("import", "--batch", 10, file)
     assert (status, out) == (1, "")
     assert f"{file}: line 35: public key {K1}: registered already" in err
-    assert err.endswith("; the 30 peers before this batch are registered\n")
+    assert err.endswith("; 30 peers before this batch are registered\n")
     assert content(store) == lines[:30]
     write(file, lines)
     assert run("import", "--batch", 10, file) == (0, "imported 20 peers, 30 already present\n", "")
@@ -404,9 +410,26 @@ def test_several_files(run: Run, store: Path, tmp_path: Path) -> None:
     status, _, err = run("import", first, second)
     assert status == 1
     assert f"{second}: line 2: allowed IP 10.0.0.1/32" in err
-    assert err.endswith("the 1 peer before this file are registered\n")
+    assert err.endswith("; 1 peer before this file is registered\n")
     assert content(store) == [peer(1, "10.0.0.1/32")]
     assert run("import", "--skip-bad", first, second)[1] == "imported 1 peer, 1 already present, 1 line left out\n"
+
+
+def test_progress_is_shown_on_a_terminal_alone(store: Path, tmp_path: Path) -> None:
+    file = write(tmp_path / "p.jsonl", [peer(n, f"10.0.{n >> 8}.{n & 255}/32") for n in range(1, 1001)])
+    ours, theirs = os.openpty()
+    environment = os.environ | {"TERM": "xterm", "COLUMNS": "120"}
+    command = [sys.executable, "-m", "wgjit", "peer", "import", str(file)]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=theirs, env=environment)
+    os.close(theirs)
+    shown = b""
+    with contextlib.suppress(OSError):  # how a terminal ends when nobody holds its other side
+        while data := os.read(ours, 4096):
+            shown += data
+    os.close(ours)
+    assert child.communicate() == (b"imported 1000 peers\n", None)
+    assert b"1,000 peers" in shown
+    assert b"/s" in shown
 
 
 # --- the fast way accepts what the careful way does ----------------------------------------------------------
@@ -485,6 +508,34 @@ def test_a_configuration_reads_the_same_wherever_it_is_cut(pieces: list[str], si
     assert [bad for chunk in cut for bad in chunk.bad] == [
         (line, str(each)) for line, each in whole.items() if not isinstance(each, Peer)
     ]
+
+
+@pytest.mark.parametrize("form", list(Format))
+def test_any_bytes_are_peers_or_a_named_mistake(form: Format) -> None:
+    words = [
+        b"[Peer]",
+        b"PublicKey =",
+        K1.encode(),
+        b"10.0.0.1/32",
+        b"public_key",
+        b"\t",
+        b"\n",
+        b"(none)",
+        b'"',
+        b"{",
+        b",",
+    ]
+
+    @given(st.lists(st.sampled_from(words) | st.binary(max_size=6), max_size=30))
+    def holds(parts: list[bytes]) -> None:
+        text = b"".join(parts)
+        with contextlib.suppress(InvalidValue):
+            for chunk in peer_readers.read(io.BytesIO(text), form):
+                assert len(chunk.plain) == len(chunk.plain_lines)
+                assert {line for line, _ in chunk.bad}.isdisjoint(found([chunk]))
+                assert all(1 <= line <= text.count(b"\n") + 1 for line, _ in [*chunk.bad, *chunk.peers])
+
+    holds()
 
 
 def test_a_file_of_plain_peers_takes_the_fast_way_alone() -> None:
