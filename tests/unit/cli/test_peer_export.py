@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,9 @@ import pytest
 from tests.contracts.store import FULL, key, peer
 from tests.unit.cli.conftest import K1, PSK, Run, content
 from wgjit.cli.peer_readers import Format
-from wgjit.model import NEVER, Peer, parse_allowed_ip
+from wgjit.model import NEVER, Peer, PublicKey, parse_allowed_ip
+from wgjit.stores.listing import Filter
+from wgjit.stores.managed import ManagedRegistry
 from wgjit.stores.sqlite import SqliteRegistry
 
 PEERS = [
@@ -28,19 +31,36 @@ PEERS = [
 ]
 
 
-def fill(path: Path, peers: list[Peer] = PEERS) -> None:
-    with contextlib.closing(SqliteRegistry(path)) as registry:
+LABELS = {
+    key(1): {"team": "infra"},  # of a peer that is plain otherwise
+    key(2): {"env": "prod", "team": "infra", "note": 'a "b", c=d; e'},
+    key(3): {"a/b.c-d": "Zoë"},
+    FULL.public_key: {"x": "=", "y": '"', "z": ","},
+}
+
+
+def fill(path: Path, peers: list[Peer] = PEERS, labels: Mapping[PublicKey, dict[str, str]] | None = None) -> None:
+    with contextlib.closing(ManagedRegistry(path)) as registry:
         registry.add(peers)
+        for each, its in (labels or {}).items():
+            registry.amend(each, lambda peer: peer, its)
+
+
+def labels_of(path: Path) -> dict[PublicKey, dict[str, str]]:
+    """Of all peers that have any."""
+    with contextlib.closing(ManagedRegistry(path, create=False)) as registry:
+        return {entry.peer.public_key: dict(entry.labels) for entry in registry.entries(Filter()) if entry.labels}
 
 
 @pytest.mark.parametrize("form", ["jsonl", "csv"])
 def test_whole_round_trip(run: Run, store: Path, tmp_path: Path, form: str) -> None:
-    fill(store)
+    fill(store, labels=LABELS)
     file, again = tmp_path / f"peers.{form}", tmp_path / "again.db"
     assert run("export", "--preshared-keys", file) == (0, "", "")
     assert file.stat().st_mode & 0o777 == 0o600
     assert run("import", file, "--store", again) == (0, f"imported {len(PEERS)} peers\n", "")
     assert content(again) == content(store)
+    assert labels_of(again) == labels_of(store) == LABELS
     assert run("import", file, "--store", again)[1] == f"imported 0 peers, {len(PEERS)} already present\n"
     assert run("export", "--format", form, "--preshared-keys", "--store", again)[1] == file.read_text()
 
@@ -48,7 +68,7 @@ def test_whole_round_trip(run: Run, store: Path, tmp_path: Path, form: str) -> N
 @pytest.mark.parametrize("form", ["conf", "dump"])
 def test_what_wireguards_formats_can_hold(run: Run, store: Path, tmp_path: Path, form: str) -> None:
     shown = [each for each in PEERS if each.enabled and (each.expires_at is None or each.expires_at > 1 << 50)]
-    fill(store, [*shown, FULL, peer(61, "10.6.1.0/30"), Peer(key(62), (), PSK)])
+    fill(store, [*shown, FULL, peer(61, "10.6.1.0/30"), Peer(key(62), (), PSK)], {key(1): {"team": "infra"}})
     file, again = tmp_path / f"peers.{form}", tmp_path / "again.db"
     status, out, err = run("export", "--preshared-keys", file)
     assert (status, out) == (0, "")
@@ -66,6 +86,29 @@ def test_what_wireguards_formats_can_hold(run: Run, store: Path, tmp_path: Path,
         if each.enabled
     ]
     assert content(again) == wanted
+    assert labels_of(again) == {}
+
+
+def test_what_a_list_prints_is_imported(run: Run, store: Path, tmp_path: Path) -> None:
+    fill(store, [each for each in PEERS if each.preshared_key is None], {k: LABELS[k] for k in (key(1), key(2))})
+    file, again = tmp_path / "peers.jsonl", tmp_path / "again.db"
+    file.write_text(run("list", "--json")[1])
+    assert run("import", file, "--store", again)[0] == 0
+    assert content(again) == content(store)
+    assert labels_of(again) == labels_of(store)
+
+
+def test_the_registry_is_that_of_the_interfaces_configuration(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, file = tmp_path / "wg7.toml", tmp_path / "p.csv"
+    config.write_text(f'[store]\npath = "{tmp_path}/seven.db"\n')
+    file.write_text(f"public_key,labels\n{K1},team=infra\n")
+    monkeypatch.delenv("WGJIT_STORE", raising=False)
+    assert run("import", file, "--interface", "wg7", "--config", config) == (0, "imported 1 peer\n", "")
+    assert labels_of(tmp_path / "seven.db") == {key(1): {"team": "infra"}}
+    out = run("export", "--config", config)[1]
+    assert json.loads(out)["labels"] == {"team": "infra"}
 
 
 def test_no_secret_is_exported_unless_asked(run: Run, store: Path, tmp_path: Path) -> None:

@@ -101,6 +101,11 @@ def test_standard_input(run: Run, store: Path, monkeypatch: pytest.MonkeyPatch) 
         (f'{{"public_key": "{K1}", "expires_at": "+30d"}}', "field 'expires_at': '+30d' depends on when"),
         (f'{{"public_key": "{K1}", "expires_at": {1 << 63}}}', "field 'expires_at': too large"),
         (f'{{"public_key": "{K1}", "name": " x"}}', "name ' x'"),
+        (f'{{"public_key": "{K1}", "labels": null}}', "field 'labels': write an object of texts"),
+        (f'{{"public_key": "{K1}", "labels": {{"a": 1}}}}', "field 'labels': write an object of texts"),
+        (f'{{"public_key": "{K1}", "labels": {{"a=b": "c"}}}}', "label 'a=b': its key must be"),
+        (f'{{"public_key": "{K1}", "labels": {{"a": "\\n"}}}}', "label a: its value must be"),
+        (f'{{"public_key": "{K1}", "labels": {{"a": "b", "a": "c"}}}}', "a field is there twice"),
         ("\udcff", "not a text in UTF-8"),
     ],
 )
@@ -130,6 +135,8 @@ def test_bad_lines_of_json(run: Run, store: Path, tmp_path: Path, line: str, err
         (f'public_key,name\n{K1},"a\n', "line 2: not CSV"),
         (f"public_key,keepalive\n{K1},x\n", "line 2: field 'keepalive': write a number"),
         (f"public_key,enabled\n{K1},1\n", "line 2: field 'enabled': write true or false"),
+        (f"public_key,labels\n{K1},team\n", "line 2: label 'team': write KEY=VALUE, such as team=infra"),
+        (f'public_key,labels\n{K1},"a=1,a=2"\n', "line 2: label a: given twice"),
         ("public_key,name\n,alice\n", "line 2: field 'public_key' is missing"),
     ],
 )
@@ -182,6 +189,14 @@ def test_bad_sections_are_left_out_and_the_rest_imported(run: Run, store: Path, 
 # --- the fast way accepts what the careful way does ----------------------------------------------------------
 
 
+def labels(chunks: list[Chunk]) -> dict[int, dict[str, str]]:
+    """What is said of labels, by line."""
+    said: dict[int, dict[str, str]] = {}
+    for chunk in chunks:
+        said |= chunk.labels | ({line: {} for line in chunk.plain_lines} if chunk.unlabelled else {})
+    return said
+
+
 def found(chunks: list[Chunk]) -> dict[int, Peer]:
     """All peers by line."""
     peers: dict[int, Peer] = {}
@@ -192,26 +207,30 @@ def found(chunks: list[Chunk]) -> dict[int, Peer]:
     return peers
 
 
-def outcome(chunks: list[Chunk]) -> tuple[dict[int, Peer], list[int]]:
-    """All peers by line, and the bad lines."""
-    return found(chunks), [line for chunk in chunks for line, _ in chunk.bad]
+def outcome(chunks: list[Chunk]) -> tuple[dict[int, Peer], dict[int, dict[str, str]], list[int]]:
+    """All peers by line, what is said of labels, and the bad lines."""
+    return found(chunks), labels(chunks), [line for chunk in chunks for line, _ in chunk.bad]
 
 
-LINES = {
-    Format.JSONL: ["", json.dumps({"public_key": K1, "name": None, "allowed_ips": ["10.0.0.1/32"], "keepalive": 0})],
-    Format.CSV: ["public_key,allowed_ips,keepalive,enabled", f"{K1},10.0.0.1/32,0,true"],
-    Format.DUMP: ["", f"{K1}\t(none)\t192.0.2.1:1\t10.0.0.1/32\t0\t0\t0\toff"],
-}
+LABELLED = {"public_key": K1, "allowed_ips": ["10.0.0.1/32"], "labels": {}}
+LINES = [
+    (Format.JSONL, "", json.dumps({"public_key": K1, "name": None, "allowed_ips": ["10.0.0.1/32"], "keepalive": 0})),
+    (Format.JSONL, "", json.dumps(LABELLED)),
+    (Format.CSV, "public_key,allowed_ips,keepalive,enabled", f"{K1},10.0.0.1/32,0,true"),
+    (Format.CSV, "labels,allowed_ips,name,public_key", f",10.0.0.1/32,,{K1}"),
+    (Format.DUMP, "", f"{K1}\t(none)\t192.0.2.1:1\t10.0.0.1/32\t0\t0\t0\toff"),
+]
 
 
-@pytest.mark.parametrize("form", list(LINES))
-def test_the_fast_way_accepts_what_the_careful_way_does(form: Format, monkeypatch: pytest.MonkeyPatch) -> None:
-    header, line = LINES[form]
+@pytest.mark.parametrize(("form", "header", "line"), LINES)
+def test_the_fast_way_accepts_what_the_careful_way_does(
+    form: Format, header: str, line: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     never = re.compile(rb"(?!)()()")
 
     @given(
         at=st.integers(0, len(line) - 1),
-        put=st.text('0123456789./AE= \t"\r,nulx\u00e9', max_size=3),
+        put=st.text('0123456789./AE= \t"\r,nulx{}:\u00e9', max_size=3),
         cut=st.integers(0, 3),
     )
     def agrees(at: int, put: str, cut: int) -> None:
@@ -219,6 +238,7 @@ def test_the_fast_way_accepts_what_the_careful_way_does(form: Format, monkeypatc
         fast = outcome(list(peer_readers.read(io.BytesIO(text), form)))
         with monkeypatch.context() as patch:
             patch.setattr("wgjit.cli.peer_readers._JSON", never)
+            patch.setattr("wgjit.cli.peer_readers._JSON_UNLABELLED", never)
             patch.setattr("wgjit.cli.peer_readers._DUMP", never)
             patch.setattr("wgjit.cli.peer_readers._CELLS", {})
             careful = outcome(list(peer_readers.read(io.BytesIO(text), form)))
@@ -287,10 +307,7 @@ def test_any_bytes_are_peers_or_a_named_mistake(form: Format) -> None:
 
 def test_a_file_of_plain_peers_takes_the_fast_way_alone() -> None:
     section = f"[Peer]\nPublicKey = {K1}\nAllowedIPs = 10.0.0.1/32\n"
-    for form, (header, line), lines in (
-        *((form, texts, 1) for form, texts in LINES.items()),
-        (Format.CONF, ("", section), 4),
-    ):
+    for form, header, line, lines in (*((*each, 1) for each in LINES), (Format.CONF, "", section, 4)):
         text = "\n".join(([header] if header else []) + [line] * 20_000)
         chunks = list(peer_readers.read(io.BytesIO(text.encode()), form))
         assert sum(len(chunk.plain) for chunk in chunks) == 20_000

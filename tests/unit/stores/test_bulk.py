@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ipaddress
 import sqlite3
 import subprocess
 import sys
@@ -14,9 +16,11 @@ from hypothesis import strategies as st
 from tests.contracts.store import FULL, claim, key, peer
 from tests.fakes.store import FakeRegistry
 from wgjit.errors import AddressConflict, InvalidValue, PeerExists, PeerRefused, StoreBusy, StoreError
-from wgjit.model import Peer
-from wgjit.stores import packing
+from wgjit.model import Peer, PublicKey
+from wgjit.stores import labels, packing
 from wgjit.stores.bulk import BulkLoad, Loaded
+from wgjit.stores.managed import ManagedRegistry
+from wgjit.stores.pools import Pool
 from wgjit.stores.sqlite import SqliteRegistry
 
 
@@ -198,6 +202,73 @@ def test_a_record_of_the_wrong_size_does_not_get_in(registry: SqliteRegistry, re
     with pytest.raises(StoreError, match="refuses this row"), registry.load() as load:
         load.plain([1], [record])
     assert registry.count() == 0
+
+
+def labels_of(registry: SqliteRegistry) -> dict[PublicKey, dict[str, str]]:
+    keys = [each.public_key for each in registry.peers()]
+    with registry._reader as db:
+        return labels.read(db, keys)
+
+
+@pytest.mark.parametrize("conflict", [False, True], ids=["together", "one by one"])
+def test_labels_go_in_with_their_peers(registry: SqliteRegistry, conflict: bool) -> None:
+    registry.add([peer(9, "10.0.0.9/32")])
+    its = {2: {"env": "prod", "team": "infra"}, 3: {}}
+    others = [(line, peer(line, f"10.0.0.{line}/32", name=f"n{line}")) for line in range(2, 5)]
+    with registry.load() as load:
+        stage(load, [(1, peer(1, "10.0.0.1/32"))])
+        load.peers(others, its)
+        if conflict:
+            load.peers([(5, peer(8, "10.0.0.0/29"))])  # around all of them: a second way in
+        refused: list[int] = []
+        assert load.commit(lambda line, error: refused.append(line)) == Loaded(4, 0, int(conflict))
+    assert refused == [5] * conflict
+    assert labels_of(registry) == {key(2): its[2]}
+
+
+def test_present_means_equal_labels_if_any_are_said(registry: SqliteRegistry) -> None:
+    plain, named, other = peer(1, "10.0.0.1/32"), peer(2, "10.0.0.2/32", name="b"), peer(3, "10.0.0.3/32", name="c")
+    with registry.load() as load:
+        load.peers([(1, plain), (2, named), (3, other)], {1: {"a": "1"}, 2: {"a": "1", "b": "2"}})
+        load.commit(fail)
+    before = labels_of(registry)
+    record = plain.public_key + packing.pack_allowed_ips(plain.allowed_ips)
+
+    def again(*said: tuple[int, Peer, dict[str, str] | None], unlabelled: bool | None = None) -> Loaded:
+        with registry.load() as load:
+            if unlabelled is not None:
+                load.plain([0], [record], unlabelled=unlabelled)
+            load.peers([(line, each) for line, each, _ in said], {n: its for n, _, its in said if its is not None})
+            return load.commit(lambda line, error: None)
+
+    assert again((1, named, None), (2, other, {}), (3, named, {"b": "2", "a": "1"})) == Loaded(0, 3, 0)
+    assert again(unlabelled=False) == Loaded(0, 1, 0)
+    assert again(unlabelled=True) == Loaded(0, 0, 1)
+    for said in ({}, {"a": "1"}, {"a": "1", "b": "3"}, {"a": "1", "b": "2", "c": "3"}):
+        assert again((1, named, said)) == Loaded(0, 0, 1)
+    assert again((1, other, {"a": "1"})) == Loaded(0, 0, 1)
+    assert labels_of(registry) == before
+
+
+@pytest.mark.parametrize("conflict", [False, True], ids=["together", "one by one"])
+def test_an_address_that_is_loaded_is_not_freed_any_more(path: Path, conflict: bool) -> None:
+    pool = Pool(ipaddress.ip_network("10.0.0.0/24"), quarantine=0)
+    with contextlib.closing(ManagedRegistry(path)) as registry:
+        registry.know([pool])
+        registry.add([peer(n, f"10.0.0.{n}/32") for n in range(2, 6)])
+        registry.remove_all([key(n) for n in range(2, 6)])
+        lines = [(2, peer(12, "10.0.0.2/32")), (3, peer(13, "10.0.0.3/32", name="c"))]
+        with registry.load() as load:
+            stage(load, [*lines, *([(4, peer(14, "10.0.0.2/32"))] if conflict else [])])
+            load.commit(lambda line, error: None)
+        with registry._reader as db:
+            freed = [packing.unpack_range(first, None) for (first,) in db.execute("SELECT first FROM freed")]
+        assert [str(each) for each in freed] == ["10.0.0.4/32", "10.0.0.5/32"]
+        taken = [registry.hand_out(peer(n), {}, [pool]).allowed_ips[0] for n in range(20, 23)]
+        assert [str(each) for each in taken] == ["10.0.0.4/32", "10.0.0.5/32", "10.0.0.1/32"]
+        registry.remove(key(13))  # the triggers are there again
+        with registry._reader as db:
+            assert db.execute("SELECT count(*) FROM freed").fetchone() == (1,)
 
 
 def test_the_count_follows_every_writer(registry: SqliteRegistry, shell: sqlite3.Connection) -> None:
