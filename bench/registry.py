@@ -71,11 +71,11 @@ def address(number: int, peers: int) -> str:
 def write(path: Path, peers: int) -> None:
     """The file to import, as `wgjit peer export` writes it."""
     with open(path, "w", encoding="ascii") as file:
-        file.write("public_key,name,allowed_ips,has_preshared_key,keepalive,enabled,expires_at,idle_timeout\n")
+        file.write("public_key,name,allowed_ips,has_preshared_key,keepalive,enabled,expires_at,idle_timeout,labels\n")
         encode = base64.b64encode
         for number in range(peers):
             key = encode(hashlib.blake2s(number.to_bytes(8, "big")).digest()).decode()
-            file.write(f"{key},,{address(number, peers)}/32,false,0,true,,\n")
+            file.write(f"{key},,{address(number, peers)}/32,false,0,true,,,\n")
 
 
 def import_(text: Path, store: Path, peers: int) -> Iterator[Figure]:
