@@ -63,6 +63,9 @@ def test_whole_round_trip(run: Run, store: Path, tmp_path: Path, form: str) -> N
     assert labels_of(again) == labels_of(store) == LABELS
     assert run("import", file, "--store", again)[1] == f"imported 0 peers, {len(PEERS)} already present\n"
     assert run("export", "--format", form, "--preshared-keys", "--store", again)[1] == file.read_text()
+    batches = tmp_path / "batches.db"
+    assert run("import", "--batch", 2, file, "--store", batches)[1] == f"imported {len(PEERS)} peers\n"
+    assert (content(batches), labels_of(batches)) == (content(store), LABELS)
 
 
 @pytest.mark.parametrize("form", ["conf", "dump"])
