@@ -226,6 +226,15 @@ def test_labels_go_in_with_their_peers(registry: SqliteRegistry, conflict: bool)
     assert labels_of(registry) == {key(2): its[2]}
 
 
+def test_labels_stay_in_their_batch(registry: SqliteRegistry) -> None:
+    """Lines begin anew with each file."""
+    with registry.load() as load:
+        for number, its in enumerate([{"a": "1"}, {}, {"b": "2"}, None]):
+            load.peers([(1, peer(number, name=f"n{number}"))], {} if its is None else {1: its})
+            load.commit(fail)
+    assert labels_of(registry) == {key(0): {"a": "1"}, key(2): {"b": "2"}}
+
+
 def test_present_means_equal_labels_if_any_are_said(registry: SqliteRegistry) -> None:
     plain, named, other = peer(1, "10.0.0.1/32"), peer(2, "10.0.0.2/32", name="b"), peer(3, "10.0.0.3/32", name="c")
     with registry.load() as load:
