@@ -50,6 +50,6 @@ def test_a_step_prints_what_the_page_shows(outputs: list[str], number: int) -> N
 
 def test_the_page_shows_every_verb() -> None:
     text = "".join(commands for commands, _ in STEPS)
-    for verb in ("add", "list", "find", "show", "set", "enable", "disable", "rotate", "remove"):
+    for verb in ("add", "list", "find", "show", "set", "enable", "disable", "rotate", "remove", "import", "export"):
         assert f"wgjit peer {verb}" in text
     assert sum(bool(shown) for _, shown in STEPS) >= 8

@@ -7,7 +7,8 @@
 | `decode`   | `decode`: initiations out of a capture file or one message, offline        |
 | `doctor`   | `doctor`: what this machine can do, and which delivery follows from it     |
 | `feed`     | `feed`: every initiation seen, live                                        |
-| `peer`     | `peer add`, `list`, `find`, `set`, `rotate`, `remove`, ...; with `peer_*`  |
+| `peer`     | `peer add`, `list`, `find`, `set`, `rotate`, `remove`, `import`, `export`,  |
+|            | ...; its parts are in `peer_*`                                              |
 | `release`  | `release`: the way back, all registered peers on the interface for good    |
 | `status`   | `status`: a running gateway's residents and counters                       |
 | `up`       | `up`: run the gateway on an interface                                      |

@@ -1,29 +1,10 @@
-"""A peer as the registry commands show it, for people and for programs. A preshared key is never shown."""
+"""A peer as the registry commands show it to people. A preshared key is never shown. To programs: `peer_fields`."""
 
 from __future__ import annotations
 
-from typing import Any
-
 from wgjit.cli.registry_file import printable
-from wgjit.cli.times import show_moment
 from wgjit.model import Peer
 from wgjit.stores.listing import Entry, State
-
-
-def describe(entry: Entry) -> dict[str, Any]:
-    """All fields but the preshared key, as values of JSON."""
-    peer = entry.peer
-    return {
-        "public_key": str(peer.public_key),
-        "name": peer.name,
-        "allowed_ips": [str(prefix) for prefix in peer.allowed_ips],
-        "has_preshared_key": peer.preshared_key is not None,
-        "keepalive": peer.keepalive,
-        "enabled": peer.enabled,
-        "expires_at": show_moment(peer.expires_at),
-        "idle_timeout": peer.idle_timeout,
-        "labels": dict(entry.labels),
-    }
 
 
 def row(entry: Entry, now: float) -> str:

@@ -10,14 +10,15 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from wgjit.cli.describe import describe
 from wgjit.cli.peer_add import add, rotate
+from wgjit.cli.peer_export import export
+from wgjit.cli.peer_fields import to_fields
+from wgjit.cli.peer_import import import_
 from wgjit.cli.peer_list import find, list_, show
 from wgjit.cli.peer_remove import remove
 from wgjit.cli.peer_values import (
@@ -31,11 +32,9 @@ from wgjit.cli.peer_values import (
     parse_prefixes,
     read_preshared_key,
 )
-from wgjit.cli.registry_file import DEFAULT_STORE, ConfigFile, Handle, Interface, Json, Store, existing, made, site
+from wgjit.cli.registry_file import ConfigFile, Handle, Interface, Json, Store, existing, site
 from wgjit.cli.times import parse_idle_timeout
-from wgjit.cli.wg_config import read_peers
-from wgjit.errors import ConfigError, InvalidValue, PeerRefused
-from wgjit.model import Peer
+from wgjit.errors import ConfigError
 from wgjit.stores import checks
 from wgjit.stores.labels import check_key, parse_labels
 
@@ -100,7 +99,7 @@ def set_(
         registry.know(here.pools)  # its old addresses wait out their quarantine
         entry = registry.amend(registry.resolve(handle), lambda peer: dataclasses.replace(peer, **values), given, taken)
     if as_json:
-        print(json.dumps(describe(entry)))
+        print(json.dumps(to_fields(entry)))
     else:
         print(f"changed {checks.label(entry.peer)}: {', '.join(told).replace('_', ' ')}")
 
@@ -131,53 +130,14 @@ def disable(
 
 app.command("rotate")(rotate)
 app.command("remove")(remove)
-
-
-@app.command("import")
-def import_(
-    file: Annotated[Path, typer.Argument(help="A configuration as `wg showconf` or wg-quick writes it.")],
-    names: Annotated[bool, typer.Option(help="Take a comment directly above or in a [Peer] for its name.")] = True,
-    store: Store = DEFAULT_STORE,
-) -> None:
-    """Register all peers of a WireGuard configuration file; if one is refused, none."""
-    with made(store) as registry:
-        try:
-            count = registry.add(peer for _, peer in _read(file, names))
-        except PeerRefused as error:
-            raise InvalidValue(
-                f"{file}: line {_line_of(file, error.public_key)}: {error}; nothing was imported"
-            ) from None
-    print(f"imported {count} {'peer' if count == 1 else 'peers'}")
+app.command("import")(import_)
+app.command("export")(export)
 
 
 def _switch(store: Path, handle: str, *, enabled: bool, as_json: bool) -> None:
     with existing(store) as registry:
         entry = registry.amend(registry.resolve(handle), lambda peer: dataclasses.replace(peer, enabled=enabled), {})
     if as_json:
-        print(json.dumps(describe(entry)))
+        print(json.dumps(to_fields(entry)))
     else:
         print(f"{'enabled' if enabled else 'disabled'} {checks.label(entry.peer)}")
-
-
-def _read(file: Path, names: bool) -> Iterator[tuple[int, Peer]]:
-    """Line number and peer of each section. Raises InvalidValue with the file's name, ConfigError."""
-    try:
-        with open(file, encoding="utf-8-sig") as lines:
-            yield from read_peers(lines, names=names)
-    except UnicodeDecodeError:
-        raise InvalidValue(f"{file}: not a text in UTF-8; nothing was imported") from None
-    except InvalidValue as error:
-        raise InvalidValue(f"{file}: {error}; nothing was imported") from None
-    except OSError as error:
-        raise ConfigError(f"{file}: {error.strerror}") from None
-
-
-def _line_of(file: Path, public_key: bytes) -> int:
-    """The line of the section that a registry refused: of its key's second one, if the file has two."""
-    found = 0
-    for line, peer in _read(file, names=False):
-        if peer.public_key == public_key:
-            if found:
-                return line
-            found = line
-    return found

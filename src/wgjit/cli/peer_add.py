@@ -13,7 +13,7 @@ import typer
 
 from wgjit.cli import client_config
 from wgjit.cli.client_config import Outlet, Server
-from wgjit.cli.describe import describe
+from wgjit.cli.peer_fields import to_fields
 from wgjit.cli.peer_values import (
     ALLOWED_IPS,
     EXPIRES,
@@ -146,7 +146,7 @@ class _Handing:
         """The result on standard output; if that is the configuration itself, the sentence goes beside it."""
         prints = bool(self._text) and not self._outlet.is_given
         if as_json:
-            print(json.dumps(describe(entry) | ({"config": self._text} if prints else {})))
+            print(json.dumps(to_fields(entry) | ({"config": self._text} if prints else {})))
         else:
             sentence = f"{verb} {checks.label(entry.peer)}"
             if self._private_key is not None:

@@ -11,7 +11,8 @@ from typing import Annotated
 import typer
 
 from wgjit.cli import claim as claims
-from wgjit.cli.describe import describe, row, show_labels, state
+from wgjit.cli.describe import row, show_labels, state
+from wgjit.cli.peer_fields import to_fields
 from wgjit.cli.registry_file import ConfigFile, Handle, Interface, Json, Store, existing, printable, site
 from wgjit.cli.times import parse_expiry, show_idle_timeout, show_moment
 from wgjit.stores import checks, listing
@@ -104,7 +105,7 @@ def show(
     peer, claim = registration.peer, registration.claim
     entry = Entry(peer, labels)
     if as_json:
-        print(json.dumps(describe(entry) | {"claim": claims.describe(claim)}))
+        print(json.dumps(to_fields(entry) | {"claim": claims.describe(claim)}))
         return
     fields = {
         "name": printable(peer.name),
@@ -124,4 +125,4 @@ def show(
 
 def _print(entries: Iterable[Entry], now: float, as_json: bool) -> None:
     for entry in entries:
-        print(json.dumps(describe(entry)) if as_json else row(entry, now))
+        print(json.dumps(to_fields(entry)) if as_json else row(entry, now))

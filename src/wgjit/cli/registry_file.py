@@ -17,8 +17,6 @@ from wgjit.config import CONFIG_FOLDER, STATE_FOLDER, Config, config_path, load_
 from wgjit.stores.managed import ManagedRegistry
 from wgjit.stores.pools import Pool
 
-DEFAULT_STORE: Path | None = None
-
 _PATIENCE = 5.0
 """Seconds to wait for another program that writes."""
 

@@ -30,29 +30,38 @@ _PREFIX = re.compile(r"(?:(?:begin|client|name|friendly_name)\b\s*[:=]?\s*)?(.*)
 
 def read_peers(lines: Iterable[str], *, names: bool = True) -> Iterator[tuple[int, Peer]]:
     """The line number of each `[Peer]` and its peer. Holds one peer at a time. Raises InvalidValue."""
+    for line, peer in read_sections(lines, names=names):
+        if isinstance(peer, InvalidValue):
+            raise InvalidValue(f"line {line}: {peer}")
+        yield line, peer
+
+
+def read_sections(lines: Iterable[str], *, names: bool = True) -> Iterator[tuple[int, Peer | InvalidValue]]:
+    """As `read_peers`, but a mistake is given with its line, not raised; the rest of its section is left out."""
     section: _Section | None = None
-    inside = False  # in a section that is not a peer's
+    inside = False  # in a section that is not a peer's, or has a mistake
     comment: str | None = None
     for number, line in enumerate(lines, 1):
         setting, _, remark = (part.strip() for part in line.partition("#"))
-        whole: _Section | None = None
+        is_header = setting.startswith("[")
+        if is_header and section is not None:
+            yield section.line, section.peer(names)
         try:
             if not setting:
                 comment = _name(remark)
                 if section is not None and section.untouched and section.name is None:
                     section.name, comment = comment, None
-            elif setting.startswith("["):
-                whole, section = section, _section(setting, number, comment)
-                inside, comment = section is None, None
+            elif is_header:
+                name, comment, section, inside = comment, None, None, True
+                section = _section(setting, number, name)
             elif section is not None:
                 section.set(*_assignment(setting))
                 comment = None
             elif not inside:
                 raise InvalidValue("a setting outside any section; a file begins with [Interface] or [Peer]")
         except InvalidValue as error:
-            raise InvalidValue(f"line {number}: {error}") from None
-        if whole is not None:
-            yield whole.line, whole.peer(names)
+            yield number, error
+            section, inside, comment = None, True, None
     if section is not None:
         yield section.line, section.peer(names)
 
@@ -80,17 +89,17 @@ class _Section:
                 self.preshared_key = PresharedKey.parse(value)
             case "persistentkeepalive":
                 _once(self.keepalive, "PersistentKeepalive")
-                self.keepalive = _keepalive(value)
+                self.keepalive = read_keepalive(value)
             case "allowedips":
-                self.allowed_ips |= dict.fromkeys(_prefix(text) for text in value.split(",") if text.strip())
+                self.allowed_ips |= dict.fromkeys(read_prefixes(value))
             case "endpoint":
                 pass
             case _:
                 raise InvalidValue(f"unknown key {key!r} in [Peer]; remove it or comment it out")
 
-    def peer(self, names: bool) -> Peer:
+    def peer(self, names: bool) -> Peer | InvalidValue:
         if self.public_key is None:
-            raise InvalidValue(f"line {self.line}: this [Peer] has no PublicKey")
+            return InvalidValue("this [Peer] has no PublicKey")
         return Peer(
             self.public_key,
             tuple(self.allowed_ips),
@@ -121,12 +130,18 @@ def _once(present: object, key: str) -> None:
         raise InvalidValue(f"{key} a second time in one [Peer]; is a [Peer] line missing above it?")
 
 
-def _keepalive(value: str) -> int:
+def read_keepalive(value: str) -> int:
+    """Seconds, 0 of `off`. Raises InvalidValue."""
     if value.lower() == "off":
         return 0
     if not (value.isascii() and value.isdigit() and int(value) <= 65535):
         raise InvalidValue("PersistentKeepalive: write off, or 0 to 65535 seconds")
     return int(value)
+
+
+def read_prefixes(value: str) -> tuple[AllowedIP, ...]:
+    """The prefixes between commas, host bits masked as `wg` does, each once. Raises InvalidValue."""
+    return tuple(dict.fromkeys(_prefix(text) for text in value.split(",") if text.strip()))
 
 
 def _prefix(text: str) -> AllowedIP:

@@ -9,6 +9,7 @@
 | `labels`        | `team=infra`                                                                |
 | `listing`       | filters, pages, the search                                                  |
 | `pools`         | giving out addresses                                                        |
+| `bulk`          | BulkLoad: many peers at once, staged, checked as sets, inserted sorted      |
 | `schema`        | how a file comes to have its tables: `migrations/NNNN_*.sql`                |
 | `connection`    | Link: one connection that heals by itself                                   |
 | `packing`       | peers and claims <-> columns                                                |

@@ -11,6 +11,10 @@ NAME_LENGTH = 200
 """Greatest length of a peer's name, characters."""
 
 
+_KEY_CHARACTERS = 44
+"""Of a public key in base64."""
+
+
 def check_name(name: str | None) -> None:
     """Raise InvalidValue for a name that could not be a handle: empty, unprintable, or taken for a key."""
     if name is None:
@@ -19,7 +23,7 @@ def check_name(name: str | None) -> None:
         raise InvalidValue(
             f"name {name[:NAME_LENGTH]!r}: write 1 to {NAME_LENGTH} printable characters, no space at either end"
         )
-    if parse_key(name) is not None:
+    if len(name) == _KEY_CHARACTERS and parse_key(name) is not None:
         raise InvalidValue(f"name {name!r}: reads as a public key; choose another")
 
 

@@ -25,12 +25,17 @@ def parse_label(text: str) -> tuple[str, str]:
     key, equals, value = text.partition("=")
     if not equals:
         raise InvalidValue(f"label {text[:VALUE_LENGTH]!r}: write KEY=VALUE, such as team=infra")
+    check(key, value)
+    return key, value
+
+
+def check(key: str, value: str) -> None:
+    """Raise InvalidValue for what cannot be a label."""
     check_key(key)
     if not value or len(value) > VALUE_LENGTH or not value.isprintable() or value != value.strip():
         raise InvalidValue(
             f"label {key}: its value must be 1 to {VALUE_LENGTH} printable characters, no space at either end"
         )
-    return key, value
 
 
 def check_key(key: str) -> None:

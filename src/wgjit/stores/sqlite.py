@@ -13,12 +13,14 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 
 from wgjit.errors import StoreError
 from wgjit.model import Change, ChangeKind, Claim, Peer, PublicKey, Registration
 from wgjit.stores import checks, packing, schema
+from wgjit.stores.bulk import BulkLoad
 from wgjit.stores.connection import Link
 
 _CHUNK = 10_000
@@ -65,6 +67,7 @@ class SqliteRegistry:
     ) -> None:
         self.path = Path(path).absolute()
         schema.prepare(self.path, create=create, read_only=read_only)
+        self._timeout = timeout
         self._reader = Link(self.path, read_only=True, timeout=timeout)
         self._writer = Link(self.path, read_only=read_only, timeout=timeout)
 
@@ -163,10 +166,24 @@ class SqliteRegistry:
                 return
             last = rows[-1][0]
 
+    @contextmanager
+    def load(self) -> Iterator[BulkLoad]:
+        """Register many peers, faster than `add` and, if wanted, without those that are refused; see `bulk`.
+
+        On a connection of its own: until it commits a batch, nobody waits for it. What is staged and not committed is
+        dropped. Raises StoreBusy, StoreError.
+        """
+        link = Link(self.path, read_only=False, timeout=self._timeout)
+        try:
+            with link as db:
+                yield BulkLoad(db, _insert)
+        finally:
+            link.close()
+
     def count(self) -> int:
-        """How many peers are registered. Visits every page of the table: about 0.2 s a million peers."""
+        """How many peers are registered; triggers keep it, so it does not depend on their number."""
         with self._reader as db:
-            (count,) = db.execute("SELECT count(*) FROM peers").fetchone()
+            (count,) = db.execute("SELECT count FROM totals WHERE what = 'peers'").fetchone()
         return int(count)
 
     def reset_claim(self, key: PublicKey) -> bool:

@@ -1,5 +1,6 @@
 """The registry commands as a person runs them: arguments in; exit status, output and errors out."""
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,7 +8,8 @@ import pytest
 
 from tests.contracts.store import key
 from wgjit import cli
-from wgjit.model import PresharedKey
+from wgjit.model import Peer, PresharedKey
+from wgjit.stores.sqlite import SqliteRegistry
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -57,3 +59,9 @@ def two(run: Run, store: Path, tmp_path: Path) -> Path:
     )
     assert run("add", "bob", "--public-key", K2, "--allowed-ips", "10.8.0.3", "--allowed-ips", "10.9.0.0/24")[0] == 0
     return store
+
+
+def content(path: Path) -> list[Peer]:
+    """All peers of a registry."""
+    with contextlib.closing(SqliteRegistry(path, create=False)) as registry:
+        return list(registry.peers())

@@ -55,6 +55,7 @@ def test_a_file_of_the_first_schema_keeps_everything(path: Path) -> None:
         wanted = [*plain, OLD_FULL]
         wanted[3] = dataclasses.replace(wanted[3], enabled=False)
         assert list(registry.peers()) == wanted
+        assert registry.count() == len(wanted)
         found = registry.lookup(key(5))
         assert found is not None
         assert found.claim == claim(5, 7.0)

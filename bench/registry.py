@@ -1,0 +1,213 @@
+"""The registry at scale: `python -m bench.registry --peers 50000000` (`./dev bench registry`).
+
+Plain peers (a key, one IPv4 address) with keys and addresses in random order are written as CSV, imported by the
+command `wgjit peer import` in a process of its own, and the file is then asked what gateways and operators ask of it.
+Peer number n is computed from n, so that nothing is held in memory, whatever the number.
+
+"Cold" is after the kernel was told to forget the file (posix_fadvise, POSIX_FADV_DONTNEED; it forgets all that is
+written back), with a new connection: what a lookup costs after a boot. A disk of a virtual machine may still have it in
+its host's memory. Ends with status 1 if a target is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import contextlib
+import hashlib
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from math import inf
+from pathlib import Path
+from random import Random
+from statistics import median, quantiles
+from time import perf_counter
+from typing import NamedTuple
+
+from wgjit.cli.peer_readers import Format
+from wgjit.model import Peer, PublicKey, parse_allowed_ip
+from wgjit.stores.sqlite import SqliteRegistry
+
+MOST = 1 << 24
+"""Addresses in 10.0.0.0/8; beyond, those from 11.0.0.0 on follow."""
+
+SAMPLE = 20_000
+"""Keys looked up."""
+COLD = 20
+"""Lookups after the file was forgotten."""
+NAMED = 100
+"""Peers with a name, added one by one."""
+STRIDE = 2_654_435_761
+"""Prime, so that n * STRIDE modulo the number of peers visits each address once, in no order."""
+
+
+class Figure(NamedTuple):
+    what: str
+    value: float
+    unit: str
+    least: float = 0.0
+    most: float = inf
+
+    @property
+    def is_met(self) -> bool:
+        return self.least <= self.value <= self.most
+
+
+def public_key(number: int) -> PublicKey:
+    return PublicKey(hashlib.blake2s(number.to_bytes(8, "big")).digest())
+
+
+def address(number: int, peers: int) -> str:
+    value = (10 << 24) + number * STRIDE % peers
+    return f"{value >> 24}.{value >> 16 & 255}.{value >> 8 & 255}.{value & 255}"
+
+
+def write(path: Path, peers: int) -> None:
+    """The file to import, as `wgjit peer export` writes it."""
+    with open(path, "w", encoding="ascii") as file:
+        file.write("public_key,name,allowed_ips,has_preshared_key,keepalive,enabled,expires_at,idle_timeout,labels\n")
+        encode = base64.b64encode
+        for number in range(peers):
+            key = encode(hashlib.blake2s(number.to_bytes(8, "big")).digest()).decode()
+            file.write(f"{key},,{address(number, peers)}/32,false,0,true,,,\n")
+
+
+def import_(text: Path, store: Path, peers: int) -> Iterator[Figure]:
+    command = [
+        sys.executable,
+        "-m",
+        "wgjit",
+        "peer",
+        "import",
+        "--format",
+        Format.CSV,
+        str(text),
+        "--store",
+        str(store),
+    ]
+    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), perf_counter()
+    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    elapsed, after = perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
+    if printed != f"imported {peers} peers\n":
+        sys.exit(f"bench registry: the import says {printed!r}")
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    yield Figure("import, from start to end of the command", peers / elapsed, "peers/s", least=150_000)
+    yield Figure("import, CPU time of one core", 1e6 * cpu / peers, "µs/peer")
+    yield Figure("memory of the import, greatest", after.ru_maxrss / 1024, "MiB")
+    yield Figure("file, with the address index", store.stat().st_size / peers, "bytes/peer", most=120)
+
+
+def forget(store: Path) -> None:
+    """Have the kernel drop the file's pages."""
+    with open(store, "rb") as file:
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def timed(action: Callable[[], object]) -> float:
+    """Microseconds."""
+    began = perf_counter()
+    action()
+    return 1e6 * (perf_counter() - began)
+
+
+def found(registry: SqliteRegistry, number: int) -> None:
+    registration = registry.lookup(public_key(number))
+    if registration is None or registration.peer.public_key != public_key(number):
+        sys.exit(f"bench registry: peer {number} was imported and is not there")
+
+
+def cold(store: Path, peers: int, random: Random) -> Iterator[Figure]:
+    openings, lookups = [], []
+    for _ in range(COLD):
+        forget(store)
+        began = perf_counter()
+        registry = SqliteRegistry(store, create=False)
+        registry.last_change()
+        openings.append(1e3 * (perf_counter() - began))
+        lookups.append(timed(lambda: found(registry, random.randrange(peers))) / 1e3)  # noqa: B023 - called at once
+        registry.close()
+    yield Figure("open the registry and read its last change, cold, median", median(openings), "ms")
+    yield Figure("the same, worst", max(openings), "ms", most=1000)
+    yield Figure("first lookup, cold, median", median(lookups), "ms")
+    yield Figure("the same, worst", max(lookups), "ms", most=20)
+
+
+def warm(registry: SqliteRegistry, peers: int, random: Random) -> Iterator[Figure]:
+    numbers = [random.randrange(peers) for _ in range(SAMPLE)]
+    keys = [public_key(number) for number in numbers]
+    for number in numbers:
+        found(registry, number)
+    times = [timed(lambda key=key: registry.lookup(key)) for key in keys]  # type: ignore[misc]
+    cuts = quantiles(times, n=100)
+    yield Figure(f"lookup among {SAMPLE} keys, warm, p50", cuts[49], "µs")
+    yield Figure("the same, p99", cuts[98], "µs", most=50)
+
+
+def verbs(registry: SqliteRegistry, peers: int, random: Random) -> Iterator[Figure]:
+    named = [
+        Peer(public_key(-1 % (1 << 64) - n), (parse_allowed_ip(f"192.0.2.{n}"),), name=f"user-{n}")
+        for n in range(NAMED)
+    ]
+    yield Figure("add one peer, median", median(timed(lambda p=p: registry.add([p])) for p in named), "µs")  # type: ignore[misc]
+    yield Figure("find by name, median", median(timed(lambda p=p: registry.find(p.name or "")) for p in named), "µs")  # type: ignore[misc]
+    starts = [public_key(random.randrange(peers)) for _ in range(20)]
+    pages = [timed(lambda k=k: list(islice(registry.peers(after=k), 1000))) for k in starts]  # type: ignore[misc]
+    yield Figure("list a page of 1,000 from any key on, median", median(pages) / 1e3, "ms")
+    yield Figure("count, median", median(timed(registry.count) for _ in range(20)), "µs")
+    if registry.count() != peers + NAMED:
+        sys.exit(f"bench registry: count says {registry.count()} of {peers + NAMED}")
+    yield Figure("remove a peer, median", median(timed(lambda p=p: registry.remove(p.public_key)) for p in named), "µs")  # type: ignore[misc]
+
+
+def measure(peers: int, folder: Path) -> Iterator[Figure]:
+    text, store, random = folder / "peers.csv", folder / "registry.db", Random(peers)
+    print(f"writing {peers:,} peers to import", file=sys.stderr)
+    write(text, peers)
+    yield from import_(text, store, peers)
+    text.unlink()
+    yield from cold(store, peers, random)
+    with contextlib.closing(SqliteRegistry(store, create=False)) as registry:
+        yield from warm(registry, peers, random)
+        yield from verbs(registry, peers, random)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="bench.registry", description="The registry at scale.")
+    parser.add_argument(
+        "--peers", type=int, default=1_000_000, help="how many (default: a million; at most 800 million)"
+    )
+    parser.add_argument(
+        "--folder", type=Path, help="where to write some 350 bytes a peer (default: a temporary folder)"
+    )
+    parser.add_argument("--json", action="store_true", help="one object a line")
+    options = parser.parse_args(arguments)
+    if not 1000 <= options.peers <= 50 * MOST:
+        parser.error("--peers: must be 1,000 to some 800 million")
+    missed = []
+    with tempfile.TemporaryDirectory(prefix="wgjit-bench-", dir=options.folder) as folder:
+        if not options.json:
+            print(f"| {options.peers:,} plain peers | measured | target |\n| --- | --- | --- |")
+        for figure in measure(options.peers, Path(folder)):
+            if options.json:
+                print(json.dumps(figure._asdict() | {"is_met": figure.is_met}), flush=True)
+            else:
+                limit = f"at least {figure.least:,.0f}" if figure.least else f"at most {figure.most:,.0f}"
+                limit = limit if figure.least or figure.most < inf else ""
+                digits = 0 if figure.value >= 1000 else 1 if figure.value >= 10 else 2
+                print(f"| {figure.what} | {figure.value:,.{digits}f} {figure.unit} | {limit} |", flush=True)
+            if not figure.is_met:
+                missed.append(figure.what)
+    if missed:
+        print(f"bench registry: missed: {', '.join(missed)}", file=sys.stderr)
+    return bool(missed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,237 @@
+"""A peer's fields as export writes and import reads them: one table, the same names in JSON Lines and CSV.
+
+| field             | JSON                                       | CSV                 | absent or empty       |
+| ----------------- | ------------------------------------------ | ------------------- | --------------------- |
+| public_key        | base64                                     | the same            | refused               |
+| name              | text or null                               | text                | no name               |
+| allowed_ips       | list of prefixes                           | with commas between | none                  |
+| preshared_key     | base64 or null                             | base64              | none                  |
+| has_preshared_key | true, false                                | the same            | what the key says     |
+| keepalive         | seconds                                    | the same            | 0, off                |
+| enabled           | true, false                                | the same            | true                  |
+| expires_at        | RFC 3339, `@SECONDS`, number of seconds    | the same            | never                 |
+| idle_timeout      | seconds, 0 is never                        | the same            | the gateway's default |
+| labels            | object of texts                            | key=value, as cells | see below             |
+
+`has_preshared_key` says, in what was written without secrets, that there was one: reading that is an error, since the
+peer would come back without it.
+
+`labels` in CSV is a line of CSV inside a cell: `team=infra,env=prod`, with quotes around what has a comma in it. No
+such field, or column, says nothing about labels; an empty one says that there are none.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from ipaddress import IPv4Network, IPv6Network
+from typing import Any
+
+from wgjit.cli.times import parse_expiry, show_moment
+from wgjit.errors import InvalidValue
+from wgjit.model import AllowedIP, Peer, PresharedKey, PublicKey, parse_allowed_ip
+from wgjit.stores import labels
+from wgjit.stores.checks import check_name
+from wgjit.stores.listing import Entry
+
+Labels = dict[str, str] | None
+"""None: nothing is said about them."""
+
+FIELDS = (
+    "public_key",
+    "name",
+    "allowed_ips",
+    "preshared_key",
+    "has_preshared_key",
+    "keepalive",
+    "enabled",
+    "expires_at",
+    "idle_timeout",
+    "labels",
+)
+
+_TYPES: dict[str, tuple[tuple[type, ...], str]] = {
+    "public_key": ((str,), "a text"),
+    "name": ((str, type(None)), "a text or null"),
+    "allowed_ips": ((list,), "a list of texts"),
+    "preshared_key": ((str, type(None)), "a text or null"),
+    "has_preshared_key": ((bool,), "true or false"),
+    "keepalive": ((int,), "a number of seconds"),
+    "enabled": ((bool,), "true or false"),
+    "expires_at": ((str, int, type(None)), "a text such as 2027-01-31T12:00:00Z, Unix seconds, or null"),
+    "idle_timeout": ((int, type(None)), "a number of seconds or null"),
+    "labels": ((dict,), 'an object of texts, such as {"team": "infra"}'),
+}
+
+_SECONDS = range(-(2**63), 2**63)
+"""What the registry's column holds."""
+
+
+def to_fields(entry: Entry, *, preshared_keys: bool = False) -> dict[str, Any]:
+    """A peer as a JSON object. With `preshared_keys` it holds the key itself: a secret."""
+    peer = entry.peer
+    fields = {
+        "public_key": str(peer.public_key),
+        "name": peer.name,
+        "allowed_ips": [str(prefix) for prefix in peer.allowed_ips],
+        "has_preshared_key": peer.preshared_key is not None,
+        "keepalive": peer.keepalive,
+        "enabled": peer.enabled,
+        "expires_at": _moment(peer.expires_at),
+        "idle_timeout": peer.idle_timeout,
+        "labels": dict(entry.labels),
+    }
+    if preshared_keys:
+        fields["preshared_key"] = peer.preshared_key.reveal_base64() if peer.preshared_key else None
+    return fields
+
+
+def from_fields(fields: Any) -> tuple[Peer, Labels]:
+    """The peer of a JSON object, and its labels.
+
+    Raises InvalidValue that names the field; it repeats no preshared key.
+    """
+    if not isinstance(fields, dict):
+        raise InvalidValue('not an object; write {"public_key": ..., "allowed_ips": [...]}')
+    for name, value in fields.items():
+        if name not in _TYPES:
+            raise InvalidValue(f"field {name[:40]!r}: unknown; the fields are {', '.join(FIELDS)}")
+        types, wanted = _TYPES[name]
+        if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+            raise InvalidValue(f"field {name!r}: write {wanted}")
+    if "public_key" not in fields:
+        raise InvalidValue("field 'public_key' is missing")
+    preshared_key = fields.get("preshared_key")
+    if fields.get("has_preshared_key", preshared_key is not None) != (preshared_key is not None):
+        raise InvalidValue(
+            "field 'has_preshared_key': does not agree with 'preshared_key'; export with --preshared-keys, "
+            "or leave it out to register the peer as it stands here"
+        )
+    if not all(isinstance(prefix, str) for prefix in fields.get("allowed_ips", ())):
+        raise InvalidValue("field 'allowed_ips': write a list of texts")
+    name = fields.get("name")
+    check_name(name)
+    for key, value in fields.get("labels", {}).items():
+        if not isinstance(value, str):
+            raise InvalidValue(f"field 'labels': write {_TYPES['labels'][1]}")
+        labels.check(key, value)
+    peer = Peer(
+        PublicKey.parse(fields["public_key"]),
+        tuple(map(_prefix, fields.get("allowed_ips", ()))),
+        None if preshared_key is None else PresharedKey.parse(preshared_key),
+        fields.get("keepalive", 0),
+        fields.get("enabled", True),
+        _parse_moment(fields.get("expires_at")),
+        name,
+        fields.get("idle_timeout"),
+    )
+    return peer, fields.get("labels")
+
+
+def from_json(text: str) -> tuple[Peer, Labels]:
+    """The peer of a line of JSON, and its labels. Raises InvalidValue."""
+    try:
+        fields = json.loads(text, object_pairs_hook=_once)
+    except InvalidValue:
+        raise
+    except (ValueError, RecursionError):  # also a number of thousands of digits
+        raise InvalidValue("not JSON; write one object a line") from None
+    return from_fields(fields)
+
+
+def from_cells(columns: list[str], cells: list[str]) -> tuple[Peer, Labels]:
+    """The peer of a row of CSV under these columns, and its labels. Raises InvalidValue."""
+    if len(cells) != len(columns):
+        raise InvalidValue(f"{len(cells)} cells under {len(columns)} columns; a text with a comma is written in quotes")
+    return from_fields(
+        {name: _from_cell(name, cell) for name, cell in zip(columns, cells, strict=True) if cell or name == "labels"}
+    )
+
+
+def to_cell(value: Any) -> object:
+    """A field's value as a cell of CSV."""
+    match value:
+        case None:
+            return ""
+        case bool():
+            return "true" if value else "false"
+        case list():
+            return ",".join(value)
+        case dict():
+            text = io.StringIO()
+            csv.writer(text, lineterminator="").writerow([f"{key}={worth}" for key, worth in value.items()])
+            return text.getvalue()
+    return value
+
+
+def _from_cell(name: str, cell: str) -> Any:
+    match name:
+        case "allowed_ips":
+            return [text for text in re.split(r"[\s,;]+", cell) if text]
+        case "keepalive" | "idle_timeout":
+            return _number(name, cell)
+        case "has_preshared_key" | "enabled":
+            if cell.lower() not in ("true", "false"):
+                raise InvalidValue(f"field {name!r}: write true or false")
+            return cell.lower() == "true"
+        case "labels":
+            return labels.parse_labels(text.strip() for text in cells_of(cell))
+        case "expires_at" if re.fullmatch(r"-?[0-9]{5,19}", cell):  # four digits are a year
+            return int(cell)
+    return cell
+
+
+def cells_of(text: str) -> list[str]:
+    """The cells of a line of CSV. Raises InvalidValue."""
+    try:
+        return next(csv.reader([text], strict=True), [])
+    except csv.Error:
+        raise InvalidValue('not CSV; write cells with commas between, and quotes as "a ""b"""') from None
+
+
+def _prefix(text: str) -> AllowedIP:
+    """As `parse_allowed_ip`, without trying each family in turn."""
+    try:
+        return IPv6Network(text) if ":" in text else IPv4Network(text)
+    except ValueError:
+        return parse_allowed_ip(text)
+
+
+def _number(name: str, text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,18}", text, re.ASCII):
+        raise InvalidValue(f"field {name!r}: write a number of seconds")
+    return int(text)
+
+
+def _moment(seconds: int | None) -> str | None:
+    """As `_parse_moment` reads it back to the second: also what a calendar cannot write."""
+    shown = show_moment(seconds)
+    if shown is None or seconds is None or re.match(r"[1-9]\d{3}-", shown):
+        return shown
+    return f"@{seconds}"
+
+
+def _parse_moment(value: str | int | None) -> int | None:
+    if isinstance(value, str):
+        text = value
+        if value.startswith("+"):
+            raise InvalidValue(f"field 'expires_at': {value[:40]!r} depends on when it is read; write a date or time")
+        match = re.fullmatch(r"@(-?[0-9]{1,19})", value)
+        try:
+            value = int(match[1]) if match else parse_expiry(value, 0.0)
+        except InvalidValue:
+            raise InvalidValue(
+                f"field 'expires_at': {text[:40]!r} is no moment; write 2027-01-31 or 2027-01-31T12:00:00Z"
+            ) from None
+    if value is not None and value not in _SECONDS:
+        raise InvalidValue("field 'expires_at': too large a number")
+    return value
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        raise InvalidValue("a field is there twice")
+    return fields

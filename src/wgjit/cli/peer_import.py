@@ -1,0 +1,282 @@
+"""`wgjit peer import`: many peers out of files, streamed; all of a file, all of a batch, or all that can be."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import stat
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, BinaryIO, TextIO, cast
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from wgjit.cli import peer_readers
+from wgjit.cli.peer_readers import Chunk, Format
+from wgjit.cli.registry_file import ConfigFile, Interface, Store, made, site
+from wgjit.errors import ConfigError, InvalidValue
+from wgjit.model import Peer
+from wgjit.stores.bulk import BulkLoad, Loaded
+
+_SHOWN = 20
+"""Bad lines shown on standard error; the rest is counted."""
+
+
+def import_(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Files of peers; - is standard input.")],
+    form: Annotated[
+        Format | None, typer.Option("--format", help="By default told by the file's ending, or its first line.")
+    ] = None,
+    batch: Annotated[
+        int, typer.Option(min=0, metavar="N", help="All or nothing by so many peers; 0: by the whole file.")
+    ] = 0,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Report bad lines and peers that are refused, and import the rest.")
+    ] = False,
+    report: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="With --skip-bad: write every reported line there.")
+    ] = None,
+    names: Annotated[
+        bool, typer.Option(help="conf: take a comment directly above or in a [Peer] for its name.")
+    ] = True,
+    store: Store = None,
+    interface: Interface = "wg0",
+    config: ConfigFile = None,
+) -> None:
+    """Register all peers of some files; if one is refused, none of its file.
+
+    A peer that is registered already with these very values counts as present, so an import may be run again.
+    """
+    if report is not None and not skip_bad:
+        raise ConfigError("--report: is for the lines that --skip-bad leaves out; give both, or neither")
+    here = site(interface, config, store)
+    with contextlib.ExitStack() as stack:
+        refusals = _Refusals(stack.enter_context(_written(report)), skip_bad)
+        registry = stack.enter_context(made(here.store))
+        progress = stack.enter_context(_Progress(files))
+        load = stack.enter_context(registry.load())
+        total = _Total()
+        for path in files:
+            refusals.begin(path, batch)
+            with _opened(path) as file:
+                _import(path, file, form, names, batch, load, refusals, progress, total)
+    print(_summary(total, refusals.count))
+
+
+class _Total:
+    """What was done so far."""
+
+    def __init__(self) -> None:
+        self.added = 0
+        self.present = 0
+
+    def count(self, loaded: Loaded) -> None:
+        self.added += loaded.added
+        self.present += loaded.present
+
+
+def _import(
+    path: Path,
+    file: io.BufferedReader,
+    form: Format | None,
+    names: bool,
+    batch: int,
+    load: BulkLoad,
+    refusals: _Refusals,
+    progress: _Progress,
+    total: _Total,
+) -> None:
+    """Import one file. Raises InvalidValue that names file and line, StoreError, ConfigError if it is unreadable."""
+    try:
+        form = form or peer_readers.guess(path.name, file.peek(4096))
+        for chunk in peer_readers.read(progress.reading(file), form, names=names):
+            for line, what in chunk.bad:
+                refusals.refused(line, what)
+            for part in _parts(chunk, batch, load):
+                if part.plain:
+                    load.plain(part.plain_lines, part.plain, unlabelled=part.unlabelled)
+                if part.peers:
+                    load.peers(part.peers, part.labels)
+                if batch and load.staged >= batch:
+                    total.count(load.commit(refusals.refused))
+                    refusals.committed = total.added + total.present
+            progress.count(chunk.count)
+        progress.writing(load.staged)
+        total.count(load.commit(refusals.refused))
+        refusals.committed = total.added + total.present
+    except InvalidValue as error:
+        if refusals.is_told:
+            raise
+        raise InvalidValue(f"{path}: {error}; {refusals.consequence}") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from None
+
+
+def _parts(chunk: Chunk, batch: int, load: BulkLoad) -> Iterator[Chunk]:
+    """The chunk, cut so that a batch is full when its last part is in."""
+    if not batch or load.staged + chunk.count <= batch:
+        yield chunk
+        return
+    every: list[tuple[int, bytes | object]] = [*zip(chunk.plain_lines, chunk.plain, strict=True), *chunk.peers]
+    every.sort(key=lambda item: item[0])
+    start = 0
+    while start < len(every):
+        some = every[start : start + batch - load.staged]
+        start += len(some)
+        part = Chunk(unlabelled=chunk.unlabelled, labels=chunk.labels)
+        part.plain_lines = [line for line, value in some if isinstance(value, bytes)]
+        part.plain = [value for _, value in some if isinstance(value, bytes)]
+        part.peers = [(line, value) for line, value in some if isinstance(value, Peer)]
+        yield part
+
+
+class _Refusals:
+    """Tells what cannot be imported: raises at the first, or (`skip`) reports and counts."""
+
+    def __init__(self, report: TextIO | None, skip: bool) -> None:
+        self.count = 0
+        self.committed = 0
+        """Peers of all files so far that are in the registry whatever comes."""
+        self.is_told = False
+        self._report = report
+        self._skip = skip
+        self._path = Path("-")
+        self._batch = 0
+
+    def begin(self, path: Path, batch: int) -> None:
+        """From now on lines are those of `path`."""
+        self._path, self._batch = path, batch
+
+    def refused(self, line: int, what: object) -> None:
+        """A line that is not imported. Raises InvalidValue unless bad lines are skipped."""
+        text = f"{self._path}: line {line}: {what}"
+        if not self._skip:
+            self.is_told = True
+            raise InvalidValue(f"{text}; {self.consequence}")
+        self.count += 1
+        if self._report is not None:
+            print(text, file=self._report)
+        if self.count <= _SHOWN:
+            print(f"wgjit: {text}", file=sys.stderr)
+        elif self.count == _SHOWN + 1:
+            where = "more follow in the report" if self._report else "more are only counted; --report FILE has them all"
+            print(f"wgjit: {where}", file=sys.stderr)
+
+    @property
+    def consequence(self) -> str:
+        """What an error left behind."""
+        if not self.committed:
+            return "nothing was imported"
+        before = "batch" if self._batch else "file"
+        return f"{_peers(self.committed)} before this {before} {'is' if self.committed == 1 else 'are'} registered"
+
+
+class _Progress:
+    """Rate and time left on standard error, if that is a terminal."""
+
+    def __init__(self, files: list[Path]) -> None:
+        console = Console(stderr=True)
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f}%"),
+            TextColumn("{task.fields[peers]:,} peers"),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+            transient=True,
+        )
+        self._size = _size(files)
+        self._task = TaskID(0)
+        self._peers = 0
+
+    def __enter__(self) -> _Progress:
+        self._progress.start()
+        self._task = self._progress.add_task("reading", total=self._size, peers=0, rate="")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def reading(self, file: io.BufferedReader) -> BinaryIO:
+        """The file, so that what is read of it moves the bar."""
+        return io.BufferedReader(_Counted(file, self._progress, self._task), 1 << 20)
+
+    def count(self, peers: int) -> None:
+        """So many more were read."""
+        self._peers += peers
+        elapsed = self._progress.tasks[0].elapsed
+        rate = f"{self._peers / elapsed:,.0f}/s" if elapsed else ""
+        self._progress.update(self._task, peers=self._peers, rate=rate)
+
+    def writing(self, peers: int) -> None:
+        """The file is read; now the registry works."""
+        self._progress.update(self._task, description=f"writing {peers:,}")
+
+
+class _Counted(io.RawIOBase):
+    """A file whose reads advance a progress bar."""
+
+    def __init__(self, file: io.BufferedReader, progress: Progress, task: TaskID) -> None:
+        self._file, self._progress, self._task = file, progress, task
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        count = self._file.readinto(buffer)
+        self._progress.update(self._task, advance=count, description="reading")
+        return count
+
+
+def _size(files: list[Path]) -> int | None:
+    """Bytes of all files; None if one is not a regular file, so that its length cannot be known."""
+    try:
+        states = [os.fstat(0) if str(path) == "-" else path.stat() for path in files]
+    except OSError:
+        return None
+    return sum(state.st_size for state in states) if all(stat.S_ISREG(state.st_mode) for state in states) else None
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[io.BufferedReader]:
+    if str(path) == "-":
+        yield cast(io.BufferedReader, sys.stdin.buffer)
+        return
+    try:
+        file = open(path, "rb")  # noqa: SIM115 - closed below
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from None
+    with file:
+        yield file
+
+
+@contextlib.contextmanager
+def _written(report: Path | None) -> Iterator[TextIO | None]:
+    if report is None:
+        yield None
+        return
+    try:
+        file = open(report, "w", encoding="utf-8")  # noqa: SIM115 - closed below
+    except OSError as error:
+        raise ConfigError(f"--report {report}: {error.strerror}") from None
+    with file:
+        yield file
+
+
+def _summary(total: _Total, refused: int) -> str:
+    text = f"imported {_peers(total.added)}"
+    if total.present:
+        text += f", {total.present} already present"
+    if refused:
+        text += f", {refused} {'line' if refused == 1 else 'lines'} left out"
+    return text
+
+
+def _peers(count: int) -> str:
+    return f"{count} {'peer' if count == 1 else 'peers'}"

@@ -1,0 +1,341 @@
+"""Peers out of text, a chunk at a time: JSON Lines, CSV, `wg show ... dump`, WireGuard configuration.
+
+Most lines of a large file say the same of their peers: a key, one IPv4 address, nothing else. One regular expression
+a format knows these lines (`plain`); a chunk that holds no others is taken by it alone, at some 1 µs a line. Any other
+line goes the careful way, which makes a `Peer` of it or says what is wrong; so the expression may refuse, but never
+accept, what the careful way would not. A file is never in memory as a whole.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from itertools import accumulate, islice
+from typing import Any, BinaryIO
+
+from wgjit.cli import peer_fields
+from wgjit.cli.peer_fields import Labels, cells_of
+from wgjit.cli.wg_config import read_keepalive, read_prefixes, read_sections
+from wgjit.errors import InvalidValue
+from wgjit.model import Peer, PresharedKey, PublicKey
+from wgjit.stores.packing import pack_plain
+
+_CHUNK = 1 << 20
+"""Bytes read at a time, and the longest line."""
+
+_SECTIONS = 5000
+"""Peers of a configuration that make a chunk, where they are read line by line."""
+
+_SEAMLESS = 4 * _CHUNK
+"""Bytes of a configuration without a seam after which none is looked for any more."""
+
+
+class Format(StrEnum):
+    """How peers are written."""
+
+    CONF = "conf"
+    """`wg showconf`, wg-quick."""
+    DUMP = "dump"
+    """`wg show all dump`, `wg show IF dump`."""
+    JSONL = "jsonl"
+    CSV = "csv"
+
+
+@dataclass(slots=True)
+class Chunk:
+    """Peers in the order of their lines; all three lists together."""
+
+    plain_lines: Sequence[int] = ()
+    plain: list[bytes] = field(default_factory=list)
+    """See `wgjit.stores.packing.pack_plain`."""
+    unlabelled: bool = False
+    """The lines in `plain` say that their peers have no labels, rather than nothing about labels."""
+    peers: list[tuple[int, Peer]] = field(default_factory=list)
+    labels: dict[int, dict[str, str]] = field(default_factory=dict)
+    """Of the peers in `peers`, by line: labels, if the line says anything about them."""
+    bad: list[tuple[int, str]] = field(default_factory=list)
+    """Line, and what is wrong with it; never a secret."""
+
+    @property
+    def count(self) -> int:
+        """Peers in it."""
+        return len(self.plain) + len(self.peers)
+
+
+_KEY = rb"[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]="
+_IPV4 = rb"[0-9.]{7,15}"
+
+_JSON_OBJECT = (
+    rb'^\{ *"public_key" *: *"(%s)" *, *(?:"name" *: *null *, *)?"allowed_ips" *: *\[ *"(%s)(?:/32)?" *\]'
+    rb'(?: *, *"has_preshared_key" *: *false)?(?: *, *"keepalive" *: *0)?(?: *, *"enabled" *: *true)?'
+    rb'(?: *, *"expires_at" *: *null)?(?: *, *"idle_timeout" *: *null)?%s(?: *, *"preshared_key" *: *null)? *\}\r?$'
+)
+_JSON = re.compile(_JSON_OBJECT % (_KEY, _IPV4, b""), re.MULTILINE)
+_JSON_UNLABELLED = re.compile(_JSON_OBJECT % (_KEY, _IPV4, rb' *, *"labels" *: *\{ *\}'), re.MULTILINE)
+
+_DUMP = re.compile(
+    rb"^(?:[^\t\r\n]+\t)?(%s)\t\(none\)\t[^\t\r\n]*\t(%s)/32\t[0-9]+\t[0-9]+\t[0-9]+\toff$" % (_KEY, _IPV4),
+    re.MULTILINE,
+)
+
+_CONF = re.compile(
+    rb"(\[Peer\]\r?\nPublicKey = (%s)\r?\nAllowedIPs = (%s)/32\r?\n(?:Endpoint = [^\r\n#]*\r?\n)?(?:\r?\n)?)"
+    % (_KEY, _IPV4)
+)
+
+_CELLS = {
+    "public_key": rb"(%s)" % _KEY,
+    "allowed_ips": rb"(%s)(?:/32)?" % _IPV4,
+    "has_preshared_key": rb"(?:false)?",
+    "keepalive": rb"0?",
+    "enabled": rb"(?:true)?",
+}
+"""What a plain peer has in a column of CSV; nothing in those not named."""
+
+
+_ENDINGS = {form.value: form for form in Format} | {"ndjson": Format.JSONL}
+
+
+def by_ending(name: str) -> Format | None:
+    """The format that a file's name tells, None if it tells none."""
+    return _ENDINGS.get(name.lower().rpartition(".")[2])
+
+
+def guess(name: str, head: bytes) -> Format:
+    """The format of a file, by its name's ending, else by its first bytes. Raises InvalidValue if neither tells."""
+    if form := by_ending(name):
+        return form
+    head = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    first = head.split(b"\n", 1)[0].rstrip(b"\r")
+    if head.startswith(b"{"):
+        return Format.JSONL
+    if head.startswith((b"[", b"#")) or not head:
+        return Format.CONF
+    if first.count(b"\t") >= 3:
+        return Format.DUMP
+    if b"public_key" in first:
+        return Format.CSV
+    raise InvalidValue("its format is not to be told by its name or its first line; say it with --format")
+
+
+def read(file: BinaryIO, form: Format, *, names: bool = True) -> Iterator[Chunk]:
+    """The peers of a file. Without `names`, a peer of a configuration gets no name. Raises OSError.
+
+    Raises InvalidValue, which begins with the line, for what makes the rest unreadable: a header, an endless line.
+    """
+    match form:
+        case Format.CONF:
+            return _sections(file, names)
+        case Format.DUMP:
+            return _lines(_blocks(file), lambda _: _Plain(_DUMP), _dump_line)
+        case Format.JSONL:
+            return _lines(_blocks(file), _plain_json, lambda text: peer_fields.from_json(text) if text else None)
+        case Format.CSV:
+            return _csv(file)
+
+
+def _blocks(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
+    """The number of its first line, and whole lines, each with its newline."""
+    number, rest = 1, b""
+    while data := file.read(_CHUNK):
+        if number == 1 and not rest:
+            data = data.removeprefix(b"\xef\xbb\xbf")
+        end = data.rfind(b"\n") + 1
+        if not end:
+            rest += data
+            if len(rest) > _CHUNK:
+                raise InvalidValue(f"line {number}: longer than {_CHUNK >> 10} KiB; is this a file of peers?")
+            continue
+        block, rest = rest + data[:end], data[end:]
+        yield number, block
+        number += block.count(b"\n")
+    if rest:
+        yield number, rest + b"\n"
+
+
+@dataclass(frozen=True, slots=True)
+class _Plain:
+    """How the plain lines of a block look."""
+
+    pattern: re.Pattern[bytes]
+    unlabelled: bool = False
+    """They say that there are no labels."""
+    groups: tuple[int, int] = (1, 2)
+    """Where the pattern has the key and the address."""
+
+
+def _plain_json(block: bytes) -> _Plain:
+    """As the first line has it, for a program writes all lines alike; the others go the careful way."""
+    unlabelled = block.find(b'"labels"', 0, block.find(b"\n")) >= 0
+    return _Plain(_JSON_UNLABELLED if unlabelled else _JSON, unlabelled)
+
+
+def _lines(
+    blocks: Iterable[tuple[int, bytes]],
+    plain_of: Callable[[bytes], _Plain],
+    careful: Callable[[str], tuple[Peer, Labels] | None],
+) -> Iterator[Chunk]:
+    """Chunks of a format with a peer a line."""
+    for number, block in blocks:
+        plain = plain_of(block)
+        found = plain.pattern.findall(block)
+        if len(found) == block.count(b"\n"):
+            try:
+                records = pack_plain([(key, address) for address, key in found] if plain.groups == (2, 1) else found)
+                yield Chunk(range(number, number + len(records)), records, plain.unlabelled)
+                continue
+            except (ValueError, OSError):
+                pass  # an address such as 10.0.0.256: the careful way finds its line
+        yield _carefully(number, block, plain, careful)
+
+
+def _carefully(number: int, block: bytes, plain: _Plain, careful: Callable[[str], tuple[Peer, Labels] | None]) -> Chunk:
+    chunk, lines = Chunk(unlabelled=plain.unlabelled), list[int]()
+    for line, text in enumerate(block.split(b"\n")[:-1], number):
+        match = plain.pattern.match(text)
+        try:
+            if match is not None:
+                chunk.plain += pack_plain([(match[plain.groups[0]], match[plain.groups[1]])])
+                lines.append(line)
+                continue
+        except (ValueError, OSError):
+            pass  # the careful way has the words
+        try:
+            read = careful(text.decode("utf-8").strip())
+        except UnicodeDecodeError:
+            chunk.bad.append((line, "not a text in UTF-8"))
+        except InvalidValue as error:
+            chunk.bad.append((line, str(error)))
+        else:
+            if read is not None:
+                peer, labels = read
+                chunk.peers.append((line, peer))
+                if labels is not None:
+                    chunk.labels[line] = labels
+    chunk.plain_lines = lines
+    return chunk
+
+
+def _csv(file: BinaryIO) -> Iterator[Chunk]:
+    blocks = _blocks(file)
+    number, block = next(blocks, (1, b"\n"))
+    header, _, rest = block.partition(b"\n")
+    columns = _columns(header)
+
+    def careful(text: str) -> tuple[Peer, Labels] | None:
+        return peer_fields.from_cells(columns, cells_of(text)) if text else None
+
+    pattern = re.compile(b"^" + b",".join(_CELLS.get(name, b"") for name in columns) + b"\r?$", re.MULTILINE)
+    groups = (
+        (1, 2) if "allowed_ips" not in columns or columns.index("public_key") < columns.index("allowed_ips") else (2, 1)
+    )
+    if pattern.groups != 2:  # no column of addresses
+        pattern = re.compile(rb"(?!)()()")
+    plain = _Plain(pattern, "labels" in columns, groups)
+    yield from _lines(_chain((number + 1, rest), blocks), lambda _: plain, careful)
+
+
+def _chain(first: tuple[int, bytes], others: Iterator[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]]:
+    if first[1]:
+        yield first
+    yield from others
+
+
+def _columns(header: bytes) -> list[str]:
+    try:
+        columns = [name.strip() for name in cells_of(header.decode("utf-8").strip())]
+    except (UnicodeDecodeError, InvalidValue):
+        columns = []
+    unknown = [name for name in columns if name not in peer_fields.FIELDS]
+    if "public_key" not in columns or unknown or len(set(columns)) != len(columns):
+        what = f"unknown column {unknown[0][:40]!r}" if unknown else "no column public_key, or a column twice"
+        raise InvalidValue(f"line 1: {what}; the header names columns among {', '.join(peer_fields.FIELDS)}")
+    return columns
+
+
+def _dump_line(text: str) -> tuple[Peer, Labels] | None:
+    """The peer of a line of `wg show`; None for the interface's own, which holds its private key."""
+    cells = text.split("\t")
+    if not text or len(cells) in (4, 5):
+        return None
+    if len(cells) not in (8, 9):
+        raise InvalidValue("not a line of `wg show IF dump`: 4 (interface) or 8 (peer) cells, with a tab between")
+    key, preshared_key, _, prefixes, *_, keepalive = cells[-8:]
+    peer = Peer(
+        PublicKey.parse(key),
+        () if prefixes == "(none)" else read_prefixes(prefixes),
+        None if preshared_key == "(none)" else PresharedKey.parse(preshared_key),
+        read_keepalive(keepalive),
+    )
+    return peer, None
+
+
+def _sections(file: BinaryIO, names: bool) -> Iterator[Chunk]:
+    """Chunks of a configuration, cut where one `[Peer]` has nothing to do with what is above it."""
+    number, rest = 1, b""
+    while data := file.read(_CHUNK):
+        if number == 1 and not rest:
+            data = data.removeprefix(b"\xef\xbb\xbf")
+        rest += data
+        seam = rest.rfind(b"\n\n[Peer]") + 2
+        if seam < 2 and len(rest) > _SEAMLESS:
+            break  # every [Peer] has a comment above it, or no line is blank: by line, then, to the end
+        if seam >= 2:
+            block, rest = rest[:seam], rest[seam:]
+            yield from _section_block(number, block, names)
+            number += block.count(b"\n")
+    else:
+        yield from _section_block(number, rest, names)
+        return
+    text = io.TextIOWrapper(io.BufferedReader(_Joined(rest, file), _CHUNK), encoding="utf-8", newline="\n")
+    yield from _careful_sections(number, text, names)
+
+
+def _section_block(number: int, block: bytes, names: bool) -> Iterator[Chunk]:
+    if block and not _CONF.sub(b"", block):  # plain peers and nothing else
+        found = _CONF.findall(block)
+        sizes = [whole.count(b"\n") for whole, _, _ in found]
+        lines: Sequence[int]
+        if len(set(sizes)) == 1:
+            lines = range(number, number + sizes[0] * len(sizes), sizes[0])
+        else:
+            lines = [number + before for before in accumulate(sizes[:-1], initial=0)]
+        try:
+            yield Chunk(lines, pack_plain([(key, address) for _, key, address in found]))
+            return
+        except (ValueError, OSError):
+            pass  # the careful way has the words
+    text = io.TextIOWrapper(io.BytesIO(block), encoding="utf-8", newline="\n")
+    yield from _careful_sections(number, text, names)
+
+
+def _careful_sections(number: int, text: Iterable[str], names: bool) -> Iterator[Chunk]:
+    """`number` is the first line's."""
+    try:
+        sections = ((number - 1 + line, peer) for line, peer in read_sections(text, names=names))
+        while some := list(islice(sections, _SECTIONS)):
+            yield Chunk(
+                peers=[(line, peer) for line, peer in some if isinstance(peer, Peer)],
+                bad=[(line, str(error)) for line, error in some if isinstance(error, InvalidValue)],
+            )
+    except UnicodeDecodeError:
+        raise InvalidValue("not a text in UTF-8") from None
+
+
+class _Joined(io.RawIOBase):
+    """What was read of a file already, and then the file."""
+
+    def __init__(self, head: bytes, file: BinaryIO) -> None:
+        self._head, self._file = memoryview(head), file
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        part = self._head[: len(buffer)] or self._file.read(len(buffer))
+        self._head = self._head[len(part) :]
+        buffer[: len(part)] = part
+        return len(part)

@@ -1,0 +1,317 @@
+"""Many peers at once: staged in temporary tables, checked as sets, inserted in key order.
+
+Registering one by one costs a round trip of Python and three triggers a peer, and random keys touch pages all over
+the table. So a load stages its peers (nobody waits meanwhile), and `commit` inserts them by a few statements, sorted,
+in one transaction. The triggers that ask the same questions a row at a time are dropped inside that transaction and are
+back before it commits: no other connection ever sees the schema without them; a crash leaves the file as it was.
+
+What holds the rules meanwhile:
+
+| rule                        | held by                                                                           |
+| --------------------------- | --------------------------------------------------------------------------------- |
+| a key, a name once          | the primary key and the unique index; a plain INSERT replaces nothing             |
+| disjoint addresses          | equal first addresses: the primary key. A range that contains another's first     |
+|                             | address: one pass over all ranges, or, beside a far larger registry, the trigger  |
+| the count of peers          | the same transaction adds the number of inserted rows                             |
+| labels are of a peer        | their own trigger, which stays                                                    |
+
+If a rule is broken, the transaction is rolled back and a second one goes the careful way: rows that equal a
+registered peer count as present; rows in conflict with any other, staged or registered, are singled out by set
+operations; the rest goes in as before; those singled out follow one by one, in the order of their lines, with all
+triggers. Who conflicts with nobody may go first, so the result is that of adding them all one by one.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from wgjit.errors import PeerRefused, StoreError
+from wgjit.model import Peer
+from wgjit.stores import checks, labels, packing, pools
+
+Refused = Callable[[int, StoreError], None]
+"""Told the line of a peer that cannot be registered, and why. If it raises, nothing of the batch is registered."""
+
+_ROUND = 16_384
+"""Plain records staged by one statement."""
+
+_LARGER = 4
+"""A registry so many times the size of a batch is not read as a whole: its triggers do the checking."""
+
+_COLUMNS = "public_key, allowed_ips, preshared_key, keepalive, enabled, expires_at, name, idle_timeout"
+
+_SPARED = ("peers_not_replaced", "peers_counted")
+_DISJOINT = "addresses_disjoint"
+
+_STAGE = f"""
+CREATE TEMP TABLE ordinals (i INTEGER PRIMARY KEY);
+CREATE TEMP TABLE plain
+    (line INTEGER PRIMARY KEY, record BLOB NOT NULL CHECK (length(record) = 38), unlabelled NOT NULL);
+CREATE TEMP TABLE other (line INTEGER PRIMARY KEY, {_COLUMNS}, labelled NOT NULL);
+CREATE TEMP TABLE other_labels (line, key, value, PRIMARY KEY (line, key)) WITHOUT ROWID;
+CREATE TEMP TABLE other_ranges (line, first, last, public_key);
+CREATE TEMP TABLE apart (line INTEGER PRIMARY KEY, present);
+CREATE TEMP VIEW new_keys AS
+    SELECT line, substr(record, 1, 32) AS public_key FROM plain
+    WHERE NOT EXISTS (SELECT 1 FROM apart WHERE apart.line = plain.line AND present)
+    UNION ALL SELECT line, public_key FROM other
+    WHERE NOT EXISTS (SELECT 1 FROM apart WHERE apart.line = other.line AND present);
+CREATE TEMP VIEW new_ranges AS
+    SELECT line, substr(record, 33, 5) AS first, substr(record, 33, 5) AS last FROM plain
+    WHERE NOT EXISTS (SELECT 1 FROM apart WHERE apart.line = plain.line AND present)
+    UNION ALL SELECT line, first, coalesce(last, first) FROM other_ranges
+    WHERE NOT EXISTS (SELECT 1 FROM apart WHERE apart.line = other_ranges.line AND present);
+WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < {_ROUND - 1})
+    INSERT INTO ordinals SELECT i FROM n;
+"""
+
+_INSERT = f"""
+INSERT INTO main.peers (public_key, allowed_ips)
+    SELECT substr(record, 1, 32), substr(record, 33) FROM plain
+    WHERE line NOT IN (SELECT line FROM apart) ORDER BY record;
+INSERT INTO main.peers ({_COLUMNS})
+    SELECT {_COLUMNS} FROM other WHERE line NOT IN (SELECT line FROM apart) ORDER BY public_key;
+INSERT INTO main.addresses (first, last, public_key)
+    SELECT substr(record, 33, 5), NULL, substr(record, 1, 32) FROM plain
+    WHERE line NOT IN (SELECT line FROM apart) ORDER BY substr(record, 33, 5);
+INSERT INTO main.addresses (first, last, public_key)
+    SELECT first, last, public_key FROM other_ranges WHERE line NOT IN (SELECT line FROM apart) ORDER BY first;
+INSERT INTO main.labels (public_key, key, value)
+    SELECT public_key, l.key, l.value FROM other_labels AS l JOIN other USING (line)
+    WHERE line NOT IN (SELECT line FROM apart) ORDER BY public_key, l.key
+"""
+
+_FORGET_FREED = """
+DELETE FROM main.freed WHERE (pool, first, last) IN (
+    SELECT p.id, r.first, r.last FROM new_ranges AS r CROSS JOIN main.pools AS p
+    WHERE r.first BETWEEN p.first AND p.last AND r.line NOT IN (SELECT line FROM apart))"""
+"""As `pools.taken`. An address that a whole pool is inside of is left: who gives out looks."""
+
+_OVERLAP = """
+SELECT 1 FROM main.addresses AS wide WHERE last IS NOT NULL
+    AND EXISTS (SELECT 1 FROM main.addresses AS inner WHERE inner.first > wide.first AND inner.first <= wide.last)
+LIMIT 1"""
+
+_SINGLE_OUT = """
+INSERT INTO apart
+    SELECT line, 1 FROM plain JOIN main.peers AS p ON p.public_key = substr(record, 1, 32)
+    WHERE p.allowed_ips = substr(record, 33) AND p.preshared_key IS NULL AND p.keepalive = 0 AND p.enabled = 1
+      AND p.expires_at IS NULL AND p.name IS NULL AND p.idle_timeout IS NULL
+      AND NOT (unlabelled AND EXISTS (SELECT 1 FROM main.labels AS l WHERE l.public_key = p.public_key));
+INSERT INTO apart
+    SELECT line, 1 FROM other AS o JOIN main.peers AS p ON p.public_key = o.public_key
+    WHERE p.allowed_ips IS o.allowed_ips AND p.preshared_key IS o.preshared_key AND p.keepalive IS o.keepalive
+      AND p.enabled IS o.enabled AND p.expires_at IS o.expires_at AND p.name IS o.name
+      AND p.idle_timeout IS o.idle_timeout
+      AND (NOT labelled
+           OR NOT EXISTS (SELECT key, value FROM other_labels WHERE line = o.line
+                          EXCEPT SELECT key, value FROM main.labels WHERE public_key = o.public_key)
+          AND NOT EXISTS (SELECT key, value FROM main.labels WHERE public_key = o.public_key
+                          EXCEPT SELECT key, value FROM other_labels WHERE line = o.line));
+INSERT OR IGNORE INTO apart
+    SELECT line, 0 FROM new_keys AS s WHERE EXISTS (SELECT 1 FROM main.peers WHERE public_key = s.public_key);
+INSERT OR IGNORE INTO apart
+    SELECT line, 0 FROM (
+        SELECT line, public_key, lag(public_key) OVER w AS before, lead(public_key) OVER w AS after
+        FROM new_keys WINDOW w AS (ORDER BY public_key))
+    WHERE public_key IS before OR public_key IS after;
+INSERT OR IGNORE INTO apart
+    SELECT line, 0 FROM other AS s
+    WHERE name IS NOT NULL AND EXISTS (SELECT 1 FROM main.peers AS p WHERE p.name = s.name);
+INSERT OR IGNORE INTO apart
+    SELECT line, 0 FROM (
+        SELECT line, name, lag(name) OVER w AS before, lead(name) OVER w AS after
+        FROM other WHERE name IS NOT NULL WINDOW w AS (ORDER BY name))
+    WHERE name IS before OR name IS after;
+INSERT OR IGNORE INTO apart
+    SELECT line, 0 FROM new_ranges AS s
+    WHERE (SELECT coalesce(last, first) FROM main.addresses
+           WHERE first <= s.last ORDER BY first DESC LIMIT 1) >= s.first;
+INSERT OR IGNORE INTO apart
+    SELECT line, 0 FROM (
+        SELECT line, first, last,
+               max(last) OVER (ORDER BY first, last ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS reached,
+               lead(first) OVER (ORDER BY first, last) AS after
+        FROM new_ranges)
+    WHERE reached >= first OR after <= last
+"""
+
+_CLEAR = "DELETE FROM plain; DELETE FROM other; DELETE FROM other_labels; DELETE FROM other_ranges; DELETE FROM apart"
+
+
+class _Overlap(Exception):
+    """Two ranges in `addresses` overlap."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What became of a batch."""
+
+    added: int
+    present: int
+    """Equal to a peer that is registered, maybe by an earlier line of the same batch; in its labels, too, if they are
+    said."""
+    refused: int
+
+
+class BulkLoad:
+    """Peers on their way into a registry, a batch at a time. One thread.
+
+    `db` is a connection of the load's own; sqlite3.Error is left for who opened it. `insert` registers a round of peers
+    with all triggers, and has words for a refusal. A batch's lines ascend, and no line comes twice.
+    """
+
+    def __init__(self, db: sqlite3.Connection, insert: Callable[[sqlite3.Connection, list[Peer]], None]) -> None:
+        self._db = db
+        self._insert_one = insert
+        self.staged = 0
+        """Peers in this batch so far."""
+        db.execute("PRAGMA cache_size = -262144")  # KiB, taken as needed: what is sorted in memory, too
+        self._run(_STAGE)
+
+    def plain(self, lines: Sequence[int], records: Sequence[bytes], *, unlabelled: bool = False) -> None:
+        """Stage plain peers: `packing.pack_plain`'s records, and the line of each.
+
+        `unlabelled`: it is said that they have no labels, so that one that is registered with labels is another.
+        """
+        for start in range(0, len(records), _ROUND):
+            part, numbers = records[start : start + _ROUND], lines[start : start + _ROUND]
+            if isinstance(numbers, range):  # the usual case: one value to bind, not thousands
+                self._db.execute(
+                    "INSERT INTO plain SELECT ?1 + i * ?2, substr(?3, i * 38 + 1, 38), ?5 FROM ordinals WHERE i < ?4",
+                    (numbers.start, numbers.step, b"".join(part), len(part), unlabelled),
+                )
+            else:
+                self._db.execute("BEGIN")
+                rows = ((line, record, unlabelled) for line, record in zip(numbers, part, strict=True))
+                self._db.executemany("INSERT INTO plain VALUES (?, ?, ?)", rows)
+                self._db.execute("COMMIT")
+        self.staged += len(records)
+
+    def peers(self, peers: Iterable[tuple[int, Peer]], said: Mapping[int, Mapping[str, str]] | None = None) -> None:
+        """Stage any peers, with the line of each. Raises InvalidValue for a name that cannot be one.
+
+        `said`: by line, the labels of those of which labels are said; they are valid.
+        """
+        said = said or {}
+        rows, ranges = [], []
+        for line, peer in peers:
+            checks.check_name(peer.name)
+            row = packing.peer_row(peer)
+            rows.append((line, *row, line in said))
+            ranges += [(line, first, last, row[0]) for first, last in packing.pack_ranges(row[1], peer.allowed_ips)]
+        self._db.execute("BEGIN")
+        self._db.executemany("INSERT INTO other VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+        self._db.executemany("INSERT INTO other_ranges VALUES (?, ?, ?, ?)", ranges)
+        pairs = ((row[0], key, value) for row in rows for key, value in said.get(row[0], {}).items())
+        self._db.executemany("INSERT INTO other_labels VALUES (?, ?, ?)", pairs)
+        self._db.execute("COMMIT")
+        self.staged += len(rows)
+
+    def commit(self, refused: Refused) -> Loaded:
+        """Register what is staged, in one transaction, and begin the next batch.
+
+        Raises StoreBusy, StoreError, and what `refused` raises: then nothing of this batch is registered.
+        """
+        if not self.staged:
+            return Loaded(0, 0, 0)
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            self._insert_all()
+            self._db.execute("COMMIT")
+            loaded = Loaded(self.staged, 0, 0)
+        except (sqlite3.IntegrityError, _Overlap):
+            self._db.execute("ROLLBACK")
+            loaded = self._commit_sifted(refused)
+        self._run(_CLEAR)
+        self.staged = 0
+        return loaded
+
+    def _commit_sifted(self, refused: Refused) -> Loaded:
+        self._db.execute("BEGIN IMMEDIATE")
+        self._run(_SINGLE_OUT)
+        apart, present = self._db.execute("SELECT count(*), coalesce(sum(present), 0) FROM apart").fetchone()
+        try:
+            self._insert_all()
+        except (sqlite3.IntegrityError, _Overlap) as error:
+            raise StoreError("a peer of this import is refused by the schema; a value is out of range") from error
+        added, refusals = self.staged - apart, 0
+        for line, peer, wanted in self._singled_out():
+            if self._has(peer, wanted):
+                present += 1
+                continue
+            self._db.execute("SAVEPOINT one")
+            try:
+                self._insert_one(self._db, [peer])
+                pools.taken(self._db, peer.allowed_ips)
+                labels.write(self._db, peer.public_key, wanted or {})
+                added += 1
+            except PeerRefused as error:
+                self._db.execute("ROLLBACK TO one")
+                refusals += 1
+                refused(line, error)
+            self._db.execute("RELEASE one")
+        self._db.execute("COMMIT")
+        return Loaded(added, present, refusals)
+
+    def _insert_all(self) -> None:
+        """Insert what is not `apart`. Raises sqlite3.IntegrityError, _Overlap."""
+        (before,) = self._db.execute("SELECT count FROM totals WHERE what = 'peers'").fetchone()
+        scan = before <= _LARGER * self.staged
+        with self._without((*_SPARED, _DISJOINT) if scan else _SPARED):
+            inserted = self._run(_INSERT)
+            self._db.execute("UPDATE totals SET count = count + ? WHERE what = 'peers'", (sum(inserted[:2]),))
+            if scan and self._db.execute(_OVERLAP).fetchone():
+                raise _Overlap
+        if self._db.execute("SELECT 1 FROM main.freed LIMIT 1").fetchone():
+            self._db.execute(_FORGET_FREED)
+
+    @contextmanager
+    def _without(self, names: tuple[str, ...]) -> Iterator[None]:
+        """Drop triggers inside the running transaction, and make them again as they were. After an error, roll back."""
+        marks = ", ".join("?" * len(names))
+        query = f"SELECT name, sql FROM main.sqlite_master WHERE type = 'trigger' AND name IN ({marks})"
+        triggers = self._db.execute(query, names).fetchall()
+        if len(triggers) != len(names):
+            raise StoreError("the registry's schema lacks a trigger; restore the file from a backup")
+        for name, _ in triggers:
+            self._db.execute(f"DROP TRIGGER main.{name}")
+        yield
+        for _, sql in triggers:
+            self._db.execute(sql)
+
+    def _singled_out(self) -> Iterator[tuple[int, Peer, dict[str, str] | None]]:
+        """Line, peer and what is said of its labels, of those in conflict, in the order of lines."""
+        last = -1
+        while True:
+            query = "SELECT line FROM apart WHERE NOT present AND line > ? ORDER BY line LIMIT 1000"
+            lines = [line for (line,) in self._db.execute(query, (last,))]
+            for line in lines:
+                found = self._db.execute("SELECT record, unlabelled FROM plain WHERE line = ?", (line,)).fetchone()
+                if found is not None:
+                    peer = packing.row_peer(found[0][:32], found[0][32:], None, 0, 1, None, None, None)
+                    yield line, peer, {} if found[1] else None
+                else:
+                    *row, said = self._db.execute(
+                        f"SELECT {_COLUMNS}, labelled FROM other WHERE line = ?", (line,)
+                    ).fetchone()
+                    pairs = self._db.execute("SELECT key, value FROM other_labels WHERE line = ?", (line,))
+                    yield line, packing.row_peer(*row), dict(pairs.fetchall()) if said else None
+            if not lines:
+                return
+            last = lines[-1]
+
+    def _has(self, peer: Peer, said: dict[str, str] | None) -> bool:
+        """Whether this very peer is registered, with these very labels if any are said."""
+        query = f"SELECT {_COLUMNS} FROM main.peers WHERE public_key = ?"
+        row = self._db.execute(query, (peer.public_key,)).fetchone()
+        if row is None or packing.row_peer(*row) != peer:
+            return False
+        return said is None or labels.read(self._db, [peer.public_key]).get(peer.public_key, {}) == said
+
+    def _run(self, script: str) -> list[int]:
+        """Run a script inside the transaction that is open, if one is; the rows that each statement wrote."""
+        return [self._db.execute(statement).rowcount for statement in script.split(";") if statement.strip()]
