@@ -183,6 +183,7 @@ class GatewayContract:
         wrong = [good[:110] + chance.randbytes(38) for _ in range(1000)]
         sessions = {b"\x02\0\0\0", b"\x03\0\0\0", b"\x04\0\0\0"}
         garbage = [packet for packet in noise + cut + wrong if packet[:4] not in sessions]
+        chance.shuffle(garbage)  # of one loud source, what is over a limit passes unseen: some of each kind is seen
         with site.up() as gateway, gateway.feed() as feed:
             for start in range(0, len(garbage), 500):
                 site.send(garbage[start : start + 500])
@@ -193,9 +194,10 @@ class GatewayContract:
                     return sum(status["refusals"].values()) + status["capture_dropped"] >= want
 
                 wait_for(counted)
-            refusals = gateway.status()["refusals"]
+            status = gateway.status()
+            refusals = status["refusals"]
             assert set(refusals) >= {Refusal.BAD_TYPE, Refusal.BAD_LENGTH, Refusal.BAD_MAC1}
-            assert refusals[Refusal.BAD_MAC1] == 1000
+            assert refusals[Refusal.BAD_MAC1] <= 1000 <= refusals[Refusal.BAD_MAC1] + status["capture_dropped"]
             assert site.server.peers() == {}
             assert seamless(client.first_ping(INSIDE[0]))
             assert feed.next(public_key=str(client.public_key))["decision"] == "installed"
