@@ -178,11 +178,12 @@ class GatewayContract:
         client = site.client()
         chance = random.Random(1)
         good = Initiator(client.private_key, site.server.public_key).initiate(1, Tai64n.from_unix(time.time()))
-        noise = [chance.randbytes(chance.randrange(1500)) for _ in range(5000)]
+        noise = [chance.randbytes(chance.randrange(1500)) for _ in range(4000)]
+        odd = [b"\x09" + chance.randbytes(147) for _ in range(1000)]
         cut = [good[: chance.randrange(148)] for _ in range(4000)]
         wrong = [good[:110] + chance.randbytes(38) for _ in range(1000)]
         sessions = {b"\x02\0\0\0", b"\x03\0\0\0", b"\x04\0\0\0"}
-        garbage = [packet for packet in noise + cut + wrong if packet[:4] not in sessions]
+        garbage = [packet for packet in noise + odd + cut + wrong if packet[:4] not in sessions]
         chance.shuffle(garbage)  # of one loud source, what is over a limit passes unseen: some of each kind is seen
         with site.up() as gateway, gateway.feed() as feed:
             for start in range(0, len(garbage), 500):
