@@ -1,0 +1,122 @@
+"""The registry speaks while peers are resident: who may stay keeps the session, who may not loses it at once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.unit.core.conftest import START, Client, Stage
+from tests.unit.core.test_gateway import kinds
+from wgjit.core.vocabulary import (
+    ClaimsSaved,
+    Command,
+    Configure,
+    DeviceRead,
+    Evict,
+    Evicted,
+    FollowUpDue,
+    Install,
+    Lookup,
+    ReadDevice,
+    RegistryChanged,
+    SaveClaim,
+)
+from wgjit.model import DevicePeer, PeerChange, PresharedKey, PrivateKey
+
+
+def revoked(client: Client) -> list[Command]:
+    """It passes nothing any more, at once; then it is removed."""
+    return [Configure((PeerChange(client.key, update_only=True, allowed_ips=()),)), Evict((client.key,))]
+
+
+@pytest.mark.parametrize("change", [None, {"enabled": False}, {"expires_at": 1}])
+def test_a_peer_that_may_connect_no_more_leaves_at_once(stage: Stage, client: Client, change: Any) -> None:
+    stage.install(client)
+    found = None if change is None else client.registration(**change)
+    assert stage.hear(RegistryChanged({client.key: found})) == revoked(client)
+    assert client.key not in stage.gateway.residency
+
+
+def test_an_update_keeps_the_session(stage: Stage, client: Client) -> None:
+    stage.install(client)
+    psk = PresharedKey(b"\x01" * 32)
+    found = client.registration(preshared_key=psk, keepalive=20)
+    (configure,) = stage.hear(RegistryChanged({client.key: found}))
+    assert isinstance(configure, Configure)
+    (change,) = configure.changes
+    assert change == PeerChange(
+        client.key, update_only=True, preshared_key=psk, keepalive=20, allowed_ips=client.peer.allowed_ips
+    )
+
+
+def test_a_change_of_a_peer_that_is_not_resident_needs_nothing(stage: Stage, client: Client) -> None:
+    assert stage.hear(RegistryChanged({client.key: None})) == []
+
+
+def test_two_residents_that_swap_addresses_have_them_swapped(stage: Stage) -> None:
+    one, two = stage.client(1), stage.client(2)
+    stage.install(one)
+    stage.install(two)
+    found = {
+        one.key: one.registration(allowed_ips=two.peer.allowed_ips),
+        two.key: two.registration(allowed_ips=one.peer.allowed_ips),
+    }
+    (configure,) = stage.hear(RegistryChanged(found))
+    assert isinstance(configure, Configure)
+    assert {(c.public_key, c.allowed_ips, c.remove) for c in configure.changes} == {
+        (one.key, two.peer.allowed_ips, False),
+        (two.key, one.peer.allowed_ips, False),
+    }
+
+
+def test_an_address_that_a_foreign_peer_has_costs_the_resident_its_place(stage: Stage, client: Client) -> None:
+    foreign = PrivateKey(b"\x07" * 32).public()
+    prefix = stage.client(9).peer.allowed_ips
+    stage.hear(DeviceRead(stage.monotonic - 1, [DevicePeer(foreign, prefix)]))
+    stage.install(client)
+    changed = RegistryChanged({client.key: client.registration(allowed_ips=prefix)})
+    assert stage.hear(changed) == revoked(client)
+    assert foreign in stage.gateway.residency
+
+
+def test_removals_come_before_what_takes_their_place(stage: Stage) -> None:
+    one, two = stage.client(1), stage.client(2)
+    stage.install(one)
+    stage.install(two)
+    configure, evict = stage.hear(
+        RegistryChanged({one.key: one.registration(allowed_ips=two.peer.allowed_ips), two.key: None})
+    )
+    assert isinstance(configure, Configure)
+    assert [c.public_key for c in configure.changes] == [two.key, one.key]
+    assert evict == Evict((two.key,))
+
+
+def test_a_reset_claim_lets_a_resident_with_its_clock_turned_back_in_again(stage: Stage, client: Client) -> None:
+    claims = tuple(c.claim for c in stage.install(client) if isinstance(c, SaveClaim))
+    stage.hear(ClaimsSaved(claims))
+    assert stage.hear(RegistryChanged({client.key: client.registration()})) == revoked(client)
+    assert stage.arrive(client.packet(START - 500)) == [], "the kernel's own memory has to go first"
+    assert stage.hear(Evicted((client.key,), frozenset(), 0.0))[-1] == Lookup(stage.numbers, client.key)
+    assert kinds(stage.answer(client.registration())) == [Install]
+
+
+def test_a_reading_that_overlaps_a_change_does_not_bring_the_old_state_back(stage: Stage, client: Client) -> None:
+    stage.hear(DeviceRead(stage.monotonic - 5, ()))
+    other = stage.client(2)
+    stage.install(client)
+    stage.install(other)
+    stage.wait(5)
+    stage.arrive(client.packet(stage.wall))
+    assert ReadDevice() in stage.hear(FollowUpDue(stage.numbers))
+    began = stage.monotonic
+    stage.wait(0.1)
+    stage.hear(RegistryChanged({client.key: None, other.key: other.registration(allowed_ips=client.peer.allowed_ips)}))
+    stage.hear(
+        DeviceRead(
+            began, [DevicePeer(client.key, client.peer.allowed_ips), DevicePeer(other.key, other.peer.allowed_ips)]
+        )
+    )
+    assert client.key not in stage.gateway.residency
+    assert stage.gateway.residency.owner_of_any(client.peer.allowed_ips, other_than=client.key) == other.key
+    assert stage.gateway.residency.owner_of_any(other.peer.allowed_ips, other_than=client.key) is None
