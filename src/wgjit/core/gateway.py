@@ -71,7 +71,6 @@ class Gateway:
         self._door = Door(settings.exchanges, settings.source_rate)
         self._refusals = RecentRefusals()
         self._claims = Claims(settings.max_skew)
-        self._upkeep = Upkeep(settings, self._claims)
         self._knocks = Knocks()
         self._installing: dict[PublicKey, tuple[Peer, list[Knock]]] = {}
         self._inquiries = Inquiries()
@@ -79,6 +78,7 @@ class Gateway:
         """Knocks of peers whose removal is being made."""
         self._for_room = Parking()
         """Knocks for which somebody has to leave first."""
+        self._upkeep = Upkeep(settings, self._claims, self._for_room)
         self._last_suspicion = float("-inf")
         self._wall_offset = 0.0
         self._handlers: dict[type, Callable[[Any, Now], list[Command]]] = {
@@ -337,9 +337,7 @@ class Gateway:
         if not self._upkeep.room_may_come(now):
             return self._refuse(knock, Refusal.FULL, now)
         assert knock.record.public_key is not None  # identified
-        commands = self._park(self._for_room, knock.record.public_key, knock, now)
-        self._upkeep.wanted = len(self._for_room)
-        return commands
+        return self._park(self._for_room, knock.record.public_key, knock, now)
 
     def _evicted(self, event: Evicted, now: Now) -> list[Command]:
         commands = self._upkeep.evicted(event, now)
@@ -366,7 +364,6 @@ class Gateway:
         if not self._upkeep.room_may_come(now):
             for knock in self._for_room.take_first(len(self._for_room)):
                 commands += self._refuse(knock, Refusal.FULL, now)
-        self._upkeep.wanted = len(self._for_room)
         return commands
 
     def _evict(self, now: Now) -> list[Command]:
@@ -388,7 +385,6 @@ class Gateway:
             commands += self._refuse(knock, Refusal.DEVICE_FAILED, now)
         for knock in self._for_room.take_overdue(now.monotonic):
             commands += self._refuse(knock, Refusal.FULL, now)
-        self._upkeep.wanted = len(self._for_room)
         return commands + self._upkeep.tick(now) + self._evict(now)
 
 

@@ -14,6 +14,7 @@ from itertools import islice
 from wgjit.core.claims import Claims
 from wgjit.core.flips import Flips
 from wgjit.core.idleness import FRESH, Idleness
+from wgjit.core.parking import Parking
 from wgjit.core.removals import Removals
 from wgjit.core.residency import Residency, Resident
 from wgjit.core.settings import Settings
@@ -44,8 +45,10 @@ HEADROOM = 64
 class Upkeep:
     """The residents of one interface, from their install to their leaving."""
 
-    def __init__(self, settings: Settings, claims: Claims) -> None:
+    def __init__(self, settings: Settings, claims: Claims, for_room: Parking) -> None:
+        """`for_room`: the knocks for which somebody has to leave; the gateway's, only counted here."""
         self._settings = settings
+        self._for_room = for_room
         self._claims = claims
         self.residency = Residency()
         self.flips = Flips()
@@ -64,8 +67,6 @@ class Upkeep:
         """Of the look that is being made: who should leave, who could, and what is to be seen of running flips."""
         self._recalled: dict[PublicKey, Departure] = {}
         """Called back by a knock that is not proven yet."""
-        self.wanted = 0
-        """Peers for which somebody has to leave; the gateway's word."""
         self._nobody_until = -math.inf
         """Until then it is known that nobody may."""
 
@@ -216,10 +217,10 @@ class Upkeep:
         """Who leaves after a look: those who should; if that makes too little room, the longest idle of the others."""
         departures = sorted(self._overdue.items(), key=lambda item: (item[1] is Departure.IDLE, self._active(item[0])))
         to_come = self.free() + self._removals.settled + len(departures)
-        lacking = self.wanted + self._settings.capacity // HEADROOM - to_come
+        lacking = len(self._for_room) + self._settings.capacity // HEADROOM - to_come
         if lacking > 0 and to_come + len(self._spare) > 0:
             departures += [(key, Departure.ROOM) for key in heapq.nsmallest(lacking, self._spare, key=self._active)]
-        elif self.wanted and to_come <= 0:
+        elif self._for_room and to_come <= 0:
             self._nobody_until = self._idleness.urgent_look
         self._removals.retire(departures, now.monotonic + FRESH)
         self._overdue, self._spare, self._recalled = {}, {}, {}
@@ -341,7 +342,7 @@ class Upkeep:
         return commands
 
     def _next_look(self) -> float:
-        if self.wanted:
+        if self._for_room:
             return self._idleness.urgent_look
         return self._idleness.relaxed_look if self._removals.ran_stale else self._idleness.next_look()
 
