@@ -14,8 +14,6 @@ import typer
 from wgjit.cli.registry_file import ConfigFile, Handle, Interface, Json, Store, existing, printable, site
 from wgjit.cli.times import show_moment
 from wgjit.model import Claim, Registration
-from wgjit.stores import checks
-from wgjit.stores.managed import ManagedRegistry
 
 app = typer.Typer(name="claim", help="Show or forget when a peer was last proven.", no_args_is_help=True)
 
@@ -30,7 +28,7 @@ def show(
 ) -> None:
     """Show a peer's claim: the timestamp it last proved, at which gateway, from where."""
     with existing(site(interface, config, store).store, read_only=True) as registry:
-        found = _look_up(registry, handle)
+        found = registry.registration(handle)
     if as_json:
         print(json.dumps({"public_key": str(found.peer.public_key), "claim": describe(found.claim)}))
         return
@@ -59,7 +57,7 @@ def reset(
     installed for it, without a session.
     """
     with existing(site(interface, config, store).store) as registry:
-        found = _look_up(registry, handle)
+        found = registry.registration(handle)
         forgotten = registry.reset_claim(found.peer.public_key)
     if as_json:
         about = {"public_key": str(found.peer.public_key), "forgotten": forgotten, "claim": describe(found.claim)}
@@ -89,13 +87,6 @@ def summary(claim: Claim | None) -> str:
     if claim is None:
         return "never"
     return f"{claim.timestamp} at gateway {printable(claim.gateway)}, from {claim.endpoint}"
-
-
-def _look_up(registry: ManagedRegistry, handle: str) -> Registration:
-    registration = registry.lookup(registry.resolve(handle))
-    if registration is None:
-        raise checks.no_such_peer(handle)  # removed in between
-    return registration
 
 
 def _label(found: Registration) -> str:

@@ -15,7 +15,7 @@ from wgjit.cli.describe import row, show_labels, state
 from wgjit.cli.peer_fields import to_fields
 from wgjit.cli.registry_file import ConfigFile, Handle, Interface, Json, Store, existing, printable, site
 from wgjit.cli.times import parse_expiry, show_idle_timeout, show_moment
-from wgjit.stores import checks, listing
+from wgjit.stores import listing
 from wgjit.stores.labels import parse_labels
 from wgjit.stores.listing import Entry, Filter, State
 
@@ -97,12 +97,9 @@ def show(
 ) -> None:
     """Show one peer and its last claim: when and where it was last proven."""
     with existing(site(interface, config, store).store, read_only=True) as registry:
-        key = registry.resolve(handle)
-        registration = registry.lookup(key)
-        labels = registry.labels(key)
-    if registration is None:
-        raise checks.no_such_peer(handle)  # removed in between
-    peer, claim = registration.peer, registration.claim
+        found = registry.registration(handle)
+        labels = registry.labels(found.peer.public_key)
+    peer, claim = found.peer, found.claim
     entry = Entry(peer, labels)
     if as_json:
         print(json.dumps(to_fields(entry) | {"claim": claims.describe(claim)}))

@@ -10,7 +10,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-from wgjit.model import AllowedIP, Peer, PublicKey
+from wgjit.model import AllowedIP, Peer, PublicKey, Registration
 from wgjit.stores import checks, handles, labels, listing, pools
 from wgjit.stores import sqlite as rows
 from wgjit.stores.listing import Entry, Filter, Page
@@ -33,6 +33,13 @@ class ManagedRegistry(SqliteRegistry):
         """
         with self._reader as db:
             return handles.resolve(db, handle)
+
+    def registration(self, handle: str) -> Registration:
+        """The peer that a handle means, with its last claim. Raises NoSuchPeer, AmbiguousHandle."""
+        found = self.lookup(self.resolve(handle))
+        if found is None:
+            raise checks.no_such_peer(handle)  # removed in between
+        return found
 
     def names(self, prefix: str, limit: int) -> list[str]:
         """Names that begin so, in order."""
