@@ -13,11 +13,21 @@ from __future__ import annotations
 import re
 import socket
 import tomllib
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, IPvAnyInterface, IPvAnyNetwork, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    IPvAnyInterface,
+    IPvAnyNetwork,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from wgjit.errors import ConfigError
 from wgjit.model import Delivery, PrivateKey, PublicKey
@@ -49,10 +59,51 @@ class InterfaceSettings(_Section):
 
 
 class StoreSettings(_Section):
-    """Where the registry is kept."""
+    """Where the registry is: a SQLite file, or somebody else's service that is asked for each key.
+
+    `store = "https://..."` and `store = "/path"` are short for `url` and `path`.
+    """
 
     path: Path | None = None
-    """The SQLite file; by default /var/lib/wgjit/INTERFACE.db. Made if it does not exist."""
+    """The SQLite file; by default /var/lib/wgjit/INTERFACE.db. Made if it does not exist. With `url` it holds what the
+    service has answered, and the default is /var/lib/wgjit/INTERFACE.cache.db."""
+    url: str | None = None
+    """The service that knows the peers, such as https://registry.example.org/v1: docs/REMOTE.md."""
+    token_file: Path | None = None
+    """A file with the token that the service wants in `Authorization: Bearer`."""
+    ca_file: Path | None = None
+    """Certificates (PEM) that the service's own is checked by, instead of the system's."""
+    timeout: float = Field(default=0.3, gt=0, le=4)
+    """Seconds that a knock waits for the service; less than gateway.hold_deadline. A late answer still counts for the
+    client's next try."""
+    time_to_live: float = Field(default=300.0, ge=1, le=604_800)
+    """Seconds for which an answer is used without asking again. Also the delay of a revocation that the service does
+    not announce."""
+    negative_time_to_live: float = Field(default=4.0, ge=0, le=3600)
+    """Seconds for which "no such peer" is remembered. A client tries again after 5 s: below that, a new peer counts
+    from its next try."""
+    negatives: int = Field(default=65536, ge=0, le=10_000_000)
+    """Unknown keys remembered at most."""
+    stale: float = Field(default=86400.0, ge=0)
+    """Seconds beyond its time to live for which an answer is still used while the service cannot be reached."""
+    requests: float = Field(default=200.0, ge=1, le=100_000)
+    """Requests per second at most, as many at once. Half of them are kept for knocks."""
+    follow: bool = True
+    """Follow the service's event stream, by which it revokes at once."""
+
+    @field_validator("url")
+    @classmethod
+    def _is_safe(cls, url: str | None) -> str | None:
+        if url is None:
+            return None
+        parts = urlsplit(url)
+        if not parts.hostname or parts.scheme not in ("https", "http") or parts.query or parts.fragment:
+            raise ValueError("write an address such as https://registry.example.org/v1")
+        if parts.username or parts.password:
+            raise ValueError("write no user or password in it; put a token into store.token_file")
+        if parts.scheme == "http" and parts.hostname not in ("localhost", "127.0.0.1", "::1"):
+            raise ValueError("write https://; http:// only for a service on this very machine")
+        return url.rstrip("/")
 
 
 class PoolSettings(_Section):
@@ -145,6 +196,44 @@ class GatewaySettings(_Section):
     sources with a bad name first."""
 
 
+class ApiSettings(_Section):
+    """`wgjit api`: the registry over HTTP."""
+
+    socket: Path | None = None
+    """The Unix socket; by default /run/wgjit/INTERFACE.api.sock."""
+    socket_mode: str = Field(default="0600", pattern=r"^0[0-7]{3}$")
+    """Who may use the socket: whoever may, may do everything. Octal digits in quotes."""
+    listen: str | None = None
+    """Address and port for TCP, such as "[::]:8443" or "192.0.2.1:8443"; wants the two files below, and tokens."""
+    tls_certificate_file: Path | None = None
+    """The certificate chain, PEM. Read again on SIGHUP."""
+    tls_private_key_file: Path | None = None
+    """Its private key, PEM."""
+    rate: float = Field(default=50.0, gt=0, le=100_000)
+    """Requests per second of one token, if the token does not say otherwise; twice as many at once."""
+
+    @field_validator("listen")
+    @classmethod
+    def _is_address(cls, listen: str | None) -> str | None:
+        if listen is None:
+            return None
+        match = re.fullmatch(r"(?:\[([0-9a-fA-F:.]+)\]|([0-9.]+)):([0-9]{1,5})", listen)
+        try:
+            if match is None or not 0 <= int(match[3]) <= 65535:
+                raise ValueError
+            ip_address(match[1] or match[2])
+        except ValueError:
+            raise ValueError('write an address and a port, such as "[::]:8443" or "192.0.2.1:8443"') from None
+        return listen
+
+    @model_validator(mode="after")
+    def _has_tls(self) -> ApiSettings:
+        files = (self.tls_certificate_file, self.tls_private_key_file)
+        if self.listen is not None and None in files:
+            raise ValueError("listen: set tls_certificate_file and tls_private_key_file too; TCP is only with TLS")
+        return self
+
+
 class Config(_Section):
     """All of it."""
 
@@ -153,10 +242,27 @@ class Config(_Section):
     pool: PoolSettings = PoolSettings()
     client: ClientSettings = Field(default_factory=lambda: ClientSettings())
     gateway: GatewaySettings = Field(default_factory=lambda: GatewaySettings())
+    api: ApiSettings = Field(default_factory=lambda: ApiSettings())
+
+    @field_validator("store", mode="before")
+    @classmethod
+    def _in_short(cls, store: object) -> object:
+        if isinstance(store, str):
+            return {"url": store} if "://" in store else {"path": store}
+        return store
+
+    @model_validator(mode="after")
+    def _answers_in_time(self) -> Config:
+        if self.store.url is not None and self.store.timeout >= self.gateway.hold_deadline:
+            raise ValueError(
+                f"store.timeout: {self.store.timeout} s is not below gateway.hold_deadline, "
+                f"{self.gateway.hold_deadline} s; a held packet would not wait for the answer"
+            )
+        return self
 
     def store_path(self, interface: str) -> Path:
-        """The registry's file for this interface."""
-        return self.store.path or STATE_FOLDER / f"{interface}.db"
+        """The registry's file for this interface, or the file that keeps the service's answers."""
+        return self.store.path or STATE_FOLDER / (f"{interface}.cache.db" if self.store.url else f"{interface}.db")
 
 
 def config_path(interface: str, path: Path | None) -> Path | None:

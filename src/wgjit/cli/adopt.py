@@ -9,10 +9,11 @@ from typing import Annotated
 
 import typer
 
-from wgjit.cli.registry_file import ConfigFile, Store, made, site
+from wgjit.cli.registry_file import ConfigFile, Store, made
 from wgjit.daemon.adoption import adopt as adopt_peers
 from wgjit.daemon.adoption import idle_residents
 from wgjit.drivers.device import open_device
+from wgjit.management.site import site
 from wgjit.model import NEVER
 
 SHOWN = 20

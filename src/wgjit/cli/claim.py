@@ -11,8 +11,9 @@ from typing import Any
 
 import typer
 
-from wgjit.cli.registry_file import ConfigFile, Handle, Interface, Json, Store, existing, printable, site
-from wgjit.cli.times import show_moment
+from wgjit.cli.registry_file import ConfigFile, Handle, Interface, Json, Store, existing, printable
+from wgjit.management.site import site
+from wgjit.management.times import show_moment
 from wgjit.model import Claim, Registration
 
 app = typer.Typer(name="claim", help="Show or forget when a peer was last proven.", no_args_is_help=True)

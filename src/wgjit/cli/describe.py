@@ -1,4 +1,4 @@
-"""A peer as the registry commands show it to people. A preshared key is never shown. To programs: `peer_fields`."""
+"""A peer as the registry commands show it to people. Never a preshared key. For programs: management/fields."""
 
 from __future__ import annotations
 

@@ -17,7 +17,6 @@ import typer
 
 from wgjit.cli.peer_add import add, rotate
 from wgjit.cli.peer_export import export
-from wgjit.cli.peer_fields import to_fields
 from wgjit.cli.peer_import import import_
 from wgjit.cli.peer_list import find, list_, show
 from wgjit.cli.peer_remove import remove
@@ -32,9 +31,11 @@ from wgjit.cli.peer_values import (
     parse_prefixes,
     read_preshared_key,
 )
-from wgjit.cli.registry_file import ConfigFile, Handle, Interface, Json, Store, existing, site
-from wgjit.cli.times import parse_idle_timeout
+from wgjit.cli.registry_file import ConfigFile, Handle, Interface, Json, Store, existing
 from wgjit.errors import ConfigError
+from wgjit.management.fields import to_fields
+from wgjit.management.site import site
+from wgjit.management.times import parse_idle_timeout
 from wgjit.stores import checks
 from wgjit.stores.labels import check_key, parse_labels
 

@@ -11,9 +11,7 @@ from typing import Annotated
 
 import typer
 
-from wgjit.cli import client_config
-from wgjit.cli.client_config import Outlet, Server
-from wgjit.cli.peer_fields import to_fields
+from wgjit.cli.outlet import Outlet
 from wgjit.cli.peer_values import (
     ALLOWED_IPS,
     EXPIRES,
@@ -25,9 +23,13 @@ from wgjit.cli.peer_values import (
     parse_prefixes,
     read_preshared_key,
 )
-from wgjit.cli.registry_file import ConfigFile, Handle, Interface, Json, Store, existing, made, site
-from wgjit.cli.times import parse_idle_timeout
+from wgjit.cli.registry_file import ConfigFile, Handle, Interface, Json, Store, existing, made
 from wgjit.errors import ConfigError
+from wgjit.management import client_config
+from wgjit.management.client_config import Server
+from wgjit.management.fields import to_fields
+from wgjit.management.site import site
+from wgjit.management.times import parse_idle_timeout
 from wgjit.model import Peer, PrivateKey, PublicKey
 from wgjit.stores import checks
 from wgjit.stores.labels import parse_labels

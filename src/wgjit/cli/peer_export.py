@@ -16,10 +16,11 @@ from typing import Annotated, TextIO
 
 import typer
 
-from wgjit.cli import peer_fields
 from wgjit.cli.peer_readers import Format, by_ending
-from wgjit.cli.registry_file import ConfigFile, Interface, Store, existing, site
+from wgjit.cli.registry_file import ConfigFile, Interface, Store, existing
 from wgjit.errors import ConfigError
+from wgjit.management import fields as peer_fields
+from wgjit.management.site import site
 from wgjit.model import Peer
 from wgjit.stores.listing import Entry, Filter
 

@@ -17,8 +17,9 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 
 from wgjit.cli import peer_readers
 from wgjit.cli.peer_readers import Chunk, Format
-from wgjit.cli.registry_file import ConfigFile, Interface, Store, made, site
+from wgjit.cli.registry_file import ConfigFile, Interface, Store, made
 from wgjit.errors import ConfigError, InvalidValue
+from wgjit.management.site import site
 from wgjit.model import Peer
 from wgjit.stores.bulk import BulkLoad, Loaded
 

@@ -12,9 +12,10 @@ import typer
 
 from wgjit.cli import claim as claims
 from wgjit.cli.describe import row, show_labels, state
-from wgjit.cli.peer_fields import to_fields
-from wgjit.cli.registry_file import ConfigFile, Handle, Interface, Json, Store, existing, printable, site
-from wgjit.cli.times import parse_expiry, show_idle_timeout, show_moment
+from wgjit.cli.registry_file import ConfigFile, Handle, Interface, Json, Store, existing, printable
+from wgjit.management.fields import to_fields
+from wgjit.management.site import site
+from wgjit.management.times import parse_expiry, show_idle_timeout, show_moment
 from wgjit.stores import listing
 from wgjit.stores.labels import parse_labels
 from wgjit.stores.listing import Entry, Filter, State

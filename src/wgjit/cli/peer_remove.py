@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from wgjit.cli.peer_list import ExpiresBefore, InState, WithLabel, WithName, filter_of
-from wgjit.cli.registry_file import ConfigFile, Handles, Interface, Json, Store, existing, site
+from wgjit.cli.registry_file import ConfigFile, Handles, Interface, Json, Store, existing
 from wgjit.errors import ConfigError
+from wgjit.management.site import site
 from wgjit.model import PublicKey
 from wgjit.stores import checks
 from wgjit.stores.managed import ManagedRegistry

@@ -6,8 +6,8 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from wgjit.cli.times import parse_expiry, parse_lifetime
 from wgjit.errors import ConfigError
+from wgjit.management.times import parse_expiry, parse_lifetime
 from wgjit.model import AllowedIP, PresharedKey, parse_allowed_ip
 
 EXPIRES = "How long it may connect from now on: 30d, 12h, or never."

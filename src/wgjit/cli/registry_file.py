@@ -7,15 +7,14 @@ Which file: `--store` or WGJIT_STORE, else `store.path` of the interface's confi
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from wgjit.config import CONFIG_FOLDER, STATE_FOLDER, Config, config_path, load_config
+from wgjit.config import STATE_FOLDER
+from wgjit.management.site import site
 from wgjit.stores.managed import ManagedRegistry
-from wgjit.stores.pools import Pool
 
 _PATIENCE = 5.0
 """Seconds to wait for another program that writes."""
@@ -46,30 +45,6 @@ _HANDLE = "A peer's name, public key, the first characters of its key (4 at leas
 Handle = Annotated[str, typer.Argument(metavar="HANDLE", help=_HANDLE, autocompletion=_complete)]
 Handles = Annotated[list[str] | None, typer.Argument(metavar="HANDLE", help=_HANDLE, autocompletion=_complete)]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
-
-
-@dataclass(frozen=True, slots=True)
-class Site:
-    """An interface's settings, and where its registry is."""
-
-    config: Config
-    source: Path
-    """The configuration file, or the one that would be it."""
-    store: Path
-
-    @property
-    def pools(self) -> list[Pool]:
-        """The configured pools, IPv4 first."""
-        pool = self.config.pool
-        own = tuple(address.ip for address in self.config.interface.addresses)
-        return [Pool(prefix, pool.quarantine, own) for prefix in (pool.ipv4, pool.ipv6) if prefix is not None]
-
-
-def site(interface: str, config: Path | None, store: Path | None) -> Site:
-    """What the three options say. Raises ConfigError."""
-    path = config_path(interface, config)
-    settings = Config() if path is None else load_config(path)
-    return Site(settings, path or CONFIG_FOLDER / f"{interface}.toml", store or settings.store_path(interface))
 
 
 def made(store: Path | None) -> contextlib.closing[ManagedRegistry]:

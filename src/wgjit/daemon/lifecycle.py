@@ -14,12 +14,11 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, closing, suppress
-from pathlib import Path
 from typing import Any
 
 import structlog
 
-from wgjit.config import STATE_FOLDER, Config, read_private_key
+from wgjit.config import Config, read_private_key
 from wgjit.core.gateway import Gateway
 from wgjit.core.settings import Settings
 from wgjit.core.vocabulary import DeviceRead
@@ -30,6 +29,7 @@ from wgjit.daemon.lock import interface_lock
 from wgjit.daemon.loop import Loop
 from wgjit.daemon.metrics import Metrics
 from wgjit.daemon.notify import Notifier
+from wgjit.daemon.open_store import open_store
 from wgjit.drivers.base import Capture
 from wgjit.drivers.capture_nfqueue import NfqueueCapture
 from wgjit.drivers.capture_packet import PacketCapture
@@ -39,7 +39,6 @@ from wgjit.drivers.links import check_name, create_interface, delete_interface, 
 from wgjit.errors import CaptureError, ConfigError, DeviceError, NoSuchDevice, NotPermitted
 from wgjit.model import Delivery, DeviceInfo
 from wgjit.stores.base import Store
-from wgjit.stores.sqlite import SqliteRegistry
 from wgjit.wire.noise import Responder
 
 log = structlog.get_logger()
@@ -65,7 +64,7 @@ async def serve(interface: str, config: Config, ready: Callable[[dict[str, Any]]
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     with ExitStack() as stack:
         stack.enter_context(interface_lock(interface))
-        store = stack.enter_context(closing(_open_store(config.store_path(interface))))
+        store = stack.enter_context(closing(open_store(interface, config)))
         notifier = Notifier()
         gateway = _Service(interface, config, store, stop, notifier)
         async with ControlServer(interface, gateway.status, gateway.feed):
@@ -235,12 +234,6 @@ def _responder(info: DeviceInfo) -> Responder:
     if not info.listen_port:
         raise ConfigError(f"{info.name}: has no listen port; set one: wg set {info.name} listen-port 51820")
     return Responder(info.private_key)
-
-
-def _open_store(path: Path) -> Store:
-    if path.parent == STATE_FOLDER:
-        STATE_FOLDER.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return SqliteRegistry(path)
 
 
 def _open_capture(interface: str, config: Config, info: DeviceInfo) -> tuple[Capture, Choice]:

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wgjit.cli.times import (
+from wgjit.errors import InvalidValue
+from wgjit.management.times import (
     parse_duration,
     parse_expiry,
     parse_idle_timeout,
@@ -12,7 +13,6 @@ from wgjit.cli.times import (
     show_idle_timeout,
     show_moment,
 )
-from wgjit.errors import InvalidValue
 from wgjit.model import NEVER
 
 

@@ -29,8 +29,8 @@ import re
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any
 
-from wgjit.cli.times import parse_expiry, show_moment
 from wgjit.errors import InvalidValue
+from wgjit.management.times import parse_expiry, show_moment
 from wgjit.model import AllowedIP, Peer, PresharedKey, PublicKey, parse_allowed_ip
 from wgjit.stores import labels
 from wgjit.stores.checks import check_name
