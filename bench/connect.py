@@ -16,11 +16,11 @@ from __future__ import annotations
 
 import argparse
 import ipaddress
-import os
 import statistics
 import sys
 from contextlib import ExitStack
 
+from bench.report import Report, add_option
 from lab.gateway import Gateway
 from lab.netns import Lab
 from lab.wireguard import Client, WireGuard
@@ -98,26 +98,27 @@ def measure(deliveries: list[str], rounds: int, slow_rounds: int, rtt: float) ->
         return {site.delivery: site.seconds for site in sites}
 
 
-def table(times: dict[str, list[float | None]], rtt: float) -> dict[str, float]:
-    """Print one table; gives the medians in seconds."""
+HEAD = ("delivery", "rounds", "lost", "median ms", "p95 ms", "max ms", "over pre-installed ms", "ratio")
+
+
+def table(report: Report, times: dict[str, list[float | None]], rtt: float) -> dict[str, float]:
+    """Tell one table; gives the medians in seconds."""
     medians = {
         name: statistics.median([s for s in all_ if s is not None] or [float("nan")]) for name, all_ in times.items()
     }
     base = medians["pre-installed"]
-    print(f"\nRTT {rtt * 1000:.0f} ms, kernel {os.uname().release}, {os.cpu_count()} CPU\n")
-    print("| delivery | rounds | lost | median ms | p95 ms | max ms | over pre-installed ms | ratio |")
-    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
+    report.say(f"RTT {rtt * 1000:.0f} ms")
+    rows: list[tuple[str, ...]] = []
     for name, all_ in times.items():
         arrived = sorted(s for s in all_ if s is not None)
-        lost = len(all_) - len(arrived)
+        counts = (name, str(len(all_)), str(len(all_) - len(arrived)))
         if not arrived:
-            print(f"| {name} | {len(all_)} | {lost} | - | - | - | - | - |")
+            rows.append((*counts, *["-"] * 5))
             continue
         p95 = arrived[min(len(arrived) - 1, int(len(arrived) * 0.95))]
-        print(
-            f"| {name} | {len(all_)} | {lost} | {medians[name] * 1000:.2f} | {p95 * 1000:.2f} | "
-            f"{arrived[-1] * 1000:.2f} | {(medians[name] - base) * 1000:+.2f} | {medians[name] / base:.3f} |"
-        )
+        spread = [f"{seconds * 1000:.2f}" for seconds in (medians[name], p95, arrived[-1])]
+        rows.append((*counts, *spread, f"{(medians[name] - base) * 1000:+.2f}", f"{medians[name] / base:.3f}"))
+    report.table(HEAD, rows)
     return medians
 
 
@@ -147,15 +148,18 @@ def main() -> int:
     parser.add_argument("--slow-rounds", type=int, default=3, help="rounds of the client's own retry")
     parser.add_argument("--rtt", type=float, nargs="*", default=[0.0, 50.0], help="milliseconds")
     parser.add_argument("--deliveries", nargs="*", default=["hold", "replay", "flip", "none"])
+    add_option(parser)
     options = parser.parse_args()
+    report = Report("connect", options.write)
+    report.head()
     missed = []
     for rtt in options.rtt:
         times = measure(["pre-installed", *options.deliveries], options.rounds, options.slow_rounds, rtt / 1000)
-        medians = table(times, rtt / 1000)
+        medians = table(report, times, rtt / 1000)
         lost = sum(s is None for name in ("hold", "replay") for s in times.get(name, []))
         missed += verdict(medians, lost, rtt / 1000)
-    print()
-    print("\n".join(f"MISSED {line}" for line in missed) or "all goals reached")
+    report.say("\n".join(f"MISSED {line}" for line in missed) or "all goals reached")
+    report.finish()
     return 1 if missed else 0
 
 

@@ -26,7 +26,6 @@ from __future__ import annotations
 
 import argparse
 import ipaddress
-import os
 import sys
 import threading
 import time
@@ -38,6 +37,7 @@ from itertools import pairwise
 from statistics import median
 
 from bench.machines import CLIENTS, LOST, Machines, Newcomer, arrive, knock
+from bench.report import Report, add_option
 from lab.gateway import Gateway
 from lab.netns import Lab
 from lab.wireguard import Backend, WireGuard
@@ -283,16 +283,20 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--rate", type=float, default=50.0, help="newcomers per second (default 50)")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--timeout", type=float, default=20.0, help="unconfirmed_timeout, seconds (default 20)")
+    add_option(parser)
     options = parser.parse_args(words)
     for name in ("residents", "rate", "rounds"):
         if getattr(options, name) <= 0:
             parser.error(f"--{name} {getattr(options, name)}: must be above 0")
+    report = Report("evict", options.write)
+    report.head(words)
     outcome = Outcome()
     with Lab() as lab:
         site = Site(lab, options.backend, options.residents)
-        print(f"\n{site.server.backend} WireGuard, hold, kernel {os.uname().release}, {os.cpu_count()} CPU, "
-              f"{options.residents} residents evicted in each of {options.rounds} rounds, "
-              f"{options.rate:g} newcomers a second\n", flush=True)  # fmt: skip
+        report.say(
+            f"{site.server.backend} WireGuard, hold; {options.residents} residents evicted in each of {options.rounds} "
+            f"rounds, {options.rate:g} newcomers a second."
+        )
         try:
             with site.up(options.timeout) as gateway:
                 for _ in range(options.rounds):
@@ -300,12 +304,13 @@ def main(words: Sequence[str] | None = None) -> int:
                 outcome.faults = gateway.status()["faults"]
         finally:
             site.close()
-    print("| " + " | ".join(HEAD) + " |\n|" + " --- |" * len(HEAD))
-    for row in rows(outcome):
-        print("| " + " | ".join(row) + " |")
-    print(f"\n{outcome.evicted:,} peers evicted, {outcome.evicted / outcome.removing:,.0f} a second while any left; "
-          f"{outcome.removing:.1f} s of removing in {outcome.taken:.1f} s of evicting\n")  # fmt: skip
-    print("\n".join(f"MISSED {line}" for line in outcome.missed()) or "all goals reached")
+    report.table(HEAD, rows(outcome))
+    report.say(
+        f"{outcome.evicted:,} peers evicted, {outcome.evicted / outcome.removing:,.0f} a second while any left; "
+        f"{outcome.removing:.1f} s of removing in {outcome.taken:.1f} s of evicting"
+    )
+    report.say("\n".join(f"MISSED {line}" for line in outcome.missed()) or "all goals reached")
+    report.finish()
     return 1 if outcome.missed() else 0
 
 

@@ -39,6 +39,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.packets import KINDS, frames, sources
+from bench.report import Report, add_option
 from lab.gateway import Gateway
 from lab.netns import Lab
 from lab.wireguard import Backend, Client, WireGuard, peer_section
@@ -325,24 +326,29 @@ def main(words: Sequence[str] | None = None) -> int:
         "--alone", action=argparse.BooleanOptionalAction, default=True, help="each flood on WireGuard alone as well"
     )
     parser.add_argument("--details", action="store_true", help="what the daemon counted, on standard error")
+    add_option(parser)
     options = parser.parse_args(words)
+    report = Report("flood", options.write)
+    report.head(words)
     missed: list[str] = []
-    with Lab() as lab:
-        site = Site(lab, options.backend, RESIDENTS + 1 + options.seconds)
-        print(f"\n{site.server.backend} WireGuard, {options.delivery}, kernel {os.uname().release}, "
-              f"{os.cpu_count()} CPU, {options.seconds} s each\n")  # fmt: skip
-        print("| " + " | ".join(HEAD) + " |\n|" + " --- |" * len(HEAD), flush=True)
+
+    def rows() -> Iterator[tuple[str, ...]]:
         for kind in options.kinds:
             for senders in options.senders:
                 for wgjit in (False, True) if options.alone else (True,):
                     outcome = run(site, kind, senders == "many", wgjit, options.rate, options.seconds, options.delivery)
-                    print("| " + " | ".join(row(outcome)) + " |", flush=True)
                     if wgjit:
-                        missed += outcome.missed()
+                        missed.extend(outcome.missed())
                     if options.details:
                         print(json.dumps(outcome.status), [_seconds(s) for s in outcome.connects], file=sys.stderr)
-    print()
-    print("\n".join(f"MISSED {line}" for line in missed) or "all goals reached")
+                    yield row(outcome)
+
+    with Lab() as lab:
+        site = Site(lab, options.backend, RESIDENTS + 1 + options.seconds)
+        report.say(f"{site.server.backend} WireGuard, {options.delivery}, {options.seconds} s each.")
+        report.table(HEAD, rows())
+    report.say("\n".join(f"MISSED {line}" for line in missed) or "all goals reached")
+    report.finish()
     return 1 if missed else 0
 
 

@@ -30,6 +30,7 @@ from statistics import median, quantiles
 from time import perf_counter
 from typing import NamedTuple
 
+from bench.report import Report, add_option
 from wgjit.cli.peer_readers import Format
 from wgjit.model import Peer, PublicKey, parse_allowed_ip
 from wgjit.stores.sqlite import SqliteRegistry
@@ -178,6 +179,17 @@ def measure(peers: int, folder: Path) -> Iterator[Figure]:
         yield from verbs(registry, peers, random)
 
 
+def row(figure: Figure) -> tuple[str, str, str]:
+    """One line of the table."""
+    limit = f"at least {figure.least:,.0f}" if figure.least else f"at most {figure.most:,.0f}"
+    digits = 0 if figure.value >= 1000 else 1 if figure.value >= 10 else 2
+    return (
+        figure.what,
+        f"{figure.value:,.{digits}f} {figure.unit}",
+        limit if figure.least or figure.most < inf else "",
+    )
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="bench.registry", description="The registry at scale.")
     parser.add_argument(
@@ -187,23 +199,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--folder", type=Path, help="where to write some 350 bytes a peer (default: a temporary folder)"
     )
     parser.add_argument("--json", action="store_true", help="one object a line")
+    add_option(parser)
     options = parser.parse_args(arguments)
     if not 1000 <= options.peers <= 50 * MOST:
         parser.error("--peers: must be 1,000 to some 800 million")
-    missed = []
-    with tempfile.TemporaryDirectory(prefix="wgjit-bench-", dir=options.folder) as folder:
-        if not options.json:
-            print(f"| {options.peers:,} plain peers | measured | target |\n| --- | --- | --- |")
+    if options.json and options.write:
+        parser.error("--json: not with --write")
+    missed: list[str] = []
+
+    def figures(folder: str) -> Iterator[Figure]:
         for figure in measure(options.peers, Path(folder)):
-            if options.json:
-                print(json.dumps(figure._asdict() | {"is_met": figure.is_met}), flush=True)
-            else:
-                limit = f"at least {figure.least:,.0f}" if figure.least else f"at most {figure.most:,.0f}"
-                limit = limit if figure.least or figure.most < inf else ""
-                digits = 0 if figure.value >= 1000 else 1 if figure.value >= 10 else 2
-                print(f"| {figure.what} | {figure.value:,.{digits}f} {figure.unit} | {limit} |", flush=True)
             if not figure.is_met:
                 missed.append(figure.what)
+            yield figure
+
+    with tempfile.TemporaryDirectory(prefix="wgjit-bench-", dir=options.folder) as folder:
+        if options.json:
+            for figure in figures(folder):
+                print(json.dumps(figure._asdict() | {"is_met": figure.is_met}), flush=True)
+        else:
+            report = Report("registry", options.write)
+            report.head(arguments)
+            report.table((f"{options.peers:,} plain peers", "measured", "target"), map(row, figures(folder)))
+            report.finish()
     if missed:
         print(f"bench registry: missed: {', '.join(missed)}", file=sys.stderr)
     return bool(missed)
