@@ -1,0 +1,10 @@
+"""wgjit-load: thousands of WireGuard clients in one process, against any gateway; `./dev bench load --help`.
+
+responder   message 2, for a gateway that initiates (a flipped handshake)
+tunnel      transport data: opening it, and ICMP echoes inside
+client      one client, without clock or socket: what it sends at its time, and in answer
+sockets     a UDP socket for each client
+engine      the clock: intended times, retries, epoll
+result      what became of all
+identities  who the clients are: a file of private keys, and what a registry imports of it
+"""
