@@ -88,7 +88,7 @@ def _git(*words: str) -> str:
 
 
 def add_option(parser: argparse.ArgumentParser) -> None:
-    """The option --write, which every bench has. In a guest, `./dev bench` shares docs/ for it."""
+    """The option --write, which every bench that has a report takes. In a guest, `./dev bench` shares docs/ for it."""
     parser.add_argument("--write", action="store_true", help=f"put the result into {PAGE.relative_to(ROOT)}")
 
 

@@ -1,4 +1,4 @@
-"""wgjit-load: thousands of WireGuard clients in one process, against any gateway; `./dev bench load --help`.
+"""Thousands of WireGuard clients in one process, to load a gateway with. A library as yet, without a command.
 
 responder   message 2, for a gateway that initiates (a flipped handshake)
 tunnel      transport data: opening it, and ICMP echoes inside
@@ -7,4 +7,5 @@ sockets     a UDP socket for each client
 engine      the clock: intended times, retries, epoll
 result      what became of all
 identities  who the clients are: a file of private keys, and what a registry imports of it
+site        the lab's network for it
 """
