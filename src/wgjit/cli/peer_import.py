@@ -17,7 +17,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 
 from wgjit.cli import peer_readers
 from wgjit.cli.peer_readers import Chunk, Format
-from wgjit.cli.registry_file import ConfigFile, Interface, Store, made
+from wgjit.cli.registry_file import ConfigFile, Interface, Store, author, made
 from wgjit.errors import ConfigError, InvalidValue
 from wgjit.management.site import site
 from wgjit.model import Peer
@@ -59,7 +59,7 @@ def import_(
         refusals = _Refusals(stack.enter_context(_written(report)), skip_bad)
         registry = stack.enter_context(made(here.store))
         progress = stack.enter_context(_Progress(files))
-        load = stack.enter_context(registry.load())
+        load = stack.enter_context(registry.load(by=author()))
         total = _Total()
         for path in files:
             refusals.begin(path, batch)
@@ -92,6 +92,7 @@ def _import(
     total: _Total,
 ) -> None:
     """Import one file. Raises InvalidValue that names file and line, StoreError, ConfigError if it is unreadable."""
+    source = "standard input" if str(path) == "-" else str(path.absolute())
     try:
         form = form or peer_readers.guess(path.name, file.peek(4096))
         for chunk in peer_readers.read(progress.reading(file), form, names=names):
@@ -103,11 +104,11 @@ def _import(
                 if part.peers:
                     load.peers(part.peers, part.labels)
                 if batch and load.staged >= batch:
-                    total.count(load.commit(refusals.refused))
+                    total.count(load.commit(refusals.refused, source))
                     refusals.committed = total.added + total.present
             progress.count(chunk.count)
         progress.writing(load.staged)
-        total.count(load.commit(refusals.refused))
+        total.count(load.commit(refusals.refused, source))
         refusals.committed = total.added + total.present
     except InvalidValue as error:
         if refusals.is_told:

@@ -31,7 +31,7 @@ from typing import Any
 
 from wgjit.errors import InvalidValue
 from wgjit.management.times import parse_expiry, show_moment
-from wgjit.model import AllowedIP, Peer, PresharedKey, PublicKey, parse_allowed_ip
+from wgjit.model import AllowedIP, Claim, Peer, PresharedKey, PublicKey, parse_allowed_ip
 from wgjit.stores import labels
 from wgjit.stores.checks import check_name
 from wgjit.stores.listing import Entry
@@ -86,6 +86,18 @@ def to_fields(entry: Entry, *, preshared_keys: bool = False) -> dict[str, Any]:
     if preshared_keys:
         fields["preshared_key"] = peer.preshared_key.reveal_base64() if peer.preshared_key else None
     return fields
+
+
+def claim_fields(claim: Claim | None) -> dict[str, Any] | None:
+    """A claim as a JSON object; None if there is none."""
+    if claim is None:
+        return None
+    return {
+        "timestamp": str(claim.timestamp),
+        "gateway": claim.gateway,
+        "endpoint": str(claim.endpoint),
+        "proven_at": show_moment(claim.proven_at),
+    }
 
 
 def from_fields(fields: Any) -> tuple[Peer, Labels]:
