@@ -5,6 +5,7 @@
 | `adopt`    | `adopt`: register the peers of an interface that holds all of them         |
 | `audit`    | `audit list`, `prune`: who changed what                                    |
 | `claim`    | `claim show`, `reset`: a peer's last proof                                 |
+| `config`   | `config check`, `show`: settings, before a gateway takes them                |
 | `decode`   | `decode`: initiations out of a capture file or one message, offline        |
 | `doctor`   | `doctor`: what this machine can do, and which delivery follows from it     |
 | `feed`     | `feed`: every initiation seen, live                                        |
@@ -25,7 +26,7 @@ import typer
 
 from wgjit.errors import WgjitError
 
-COMMANDS = ("up", "feed", "status", "doctor", "decode", "peer", "claim", "token", "audit", "adopt", "release")
+COMMANDS = ("up", "feed", "status", "doctor", "decode", "peer", "claim", "token", "audit", "config", "adopt", "release")
 """In the order of `wgjit --help`; each is a module here, with a function of its name or, for a group, an `app`."""
 
 
