@@ -27,7 +27,7 @@ PATIENCE = 5.0
 
 def run_folder() -> Path:
     """Where sockets and locks of running gateways are; the environment's WGJIT_RUN_FOLDER comes before /run/wgjit."""
-    return Path(os.environ.get("WGJIT_RUN_FOLDER", RUN_FOLDER))
+    return Path(os.environ.get("WGJIT_RUN_FOLDER") or RUN_FOLDER)
 
 
 def socket_path(interface: str) -> Path:

@@ -277,7 +277,7 @@ def test_another_interface_has_another_configuration(
 ) -> None:
     monkeypatch.delenv("WGJIT_CONFIG")
     monkeypatch.delenv("WGJIT_STORE", raising=False)
-    monkeypatch.setattr("wgjit.config.CONFIG_FOLDER", tmp_path)
+    monkeypatch.setattr("wgjit.config.folders.CONFIG_FOLDER", tmp_path)
     (tmp_path / "wg7.toml").write_text(f'[store]\npath = "{tmp_path}/seven.db"\n[pool]\nipv4 = "10.77.0.0/16"\n')
     assert run("add", "alice", "--interface", "wg7", "--public-key", K1)[0] == 0
     assert "10.77.0.1/32" in run("show", "alice", "--interface", "wg7")[1]
