@@ -83,8 +83,7 @@ class Service:
         CaptureError if it does.
         """
         await self._round(undo, first=True)
-        while not self._stop.is_set():
-            await self._until_there()
+        while await self._until_there():
             with ExitStack() as again:
                 await self._round(again, first=False)
 
@@ -169,12 +168,14 @@ class Service:
         assert self._loop is not None
         serving = asyncio.create_task(self._loop.run(self._residents))
         others = {asyncio.create_task(self._stop.wait()), asyncio.create_task(self._interface_changes())}
-        await asyncio.sleep(0)  # the loop takes its residents over and reads packets
-        self._together.ready(self._interface, await self.status())
-        await asyncio.wait({serving, *others}, return_when=asyncio.FIRST_COMPLETED)
-        for task in (serving, *others):
-            task.cancel()
-        results = await asyncio.gather(serving, *others, return_exceptions=True)
+        try:
+            await asyncio.sleep(0)  # the loop takes its residents over and reads packets
+            self._together.ready(self._interface, await self.status())
+            await asyncio.wait({serving, *others}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (serving, *others):
+                task.cancel()
+            results = await asyncio.gather(serving, *others, return_exceptions=True)
         for result in results:
             if isinstance(result, Exception):
                 raise result
@@ -195,17 +196,18 @@ class Service:
                 log.warning("interface has changed", interface=self._interface, listen_port=now.listen_port)
                 return
 
-    async def _until_there(self) -> None:
-        """Wait until there is an interface to serve, or the end is asked for."""
+    async def _until_there(self) -> bool:
+        """Wait until there is an interface to serve; False if the end is asked for first."""
         while not self._stop.is_set():
             self._together.alive(self._interface)
             if self._config.interface.private_key_file and not interface_exists(self._interface):
-                return  # it is ours to make
+                return True  # it is ours to make
             with suppress(DeviceError), closing(open_device(self._interface)) as device:
                 info = device.info()
                 if info.private_key and info.listen_port:
-                    return
+                    return True
             await self._pause()
+        return False
 
     async def _pause(self) -> None:
         """Until the next look, or the end."""
