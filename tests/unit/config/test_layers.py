@@ -54,8 +54,8 @@ def told(caught: pytest.ExceptionInfo[ConfigError], path: Path) -> list[str]:
 def test_all_mistakes_are_told_each_with_its_line(tmp_path: Path) -> None:
     path = tmp_path / "wg0.toml"
     path.write_text(
-        '[gatway]\n[gateway]\nidle_timeout = 5\nhold_dedline = 1\nquarantine = 4\n[interface]\naddresses = [\n"10.8.0.1/16",\n'
-        '"x",\n]\n'
+        "[gatway]\n[gateway]\nidle_timeout = 5\nhold_dedline = 1\nquarantine = 4\n"
+        '[interface]\naddresses = [\n"10.8.0.1/16",\n"x",\n]\n'
     )
     with pytest.raises(ConfigError) as caught:
         load_config(path)

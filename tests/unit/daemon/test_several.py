@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
@@ -107,16 +108,23 @@ def test_a_flood_on_one_interface_leaves_another_its_turn() -> None:
         async with running(clients=1) as flooded, running(clients=1) as quiet:
             for _ in range(40 * BATCH):
                 flooded.capture.arrive(b"garbage")
-            while len(flooded.capture.waiting) > 30 * BATCH:  # its batches have grown to their size
-                await asyncio.sleep(0)
+            await turns_until(lambda: len(flooded.capture.waiting) <= 30 * BATCH)  # its batches have grown by then
             before = len(flooded.capture.waiting)
             quiet.knock()
-            while not decided(quiet):
-                await asyncio.sleep(0)
+            await turns_until(lambda: decided(quiet))
             assert flooded.capture.waiting, "there was no flood any more"
             return before - len(flooded.capture.waiting)
 
     assert asyncio.run(scene()) <= 2 * BATCH
+
+
+async def turns_until(condition: Callable[[], bool]) -> None:
+    """Let the loop turn until something is so."""
+    for _ in range(10_000):
+        if condition():
+            return
+        await asyncio.sleep(0)
+    raise AssertionError("it did not come about within 10,000 turns")
 
 
 def decided(stage: Running) -> bool:
