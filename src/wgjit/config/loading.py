@@ -96,4 +96,5 @@ def load_config(path: Path) -> Config:
 
 
 def _error(mistakes: Sequence[Mistake]) -> ConfigError:
-    return ConfigError("\n".join(map(str, mistakes)))
+    by_place = sorted(mistakes, key=lambda mistake: (mistake.origin.name, mistake.origin.line or 0))
+    return ConfigError("\n".join(map(str, by_place)))

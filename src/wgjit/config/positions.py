@@ -22,7 +22,7 @@ class Positions:
     """Lines of one text, counted from 1. The text need not be TOML to its end."""
 
     def __init__(self, text: str) -> None:
-        self._lines = text.split("\n")
+        self._lines = text.replace("\r\n", "\n").split("\n")  # a return alone, at a beginning's end, is not TOML
         self._steps: list[tuple[int, int, dict[str, Any]]] = []  # first and last line of a step, and all up to there
         first = 1
         for last in range(1, len(self._lines) + 1):
