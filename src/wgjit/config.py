@@ -10,6 +10,7 @@ An interface that exists already is used as it stands: key, port, addresses and 
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 import tomllib
@@ -35,6 +36,11 @@ from wgjit.model import Delivery, PrivateKey, PublicKey
 CONFIG_FOLDER = Path("/etc/wgjit")
 STATE_FOLDER = Path("/var/lib/wgjit")
 RUN_FOLDER = Path("/run/wgjit")
+
+
+def run_folder() -> Path:
+    """Where sockets and locks of what runs are; the environment's WGJIT_RUN_FOLDER comes before /run/wgjit."""
+    return Path(os.environ.get("WGJIT_RUN_FOLDER", RUN_FOLDER))
 
 
 class _Section(BaseModel):

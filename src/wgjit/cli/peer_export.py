@@ -16,7 +16,7 @@ from typing import Annotated, TextIO
 
 import typer
 
-from wgjit.cli.peer_readers import Format, by_ending
+from wgjit.management.peer_readers import Format, by_ending
 from wgjit.cli.registry_file import ConfigFile, Interface, Store, existing
 from wgjit.errors import ConfigError
 from wgjit.management import fields as peer_fields

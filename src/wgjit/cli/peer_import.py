@@ -15,8 +15,8 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from wgjit.cli import peer_readers
-from wgjit.cli.peer_readers import Chunk, Format
+from wgjit.management import peer_readers
+from wgjit.management.peer_readers import Chunk, Format
 from wgjit.cli.registry_file import ConfigFile, Interface, Store, made
 from wgjit.errors import ConfigError, InvalidValue
 from wgjit.management.site import site
@@ -115,24 +115,6 @@ def _import(
         raise InvalidValue(f"{path}: {error}; {refusals.consequence}") from None
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from None
-
-
-def _parts(chunk: Chunk, batch: int, load: BulkLoad) -> Iterator[Chunk]:
-    """The chunk, cut so that a batch is full when its last part is in."""
-    if not batch or load.staged + chunk.count <= batch:
-        yield chunk
-        return
-    every: list[tuple[int, bytes | object]] = [*zip(chunk.plain_lines, chunk.plain, strict=True), *chunk.peers]
-    every.sort(key=lambda item: item[0])
-    start = 0
-    while start < len(every):
-        some = every[start : start + batch - load.staged]
-        start += len(some)
-        part = Chunk(unlabelled=chunk.unlabelled, labels=chunk.labels)
-        part.plain_lines = [line for line, value in some if isinstance(value, bytes)]
-        part.plain = [value for _, value in some if isinstance(value, bytes)]
-        part.peers = [(line, value) for line, value in some if isinstance(value, Peer)]
-        yield part
 
 
 class _Refusals:

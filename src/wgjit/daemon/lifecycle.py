@@ -28,7 +28,7 @@ from wgjit.daemon.feed import FeedHub
 from wgjit.daemon.lock import interface_lock
 from wgjit.daemon.loop import Loop
 from wgjit.daemon.metrics import Metrics
-from wgjit.daemon.notify import Notifier
+from wgjit.notify import Notifier
 from wgjit.daemon.open_store import open_store
 from wgjit.drivers.base import Capture
 from wgjit.drivers.capture_nfqueue import NfqueueCapture
@@ -71,7 +71,7 @@ async def serve(interface: str, config: Config, ready: Callable[[dict[str, Any]]
             try:
                 await gateway.run(ready)
             finally:
-                notifier.stopping()
+                notifier.stopping("ending; sessions stay")
     log.info("ended", sessions="stay")
 
 

@@ -34,7 +34,7 @@ from wgjit.management.times import parse_expiry, show_moment
 from wgjit.model import AllowedIP, Peer, PresharedKey, PublicKey, parse_allowed_ip
 from wgjit.stores import labels
 from wgjit.stores.checks import check_name
-from wgjit.stores.listing import Entry
+from wgjit.stores.listing import Entry, State
 
 Labels = dict[str, str] | None
 """None: nothing is said about them."""
@@ -88,6 +88,13 @@ def to_fields(entry: Entry, *, preshared_keys: bool = False) -> dict[str, Any]:
     return fields
 
 
+def state(peer: Peer, now: float) -> State:
+    """Whether it may connect at `now`, Unix seconds."""
+    if not peer.enabled:
+        return State.DISABLED
+    return State.EXPIRED if peer.expires_at is not None and peer.expires_at <= now else State.ENABLED
+
+
 def from_fields(fields: Any) -> tuple[Peer, Labels]:
     """The peer of a JSON object, and its labels.
 
@@ -106,7 +113,7 @@ def from_fields(fields: Any) -> tuple[Peer, Labels]:
     preshared_key = fields.get("preshared_key")
     if fields.get("has_preshared_key", preshared_key is not None) != (preshared_key is not None):
         raise InvalidValue(
-            "field 'has_preshared_key': does not agree with 'preshared_key'; export with --preshared-keys, "
+            "field 'has_preshared_key': does not agree with 'preshared_key'; export it with its preshared keys, "
             "or leave it out to register the peer as it stands here"
         )
     if not all(isinstance(prefix, str) for prefix in fields.get("allowed_ips", ())):

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.contracts.store import key
-from wgjit.cli.wg_config import read_peers
+from wgjit.management.wg_config import read_peers
 from wgjit.errors import InvalidValue
 from wgjit.model import Peer, PresharedKey, parse_allowed_ip
 
