@@ -15,12 +15,11 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from wgjit.management import peer_readers
-from wgjit.management.peer_readers import Chunk, Format
 from wgjit.cli.registry_file import ConfigFile, Interface, Store, made
 from wgjit.errors import ConfigError, InvalidValue
+from wgjit.management import imports, peer_readers
+from wgjit.management.peer_readers import Format
 from wgjit.management.site import site
-from wgjit.model import Peer
 from wgjit.stores.bulk import BulkLoad, Loaded
 
 _SHOWN = 20
@@ -92,23 +91,15 @@ def _import(
     total: _Total,
 ) -> None:
     """Import one file. Raises InvalidValue that names file and line, StoreError, ConfigError if it is unreadable."""
+
+    def loaded(batch: Loaded) -> None:
+        total.count(batch)
+        refusals.committed = total.added + total.present
+
     try:
         form = form or peer_readers.guess(path.name, file.peek(4096))
-        for chunk in peer_readers.read(progress.reading(file), form, names=names):
-            for line, what in chunk.bad:
-                refusals.refused(line, what)
-            for part in _parts(chunk, batch, load):
-                if part.plain:
-                    load.plain(part.plain_lines, part.plain, unlabelled=part.unlabelled)
-                if part.peers:
-                    load.peers(part.peers, part.labels)
-                if batch and load.staged >= batch:
-                    total.count(load.commit(refusals.refused))
-                    refusals.committed = total.added + total.present
-            progress.count(chunk.count)
-        progress.writing(load.staged)
-        total.count(load.commit(refusals.refused))
-        refusals.committed = total.added + total.present
+        chunks = peer_readers.read(progress.reading(file), form, names=names)
+        imports.register(chunks, load, batch, refusals.refused, loaded, read=progress.count, writing=progress.writing)
     except InvalidValue as error:
         if refusals.is_told:
             raise

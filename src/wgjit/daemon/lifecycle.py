@@ -28,7 +28,6 @@ from wgjit.daemon.feed import FeedHub
 from wgjit.daemon.lock import interface_lock
 from wgjit.daemon.loop import Loop
 from wgjit.daemon.metrics import Metrics
-from wgjit.notify import Notifier
 from wgjit.daemon.open_store import open_store
 from wgjit.drivers.base import Capture
 from wgjit.drivers.capture_nfqueue import NfqueueCapture
@@ -38,6 +37,7 @@ from wgjit.drivers.inject import ReplayInjector
 from wgjit.drivers.links import check_name, create_interface, delete_interface, interface_exists
 from wgjit.errors import CaptureError, ConfigError, DeviceError, NoSuchDevice, NotPermitted
 from wgjit.model import Delivery, DeviceInfo
+from wgjit.notify import Notifier
 from wgjit.stores.base import Store
 from wgjit.wire.noise import Responder
 
