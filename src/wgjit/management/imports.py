@@ -1,4 +1,4 @@
-"""Bring the peers that a reader found into a registry, a batch at a time; what is in between is the caller's to tell."""
+"""Bring the peers that a reader found into a registry, a batch at a time; telling what happens is the caller's part."""
 
 from __future__ import annotations
 
