@@ -56,6 +56,14 @@ class PoolExhausted(StoreError):
     """No address of a pool is free."""
 
 
+class TokenExists(StoreError):
+    """A token of this name was made before."""
+
+
+class NoSuchToken(StoreError):
+    """No token has this name or id."""
+
+
 class AmbiguousHandle(StoreError):
     """More than one peer's key begins as the handle does; the text names them."""
 

@@ -23,7 +23,7 @@ from wgjit.cli.peer_values import (
     parse_prefixes,
     read_preshared_key,
 )
-from wgjit.cli.registry_file import ConfigFile, Handle, Interface, Json, Store, existing, made
+from wgjit.cli.registry_file import ConfigFile, Handle, Interface, Json, Store, author, existing, made
 from wgjit.errors import ConfigError
 from wgjit.management import client_config
 from wgjit.management.client_config import Server
@@ -94,7 +94,7 @@ def add(
         idle_timeout=parse_idle_timeout(idle_timeout),
     )
     with outlet.undone_on_error(), made(here.store) as registry:
-        peer = registry.hand_out(peer, labels, pools, handing.before_commit)
+        peer = registry.hand_out(peer, labels, pools, handing.before_commit, by=author())
     handing.tell("added", Entry(peer, labels), as_json=as_json)
 
 
@@ -119,7 +119,7 @@ def rotate(
     outlet = Outlet(output, qr, qr_file)
     handing = _Handing(outlet, private_key, lambda: client_config.server(here))
     with outlet.undone_on_error(), existing(here.store) as registry:
-        peer = registry.rotate(registry.resolve(handle), key, handing.before_commit)
+        peer = registry.rotate(registry.resolve(handle), key, handing.before_commit, by=author())
         labels = registry.labels(key)
     handing.tell("rotated", Entry(peer, labels), as_json=as_json)
 

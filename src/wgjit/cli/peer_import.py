@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from wgjit.cli.registry_file import ConfigFile, Interface, Store, made
+from wgjit.cli.registry_file import ConfigFile, Interface, Store, author, made
 from wgjit.errors import ConfigError, InvalidValue
 from wgjit.management import imports, peer_readers
 from wgjit.management.peer_readers import Format
@@ -58,7 +58,7 @@ def import_(
         refusals = _Refusals(stack.enter_context(_written(report)), skip_bad)
         registry = stack.enter_context(made(here.store))
         progress = stack.enter_context(_Progress(files))
-        load = stack.enter_context(registry.load())
+        load = stack.enter_context(registry.load(by=author()))
         total = _Total()
         for path in files:
             refusals.begin(path, batch)
@@ -91,6 +91,7 @@ def _import(
     total: _Total,
 ) -> None:
     """Import one file. Raises InvalidValue that names file and line, StoreError, ConfigError if it is unreadable."""
+    source = "standard input" if str(path) == "-" else str(path.absolute())
 
     def loaded(batch: Loaded) -> None:
         total.count(batch)
@@ -99,7 +100,8 @@ def _import(
     try:
         form = form or peer_readers.guess(path.name, file.peek(4096))
         chunks = peer_readers.read(progress.reading(file), form, names=names)
-        imports.register(chunks, load, batch, refusals.refused, loaded, read=progress.count, writing=progress.writing)
+        tell = imports.Teller(refusals.refused, loaded, progress.count, progress.writing)
+        imports.register(chunks, load, batch, source, tell)
     except InvalidValue as error:
         if refusals.is_told:
             raise

@@ -14,6 +14,7 @@ import typer
 
 from wgjit.config import STATE_FOLDER
 from wgjit.management.site import site
+from wgjit.stores.audit import Author
 from wgjit.stores.managed import ManagedRegistry
 
 _PATIENCE = 5.0
@@ -60,6 +61,11 @@ def existing(store: Path | None, *, read_only: bool = False) -> contextlib.closi
     """The registry that is there. Raises StoreError."""
     store = store or STATE_FOLDER / "wg0.db"
     return contextlib.closing(ManagedRegistry(store, create=False, read_only=read_only, timeout=_PATIENCE))
+
+
+def author() -> Author:
+    """Whom the audit log names for what this command changes."""
+    return Author.process("command line")
 
 
 def printable(text: str | None) -> str:

@@ -31,7 +31,7 @@ from typing import Any
 
 from wgjit.errors import InvalidValue
 from wgjit.management.times import parse_expiry, show_moment
-from wgjit.model import AllowedIP, Peer, PresharedKey, PublicKey, parse_allowed_ip
+from wgjit.model import AllowedIP, Claim, Peer, PresharedKey, PublicKey, parse_allowed_ip
 from wgjit.stores import labels
 from wgjit.stores.checks import check_name
 from wgjit.stores.listing import Entry, State
@@ -93,6 +93,18 @@ def state(peer: Peer, now: float) -> State:
     if not peer.enabled:
         return State.DISABLED
     return State.EXPIRED if peer.expires_at is not None and peer.expires_at <= now else State.ENABLED
+
+
+def claim_fields(claim: Claim | None) -> dict[str, Any] | None:
+    """A claim as a JSON object; None if there is none."""
+    if claim is None:
+        return None
+    return {
+        "timestamp": str(claim.timestamp),
+        "gateway": claim.gateway,
+        "endpoint": str(claim.endpoint),
+        "proven_at": show_moment(claim.proven_at),
+    }
 
 
 def from_fields(fields: Any) -> tuple[Peer, Labels]:

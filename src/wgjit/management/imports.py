@@ -3,41 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 
 from wgjit.management.peer_readers import Chunk
 from wgjit.model import Peer
 from wgjit.stores.bulk import BulkLoad, Loaded
 
 
-def register(
-    chunks: Iterable[Chunk],
-    load: BulkLoad,
-    batch: int,
-    refused: Callable[[int, object], None],
-    loaded: Callable[[Loaded], None],
-    *,
-    read: Callable[[int], None] = lambda count: None,
-    writing: Callable[[int], None] = lambda count: None,
-) -> None:
-    """Register all peers of the chunks: in one transaction, or (`batch`) so many in each.
+@dataclass(frozen=True, slots=True)
+class Teller:
+    """Whom an import tells how it goes."""
 
-    `refused` is told the line of what is not registered, and why; if it raises, nothing of the batch is. `loaded` is
-    told of each batch that is through, `read` how many more were read, `writing` how many the last batch has. Raises
-    what they raise, and InvalidValue, StoreBusy, StoreError.
+    refused: Callable[[int, object], None]
+    """The line of a peer that is not registered, and why. If it raises, nothing of the batch is registered."""
+    loaded: Callable[[Loaded], None]
+    """A batch is through."""
+    read: Callable[[int], None] = lambda count: None
+    """So many more were read."""
+    writing: Callable[[int], None] = lambda count: None
+    """All is read; the last batch has so many."""
+
+
+def register(chunks: Iterable[Chunk], load: BulkLoad, batch: int, source: str, tell: Teller) -> None:
+    """Register all peers of the chunks: in one transaction, or (`batch`) so many in each. `source` is for the log.
+
+    Raises what reading them and `tell` raise, and StoreBusy, StoreError.
     """
     for chunk in chunks:
         for line, what in chunk.bad:
-            refused(line, what)
+            tell.refused(line, what)
         for part in _parts(chunk, batch, load):
             if part.plain:
                 load.plain(part.plain_lines, part.plain, unlabelled=part.unlabelled)
             if part.peers:
                 load.peers(part.peers, part.labels)
             if batch and load.staged >= batch:
-                loaded(load.commit(refused))
-        read(chunk.count)
-    writing(load.staged)
-    loaded(load.commit(refused))
+                tell.loaded(load.commit(tell.refused, source))
+        tell.read(chunk.count)
+    tell.writing(load.staged)
+    tell.loaded(load.commit(tell.refused, source))
 
 
 def _parts(chunk: Chunk, batch: int, load: BulkLoad) -> Iterator[Chunk]:

@@ -37,7 +37,20 @@ class Store(Protocol):
         """Let go of the registry; harmless if called twice."""
 
 
-class Registry(Store, Protocol):
+class Roll(Store, Protocol):
+    """A registry whose peers can all be looked at."""
+
+    def find(self, handle: str) -> Peer:
+        """The peer with this name or this base64 key. Raises NoSuchPeer."""
+
+    def peers(self, after: PublicKey | None = None) -> Iterator[Peer]:
+        """All peers in key order, streamed; from the one after `after` on."""
+
+    def count(self) -> int:
+        """How many peers are registered."""
+
+
+class Registry(Roll, Protocol):
     """The operator's side: the verbs that change who may connect."""
 
     def add(self, peers: Iterable[Peer]) -> int:
@@ -55,15 +68,6 @@ class Registry(Store, Protocol):
 
     def remove(self, key: PublicKey) -> None:
         """Take a peer and its claim out. Raises NoSuchPeer."""
-
-    def find(self, handle: str) -> Peer:
-        """The peer with this name or this base64 key. Raises NoSuchPeer."""
-
-    def peers(self, after: PublicKey | None = None) -> Iterator[Peer]:
-        """All peers in key order, streamed; from the one after `after` on."""
-
-    def count(self) -> int:
-        """How many peers are registered."""
 
     def reset_claim(self, key: PublicKey) -> bool:
         """Forget a peer's claim, so that a client whose clock went back may connect; False if it had none."""

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from tests.contracts.store import key, peer
 from tests.unit.cli.conftest import K1, K3, PSK, Run, content
+from wgjit.errors import InvalidValue
 from wgjit.management import peer_readers
 from wgjit.management.peer_readers import Chunk, Format
 from wgjit.management.wg_config import read_sections
-from wgjit.errors import InvalidValue
 from wgjit.model import Peer, parse_allowed_ip
 from wgjit.stores import packing
 
