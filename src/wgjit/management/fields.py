@@ -142,7 +142,7 @@ def from_fields(fields: Any) -> tuple[Peer, Labels]:
         None if preshared_key is None else PresharedKey.parse(preshared_key),
         fields.get("keepalive", 0),
         fields.get("enabled", True),
-        _parse_moment(fields.get("expires_at")),
+        parse_moment(fields.get("expires_at")),
         name,
         fields.get("idle_timeout"),
     )
@@ -225,14 +225,14 @@ def _number(name: str, text: str) -> int:
 
 
 def _moment(seconds: int | None) -> str | None:
-    """As `_parse_moment` reads it back to the second: also what a calendar cannot write."""
+    """As `parse_moment` reads it back to the second: also what a calendar cannot write."""
     shown = show_moment(seconds)
     if shown is None or seconds is None or re.match(r"[1-9]\d{3}-", shown):
         return shown
     return f"@{seconds}"
 
 
-def _parse_moment(value: str | int | None) -> int | None:
+def parse_moment(value: str | int | None) -> int | None:
     if isinstance(value, str):
         text = value
         if value.startswith("+"):
