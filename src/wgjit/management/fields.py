@@ -233,6 +233,7 @@ def _moment(seconds: int | None) -> str | None:
 
 
 def parse_moment(value: str | int | None) -> int | None:
+    """Unix seconds of `expires_at`, None for never. Raises InvalidValue."""
     if isinstance(value, str):
         text = value
         if value.startswith("+"):
