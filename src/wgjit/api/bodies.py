@@ -69,7 +69,7 @@ class NewPeer(_Body):
 
 
 class PeerPatch(_Body):
-    """A merge patch (RFC 7396): what is not named stays, null is the default. Of `labels`, null takes one label away."""
+    """A merge patch (RFC 7396): what is not named stays, null is the default; in `labels`, null takes a label away."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"enabled": False}, {"labels": {"team": "ops", "guest": None}}]}
@@ -95,7 +95,9 @@ class Rotation(_Body):
 class NewToken(_Body):
     """A token to make."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"name": "deploy", "scope": "write", "expires_in": "90d"}]})
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"name": "deploy", "scope": "write", "expires_in": "90d"}]}
+    )
     name: str
     scope: Annotated[str, Field(pattern="^(read|write|admin|gateway)$")]
     expires_at: Moment = None
@@ -195,7 +197,9 @@ class Imported(BaseModel):
     """What became of an import."""
 
     model_config = ConfigDict(
-        json_schema_extra={"examples": [{"added": 2, "present": 0, "refused": 1, "bad": [{"line": 3, "detail": "..."}]}]}
+        json_schema_extra={
+            "examples": [{"added": 2, "present": 0, "refused": 1, "bad": [{"line": 3, "detail": "..."}]}]
+        }
     )
     added: int
     present: int = Field(description="Registered before with these very values.")
@@ -214,6 +218,7 @@ class TokenBody(BaseModel):
     expires_at: str | None
     last_used_at: str | None
     revoked_at: str | None
+    state: str
 
 
 class MadeToken(TokenBody):
@@ -236,7 +241,6 @@ class AuditBody(BaseModel):
     actor: str
     verb: str
     public_key: str | None
-    old_key: str | None
     name: str | None
     details: dict[str, Any]
 

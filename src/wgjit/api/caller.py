@@ -62,7 +62,7 @@ class Caller:
                 Kind.SCOPE,
                 f"this needs a token of scope {scope.value}; this one has scope {self.scope.value}",
                 headers={"WWW-Authenticate": f'Bearer error="insufficient_scope", scope="{scope.value}"'},
-                scope=scope.value,
+                more={"scope": scope.value},
             )
 
 

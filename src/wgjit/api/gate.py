@@ -55,10 +55,10 @@ class Gate:
         except Exception as error:
             if scope.get("wgjit.told"):
                 return
-            problem = internal(error)
+            answer = internal(error)
             if begun:  # an answer that was begun cannot be taken back: the connection ends without its end
                 raise
-            await problem.response()(scope, receive, send)
+            await answer.response()(scope, receive, send)
 
     async def _let_in(self, scope: Any, receive: Any) -> Any:
         """Note the caller in the scope; gives where the body comes from. Raises Problem."""
@@ -150,5 +150,3 @@ class _Paced:
             raise _too_slow() from None
         self._is_over = not message.get("more_body")
         return message
-
-

@@ -88,12 +88,12 @@ class Problem(HTTPException):
         detail: str,
         errors: Sequence[tuple[str, str]] = (),
         headers: Mapping[str, str] | None = None,
-        **more: Any,
+        more: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(kind.status, detail, dict(headers or {}))
         self.kind = kind
         self.errors = list(errors)
-        self.more = more
+        self.more = dict(more or {})
 
     def response(self) -> Response:
         """The answer."""
@@ -188,7 +188,7 @@ def internal(error: BaseException) -> Problem:
     frames = [f"{frame.name} ({frame.filename}:{frame.lineno})" for frame in traceback.extract_tb(error.__traceback__)]
     # Without the exception's own text: it may repeat a value, and a value may be a secret.
     log.error("internal error", id=number, kind=type(error).__name__, at=" > ".join(frames[-6:]))
-    return Problem(Kind.INTERNAL, f"a mistake of the server, noted in its log with id {number}", id=number)
+    return Problem(Kind.INTERNAL, f"a mistake of the server, noted in its log with id {number}", more={"id": number})
 
 
 # --- what the framework raises ------------------------------------------------------------------------------------

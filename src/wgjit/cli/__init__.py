@@ -3,6 +3,7 @@
 | module     | commands                                                                   |
 | ---------- | -------------------------------------------------------------------------- |
 | `adopt`    | `adopt`: register the peers of an interface that holds all of them         |
+| `api`      | `api`: serve the registry over HTTP                                        |
 | `audit`    | `audit list`, `prune`: who changed what                                    |
 | `claim`    | `claim show`, `reset`: a peer's last proof                                 |
 | `decode`   | `decode`: initiations out of a capture file or one message, offline        |
@@ -25,7 +26,7 @@ import typer
 
 from wgjit.errors import WgjitError
 
-COMMANDS = ("up", "feed", "status", "doctor", "decode", "peer", "claim", "token", "audit", "adopt", "release")
+COMMANDS = ("up", "feed", "status", "doctor", "decode", "peer", "claim", "token", "audit", "api", "adopt", "release")
 """In the order of `wgjit --help`; each is a module here, with a function of its name or, for a group, an `app`."""
 
 
