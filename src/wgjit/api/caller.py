@@ -29,7 +29,7 @@ from wgjit.stores.tokens import Scope
 
 log = structlog.get_logger()
 
-_FAILURES = 2.0
+_FAILURES = 5.0
 """Failed authentications a second of one source, twice as many at once. Beyond it no token of it is looked at."""
 
 _COVERS = {

@@ -8,6 +8,7 @@ import ipaddress
 import json
 import os
 import signal
+import ssl
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -95,9 +96,8 @@ class Api:
     def remote(self, token: str | None) -> httpx.Client:
         """By TLS."""
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-        return self._keep(
-            httpx.Client(verify=str(self.folder / "cert.pem"), base_url=self.url, headers=headers, timeout=30)
-        )
+        trusted = ssl.create_default_context(cafile=self.folder / "cert.pem")
+        return self._keep(httpx.Client(verify=trusted, base_url=self.url, headers=headers, timeout=30))
 
     def registry(self) -> contextlib.closing[ManagedRegistry]:
         """The file itself."""
