@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
@@ -40,6 +40,7 @@ def create_app(service: Service) -> ASGIApp:
         docs_url=None,  # they would load scripts from elsewhere
         redoc_url=None,
         redirect_slashes=False,
+        dependencies=[Depends(_known_query)],
         generate_unique_id_function=lambda route: route.name.strip("_"),
     )
     app.state.service = service
@@ -58,6 +59,15 @@ def create_app(service: Service) -> ASGIApp:
 
     app.openapi = described  # type: ignore[method-assign]
     return Gate(app, service.gatekeeper)
+
+
+def _known_query(request: Request) -> None:
+    """Raise Problem for a parameter that the route does not have: a mistyped filter must not fit everything."""
+    described = request.app.openapi()["paths"][request.scope["route"].path_format][request.method.lower()]
+    known = {each["name"] for each in described.get("parameters", ()) if each["in"] == "query"}
+    if unknown := sorted(request.query_params.keys() - known):
+        names = ", ".join(sorted(known)) or "none"
+        raise problems.invalid(f"query {unknown[0][:40]!r}: there is no such parameter; here are: {names}", unknown[0][:40])
 
 
 _ALWAYS = (400, 401, 403, 408, 413, 429, 500, 503)

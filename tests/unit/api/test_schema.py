@@ -73,6 +73,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Api, dict
         session.trust_env = False
         session.headers["Authorization"] = f"Bearer {api.token('admin', rate=100_000)}"
         yield api, api.local.get("/v1/openapi.json").json(), session
+        session.close()
     finally:
         api.end()
 
