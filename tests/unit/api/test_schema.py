@@ -29,6 +29,8 @@ from schemathesis.specs.openapi.checks import (
 
 from tests.unit.api.conftest import Api, run
 
+schemathesis.serializer.alias("application/x-ndjson", "text/plain")
+
 CHECKS = [
     not_a_server_error,
     status_code_conformance,
@@ -95,7 +97,7 @@ def test_an_operation(
 
     @seed(4)
     @settings(
-        max_examples=25,
+        max_examples=10,
         deadline=None,
         database=None,
         phases=[Phase.explicit, Phase.generate],
