@@ -245,7 +245,9 @@ def test_a_killed_server_answers_again_after_its_restart(own: Callable[..., Api]
 
 
 def lines(numbers: range, octet: int) -> list[str]:
-    return [json.dumps({"public_key": new_key(), "allowed_ips": [f"10.{octet}.{n >> 8}.{n & 255}/32"]}) for n in numbers]
+    return [
+        json.dumps({"public_key": new_key(), "allowed_ips": [f"10.{octet}.{n >> 8}.{n & 255}/32"]}) for n in numbers
+    ]
 
 
 def test_import_and_export(own: Callable[..., Api]) -> None:

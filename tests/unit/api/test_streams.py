@@ -187,11 +187,19 @@ def test_another_file_in_its_place_is_a_reset(registry: ManagedRegistry, tmp_pat
             stream = follower.follow(0)
             assert numbers(await anext(stream)) == [1, 2]
             waiting = asyncio.ensure_future(anext(stream))
-            while follower._head == 0 or not follower._listeners:
-                await asyncio.sleep(0)
-            await asyncio.to_thread(lambda: None)
-            for _ in range(50):  # the follower has seen which file it is
-                await asyncio.sleep(0.001)
+            looked = asyncio.Event()
+            look = follower._look
+
+            def told() -> tuple[int, tuple[int, int]]:
+                found = look()
+                loop.call_soon_threadsafe(looked.set)
+                return found
+
+            loop = asyncio.get_running_loop()
+            follower._look = told  # type: ignore[method-assign]
+            for _ in range(2):  # the first look may have begun before, the second ends after the first was taken in
+                looked.clear()
+                await looked.wait()
             for suffix in ("-wal", "-shm"):
                 (tmp_path / f"registry.db{suffix}").unlink(missing_ok=True)
             os.replace(other, registry.path)
