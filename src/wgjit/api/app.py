@@ -67,7 +67,9 @@ def _known_query(request: Request) -> None:
     known = {each["name"] for each in described.get("parameters", ()) if each["in"] == "query"}
     if unknown := sorted(request.query_params.keys() - known):
         names = ", ".join(sorted(known)) or "none"
-        raise problems.invalid(f"query {unknown[0][:40]!r}: there is no such parameter; here are: {names}", unknown[0][:40])
+        raise problems.invalid(
+            f"query {unknown[0][:40]!r}: there is no such parameter; here are: {names}", unknown[0][:40]
+        )
 
 
 _ALWAYS = (400, 401, 403, 408, 413, 429, 500, 503)
