@@ -117,7 +117,7 @@ def add_routes(app: FastAPI) -> None:
                 async for record in until(over, records):
                     yield ServerSentEvent(json.dumps(record.as_dict()), event="initiation")
 
-        return _stream(events())
+        return stream(events())
 
     @app.get("/v1/changes", tags=["streams"], summary="Follow the registry's changes", responses=_STREAM)
     async def changes(
@@ -148,16 +148,21 @@ def add_routes(app: FastAPI) -> None:
                             data = {"public_key": str(change.public_key), "sequence": change.sequence}
                             yield _event(change.kind.value, change.sequence, data)
 
-        return _stream(events())
+        return stream(events())
 
 
 def _event(kind: str, number: int, data: dict[str, Any]) -> ServerSentEvent:
     return ServerSentEvent(json.dumps(data), event=kind, id=str(number))
 
 
-def _stream(events: AsyncIterator[ServerSentEvent]) -> EventSourceResponse:
+def stream(events: AsyncIterator[Any], patience: float = PATIENCE) -> EventSourceResponse:
+    """The answer that sends events, as long as its client takes them."""
     return EventSourceResponse(
-        events, ping=PING, sep="\n", send_timeout=PATIENCE, ping_message_factory=lambda: ServerSentEvent(comment="ping")
+        events,
+        ping=PING,
+        sep="\n",
+        send_timeout=patience,
+        ping_message_factory=lambda: ServerSentEvent(comment="ping"),
     )
 
 

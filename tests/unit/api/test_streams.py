@@ -15,6 +15,7 @@ import pytest
 
 from tests.unit.api.conftest import BY, Api
 from tests.unit.api.test_peers import new_key, problem
+from wgjit.api import streams
 from wgjit.api.changes import Follower, Reset
 from wgjit.api.registries import Registries
 from wgjit.model import Change, Peer, PublicKey
@@ -206,3 +207,36 @@ def test_another_file_in_its_place_is_a_reset(registry: ManagedRegistry, tmp_pat
             assert isinstance(await waiting, Reset)
 
     asyncio.run(main())
+
+
+def test_a_client_that_takes_nothing_is_let_go_and_nothing_is_kept_for_it(registry: ManagedRegistry) -> None:
+    """The stream's own send waits for the connection, and gives up; the log is read no further meanwhile."""
+    change(registry, 10)
+
+    async def main() -> int:
+        async with following(registry.path) as follower:
+            taken = 0
+
+            async def events() -> AsyncIterator[str]:
+                nonlocal taken
+                async for page in follower.follow(0):
+                    for each in page if not isinstance(page, Reset) else []:
+                        taken += 1
+                        yield str(each.sequence)
+
+            response = streams.stream(events(), patience=0.001)
+
+            async def send(message: dict[str, object]) -> None:
+                if message["type"] == "http.response.body":
+                    await asyncio.Event().wait()  # a connection whose other end reads no more
+
+            async def receive() -> dict[str, object]:
+                return await asyncio.Event().wait()  # type: ignore[return-value]
+
+            with pytest.raises(BaseException) as ended:  # noqa: PT011 - what the library raises is a group of it
+                await response({"type": "http", "method": "GET"}, receive, send)
+            assert "SendTimeoutError" in repr(ended.value)
+            assert follower._listeners == 0
+            return taken
+
+    assert asyncio.run(main()) == 1
