@@ -98,7 +98,7 @@ def test_an_operation(
 
     @seed(4)
     @settings(
-        max_examples=10,
+        max_examples=5,
         deadline=None,
         database=None,
         phases=[Phase.explicit, Phase.generate],
