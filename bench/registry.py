@@ -30,7 +30,7 @@ from statistics import median, quantiles
 from time import perf_counter
 from typing import NamedTuple
 
-from wgjit.cli.peer_readers import Format
+from wgjit.management.peer_readers import Format
 from wgjit.model import Peer, PublicKey, parse_allowed_ip
 from wgjit.stores.sqlite import SqliteRegistry
 

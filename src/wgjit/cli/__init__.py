@@ -3,6 +3,7 @@
 | module     | commands                                                                   |
 | ---------- | -------------------------------------------------------------------------- |
 | `adopt`    | `adopt`: register the peers of an interface that holds all of them         |
+| `api`      | `api`: serve the registry over HTTP                                        |
 | `audit`    | `audit list`, `prune`: who changed what                                    |
 | `claim`    | `claim show`, `reset`: a peer's last proof                                 |
 | `config`   | `config check`, `show`: settings, before a gateway takes them                |
@@ -26,7 +27,21 @@ import typer
 
 from wgjit.errors import WgjitError
 
-COMMANDS = ("up", "feed", "status", "doctor", "decode", "peer", "claim", "token", "audit", "config", "adopt", "release")
+COMMANDS = (
+    "up",
+    "feed",
+    "status",
+    "doctor",
+    "decode",
+    "peer",
+    "claim",
+    "token",
+    "audit",
+    "config",
+    "api",
+    "adopt",
+    "release",
+)
 """In the order of `wgjit --help`; each is a module here, with a function of its name or, for a group, an `app`."""
 
 

@@ -30,7 +30,7 @@ from wgjit.management.client_config import Server
 from wgjit.management.fields import to_fields
 from wgjit.management.site import site
 from wgjit.management.times import parse_idle_timeout
-from wgjit.model import Peer, PrivateKey, PublicKey
+from wgjit.model import Peer, PrivateKey
 from wgjit.stores import checks
 from wgjit.stores.labels import parse_labels
 from wgjit.stores.listing import Entry
@@ -81,7 +81,7 @@ def add(
     pools = [] if prefixes else here.pools
     if not prefixes and not pools:
         raise ConfigError(f"no address: give --allowed-ips, or set pool.ipv4 or pool.ipv6 in {here.source}")
-    private_key, key = _keys(public_key)
+    private_key, key = client_config.keys(public_key)
     outlet = Outlet(output, qr, qr_file)
     handing = _Handing(outlet, private_key, lambda: client_config.server(here))
     peer = Peer(
@@ -115,7 +115,7 @@ def rotate(
     `peer add` goes.
     """
     here = site(interface, config, store)
-    private_key, key = _keys(public_key)
+    private_key, key = client_config.keys(public_key)
     outlet = Outlet(output, qr, qr_file)
     handing = _Handing(outlet, private_key, lambda: client_config.server(here))
     with outlet.undone_on_error(), existing(here.store) as registry:
@@ -158,10 +158,3 @@ class _Handing:
                 print(self._text, end="")
         if self._drawing:
             print(self._drawing, end="", file=sys.stderr if as_json else sys.stdout)
-
-
-def _keys(public_key: str | None) -> tuple[PrivateKey | None, PublicKey]:
-    if public_key is not None:
-        return None, PublicKey.parse(public_key)
-    private_key = PrivateKey.generate()
-    return private_key, private_key.public()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import sys
 from contextlib import suppress
 from enum import StrEnum
@@ -14,6 +13,7 @@ from typing import Annotated, Any
 import structlog
 import typer
 
+from wgjit.cli.log import set_up_log
 from wgjit.config import Loaded, listed_interfaces, load_all
 from wgjit.config.environment import put_store, unknown_variables
 from wgjit.config.layers import Named
@@ -66,7 +66,7 @@ def up(
     the gateway and leave all sessions running.
     """
     seal_memory()
-    _set_up_log(verbose)
+    set_up_log(verbose)
     settings = _settings(interfaces or [], config, _options(store, delivery, exclusive))
     for told in unknown_variables():
         structlog.get_logger().warning("environment", why=told)
@@ -102,21 +102,4 @@ def _sentence(about: dict[str, Any]) -> str:
         f"{about['interface']}: ready on port {about['listen_port']}, delivery {about['delivery']}, "
         f"{about['residents']} peers installed, registry {about['store']}\n"
         f"Ctrl-C ends the gateway; sessions stay. Watch it: wgjit feed {about['interface']}"
-    )
-
-
-def _set_up_log(verbose: bool) -> None:
-    """Log to standard error: for people on a terminal, key=value elsewhere. The journal adds the time itself."""
-    people = sys.stderr.isatty()
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,  # of several interfaces, which one
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.dev.ConsoleRenderer()
-            if people
-            else structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"]),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG if verbose else logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )

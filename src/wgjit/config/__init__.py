@@ -21,7 +21,7 @@ An interface that exists already is used as it stands: key, port, addresses and 
 | `reference`   | what the settings' own texts say, for people                   |
 """
 
-from wgjit.config.folders import CONFIG_FOLDER, RUN_FOLDER, STATE_FOLDER
+from wgjit.config.folders import CONFIG_FOLDER, RUN_FOLDER, STATE_FOLDER, run_folder
 from wgjit.config.key_file import read_private_key
 from wgjit.config.loading import Loaded, load, load_all, load_config
 from wgjit.config.locate import config_path, listed_interfaces
@@ -53,4 +53,5 @@ __all__ = [
     "load_all",
     "load_config",
     "read_private_key",
+    "run_folder",
 ]

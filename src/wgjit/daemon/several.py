@@ -20,10 +20,10 @@ from wgjit.config import Config
 from wgjit.daemon.control import ControlServer
 from wgjit.daemon.lifecycle import Service
 from wgjit.daemon.lock import interface_lock
-from wgjit.daemon.notify import Notifier
 from wgjit.daemon.open_store import open_store
 from wgjit.drivers.links import check_name
 from wgjit.errors import WgjitError
+from wgjit.notify import Notifier
 
 log = structlog.get_logger()
 
@@ -63,7 +63,7 @@ async def serve(interfaces: Mapping[str, Config], ready: Callable[[dict[str, Any
         except ExceptionGroup as errors:
             raise errors.exceptions[0] from None
         finally:
-            notifier.stopping()
+            notifier.stopping("ending; sessions stay")
     log.info("ended", sessions="stay")
 
 

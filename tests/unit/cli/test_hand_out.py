@@ -11,7 +11,7 @@ import pytest
 
 from tests.contracts.store import key
 from tests.unit.cli.conftest import K1, K2, K3, PSK, Run
-from wgjit.cli.wg_config import read_peers
+from wgjit.management.wg_config import read_peers
 from wgjit.model import PrivateKey, PublicKey
 from wgjit.stores.sqlite import SqliteRegistry
 
@@ -140,7 +140,7 @@ def test_given_addresses_come_before_the_pools(run: Run, store: Path, config: Pa
     assert settings(out)["Address"] == "192.0.2.7/32"
     status, _, err = run("add", "site", "--allowed-ips", "198.51.100.0/24")
     assert status == 1
-    assert "--allowed-ips: a client's configuration needs an address in it" in err
+    assert "allowed IPs: a client's configuration needs an address in it" in err
     assert len(run("list")[1].splitlines()) == 1
 
 

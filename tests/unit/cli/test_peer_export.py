@@ -12,7 +12,7 @@ import pytest
 from tests.contracts.store import FULL, key, peer
 from tests.unit.cli.conftest import K1, PSK, Run, content
 from tests.unit.stores.authored import Authored
-from wgjit.cli.peer_readers import Format
+from wgjit.management.peer_readers import Format
 from wgjit.model import NEVER, Peer, PublicKey, parse_allowed_ip
 from wgjit.stores.listing import Filter
 from wgjit.stores.sqlite import SqliteRegistry
