@@ -33,7 +33,7 @@ class StoreBusy(StoreError):
 
 
 class StoreUnreachable(StoreError):
-    """A registry elsewhere gave no answer; `retry_after`: seconds for which it wants to be left alone, if it said so."""
+    """A registry elsewhere gave no answer; `retry_after`: seconds for which it wants peace, if it says so."""
 
     def __init__(self, text: str, retry_after: float | None = None) -> None:
         super().__init__(text)

@@ -24,9 +24,7 @@ from wgjit.stores.sqlite_errors import translate
 class Link:
     """See the head of this file. `timeout`: seconds to wait for another thread or process."""
 
-    def __init__(
-        self, path: Path, *, read_only: bool, timeout: float, kind: schema.Kind = schema.REGISTRY
-    ) -> None:
+    def __init__(self, path: Path, *, read_only: bool, timeout: float, kind: schema.Kind = schema.REGISTRY) -> None:
         self._path = path
         self._kind = kind
         self._read_only = read_only

@@ -1,10 +1,10 @@
 """One answer of a registry elsewhere, and for how long it counts. Pure.
 
-| it is    | if                                                                                 | then                  |
-| -------- | ---------------------------------------------------------------------------------- | --------------------- |
-| fresh    | younger than its time to live, and no event spoke of it since                      | it is the answer      |
-| usable   | a peer, no event spoke of it, at most `stale` seconds older                        | if nobody else answers |
-| neither  | else                                                                               | only its ETag is used |
+| it is   | if                                                            | then                     |
+| ------- | ------------------------------------------------------------- | ------------------------ |
+| fresh   | younger than its time to live, and no event spoke of it since | it is the answer         |
+| usable  | a peer, no event spoke of it, at most `stale` seconds older   | where nobody else answers |
+| neither | else                                                          | only its ETag is used    |
 
 Age is told by the wall clock, since it outlives the process. An answer from the future (the clock was set back) is not
 fresh, so a stepped clock makes no answer live longer without the service being asked.
