@@ -9,6 +9,7 @@ from wgjit.config import Config, load
 from wgjit.config.environment import put_store
 from wgjit.config.layers import Named
 from wgjit.config.locate import own_path
+from wgjit.errors import ConfigError
 from wgjit.stores.pools import Pool
 
 
@@ -35,4 +36,6 @@ def site(interface: str, config: Path | None, store: Path | None) -> Site:
     if store is not None:
         put_store(options, "--store", str(store))
     loaded = load(interface, config, [options])
+    if loaded.config.store.url is not None:
+        raise ConfigError(f"store.url: the registry is at {loaded.config.store.url}: manage its peers there")
     return Site(loaded.config, loaded.path or own_path(interface), loaded.config.store_path(interface))

@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Protocol
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from typing import Any, Protocol
 
 from wgjit.model import Change, Claim, Peer, PublicKey, Registration
 
@@ -32,6 +32,12 @@ class Store(Protocol):
         Numbers have no holes, and the log is bounded: if the first is not `after + 1`, what lay between is no longer
         known, and the reader has to look at every peer that it remembers. New peers are not in the log.
         """
+
+    def attend(self, concerned: Callable[[], Collection[PublicKey]]) -> None:
+        """These keys matter from now on: a store that only asks others keeps what it knows of them young."""
+
+    def figures(self) -> dict[str, Any]:
+        """For people: how a store stands that asks others; empty for a local one."""
 
     def close(self) -> None:
         """Let go of the registry; harmless if called twice."""

@@ -12,10 +12,11 @@ Rules:
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from wgjit.errors import StoreError
 from wgjit.model import Change, ChangeKind, Claim, Peer, PublicKey, Registration
@@ -101,6 +102,12 @@ class SqliteStore:
         with self._reader as db:
             rows = db.execute(query, (after, limit)).fetchall()
         return [Change(sequence, ChangeKind(kind), PublicKey(key)) for sequence, kind, key in rows]
+
+    def attend(self, concerned: Callable[[], Collection[PublicKey]]) -> None:
+        """Nothing here grows old."""
+
+    def figures(self) -> dict[str, Any]:
+        return {}
 
     def close(self) -> None:
         self._reader.close()
