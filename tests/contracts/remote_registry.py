@@ -88,7 +88,10 @@ class RemoteRegistryContract:
             assert feed.next(public_key=str(new.public_key), refusal="store_failed")
             assert client.ping(INSIDE[0])
             service.up()
-            wait_for(lambda: site.gateway.call(service.answers), 30.0)
-            assert new.ping(INSIDE[0], 20.0), "its own retry finds the service again"
-            assert client.ping(INSIDE[0])
+
+            def new_is_in() -> bool:
+                assert client.ping(INSIDE[0])
+                return new.ping(INSIDE[0], 0.5) is not None
+
+            wait_for(new_is_in, 40.0)  # its own retry finds the service again
             assert gateway.stop() == 0

@@ -100,16 +100,20 @@ class RemoteStore:
 
     def lookup(self, key: PublicKey) -> Registration | None:
         """As `Store.lookup`; waits `timeout` at most. Raises StoreError."""
-        now = time.time()
+        entry = self._known(key)
+        return self._registration(entry) if entry is not None else self._call(self._answer(key))
+
+    def _known(self, key: PublicKey) -> Entry | None:
+        """What need not be asked for; None if it has to be."""
         with self._lock:
             if self._negatives.has(key, time.monotonic()):
                 self._figures["hits"] += 1
-                return None
+                return Entry(key, None, None, 0.0, 0.0)
         entry = self._cache.get(key)
-        if entry is not None and entry.is_fresh(now, self._not_before):
-            self._figures["hits"] += 1
-            return self._registration(entry)
-        return self._call(self._answer(key, entry))
+        if entry is None or not entry.is_fresh(time.time(), self._not_before):
+            return None
+        self._figures["hits"] += 1
+        return entry
 
     def save_claims(self, claims: Sequence[Claim]) -> None:
         self._cache.save_claims(claims)
@@ -153,10 +157,12 @@ class RemoteStore:
             raise StoreError("store.url: closed")
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(self._terms.timeout + 5.0)
 
-    async def _answer(self, key: PublicKey, entry: Entry | None) -> Registration | None:
+    async def _answer(self, key: PublicKey) -> Registration | None:
         """Ask, unless somebody is asking already, and wait for it; or what is known, if that may still be used."""
+        if key not in self._flights and (entry := self._known(key)) is not None:
+            return self._registration(entry)  # somebody has just asked
         try:
-            task = self._request(key, entry, for_knock=True)
+            task = self._request(key, self._cache.get(key), for_knock=True)
             async with asyncio.timeout(self._terms.timeout):
                 return await asyncio.shield(task)
         except TimeoutError:
