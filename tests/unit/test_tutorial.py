@@ -27,4 +27,6 @@ def test_the_page_shows_every_verb() -> None:
     text = "".join(commands for commands, _ in STEPS)
     for verb in ("add", "list", "find", "show", "set", "enable", "disable", "rotate", "remove", "import", "export"):
         assert f"wgjit peer {verb}" in text
+    for other in ("audit", "token create", "token list", "token revoke", "config check", "config show"):
+        assert f"wgjit {other}" in text
     assert sum(bool(shown) for _, shown in STEPS) >= 8
