@@ -31,7 +31,7 @@ from time import perf_counter
 from typing import NamedTuple
 
 from bench.report import Report, add_option
-from wgjit.cli.peer_readers import Format
+from wgjit.management.peer_readers import Format
 from wgjit.model import Peer, PublicKey, parse_allowed_ip
 from wgjit.stores.sqlite import SqliteRegistry
 

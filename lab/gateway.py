@@ -33,7 +33,7 @@ class Gateway:
         namespace: Namespace,
         interface: str,
         *options: str | Path,
-        store: Path,
+        store: Path | None,
         delivery: str = "auto",
         patience: float = 120.0,
         through: Sequence[str | Path] = (),
@@ -41,7 +41,8 @@ class Gateway:
     ) -> None:
         """Start it and wait until the first knock can be answered. Raises GatewayFailed.
 
-        `through` is a command that becomes the daemon, such as setpriv(1) with its options; `program` is the daemon.
+        `store` None is what the configuration says. `through` is a command that becomes the daemon, such as setpriv(1)
+        with its options; `program` is the daemon.
         """
         self.namespace = namespace
         self.interface = interface
@@ -49,7 +50,8 @@ class Gateway:
         """What the daemon writes to standard error."""
         with self.log.open("a") as log:
             self.process = namespace.popen(
-                *through, *program, "up", interface, "--store", store, "--delivery", delivery, *options,
+                *through, *program, "up", interface, *([] if store is None else ["--store", store]),
+                "--delivery", delivery, *options,
                 stdout=subprocess.PIPE, stderr=log,
             )  # fmt: skip
         self.about = self._ready(patience)

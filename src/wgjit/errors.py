@@ -32,6 +32,14 @@ class StoreBusy(StoreError):
     """Another process holds the registry's lock for longer than the timeout."""
 
 
+class StoreUnreachable(StoreError):
+    """A registry elsewhere gave no answer; `retry_after`: seconds for which it wants peace, if it says so."""
+
+    def __init__(self, text: str, retry_after: float | None = None) -> None:
+        super().__init__(text)
+        self.retry_after = retry_after
+
+
 class PeerRefused(StoreError):
     """A peer cannot be registered beside those that are; `public_key` (32 raw bytes) is the newcomer's."""
 
@@ -54,6 +62,14 @@ class AddressConflict(PeerRefused):
 
 class PoolExhausted(StoreError):
     """No address of a pool is free."""
+
+
+class TokenExists(StoreError):
+    """A token of this name was made before."""
+
+
+class NoSuchToken(StoreError):
+    """No token has this name or id."""
 
 
 class AmbiguousHandle(StoreError):

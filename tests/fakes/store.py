@@ -7,7 +7,8 @@ It overlaps addresses the slow, obvious way, so it is the oracle of the real che
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from typing import Any
 
 from wgjit.errors import StoreError
 from wgjit.model import Change, ChangeKind, Claim, Peer, PublicKey, Registration
@@ -67,6 +68,12 @@ class FakeRegistry:
         self._enter("changes")
         with self._lock:
             return [change for change in self._changes if change.sequence > after][:limit]
+
+    def attend(self, concerned: Callable[[], Collection[PublicKey]]) -> None:
+        pass
+
+    def figures(self) -> dict[str, Any]:
+        return {}
 
     def close(self) -> None:
         self.closed = True

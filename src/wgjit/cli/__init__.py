@@ -3,7 +3,10 @@
 | module     | commands                                                                   |
 | ---------- | -------------------------------------------------------------------------- |
 | `adopt`    | `adopt`: register the peers of an interface that holds all of them         |
+| `api`      | `api`: serve the registry over HTTP                                        |
+| `audit`    | `audit list`, `prune`: who changed what                                    |
 | `claim`    | `claim show`, `reset`: a peer's last proof                                 |
+| `config`   | `config check`, `show`: settings, before a gateway takes them                |
 | `decode`   | `decode`: initiations out of a capture file or one message, offline        |
 | `doctor`   | `doctor`: what this machine can do, and which delivery follows from it     |
 | `feed`     | `feed`: every initiation seen, live                                        |
@@ -11,6 +14,7 @@
 |            | ...; its parts are in `peer_*`                                              |
 | `release`  | `release`: the way back, all registered peers on the interface for good    |
 | `status`   | `status`: a running gateway's residents and counters                       |
+| `token`    | `token create`, `list`, `revoke`: who may ask the HTTP API                 |
 | `up`       | `up`: run the gateway on an interface                                      |
 """
 
@@ -23,7 +27,21 @@ import typer
 
 from wgjit.errors import WgjitError
 
-COMMANDS = ("up", "feed", "status", "doctor", "decode", "peer", "claim", "adopt", "release")
+COMMANDS = (
+    "up",
+    "feed",
+    "status",
+    "doctor",
+    "decode",
+    "peer",
+    "claim",
+    "token",
+    "audit",
+    "config",
+    "api",
+    "adopt",
+    "release",
+)
 """In the order of `wgjit --help`; each is a module here, with a function of its name or, for a group, an `app`."""
 
 

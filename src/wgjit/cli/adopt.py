@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import time
 from contextlib import closing
+from functools import partial
 from typing import Annotated
 
 import typer
 
-from wgjit.cli.registry_file import ConfigFile, Store, made
+from wgjit.cli.registry_file import ConfigFile, Store, author, made
 from wgjit.daemon.adoption import adopt as adopt_peers
 from wgjit.daemon.adoption import idle_residents
 from wgjit.drivers.device import open_device
@@ -36,7 +37,7 @@ def adopt(
     settings = site(interface, config, store)
     path = settings.store
     with made(path) as registry:
-        result = adopt_peers(residents, registry, dry_run=dry_run)
+        result = adopt_peers(residents, registry, partial(registry.adopt, by=author()), dry_run=dry_run)
     adopted = {peer.public_key for peer in result.new}
     ours = [resident for resident in residents if resident.public_key in adopted]
     pinned = {peer.public_key for peer in result.new if peer.idle_timeout == NEVER}

@@ -7,11 +7,11 @@ client whose clock was set back is refused, too, until its claim is reset. A gat
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import typer
 
-from wgjit.cli.registry_file import ConfigFile, Handle, Interface, Json, Store, existing, printable
+from wgjit.cli.registry_file import ConfigFile, Handle, Interface, Json, Store, author, existing, printable
+from wgjit.management.fields import claim_fields
 from wgjit.management.site import site
 from wgjit.management.times import show_moment
 from wgjit.model import Claim, Registration
@@ -31,7 +31,7 @@ def show(
     with existing(site(interface, config, store).store, read_only=True) as registry:
         found = registry.registration(handle)
     if as_json:
-        print(json.dumps({"public_key": str(found.peer.public_key), "claim": describe(found.claim)}))
+        print(json.dumps({"public_key": str(found.peer.public_key), "claim": claim_fields(found.claim)}))
         return
     fields = {
         "peer": _label(found),
@@ -59,28 +59,18 @@ def reset(
     """
     with existing(site(interface, config, store).store) as registry:
         found = registry.registration(handle)
-        forgotten = registry.reset_claim(found.peer.public_key)
+        forgotten = registry.reset_claim(found.peer.public_key, by=author())
     if as_json:
-        about = {"public_key": str(found.peer.public_key), "forgotten": forgotten, "claim": describe(found.claim)}
+        about = {
+            "public_key": str(found.peer.public_key),
+            "forgotten": forgotten is not None,
+            "claim": claim_fields(forgotten),
+        }
         print(json.dumps(about))
-    elif not forgotten:
+    elif forgotten is None:
         print(f"{_label(found)} has no claim; nothing to forget")
-    elif found.claim is None:
-        print(f"forgot the claim of {_label(found)}, made this very moment")
     else:
-        print(f"forgot the claim of {_label(found)}: {summary(found.claim)}")
-
-
-def describe(claim: Claim | None) -> dict[str, Any] | None:
-    """A claim for programs."""
-    if claim is None:
-        return None
-    return {
-        "timestamp": str(claim.timestamp),
-        "gateway": claim.gateway,
-        "endpoint": str(claim.endpoint),
-        "proven_at": show_moment(claim.proven_at),
-    }
+        print(f"forgot the claim of {_label(found)}: {summary(forgotten)}")
 
 
 def summary(claim: Claim | None) -> str:

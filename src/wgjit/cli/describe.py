@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from wgjit.cli.registry_file import printable
-from wgjit.model import Peer
-from wgjit.stores.listing import Entry, State
+from wgjit.management.fields import state
+from wgjit.stores.listing import Entry
 
 
 def row(entry: Entry, now: float) -> str:
@@ -18,10 +18,3 @@ def row(entry: Entry, now: float) -> str:
 def show_labels(entry: Entry, between: str) -> str:
     """`team=infra`, and the next."""
     return between.join(printable(f"{key}={value}") for key, value in entry.labels.items())
-
-
-def state(peer: Peer, now: float) -> State:
-    """Whether it may connect at `now`, Unix seconds."""
-    if not peer.enabled:
-        return State.DISABLED
-    return State.EXPIRED if peer.expires_at is not None and peer.expires_at <= now else State.ENABLED

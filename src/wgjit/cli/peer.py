@@ -31,7 +31,7 @@ from wgjit.cli.peer_values import (
     parse_prefixes,
     read_preshared_key,
 )
-from wgjit.cli.registry_file import ConfigFile, Handle, Interface, Json, Store, existing
+from wgjit.cli.registry_file import ConfigFile, Handle, Interface, Json, Store, author, existing
 from wgjit.errors import ConfigError
 from wgjit.management.fields import to_fields
 from wgjit.management.site import site
@@ -98,7 +98,9 @@ def set_(
     here = site(interface, config, store)
     with existing(here.store) as registry:
         registry.know(here.pools)  # its old addresses wait out their quarantine
-        entry = registry.amend(registry.resolve(handle), lambda peer: dataclasses.replace(peer, **values), given, taken)
+        entry = registry.amend(
+            registry.resolve(handle), lambda peer: dataclasses.replace(peer, **values), given, taken, by=author()
+        )
     if as_json:
         print(json.dumps(to_fields(entry)))
     else:
@@ -137,7 +139,9 @@ app.command("export")(export)
 
 def _switch(store: Path, handle: str, *, enabled: bool, as_json: bool) -> None:
     with existing(store) as registry:
-        entry = registry.amend(registry.resolve(handle), lambda peer: dataclasses.replace(peer, enabled=enabled), {})
+        entry = registry.amend(
+            registry.resolve(handle), lambda peer: dataclasses.replace(peer, enabled=enabled), {}, by=author()
+        )
     if as_json:
         print(json.dumps(to_fields(entry)))
     else:

@@ -23,14 +23,14 @@ from wgjit.cli.peer_values import (
     parse_prefixes,
     read_preshared_key,
 )
-from wgjit.cli.registry_file import ConfigFile, Handle, Interface, Json, Store, existing, made
+from wgjit.cli.registry_file import ConfigFile, Handle, Interface, Json, Store, author, existing, made
 from wgjit.errors import ConfigError
 from wgjit.management import client_config
 from wgjit.management.client_config import Server
 from wgjit.management.fields import to_fields
 from wgjit.management.site import site
 from wgjit.management.times import parse_idle_timeout
-from wgjit.model import Peer, PrivateKey, PublicKey
+from wgjit.model import Peer, PrivateKey
 from wgjit.stores import checks
 from wgjit.stores.labels import parse_labels
 from wgjit.stores.listing import Entry
@@ -81,7 +81,7 @@ def add(
     pools = [] if prefixes else here.pools
     if not prefixes and not pools:
         raise ConfigError(f"no address: give --allowed-ips, or set pool.ipv4 or pool.ipv6 in {here.source}")
-    private_key, key = _keys(public_key)
+    private_key, key = client_config.keys(public_key)
     outlet = Outlet(output, qr, qr_file)
     handing = _Handing(outlet, private_key, lambda: client_config.server(here))
     peer = Peer(
@@ -94,7 +94,7 @@ def add(
         idle_timeout=parse_idle_timeout(idle_timeout),
     )
     with outlet.undone_on_error(), made(here.store) as registry:
-        peer = registry.hand_out(peer, labels, pools, handing.before_commit)
+        peer = registry.hand_out(peer, labels, pools, handing.before_commit, by=author())
     handing.tell("added", Entry(peer, labels), as_json=as_json)
 
 
@@ -115,11 +115,11 @@ def rotate(
     `peer add` goes.
     """
     here = site(interface, config, store)
-    private_key, key = _keys(public_key)
+    private_key, key = client_config.keys(public_key)
     outlet = Outlet(output, qr, qr_file)
     handing = _Handing(outlet, private_key, lambda: client_config.server(here))
     with outlet.undone_on_error(), existing(here.store) as registry:
-        peer = registry.rotate(registry.resolve(handle), key, handing.before_commit)
+        peer = registry.rotate(registry.resolve(handle), key, handing.before_commit, by=author())
         labels = registry.labels(key)
     handing.tell("rotated", Entry(peer, labels), as_json=as_json)
 
@@ -158,10 +158,3 @@ class _Handing:
                 print(self._text, end="")
         if self._drawing:
             print(self._drawing, end="", file=sys.stderr if as_json else sys.stdout)
-
-
-def _keys(public_key: str | None) -> tuple[PrivateKey | None, PublicKey]:
-    if public_key is not None:
-        return None, PublicKey.parse(public_key)
-    private_key = PrivateKey.generate()
-    return private_key, private_key.public()

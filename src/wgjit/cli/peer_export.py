@@ -16,10 +16,10 @@ from typing import Annotated, TextIO
 
 import typer
 
-from wgjit.cli.peer_readers import Format, by_ending
 from wgjit.cli.registry_file import ConfigFile, Interface, Store, existing
 from wgjit.errors import ConfigError
 from wgjit.management import fields as peer_fields
+from wgjit.management.peer_readers import Format, by_ending
 from wgjit.management.site import site
 from wgjit.model import Peer
 from wgjit.stores.listing import Entry, Filter

@@ -15,12 +15,11 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from wgjit.cli import peer_readers
-from wgjit.cli.peer_readers import Chunk, Format
-from wgjit.cli.registry_file import ConfigFile, Interface, Store, made
+from wgjit.cli.registry_file import ConfigFile, Interface, Store, author, made
 from wgjit.errors import ConfigError, InvalidValue
+from wgjit.management import imports, peer_readers
+from wgjit.management.peer_readers import Format
 from wgjit.management.site import site
-from wgjit.model import Peer
 from wgjit.stores.bulk import BulkLoad, Loaded
 
 _SHOWN = 20
@@ -59,7 +58,7 @@ def import_(
         refusals = _Refusals(stack.enter_context(_written(report)), skip_bad)
         registry = stack.enter_context(made(here.store))
         progress = stack.enter_context(_Progress(files))
-        load = stack.enter_context(registry.load())
+        load = stack.enter_context(registry.load(by=author()))
         total = _Total()
         for path in files:
             refusals.begin(path, batch)
@@ -92,47 +91,23 @@ def _import(
     total: _Total,
 ) -> None:
     """Import one file. Raises InvalidValue that names file and line, StoreError, ConfigError if it is unreadable."""
+    source = "standard input" if str(path) == "-" else str(path.absolute())
+
+    def loaded(batch: Loaded) -> None:
+        total.count(batch)
+        refusals.committed = total.added + total.present
+
     try:
         form = form or peer_readers.guess(path.name, file.peek(4096))
-        for chunk in peer_readers.read(progress.reading(file), form, names=names):
-            for line, what in chunk.bad:
-                refusals.refused(line, what)
-            for part in _parts(chunk, batch, load):
-                if part.plain:
-                    load.plain(part.plain_lines, part.plain, unlabelled=part.unlabelled)
-                if part.peers:
-                    load.peers(part.peers, part.labels)
-                if batch and load.staged >= batch:
-                    total.count(load.commit(refusals.refused))
-                    refusals.committed = total.added + total.present
-            progress.count(chunk.count)
-        progress.writing(load.staged)
-        total.count(load.commit(refusals.refused))
-        refusals.committed = total.added + total.present
+        chunks = peer_readers.read(progress.reading(file), form, names=names)
+        tell = imports.Teller(refusals.refused, loaded, progress.count, progress.writing)
+        imports.register(chunks, load, batch, source, tell)
     except InvalidValue as error:
         if refusals.is_told:
             raise
         raise InvalidValue(f"{path}: {error}; {refusals.consequence}") from None
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from None
-
-
-def _parts(chunk: Chunk, batch: int, load: BulkLoad) -> Iterator[Chunk]:
-    """The chunk, cut so that a batch is full when its last part is in."""
-    if not batch or load.staged + chunk.count <= batch:
-        yield chunk
-        return
-    every: list[tuple[int, bytes | object]] = [*zip(chunk.plain_lines, chunk.plain, strict=True), *chunk.peers]
-    every.sort(key=lambda item: item[0])
-    start = 0
-    while start < len(every):
-        some = every[start : start + batch - load.staged]
-        start += len(some)
-        part = Chunk(unlabelled=chunk.unlabelled, labels=chunk.labels)
-        part.plain_lines = [line for line, value in some if isinstance(value, bytes)]
-        part.plain = [value for _, value in some if isinstance(value, bytes)]
-        part.peers = [(line, value) for line, value in some if isinstance(value, Peer)]
-        yield part
 
 
 class _Refusals:

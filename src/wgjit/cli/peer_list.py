@@ -10,10 +10,10 @@ from typing import Annotated
 
 import typer
 
-from wgjit.cli import claim as claims
-from wgjit.cli.describe import row, show_labels, state
+from wgjit.cli.claim import summary
+from wgjit.cli.describe import row, show_labels
 from wgjit.cli.registry_file import ConfigFile, Handle, Interface, Json, Store, existing, printable
-from wgjit.management.fields import to_fields
+from wgjit.management.fields import claim_fields, state, to_fields
 from wgjit.management.site import site
 from wgjit.management.times import parse_expiry, show_idle_timeout, show_moment
 from wgjit.stores import listing
@@ -103,7 +103,7 @@ def show(
     peer, claim = found.peer, found.claim
     entry = Entry(peer, labels)
     if as_json:
-        print(json.dumps(to_fields(entry) | {"claim": claims.describe(claim)}))
+        print(json.dumps(to_fields(entry) | {"claim": claim_fields(claim)}))
         return
     fields = {
         "name": printable(peer.name),
@@ -115,7 +115,7 @@ def show(
         "expires": show_moment(peer.expires_at) or "never",
         "idle timeout": show_idle_timeout(peer.idle_timeout),
         "labels": show_labels(entry, ", ") or "-",
-        "last proven": claims.summary(claim),
+        "last proven": summary(claim),
     }
     for label, value in fields.items():
         print(f"{label + ':':<15}{value}")

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from wgjit.cli.peer_list import ExpiresBefore, InState, WithLabel, WithName, filter_of
-from wgjit.cli.registry_file import ConfigFile, Handles, Interface, Json, Store, existing
+from wgjit.cli.registry_file import ConfigFile, Handles, Interface, Json, Store, author, existing
 from wgjit.errors import ConfigError
 from wgjit.management.site import site
 from wgjit.model import PublicKey
@@ -43,7 +43,7 @@ def remove(
         if not yes and (question := _question(registry, handles or [], keys, count)):
             typer.confirm(question, abort=True, err=True)
         registry.know(here.pools)
-        count = registry.remove_all(keys) if handles else registry.remove_fitting(wanted)
+        count = registry.remove_all(keys, by=author()) if handles else registry.remove_fitting(wanted, by=author())
     if as_json:
         print(json.dumps({"removed": count}))
     elif handles:

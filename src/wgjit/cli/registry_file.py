@@ -1,7 +1,8 @@
 """What all commands on a registry file share: their options, and how they find and open it.
 
 Which file: `--store` or WGJIT_STORE, else `store.path` of the interface's configuration, else
-/var/lib/wgjit/INTERFACE.db. Which configuration: `--config` or WGJIT_CONFIG, else /etc/wgjit/INTERFACE.toml.
+/var/lib/wgjit/INTERFACE.db. Which configuration: `--config` or WGJIT_CONFIG, else /etc/wgjit/INTERFACE.toml, else
+/etc/wgjit/wgjit.toml if it lists the interface; the environment's settings (WGJIT_POOL_IPV4) come before it.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import typer
 
 from wgjit.config import STATE_FOLDER
 from wgjit.management.site import site
+from wgjit.stores.audit import Author
 from wgjit.stores.managed import ManagedRegistry
 
 _PATIENCE = 5.0
@@ -38,7 +40,7 @@ Interface = Annotated[str, typer.Option("--interface", help="Whose configuration
 ConfigFile = Annotated[
     Path | None,
     typer.Option(
-        "--config", envvar="WGJIT_CONFIG", help="TOML file; by default /etc/wgjit/INTERFACE.toml if it exists."
+        "--config", envvar="WGJIT_CONFIG", help="TOML file; by default that of the interface in /etc/wgjit, if any."
     ),
 ]
 _HANDLE = "A peer's name, public key, the first characters of its key (4 at least), or an address of it."
@@ -60,6 +62,11 @@ def existing(store: Path | None, *, read_only: bool = False) -> contextlib.closi
     """The registry that is there. Raises StoreError."""
     store = store or STATE_FOLDER / "wg0.db"
     return contextlib.closing(ManagedRegistry(store, create=False, read_only=read_only, timeout=_PATIENCE))
+
+
+def author() -> Author:
+    """Whom the audit log names for what this command changes."""
+    return Author.process("command line")
 
 
 def printable(text: str | None) -> str:

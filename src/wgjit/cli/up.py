@@ -1,10 +1,9 @@
-"""`wgjit up`: run the gateway on an interface."""
+"""`wgjit up`: run the gateway, on one interface or several."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import sys
 from contextlib import suppress
 from enum import StrEnum
@@ -14,9 +13,13 @@ from typing import Annotated, Any
 import structlog
 import typer
 
-from wgjit.config import Config, config_path, load_config
-from wgjit.daemon.lifecycle import serve
+from wgjit.cli.log import set_up_log
+from wgjit.config import Loaded, listed_interfaces, load_all
+from wgjit.config.environment import put_store, unknown_variables
+from wgjit.config.layers import Named
 from wgjit.daemon.secrecy import seal_memory
+from wgjit.daemon.several import serve
+from wgjit.errors import ConfigError
 
 
 class DeliveryOption(StrEnum):
@@ -30,41 +33,62 @@ class DeliveryOption(StrEnum):
 
 
 def up(
-    interface: Annotated[str, typer.Argument(help="The WireGuard interface: used as it stands, or made.")],
-    config: Annotated[
-        Path | None, typer.Option(help="TOML file; by default /etc/wgjit/INTERFACE.toml if it exists.")
+    interfaces: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[INTERFACE]...",
+            help="WireGuard interfaces: used as they stand, or made. Without any: those that the file lists.",
+        ),
     ] = None,
-    store: Annotated[Path | None, typer.Option(help="SQLite registry; comes before the configuration.")] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="WGJIT_CONFIG",
+            help="TOML file; by default /etc/wgjit/INTERFACE.toml, or wgjit.toml there, if it exists.",
+        ),
+    ] = None,
+    store: Annotated[
+        str | None,
+        typer.Option(help="SQLite registry, or address of a service; comes before environment and file."),
+    ] = None,
     delivery: Annotated[
         DeliveryOption | None,
-        typer.Option(help="How the first handshake is completed; comes before the configuration."),
+        typer.Option(help="How the first handshake is completed; comes before environment and file."),
     ] = None,
     exclusive: Annotated[
         bool, typer.Option("--exclusive", help="Take peers off the interface that the registry does not know.")
     ] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log debug events too.")] = False,
 ) -> None:
-    """Run a gateway on INTERFACE: install a registered peer when its client knocks.
+    """Run a gateway on each INTERFACE: install a registered peer when its client knocks.
 
     Peers already installed stay, unless --exclusive says otherwise; those that are idle leave. SIGTERM and SIGINT end
     the gateway and leave all sessions running.
     """
     seal_memory()
-    _set_up_log(verbose)
-    asyncio.run(serve(interface, _settings(interface, config, store, delivery, exclusive), _ready))
+    set_up_log(verbose)
+    settings = _settings(interfaces or [], config, _options(store, delivery, exclusive))
+    for told in unknown_variables():
+        structlog.get_logger().warning("environment", why=told)
+    asyncio.run(serve({one.interface: one.config for one in settings}, _ready))
 
 
-def _settings(
-    interface: str, path: Path | None, store: Path | None, delivery: DeliveryOption | None, exclusive: bool
-) -> Config:
-    path = config_path(interface, path)
-    settings = Config() if path is None else load_config(path)
+def _options(store: str | None, delivery: DeliveryOption | None, exclusive: bool) -> Named:
+    options = Named("command line")
     if store is not None:
-        settings = settings.model_copy(update={"store": settings.store.model_copy(update={"path": store})})
-    chosen: dict[str, Any] = {} if delivery is None else {"delivery": delivery.value}
+        put_store(options, "--store", store)
+    if delivery is not None:
+        options.put("--delivery", ("gateway", "delivery"), delivery.value)
     if exclusive:
-        chosen["exclusive"] = True
-    return settings.model_copy(update={"gateway": settings.gateway.model_copy(update=chosen)})
+        options.put("--exclusive", ("gateway", "exclusive"), True)
+    return options
+
+
+def _settings(interfaces: list[str], path: Path | None, options: Named) -> list[Loaded]:
+    for interface in interfaces:
+        if interfaces.count(interface) > 1:
+            raise ConfigError(f"{interface}: name it once")
+    return load_all(interfaces or listed_interfaces(path), path, [options])
 
 
 def _ready(about: dict[str, Any]) -> None:
@@ -78,20 +102,4 @@ def _sentence(about: dict[str, Any]) -> str:
         f"{about['interface']}: ready on port {about['listen_port']}, delivery {about['delivery']}, "
         f"{about['residents']} peers installed, registry {about['store']}\n"
         f"Ctrl-C ends the gateway; sessions stay. Watch it: wgjit feed {about['interface']}"
-    )
-
-
-def _set_up_log(verbose: bool) -> None:
-    """Log to standard error: for people on a terminal, key=value elsewhere. The journal adds the time itself."""
-    people = sys.stderr.isatty()
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.dev.ConsoleRenderer()
-            if people
-            else structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"]),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG if verbose else logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )

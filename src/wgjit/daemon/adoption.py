@@ -6,14 +6,14 @@ registered, for good: from then on no gateway is needed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
 from wgjit.drivers.base import Device
 from wgjit.errors import AddressConflict, DeviceFull, PeerExists
 from wgjit.model import NEVER, AllowedIP, DevicePeer, Peer, PeerChange, PublicKey
-from wgjit.stores.base import Registry
+from wgjit.stores.base import Roll, Store
 
 MOST = 1 << 20
 """Peers that a WireGuard interface holds at most (MAX_PEERS_PER_DEVICE, messages.h)."""
@@ -42,9 +42,16 @@ class _Rehearsed(Exception):
     """Thrown into a registration that is only tried."""
 
 
-def adopt(residents: Iterable[DevicePeer], registry: Registry, *, dry_run: bool = False) -> Adoption:
+def adopt(
+    residents: Iterable[DevicePeer],
+    registry: Store,
+    register: Callable[[Iterable[Peer]], int],
+    *,
+    dry_run: bool = False,
+) -> Adoption:
     """Register the interface's peers that are not; all of them or, if the registry fails, none. Raises StoreError.
 
+    `register` is `Registry.add` or does the same: all or none, and none if the iterable raises.
     With `dry_run` the same is tried, and nothing is written.
     """
     result = Adoption()
@@ -62,12 +69,12 @@ def adopt(residents: Iterable[DevicePeer], registry: Registry, *, dry_run: bool 
             result.refused.append((key, f"allowed IP {wider[key]} overlaps another; a registry keeps peers apart"))
         else:
             result.new.append(_registration(resident))
-    _register(result, registry, dry_run)
+    _register(result, register, dry_run)
     result.pinned = sum(peer.is_pinned for peer in result.new)
     return result
 
 
-def _register(result: Adoption, registry: Registry, dry_run: bool) -> None:
+def _register(result: Adoption, register: Callable[[Iterable[Peer]], int], dry_run: bool) -> None:
     """Add the new ones; who is in the way of a registered peer is refused, and the rest added all the same."""
 
     def rehearsal(peers: list[Peer]) -> Iterator[Peer]:
@@ -76,7 +83,7 @@ def _register(result: Adoption, registry: Registry, dry_run: bool) -> None:
 
     while True:
         try:
-            registry.add(rehearsal(result.new) if dry_run else result.new)
+            register(rehearsal(result.new) if dry_run else result.new)
         except _Rehearsed:
             return
         except (AddressConflict, PeerExists) as error:
@@ -136,7 +143,7 @@ class Release:
     """An allowed IP of theirs belongs to a peer that the registry does not know."""
 
 
-def release(registry: Registry, device: Device, now: float, *, dry_run: bool = False) -> Release:
+def release(registry: Roll, device: Device, now: float, *, dry_run: bool = False) -> Release:
     """Install all registered peers that may connect and are not on the interface. `now` is Unix seconds.
 
     Raises StoreError, DeviceError; DeviceFull before anything is changed if they are too many.

@@ -17,17 +17,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from wgjit.config import RUN_FOLDER
+from wgjit.config import run_folder
 from wgjit.daemon.feed import FeedHub, Subscription
 from wgjit.errors import ConfigError, WgjitError
 
 PATIENCE = 5.0
 """Seconds that a client has for its question."""
-
-
-def run_folder() -> Path:
-    """Where sockets and locks of running gateways are; the environment's WGJIT_RUN_FOLDER comes before /run/wgjit."""
-    return Path(os.environ.get("WGJIT_RUN_FOLDER", RUN_FOLDER))
 
 
 def socket_path(interface: str) -> Path:

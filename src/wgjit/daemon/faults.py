@@ -33,6 +33,8 @@ class Faults:
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
         self._current: dict[str, _Fault] = {}
+        # Which interface, if there are several; a thread of a pool would not know.
+        self._context = structlog.contextvars.get_contextvars()
 
     def occurred(self, part: str, error: Exception) -> None:
         """The part failed; logged when it worked before, and at most once in `QUIET` seconds.
@@ -49,13 +51,14 @@ class Faults:
         else:
             self._current[part] = _Fault(now, now)
         if isinstance(error, WgjitError):
-            log.warning("fault", part=part, error=str(error))
+            log.warning("fault", part=part, error=str(error), **self._context)
         else:
-            log.error("bug", part=part, error=repr(error), traceback="".join(traceback.format_tb(error.__traceback__)))
+            frames = "".join(traceback.format_tb(error.__traceback__))
+            log.error("bug", part=part, error=repr(error), traceback=frames, **self._context)
 
     def passed(self, part: str) -> None:
         """The part works; logged if it did not before, and has not failed again for `CALM` seconds."""
         fault = self._current.get(part)
         if fault is not None and time.monotonic() - fault.last >= CALM:
             del self._current[part]
-            log.info("fault passed", part=part)
+            log.info("fault passed", part=part, **self._context)

@@ -1,20 +1,19 @@
-"""From nothing to a running gateway, and back, without touching a session.
+"""One interface: from nothing to a running gateway, and back, without touching a session.
 
-Start: hold the interface's lock, open the registry, make the interface if it is not there, read its key and port,
-take over residents, capture, serve. Nothing is held before it can be let go at once. End: stop capturing, write the
-last claims. The interface and its sessions stay as they are.
+Start: make the interface if it is not there, read its key and port, take over residents, capture, serve. Nothing is
+held before it can be let go at once. End: stop capturing, write the last claims. The interface and its sessions stay
+as they are. Lock and registry are held by `several`, which runs one or more of these.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-import signal
-import sys
 import time
+import traceback
 from collections.abc import Callable
 from contextlib import ExitStack, closing, suppress
-from typing import Any
+from typing import Any, ParamSpec, Protocol
 
 import structlog
 
@@ -22,106 +21,115 @@ from wgjit.config import Config, read_private_key
 from wgjit.core.gateway import Gateway
 from wgjit.core.settings import Settings
 from wgjit.core.vocabulary import DeviceRead
-from wgjit.daemon.control import ControlServer
 from wgjit.daemon.doctor import Choice, choose_delivery, examine, hold_by
 from wgjit.daemon.feed import FeedHub
-from wgjit.daemon.lock import interface_lock
 from wgjit.daemon.loop import Loop
 from wgjit.daemon.metrics import Metrics
-from wgjit.daemon.notify import Notifier
-from wgjit.daemon.open_store import open_store
 from wgjit.drivers.base import Capture
 from wgjit.drivers.capture_nfqueue import NfqueueCapture
 from wgjit.drivers.capture_packet import PacketCapture
 from wgjit.drivers.device import open_device
 from wgjit.drivers.inject import ReplayInjector
-from wgjit.drivers.links import check_name, create_interface, delete_interface, interface_exists
-from wgjit.errors import CaptureError, ConfigError, DeviceError, NoSuchDevice, NotPermitted
+from wgjit.drivers.links import create_interface, delete_interface, interface_exists
+from wgjit.errors import CaptureError, ConfigError, DeviceError, NoSuchDevice, NotPermitted, WgjitError
 from wgjit.model import Delivery, DeviceInfo
 from wgjit.stores.base import Store
 from wgjit.wire.noise import Responder
 
-log = structlog.get_logger()
+P = ParamSpec("P")
 
-SWITCH = 0.0005
-"""Seconds after which a thread that reads a crowd of residents must let packets go first."""
+log = structlog.get_logger()
 
 LOOK_AT_INTERFACE = 2.0
 """Seconds between two looks at the interface's own key, port and existence."""
 
 
-async def serve(interface: str, config: Config, ready: Callable[[dict[str, Any]], None] = lambda _: None) -> None:
-    """Run the gateway on this interface until SIGTERM or SIGINT.
+class Together(Protocol):
+    """What the interfaces of a daemon have in common: its start, its end, its supervisor."""
 
-    `ready` is called once, with what the gateway says of itself, when the first knock can be answered. Raises
-    GatewayRunning, ConfigError, DeviceError, StoreError, CaptureError if it cannot start; what it had made is then
-    taken back. An interface that changes later (another key or port, deleted, made anew) is followed.
-    """
-    check_name(interface)
-    sys.setswitchinterval(SWITCH)
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):  # before anything is made that an end must take back
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    with ExitStack() as stack:
-        stack.enter_context(interface_lock(interface))
-        store = stack.enter_context(closing(open_store(interface, config)))
-        notifier = Notifier()
-        gateway = _Service(interface, config, store, stop, notifier)
-        async with ControlServer(interface, gateway.status, gateway.feed):
-            try:
-                await gateway.run(ready)
-            finally:
-                notifier.stopping()
-    log.info("ended", sessions="stay")
+    stop: asyncio.Event
+    """The end is asked for."""
+    alone: bool
+    """There is one interface. What breaks it later ends the daemon, for a supervisor to start it anew."""
+
+    async def prepared(self) -> None:
+        """Wait until all are; nobody captures before, for some take long and others' packets would wait."""
+
+    def ready(self, interface: str, about: dict[str, Any]) -> None:
+        """The first knock on this interface can be answered; said again after each change of the interface."""
+
+    def alive(self, interface: str) -> None:
+        """Its loop turns, or it waits for its interface."""
 
 
-class _Service:
-    """What outlives a change of the interface: the registry, the feed, the counters."""
+class Service:
+    """The gateway on one interface, and what outlives a change of it: the registry, the feed, the counters."""
 
-    def __init__(self, interface: str, config: Config, store: Store, stop: asyncio.Event, notifier: Notifier) -> None:
-        self._notifier = notifier
+    def __init__(self, interface: str, config: Config, store: Store, together: Together) -> None:
         self._interface = interface
         self._config = config
         self._store = store
-        self._stop = stop
+        self._together = together
+        self._stop = together.stop
         self._metrics = Metrics()
         self._about: dict[str, Any] = {}
         self._loop: Loop | None = None
         self.feed = FeedHub()
 
-    async def run(self, ready: Callable[[dict[str, Any]], None]) -> None:
-        """Serve; when the interface turns out to be another than it was, start over with the new one."""
-        while not self._stop.is_set():
-            with ExitStack() as stack:
-                try:
-                    await self._start(stack)
-                    await self._serve_until_changed(ready)
-                except DeviceError as error:
-                    if not self._about:
-                        raise  # it never worked: a mistake to be told, not a change to be followed
-                    log.warning("interface is not to be used", interface=self._interface, error=str(error))
-                finally:
-                    self._loop = None
-            ready = _no_more
-            await self._until_there()
+    async def run(self, undo: ExitStack) -> None:
+        """Serve until the end is asked for; when the interface turns out to be another, start over with the new one.
 
-    async def _start(self, stack: ExitStack) -> None:
-        """From the interface to a loop with its residents and a capture; undone if one step fails."""
-        with ExitStack() as undo:
-            if not interface_exists(self._interface):
-                _make(self._interface, self._config)
-                undo.callback(delete_interface, self._interface)
-            device = stack.enter_context(closing(open_device(self._interface)))
-            self._device, self._info = device, device.info()
-            responder = _responder(self._info)
-            injector = stack.enter_context(closing(ReplayInjector()))
-            # Whatever takes long comes before the capture: from then on packets may wait for us.
-            began = time.monotonic()
-            self._residents = DeviceRead(began, await asyncio.to_thread(lambda: list(device.peers())))
-            capture, choice = _open_capture(self._interface, self._config, self._info)
-            stack.enter_context(closing(capture))
-            log.info("delivery", delivery=choice.delivery.value, backend=choice.backend, why=choice.why)
-            undo.pop_all()  # from here on the interface stays
+        `undo` gets what the first start makes, for the time that it may still fail. Raises ConfigError, DeviceError,
+        CaptureError if it does.
+        """
+        await self._round(undo, first=True)
+        while await self._until_there():
+            with ExitStack() as again:
+                await self._round(again, first=False)
+
+    async def _round(self, undo: ExitStack, *, first: bool) -> None:
+        with ExitStack() as stack:
+            try:
+                await _to_its_end(self._prepare, stack, undo)
+                if first:
+                    await self._together.prepared()
+                await _to_its_end(self._capture, stack)
+                if not first:
+                    undo.pop_all()  # from here on the interface stays
+                await self._serve_until_changed()
+            except Exception as error:
+                if not self._about:
+                    raise  # it never worked: a mistake to be told, not a change to be followed
+                if isinstance(error, DeviceError):
+                    log.warning("interface is not to be used", interface=self._interface, error=str(error))
+                elif self._together.alone:
+                    raise
+                else:  # the others shall not suffer; we begin anew
+                    told = str(error) if isinstance(error, WgjitError) else repr(error)
+                    frames = "".join(traceback.format_tb(error.__traceback__))
+                    log.error("gateway starts over", interface=self._interface, error=told, traceback=frames)
+                    await self._pause()
+            finally:
+                self._loop = None
+
+    def _prepare(self, stack: ExitStack, undo: ExitStack) -> None:
+        """From the interface to its residents. Whatever takes long comes before the capture: from then on packets may
+        wait for us."""
+        if not interface_exists(self._interface):
+            _make(self._interface, self._config)
+            undo.callback(delete_interface, self._interface)
+        self._device = stack.enter_context(closing(open_device(self._interface)))
+        self._info = self._device.info()
+        self._responder = _responder(self._info)
+        self._injector = stack.enter_context(closing(ReplayInjector()))
+        began = time.monotonic()
+        self._residents = DeviceRead(began, list(self._device.peers()))
+
+    def _capture(self, stack: ExitStack) -> None:
+        """To a loop with a capture."""
+        capture, choice = _open_capture(self._interface, self._config, self._info)
+        stack.enter_context(closing(capture))
+        log.info("delivery", delivery=choice.delivery.value, backend=choice.backend, why=choice.why)
         settings = Settings(
             gateway=self._config.gateway.name,
             delivery=choice.delivery,
@@ -135,31 +143,39 @@ class _Service:
             capacity=self._config.gateway.capacity,
             exclusive=self._config.gateway.exclusive,
         )
-        gateway = Gateway(responder, settings)
-        loop = Loop(gateway, device, capture, injector, self._store, self.feed, self._metrics, self._notifier.alive)
-        self._loop = loop
+        self._loop = Loop(
+            Gateway(self._responder, settings),
+            self._device,
+            capture,
+            self._injector,
+            self._store,
+            self.feed,
+            self._metrics,
+            lambda: self._together.alive(self._interface),
+        )
         self._about = {
             "interface": self._interface,
-            "public_key": str(responder.public_key),
+            "public_key": str(self._responder.public_key),
             "listen_port": self._info.listen_port,
             "delivery": choice.delivery.value,
             "delivery_why": choice.why,
-            "store": str(self._config.store_path(self._interface)),
+            "store": self._config.store.url or str(self._config.store_path(self._interface)),
             "process": os.getpid(),
         }
 
-    async def _serve_until_changed(self, ready: Callable[[dict[str, Any]], None]) -> None:
+    async def _serve_until_changed(self) -> None:
         """Serve until the end is asked for or the interface is not what it was; raises what ended it otherwise."""
         assert self._loop is not None
         serving = asyncio.create_task(self._loop.run(self._residents))
         others = {asyncio.create_task(self._stop.wait()), asyncio.create_task(self._interface_changes())}
-        await asyncio.sleep(0)  # the loop takes its residents over and reads packets
-        ready(await self.status())
-        self._notifier.ready(f"port {self._info.listen_port}, delivery {self._about['delivery']}")
-        await asyncio.wait({serving, *others}, return_when=asyncio.FIRST_COMPLETED)
-        for task in (serving, *others):
-            task.cancel()
-        results = await asyncio.gather(serving, *others, return_exceptions=True)
+        try:
+            await asyncio.sleep(0)  # the loop takes its residents over and reads packets
+            self._together.ready(self._interface, await self.status())
+            await asyncio.wait({serving, *others}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (serving, *others):
+                task.cancel()
+            results = await asyncio.gather(serving, *others, return_exceptions=True)
         for result in results:
             if isinstance(result, Exception):
                 raise result
@@ -180,18 +196,24 @@ class _Service:
                 log.warning("interface has changed", interface=self._interface, listen_port=now.listen_port)
                 return
 
-    async def _until_there(self) -> None:
-        """Wait until there is an interface to serve, or the end is asked for."""
+    async def _until_there(self) -> bool:
+        """Wait until there is an interface to serve; False if the end is asked for first."""
         while not self._stop.is_set():
-            self._notifier.alive()
+            self._together.alive(self._interface)
             if self._config.interface.private_key_file and not interface_exists(self._interface):
-                return  # it is ours to make
+                return True  # it is ours to make
             with suppress(DeviceError), closing(open_device(self._interface)) as device:
                 info = device.info()
                 if info.private_key and info.listen_port:
-                    return
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._stop.wait(), LOOK_AT_INTERFACE)
+                    return True
+            await self._pause()
+        return False
+
+    async def _pause(self) -> None:
+        """Until the next look, or the end."""
+        self._together.alive(self._interface)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._stop.wait(), LOOK_AT_INTERFACE)
 
     async def status(self) -> dict[str, Any]:
         """What `wgjit status` tells."""
@@ -200,8 +222,15 @@ class _Service:
         return self._about | await self._loop.status()
 
 
-def _no_more(_about: dict[str, Any]) -> None:
-    """Readiness is told once."""
+async def _to_its_end(function: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
+    """Call it on a thread, for other interfaces are served meanwhile; to its end, also if that is cancelled: what it
+    makes must be known to be taken back."""
+    call = asyncio.ensure_future(asyncio.to_thread(function, *args, **kwargs))
+    try:
+        await asyncio.shield(call)
+    except asyncio.CancelledError:
+        await asyncio.wait({call})
+        raise
 
 
 def _make(interface: str, config: Config) -> None:

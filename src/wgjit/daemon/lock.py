@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from wgjit.daemon.control import run_folder
+from wgjit.config import run_folder
 from wgjit.errors import ConfigError, GatewayRunning
 
 

@@ -64,6 +64,9 @@ BATCH = 16
 """Packets read at most before installs are made: enough to share a netlink message, few enough to keep the first from
 waiting for the last. One is read first, and more as long as more are waiting."""
 
+AWAITED = 64
+"""Lookups in a remote store that may wait at once, each on a thread."""
+
 HEARTBEAT = 1.0
 """Seconds between two signs of life to the capture."""
 
@@ -114,7 +117,7 @@ class Loop:
         self._wall_offset = time.time() - self._clock
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._threads = ThreadPoolExecutor(4, thread_name_prefix="wgjit")
+        self._threads = ThreadPoolExecutor(4 if store.is_local else AWAITED, thread_name_prefix="wgjit")
         self._registry_thread = ThreadPoolExecutor(1, thread_name_prefix="wgjit-registry")
         self._watch = RegistryWatch(store, self._faults, gateway.concerned)
         self._work = DeviceWork(device, self._faults)
@@ -382,6 +385,7 @@ class Loop:
             "waiting": len(self._handling),
             **self._metrics.as_dict(counters),
             "feed_dropped": self._feed.dropped,
+            **({"registry": figures} if (figures := self._store.figures()) else {}),
         }
 
 

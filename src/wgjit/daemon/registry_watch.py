@@ -19,6 +19,9 @@ from wgjit.stores.base import Store
 FAILURES = 3
 """Lookups that may fail in a round before the store is given up until the next: each may take a whole timeout."""
 
+LONGEST_ROUND = 1.0
+"""Seconds of a round that may go into lookups: a store elsewhere takes its time, and claims wait meanwhile."""
+
 CLOSING = 3.0
 """Seconds for which the last writing is tried again."""
 
@@ -46,6 +49,7 @@ class RegistryWatch:
         """Residents to look up because the log does not tell; None before the first round."""
         self._found: dict[PublicKey, None] = {}
         self._seen = 0
+        store.attend(residents)
 
     def save(self, claim: Claim) -> None:
         """Take a claim for the next round; of two for one peer the newer is enough."""
@@ -149,8 +153,11 @@ class RegistryWatch:
         concerned = self._residents()
         found: dict[PublicKey, Registration | None] = {}
         failed = 0
+        end = time.monotonic() + LONGEST_ROUND
         for key in list(keys):
             if key in concerned:
+                if not self._store.is_local and time.monotonic() > end:
+                    break
                 try:
                     found[key] = self._store.lookup(key)
                 except StoreError as error:

@@ -25,21 +25,35 @@ class Server:
     persistent_keepalive: int
 
 
-def server(site: Site) -> Server:
-    """The gateway as the configuration describes it. Raises ConfigError that names all that is missing."""
+def keys(public_key: str | None) -> tuple[PrivateKey | None, PublicKey]:
+    """A client's key pair: its own public key, or one that is made for it. Raises InvalidValue."""
+    if public_key is not None:
+        return None, PublicKey.parse(public_key)
+    private_key = PrivateKey.generate()
+    return private_key, private_key.public()
+
+
+def server(site: Site, public_key: PublicKey | None = None) -> Server:
+    """The gateway as the configuration describes it. Raises ConfigError that names all that is missing.
+
+    `public_key`: the gateway's, where it is known already; else it is derived from the private key's file, which is
+    read for it.
+    """
     client, interface = site.config.client, site.config.interface
     missing = []
     if client.endpoint is None:
         missing.append('client.endpoint (such as "vpn.example.org")')
-    if client.public_key is None and interface.private_key_file is None:
+    if client.public_key is None and public_key is None and interface.private_key_file is None:
         missing.append("interface.private_key_file or client.public_key")
     if client.endpoint is None or missing:
         raise ConfigError(
             f"{site.source}: for a client's configuration, set {' and '.join(missing)}; "
-            "or give the client's own --public-key"
+            "or give the client's own public key"
         )
     if client.public_key is not None:
         key = PublicKey.parse(client.public_key)
+    elif public_key is not None:
+        key = public_key
     else:
         assert interface.private_key_file is not None
         key = read_private_key(interface.private_key_file).public()
@@ -61,7 +75,7 @@ def compose(to: Server, peer: Peer, private_key: PrivateKey | None) -> str:
     """
     addresses = [str(prefix) for prefix in peer.allowed_ips if prefix.prefixlen == prefix.max_prefixlen]
     if not addresses:
-        raise ConfigError("--allowed-ips: a client's configuration needs an address in it, such as 10.8.0.2/32")
+        raise ConfigError("allowed IPs: a client's configuration needs an address in it, such as 10.8.0.2/32")
     interface = {
         "PrivateKey": None if private_key is None else private_key.reveal_base64(),
         "Address": ", ".join(addresses),

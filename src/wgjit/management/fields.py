@@ -31,10 +31,10 @@ from typing import Any
 
 from wgjit.errors import InvalidValue
 from wgjit.management.times import parse_expiry, show_moment
-from wgjit.model import AllowedIP, Peer, PresharedKey, PublicKey, parse_allowed_ip
+from wgjit.model import AllowedIP, Claim, Peer, PresharedKey, PublicKey, parse_allowed_ip
 from wgjit.stores import labels
 from wgjit.stores.checks import check_name
-from wgjit.stores.listing import Entry
+from wgjit.stores.listing import Entry, State
 
 Labels = dict[str, str] | None
 """None: nothing is said about them."""
@@ -88,6 +88,25 @@ def to_fields(entry: Entry, *, preshared_keys: bool = False) -> dict[str, Any]:
     return fields
 
 
+def state(peer: Peer, now: float) -> State:
+    """Whether it may connect at `now`, Unix seconds."""
+    if not peer.enabled:
+        return State.DISABLED
+    return State.EXPIRED if peer.expires_at is not None and peer.expires_at <= now else State.ENABLED
+
+
+def claim_fields(claim: Claim | None) -> dict[str, Any] | None:
+    """A claim as a JSON object; None if there is none."""
+    if claim is None:
+        return None
+    return {
+        "timestamp": str(claim.timestamp),
+        "gateway": claim.gateway,
+        "endpoint": str(claim.endpoint),
+        "proven_at": show_moment(claim.proven_at),
+    }
+
+
 def from_fields(fields: Any) -> tuple[Peer, Labels]:
     """The peer of a JSON object, and its labels.
 
@@ -106,7 +125,7 @@ def from_fields(fields: Any) -> tuple[Peer, Labels]:
     preshared_key = fields.get("preshared_key")
     if fields.get("has_preshared_key", preshared_key is not None) != (preshared_key is not None):
         raise InvalidValue(
-            "field 'has_preshared_key': does not agree with 'preshared_key'; export with --preshared-keys, "
+            "field 'has_preshared_key': does not agree with 'preshared_key'; export it with its preshared keys, "
             "or leave it out to register the peer as it stands here"
         )
     if not all(isinstance(prefix, str) for prefix in fields.get("allowed_ips", ())):
@@ -123,7 +142,7 @@ def from_fields(fields: Any) -> tuple[Peer, Labels]:
         None if preshared_key is None else PresharedKey.parse(preshared_key),
         fields.get("keepalive", 0),
         fields.get("enabled", True),
-        _parse_moment(fields.get("expires_at")),
+        parse_moment(fields.get("expires_at")),
         name,
         fields.get("idle_timeout"),
     )
@@ -206,14 +225,15 @@ def _number(name: str, text: str) -> int:
 
 
 def _moment(seconds: int | None) -> str | None:
-    """As `_parse_moment` reads it back to the second: also what a calendar cannot write."""
+    """As `parse_moment` reads it back to the second: also what a calendar cannot write."""
     shown = show_moment(seconds)
     if shown is None or seconds is None or re.match(r"[1-9]\d{3}-", shown):
         return shown
     return f"@{seconds}"
 
 
-def _parse_moment(value: str | int | None) -> int | None:
+def parse_moment(value: str | int | None) -> int | None:
+    """Unix seconds of `expires_at`, None for never. Raises InvalidValue."""
     if isinstance(value, str):
         text = value
         if value.startswith("+"):

@@ -5,7 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from wgjit.config import CONFIG_FOLDER, Config, config_path, load_config
+from wgjit.config import Config, load
+from wgjit.config.environment import put_store
+from wgjit.config.layers import Named
+from wgjit.config.locate import own_path
+from wgjit.errors import ConfigError
 from wgjit.stores.pools import Pool
 
 
@@ -27,7 +31,11 @@ class Site:
 
 
 def site(interface: str, config: Path | None, store: Path | None) -> Site:
-    """What the three options say. Raises ConfigError."""
-    path = config_path(interface, config)
-    settings = Config() if path is None else load_config(path)
-    return Site(settings, path or CONFIG_FOLDER / f"{interface}.toml", store or settings.store_path(interface))
+    """What the three options, the environment and the file say. Raises ConfigError."""
+    options = Named("command line")
+    if store is not None:
+        put_store(options, "--store", str(store))
+    loaded = load(interface, config, [options])
+    if loaded.config.store.url is not None:
+        raise ConfigError(f"store.url: the registry is at {loaded.config.store.url}: manage its peers there")
+    return Site(loaded.config, loaded.path or own_path(interface), loaded.config.store_path(interface))

@@ -62,6 +62,22 @@ def parse_expiry(text: str, now: float, field: str = "expires-at") -> int | None
     return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
 
 
+def parse_past(text: str, now: float, field: str) -> float:
+    """Unix seconds of `7d` before `now`, or of an ISO 8601 date or time (UTC if it names no zone).
+
+    Raises InvalidValue that names `field`.
+    """
+    if re.fullmatch(r"[0-9]{1,9}[smhdw]", text):
+        return now - parse_duration(text, field)
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise InvalidValue(
+            f"{field} {text!r}: write how long ago, such as 7d or 12h, or a date or time such as 2027-01-31"
+        ) from None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
 def parse_lifetime(text: str, now: float) -> int | None:
     """Unix seconds of `30d` from `now` on, or None of `never`. Raises InvalidValue."""
     return None if text == "never" else int(now) + parse_duration(text.removeprefix("+"), "expires")

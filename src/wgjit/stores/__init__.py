@@ -2,9 +2,14 @@
 
 | module          | what is inside                                                              |
 | --------------- | --------------------------------------------------------------------------- |
-| `base`          | the protocols: Store, what a gateway needs; Registry, the operator's verbs  |
-| `sqlite`        | SqliteRegistry: all of it in one file, the default                          |
-| `managed`       | ManagedRegistry: with what people need besides: the four below              |
+| `base`          | the protocols: Store, what a gateway needs; Roll, with reading all peers;   |
+|                 | Registry, the operator's verbs                                              |
+| `sqlite`        | SqliteStore, all of it in one file, the default; SqliteRegistry changes it  |
+| `managed`       | ManagedRegistry: with what people need besides: all of the below            |
+| `records`       | Records: the three below                                                    |
+| `audit`         | who changed what                                                            |
+| `tokens`        | who may ask the HTTP API                                                    |
+| `idempotency`   | what it answered                                                            |
 | `handles`       | which peer a person means                                                   |
 | `labels`        | `team=infra`                                                                |
 | `listing`       | filters, pages, the search                                                  |

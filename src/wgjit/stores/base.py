@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Protocol
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from typing import Any, Protocol
 
 from wgjit.model import Change, Claim, Peer, PublicKey, Registration
 
@@ -33,11 +33,30 @@ class Store(Protocol):
         known, and the reader has to look at every peer that it remembers. New peers are not in the log.
         """
 
+    def attend(self, concerned: Callable[[], Collection[PublicKey]]) -> None:
+        """These keys matter from now on: a store that only asks others keeps what it knows of them young."""
+
+    def figures(self) -> dict[str, Any]:
+        """For people: how a store stands that asks others; empty for a local one."""
+
     def close(self) -> None:
         """Let go of the registry; harmless if called twice."""
 
 
-class Registry(Store, Protocol):
+class Roll(Store, Protocol):
+    """A registry whose peers can all be looked at."""
+
+    def find(self, handle: str) -> Peer:
+        """The peer with this name or this base64 key. Raises NoSuchPeer."""
+
+    def peers(self, after: PublicKey | None = None) -> Iterator[Peer]:
+        """All peers in key order, streamed; from the one after `after` on."""
+
+    def count(self) -> int:
+        """How many peers are registered."""
+
+
+class Registry(Roll, Protocol):
     """The operator's side: the verbs that change who may connect."""
 
     def add(self, peers: Iterable[Peer]) -> int:
@@ -55,15 +74,6 @@ class Registry(Store, Protocol):
 
     def remove(self, key: PublicKey) -> None:
         """Take a peer and its claim out. Raises NoSuchPeer."""
-
-    def find(self, handle: str) -> Peer:
-        """The peer with this name or this base64 key. Raises NoSuchPeer."""
-
-    def peers(self, after: PublicKey | None = None) -> Iterator[Peer]:
-        """All peers in key order, streamed; from the one after `after` on."""
-
-    def count(self) -> int:
-        """How many peers are registered."""
 
     def reset_claim(self, key: PublicKey) -> bool:
         """Forget a peer's claim, so that a client whose clock went back may connect; False if it had none."""

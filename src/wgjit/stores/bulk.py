@@ -157,6 +157,14 @@ class Loaded:
     refused: int
 
 
+BeforeCommit = Callable[[sqlite3.Connection, Loaded, str], None]
+"""Told what became of a batch, and where it is from, in its transaction. What it raises undoes the batch."""
+
+
+def unnoted(_db: sqlite3.Connection, _loaded: Loaded, _source: str) -> None:
+    """Nobody is to hear of a batch."""
+
+
 class BulkLoad:
     """Peers on their way into a registry, a batch at a time. One thread.
 
@@ -164,9 +172,15 @@ class BulkLoad:
     with all triggers, and has words for a refusal. A batch's lines ascend, and no line comes twice.
     """
 
-    def __init__(self, db: sqlite3.Connection, insert: Callable[[sqlite3.Connection, list[Peer]], None]) -> None:
+    def __init__(
+        self,
+        db: sqlite3.Connection,
+        insert: Callable[[sqlite3.Connection, list[Peer]], None],
+        before_commit: BeforeCommit = unnoted,
+    ) -> None:
         self._db = db
         self._insert_one = insert
+        self._before_commit = before_commit
         self.staged = 0
         """Peers in this batch so far."""
         db.execute("PRAGMA cache_size = -262144")  # KiB, taken as needed: what is sorted in memory, too
@@ -211,8 +225,8 @@ class BulkLoad:
         self._db.execute("COMMIT")
         self.staged += len(rows)
 
-    def commit(self, refused: Refused) -> Loaded:
-        """Register what is staged, in one transaction, and begin the next batch.
+    def commit(self, refused: Refused, source: str = "") -> Loaded:
+        """Register what is staged, in one transaction, and begin the next batch. `source`: what it was read from.
 
         Raises StoreBusy, StoreError, and what `refused` raises: then nothing of this batch is registered.
         """
@@ -221,17 +235,20 @@ class BulkLoad:
         try:
             self._db.execute("BEGIN IMMEDIATE")
             self._insert_all()
-            self._db.execute("COMMIT")
-            loaded = Loaded(self.staged, 0, 0)
         except (sqlite3.IntegrityError, _Overlap):
             self._db.execute("ROLLBACK")
-            loaded = self._commit_sifted(refused)
+            self._db.execute("BEGIN IMMEDIATE")
+            loaded = self._sift(refused)
+        else:
+            loaded = Loaded(self.staged, 0, 0)
+        self._before_commit(self._db, loaded, source)
+        self._db.execute("COMMIT")
         self._run(_CLEAR)
         self.staged = 0
         return loaded
 
-    def _commit_sifted(self, refused: Refused) -> Loaded:
-        self._db.execute("BEGIN IMMEDIATE")
+    def _sift(self, refused: Refused) -> Loaded:
+        """Insert all but those in conflict, then these one by one."""
         self._run(_SINGLE_OUT)
         apart, present = self._db.execute("SELECT count(*), coalesce(sum(present), 0) FROM apart").fetchone()
         try:
@@ -254,7 +271,6 @@ class BulkLoad:
                 refusals += 1
                 refused(line, error)
             self._db.execute("RELEASE one")
-        self._db.execute("COMMIT")
         return Loaded(added, present, refusals)
 
     def _insert_all(self) -> None:

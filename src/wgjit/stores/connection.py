@@ -24,8 +24,9 @@ from wgjit.stores.sqlite_errors import translate
 class Link:
     """See the head of this file. `timeout`: seconds to wait for another thread or process."""
 
-    def __init__(self, path: Path, *, read_only: bool, timeout: float) -> None:
+    def __init__(self, path: Path, *, read_only: bool, timeout: float, kind: schema.Kind = schema.REGISTRY) -> None:
         self._path = path
+        self._kind = kind
         self._read_only = read_only
         self._timeout = timeout
         self._lock = threading.Lock()
@@ -86,7 +87,7 @@ class Link:
         timeout = self._timeout if self._waits else 0.0
         connection = schema.connect(self._path, read_only=self._read_only, timeout=timeout)
         try:
-            if schema.verify(connection, self._path) != len(schema.migrations()):
+            if schema.verify(connection, self._path, self._kind) != len(schema.migrations(self._kind)):
                 raise StoreError(f"registry {self._path}: replaced by a file of an older schema; restart to migrate it")
         except BaseException:
             connection.close()

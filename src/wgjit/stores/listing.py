@@ -187,6 +187,8 @@ def _behind(order: str, after: str, parameters: dict[str, Any]) -> str:
         return f"{order} > :after"
     try:
         parameters["expiry"] = int(expiry)
+        if not -(2**63) <= parameters["expiry"] < 2**63:
+            raise ValueError
     except ValueError:
         raise InvalidValue(f"after {after!r}: give what the page before ended with, and the same filters") from None
     return "(p.expires_at, p.public_key) > (:expiry, :after)"

@@ -1,6 +1,7 @@
 """The registry file with all that people who manage peers need: handles, labels, pages, addresses, new keys.
 
-A gateway needs none of it, and works on `SqliteRegistry`. Each method is one transaction, or says otherwise.
+A gateway needs none of it, and works on `SqliteRegistry`. Each method is one transaction, or says otherwise. What
+changes a peer asks who does (`by`), and writes it into the audit log in the same transaction.
 """
 
 from __future__ import annotations
@@ -9,20 +10,30 @@ import dataclasses
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import islice
 
-from wgjit.model import AllowedIP, Peer, PublicKey, Registration
-from wgjit.stores import checks, handles, labels, listing, pools
+from wgjit.errors import NoSuchPeer, StoreError
+from wgjit.model import AllowedIP, Claim, Peer, PublicKey, Registration
+from wgjit.stores import audit, checks, handles, idempotency, labels, listing, packing, pools
 from wgjit.stores import sqlite as rows
+from wgjit.stores.audit import Author, Verb
+from wgjit.stores.bulk import BulkLoad, Loaded
+from wgjit.stores.idempotency import Answer, Once
 from wgjit.stores.listing import Entry, Filter, Page
 from wgjit.stores.pools import Pool
-from wgjit.stores.sqlite import SqliteRegistry
+from wgjit.stores.records import Records
 
 _PAGE = 1000
 """Peers read per round of a listing, removed per transaction."""
 
 
-class ManagedRegistry(SqliteRegistry):
-    """See the head of this file; opened as SqliteRegistry is, and raises what that raises."""
+def _fine(_: object) -> None:
+    """Nothing is said against it."""
+
+
+class ManagedRegistry(Records):
+    """See the head of this file; opened as SqliteStore is, and raises what that raises."""
 
     # --- who is meant -------------------------------------------------------------------------------------------
 
@@ -94,27 +105,59 @@ class ManagedRegistry(SqliteRegistry):
         peer: Peer,
         given: Mapping[str, str],
         some: Sequence[Pool] = (),
-        before_commit: Callable[[Peer], None] = lambda peer: None,
+        before_commit: Callable[[Peer], None] = _fine,
+        *,
+        by: Author,
+        once: Once | None = None,
     ) -> Peer:
         """Register a peer with labels and, besides its own allowed IPs, an address of each pool; gives what it became.
 
-        No two processes get the same address. What `before_commit` raises undoes all of it. Raises PoolExhausted and
-        what `add` raises.
+        No two processes get the same address. What `before_commit` raises undoes all of it. Raises PoolExhausted,
+        AnsweredBefore and what `add` raises.
         """
         with self._writer as db:
-            fresh = self._allocate(db, some)  # begins the transaction
+            fresh = self._allocate(db, some, by, once)  # begins the transaction
             peer = dataclasses.replace(peer, allowed_ips=(*peer.allowed_ips, *fresh))
             rows._insert(db, [peer])
             pools.taken(db, peer.allowed_ips)
             labels.write(db, peer.public_key, given)
             before_commit(peer)
+            audit.registered(db, by, Verb.ADD, [Entry(peer, given)])
+            _answered(db, by, once, Entry(peer, given))
             db.execute("COMMIT")
         return peer
 
-    def _allocate(self, db: sqlite3.Connection, some: Sequence[Pool]) -> list[AllowedIP]:
-        """Begin a transaction and take an address out of each pool. Raises PoolExhausted."""
+    def adopt(self, peers: Iterable[Peer], *, by: Author) -> int:
+        """Register the peers of an interface, all of them or none; gives the count. Raises what `add` raises, and what
+        the iterable raises."""
+        count = 0
+        source = iter(peers)
+        with self._writer as db:
+            db.execute("BEGIN IMMEDIATE")
+            while some := list(islice(source, _PAGE)):
+                rows._insert(db, some)
+                audit.registered(db, by, Verb.ADOPT, map(Entry, some))
+                count += len(some)
+            db.execute("COMMIT")
+        return count
+
+    @contextmanager
+    def load(self, *, by: Author) -> Iterator[BulkLoad]:
+        """Register many peers; see `SqliteRegistry.load`. Each batch is one entry of the audit log, whatever its
+        size."""
+
+        def note(db: sqlite3.Connection, loaded: Loaded, source: str) -> None:
+            if loaded.added:
+                audit.write(db, by, Verb.IMPORT, dataclasses.asdict(loaded) | {"source": source})
+
+        with self._load(note) as load:
+            yield load
+
+    def _allocate(self, db: sqlite3.Connection, some: Sequence[Pool], by: Author, once: Once | None) -> list[AllowedIP]:
+        """Begin a transaction and take an address out of each pool. Raises AnsweredBefore, PoolExhausted."""
         while True:
             db.execute("BEGIN IMMEDIATE")
+            idempotency.check(db, by, once, time.time())
             for pool in some:
                 pools.know(db, pool)
             db.execute("SAVEPOINT known")
@@ -126,54 +169,122 @@ class ManagedRegistry(SqliteRegistry):
                 db.execute("COMMIT")
 
     def amend(
-        self, key: PublicKey, how: Callable[[Peer], Peer], add: Mapping[str, str], remove: Iterable[str] = ()
+        self,
+        key: PublicKey,
+        how: Callable[[Peer], Peer],
+        add: Mapping[str, str],
+        remove: Iterable[str] = (),
+        check: Callable[[Entry], None] = _fine,
+        *,
+        by: Author,
     ) -> Entry:
-        """`change`, and labels given and taken, in one go. Raises what `change` raises."""
+        """Write what `how` makes of a peer, and its labels given and taken, in one go with reading it.
+
+        `check` is told what it was before; what it raises leaves that so. Raises NoSuchPeer, AddressConflict,
+        PeerExists (the name), InvalidValue (another key), and what `how` raises.
+        """
         with self._writer as db:
             db.execute("BEGIN IMMEDIATE")
-            before = rows._find(db, str(key))
-            after = checks.changed(before, how)
-            if after != before:
+            before = _entry(db, key)
+            check(before)
+            after = checks.changed(before.peer, how)
+            if after != before.peer:
                 rows._replace(db, after)
                 pools.taken(db, after.allowed_ips)
             labels.write(db, key, add, remove)
             entry = Entry(after, labels.read(db, [key]).get(key, {}))
+            audit.amended(db, by, before, entry)
             db.execute("COMMIT")
         return entry
 
-    def rotate(self, key: PublicKey, new: PublicKey, before_commit: Callable[[Peer], None] = lambda peer: None) -> Peer:
+    def rotate(
+        self,
+        key: PublicKey,
+        new: PublicKey,
+        before_commit: Callable[[Peer], None] = _fine,
+        check: Callable[[Entry], None] = _fine,
+        *,
+        by: Author,
+        once: Once | None = None,
+    ) -> Peer:
         """Put a new key in the place of a peer's; all else stays, but its claim, which was the old key's.
 
         For a gateway it is a removal: the old key loses its session within a second. What `before_commit` raises
-        undoes it. Raises NoSuchPeer, PeerExists.
+        undoes it, and what `check`, which is told what it was before. Raises NoSuchPeer, PeerExists, AnsweredBefore.
         """
         with self._writer as db:
             db.execute("BEGIN IMMEDIATE")
-            peer = dataclasses.replace(rows._find(db, str(key)), public_key=new)
-            kept = labels.read(db, [key]).get(key, {})
+            idempotency.check(db, by, once, time.time())
+            before = _entry(db, key)
+            check(before)
+            entry = Entry(dataclasses.replace(before.peer, public_key=new), before.labels)
+            peer = entry.peer
             db.execute("DELETE FROM peers WHERE public_key = ?", (key,))
             rows._insert(db, [peer])
             pools.taken(db, peer.allowed_ips)
-            labels.write(db, new, kept)
+            labels.write(db, new, entry.labels)
             before_commit(peer)
+            audit.rotated(db, by, key, peer)
+            _answered(db, by, once, entry)
             db.execute("COMMIT")
         return peer
 
-    def remove_all(self, keys: Sequence[PublicKey]) -> int:
-        """Take these peers out, in one go; gives how many of them were still there."""
+    def remove_all(self, keys: Sequence[PublicKey], check: Callable[[Entry], None] | None = None, *, by: Author) -> int:
+        """Take these peers out, in one go; gives how many of them were still there. What `check` raises, which is told
+        of each that is, leaves all in; with it a damaged row is a StoreError."""
+        count = 0
         with self._writer as db:
             db.execute("BEGIN IMMEDIATE")
-            statement = "DELETE FROM peers WHERE public_key = ?"
-            count = sum(db.execute(statement, (key,)).rowcount for key in keys)
+            for key in keys:
+                try:
+                    entry = _entry(db, key)
+                except NoSuchPeer:
+                    continue
+                except StoreError:  # damaged: all the more reason to remove it
+                    if check is not None:
+                        raise
+                    entry = None
+                if check is not None and entry is not None:
+                    check(entry)
+                db.execute("DELETE FROM peers WHERE public_key = ?", (key,))
+                audit.removed(db, by, key, entry)
+                count += 1
             db.execute("COMMIT")
         return count
 
-    def remove_fitting(self, wanted: Filter) -> int:
+    def remove_fitting(self, wanted: Filter, *, by: Author) -> int:
         """Take out all peers that fit, a page a transaction, so that a gateway's claims come in between."""
         count, after = 0, None
         while True:
             page = self.page(wanted, _PAGE, after)
-            count += self.remove_all([entry.peer.public_key for entry in page.entries])
+            count += self.remove_all([entry.peer.public_key for entry in page.entries], by=by)
             if page.cursor is None:
                 return count
             after = page.cursor
+
+    def reset_claim(self, key: PublicKey, *, by: Author) -> Claim | None:
+        """Forget a peer's claim, so that a client whose clock went back may connect; gives it, None if it had none."""
+        with self._writer as db:
+            db.execute("BEGIN IMMEDIATE")
+            row = db.execute(
+                "SELECT timestamp, gateway, endpoint, proven_at, p.name FROM claims AS c "
+                "LEFT JOIN peers AS p USING (public_key) WHERE c.public_key = ?",
+                (key,),
+            ).fetchone()
+            claim = None if row is None else packing.row_claim(key, *row[:4])
+            if claim is not None:
+                db.execute("DELETE FROM claims WHERE public_key = ?", (key,))
+                audit.claim_reset(db, by, row[4], claim)
+            db.execute("COMMIT")
+        return claim
+
+
+def _entry(db: sqlite3.Connection, key: PublicKey) -> Entry:
+    """Raises NoSuchPeer, StoreError (damaged)."""
+    return Entry(rows._find(db, str(key)), labels.read(db, [key]).get(key, {}))
+
+
+def _answered(db: sqlite3.Connection, by: Author, once: Once | None, entry: Entry) -> None:
+    if once is not None:
+        status, body = once.answer(entry)
+        idempotency.write(db, by, once.key, Answer(once.fingerprint, status, body), time.time())

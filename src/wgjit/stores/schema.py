@@ -15,6 +15,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -26,6 +27,20 @@ from wgjit.stores.sqlite_errors import primary_code, translate
 APPLICATION_ID = 0x77676A74
 """The four bytes "wgjt" in the file's header."""
 
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of file: what its header says, and where its migrations are."""
+
+    application_id: int
+    migrations: str
+    """A folder in this room."""
+
+
+REGISTRY = Kind(APPLICATION_ID, "migrations")
+CACHE = Kind(0x77676A63, "cache_migrations")
+"""What a registry elsewhere has answered; "wgjc"."""
+
 _OLDEST_SQLITE = (3, 37)
 """Knows STRICT tables."""
 
@@ -34,10 +49,10 @@ _PATIENCE = 5.0
 
 
 @cache
-def migrations() -> tuple[str, ...]:
+def migrations(kind: Kind = REGISTRY) -> tuple[str, ...]:
     """The SQL of every migration; number n is at index n - 1."""
     scripts = sorted(
-        (f for f in files("wgjit.stores").joinpath("migrations").iterdir() if f.name.endswith(".sql")),
+        (f for f in files("wgjit.stores").joinpath(kind.migrations).iterdir() if f.name.endswith(".sql")),
         key=lambda f: f.name,
     )
     numbers = [int(script.name[:4]) for script in scripts]
@@ -82,23 +97,23 @@ def connect(path: Path, *, read_only: bool, timeout: float) -> sqlite3.Connectio
     return connection
 
 
-def verify(connection: sqlite3.Connection, path: Path) -> int:
+def verify(connection: sqlite3.Connection, path: Path, kind: Kind = REGISTRY) -> int:
     """How many migrations the file has, 0 for an empty one. Raises StoreError if it is not ours, or newer than we."""
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    if application != APPLICATION_ID and (tables or version or application):
+    if application != kind.application_id and (tables or version or application):
         raise StoreError(f"registry {path}: an SQLite database of another program; give the path of a registry")
-    if version > len(migrations()):
+    if version > len(migrations(kind)):
         raise StoreError(
-            f"registry {path}: made by a newer wgjit (schema {version}, this one knows {len(migrations())}); "
+            f"registry {path}: made by a newer wgjit (schema {version}, this one knows {len(migrations(kind))}); "
             "upgrade wgjit"
         )
     return int(version)
 
 
-def prepare(path: Path, *, create: bool, read_only: bool) -> None:
-    """Make sure that the file is a registry of today's schema: create, migrate, or (read-only) only look.
+def prepare(path: Path, *, create: bool, read_only: bool, kind: Kind = REGISTRY) -> None:
+    """Make sure that the file is one of this kind and of today's schema: create, migrate, or (read-only) only look.
 
     A new file has mode 0600, for it will hold preshared keys, and belongs to us or, if we are root, to its folder's
     owner; SQLite gives its companions (-wal, -shm) the same. Raises StoreError.
@@ -109,7 +124,7 @@ def prepare(path: Path, *, create: bool, read_only: bool) -> None:
         _create(path)
     try:
         with contextlib.closing(connect(path, read_only=read_only, timeout=_PATIENCE)) as connection:
-            if verify(connection, path) == len(migrations()):
+            if verify(connection, path, kind) == len(migrations(kind)):
                 return
             if read_only:
                 raise StoreError(
@@ -118,8 +133,8 @@ def prepare(path: Path, *, create: bool, read_only: bool) -> None:
                 )
             _use_wal(connection)
             with _exclusive(connection):
-                for number in range(verify(connection, path), len(migrations())):
-                    for statement in _statements(migrations()[number]):
+                for number in range(verify(connection, path, kind), len(migrations(kind))):
+                    for statement in _statements(migrations(kind)[number]):
                         connection.execute(statement)
                     connection.execute(f"PRAGMA user_version = {number + 1}")
     except sqlite3.Error as error:

@@ -12,15 +12,16 @@ Rules:
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from wgjit.errors import StoreError
 from wgjit.model import Change, ChangeKind, Claim, Peer, PublicKey, Registration
 from wgjit.stores import checks, packing, schema
-from wgjit.stores.bulk import BulkLoad
+from wgjit.stores.bulk import BeforeCommit, BulkLoad, unnoted
 from wgjit.stores.connection import Link
 
 _CHUNK = 10_000
@@ -52,8 +53,8 @@ _REPLACE = """
     WHERE public_key = ?1"""
 
 
-class SqliteRegistry:
-    """Implements `wgjit.stores.base.Registry` on the file `path`.
+class SqliteStore:
+    """What neither registers nor changes a peer: `wgjit.stores.base.Roll` on the file `path`.
 
     `create` makes a missing file (its folder must be there) and migrates an old one; without it a missing file is a
     StoreError, an old one is still migrated. `read_only` changes nothing at all. `timeout`, seconds: how long a call
@@ -102,11 +103,56 @@ class SqliteRegistry:
             rows = db.execute(query, (after, limit)).fetchall()
         return [Change(sequence, ChangeKind(kind), PublicKey(key)) for sequence, kind, key in rows]
 
+    def attend(self, concerned: Callable[[], Collection[PublicKey]]) -> None:
+        """Nothing here grows old."""
+
+    def figures(self) -> dict[str, Any]:
+        return {}
+
     def close(self) -> None:
         self._reader.close()
         self._writer.close()
 
-    # --- Registry: the operator's side --------------------------------------------------------------------------
+    # --- Roll: reading all of it --------------------------------------------------------------------------------
+
+    def find(self, handle: str) -> Peer:
+        with self._reader as db:
+            return _find(db, handle)
+
+    def peers(self, after: PublicKey | None = None) -> Iterator[Peer]:
+        """All peers in key order, from the one after `after` on; each as it is when its round is read."""
+        query = f"SELECT {_COLUMNS} FROM peers WHERE public_key > ? ORDER BY public_key LIMIT {_PAGE}"
+        last: bytes = b"" if after is None else after
+        while True:
+            with self._reader as db:
+                rows = db.execute(query, (last,)).fetchall()
+            for row in rows:
+                yield packing.row_peer(*row)
+            if len(rows) < _PAGE:
+                return
+            last = rows[-1][0]
+
+    def count(self) -> int:
+        """How many peers are registered; triggers keep it, so it does not depend on their number."""
+        with self._reader as db:
+            (count,) = db.execute("SELECT count FROM totals WHERE what = 'peers'").fetchone()
+        return int(count)
+
+    @contextmanager
+    def _load(self, before_commit: BeforeCommit = unnoted) -> Iterator[BulkLoad]:
+        link = Link(self.path, read_only=False, timeout=self._timeout)
+        try:
+            with link as db:
+                yield BulkLoad(db, _insert, before_commit)
+        finally:
+            link.close()
+
+
+class SqliteRegistry(SqliteStore):
+    """Implements `wgjit.stores.base.Registry`: also changes peers, and notes nowhere who did.
+
+    People's changes go through `ManagedRegistry`, which does.
+    """
 
     def add(self, peers: Iterable[Peer]) -> int:
         """Register all of them or none; gives the count.
@@ -149,23 +195,6 @@ class SqliteRegistry:
             if db.execute("DELETE FROM peers WHERE public_key = ?", (key,)).rowcount == 0:
                 raise checks.no_such_peer(str(key))
 
-    def find(self, handle: str) -> Peer:
-        with self._reader as db:
-            return _find(db, handle)
-
-    def peers(self, after: PublicKey | None = None) -> Iterator[Peer]:
-        """All peers in key order, from the one after `after` on; each as it is when its round is read."""
-        query = f"SELECT {_COLUMNS} FROM peers WHERE public_key > ? ORDER BY public_key LIMIT {_PAGE}"
-        last: bytes = b"" if after is None else after
-        while True:
-            with self._reader as db:
-                rows = db.execute(query, (last,)).fetchall()
-            for row in rows:
-                yield packing.row_peer(*row)
-            if len(rows) < _PAGE:
-                return
-            last = rows[-1][0]
-
     @contextmanager
     def load(self) -> Iterator[BulkLoad]:
         """Register many peers, faster than `add` and, if wanted, without those that are refused; see `bulk`.
@@ -173,18 +202,8 @@ class SqliteRegistry:
         On a connection of its own: until it commits a batch, nobody waits for it. What is staged and not committed is
         dropped. Raises StoreBusy, StoreError.
         """
-        link = Link(self.path, read_only=False, timeout=self._timeout)
-        try:
-            with link as db:
-                yield BulkLoad(db, _insert)
-        finally:
-            link.close()
-
-    def count(self) -> int:
-        """How many peers are registered; triggers keep it, so it does not depend on their number."""
-        with self._reader as db:
-            (count,) = db.execute("SELECT count FROM totals WHERE what = 'peers'").fetchone()
-        return int(count)
+        with self._load() as load:
+            yield load
 
     def reset_claim(self, key: PublicKey) -> bool:
         with self._writer as db:

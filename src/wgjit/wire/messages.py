@@ -33,6 +33,8 @@ _LAYOUT: Final = {
     RESPONSE: Struct("<III32s16s16s16s"),
     COOKIE_REPLY: Struct("<II24s32s"),
 }
+_unpack_initiation: Final = _LAYOUT[INITIATION].unpack
+_new: Final = tuple.__new__
 LENGTH: Final = {kind: layout.size for kind, layout in _LAYOUT.items()}
 """Bytes in each handshake message by its type: {1: 148, 2: 92, 3: 64}."""
 
@@ -87,8 +89,11 @@ class CookieReply(NamedTuple):
 
 def parse_initiation(message: bytes) -> Initiation | Refusal:
     """Read message 1. Any bytes of any length give a value or a Refusal."""
-    fault = _fault(message, INITIATION)
-    return fault or Initiation(message, *_LAYOUT[INITIATION].unpack(message)[1:])
+    if fault := _fault(message, INITIATION):
+        return fault
+    # Each captured packet comes this way, so past NamedTuple's constructor, which is a Python function.
+    _, sender, ephemeral, static, timestamp, mac1, mac2 = _unpack_initiation(message)
+    return _new(Initiation, (message, sender, ephemeral, static, timestamp, mac1, mac2))
 
 
 def parse_response(message: bytes) -> Response | Refusal:
@@ -127,6 +132,4 @@ def _fault(message: bytes, kind: int) -> Refusal | None:
         return Refusal.BAD_LENGTH
     if message[0] != kind:
         return Refusal.BAD_TYPE
-    if message[1:4] != b"\0\0\0":
-        return Refusal.BAD_RESERVED
-    return None
+    return Refusal.BAD_RESERVED if message[1] or message[2] or message[3] else None

@@ -36,6 +36,7 @@ _udp: Final = Struct("!HHHH")
 _ipv4_seen: Final = Struct("!2xH2xHxB2x4s4s").unpack_from
 _ipv6_seen: Final = Struct("!4xH2x16s16s").unpack_from
 _ports: Final = Struct("!HH").unpack_from
+_new: Final = tuple.__new__
 
 
 class Datagram(NamedTuple):
@@ -57,8 +58,9 @@ def peel(packet: bytes) -> Datagram | Refusal:
         return Refusal.NOT_UDP
     source, destination, udp, udp_end, _ = located
     source_port, destination_port = _ports(packet, udp)
-    payload = packet[udp + _UDP_HEADER : udp_end]
-    return Datagram(Endpoint(source, source_port), Endpoint(destination, destination_port), payload)
+    # Past NamedTuple's constructor, which is a Python function: this is a third of the function's time.
+    ends = _new(Endpoint, (source, source_port, 0)), _new(Endpoint, (destination, destination_port, 0))
+    return _new(Datagram, (*ends, packet[udp + _UDP_HEADER : udp_end]))
 
 
 def build(

@@ -11,7 +11,7 @@ import pytest
 
 from tests.contracts.store import key
 from tests.unit.cli.conftest import K1, K2, K3, PSK, Run
-from wgjit.cli.wg_config import read_peers
+from wgjit.management.wg_config import read_peers
 from wgjit.model import PrivateKey, PublicKey
 from wgjit.stores.sqlite import SqliteRegistry
 
@@ -140,7 +140,7 @@ def test_given_addresses_come_before_the_pools(run: Run, store: Path, config: Pa
     assert settings(out)["Address"] == "192.0.2.7/32"
     status, _, err = run("add", "site", "--allowed-ips", "198.51.100.0/24")
     assert status == 1
-    assert "--allowed-ips: a client's configuration needs an address in it" in err
+    assert "allowed IPs: a client's configuration needs an address in it" in err
     assert len(run("list")[1].splitlines()) == 1
 
 
@@ -277,7 +277,7 @@ def test_another_interface_has_another_configuration(
 ) -> None:
     monkeypatch.delenv("WGJIT_CONFIG")
     monkeypatch.delenv("WGJIT_STORE", raising=False)
-    monkeypatch.setattr("wgjit.config.CONFIG_FOLDER", tmp_path)
+    monkeypatch.setattr("wgjit.config.folders.CONFIG_FOLDER", tmp_path)
     (tmp_path / "wg7.toml").write_text(f'[store]\npath = "{tmp_path}/seven.db"\n[pool]\nipv4 = "10.77.0.0/16"\n')
     assert run("add", "alice", "--interface", "wg7", "--public-key", K1)[0] == 0
     assert "10.77.0.1/32" in run("show", "alice", "--interface", "wg7")[1]

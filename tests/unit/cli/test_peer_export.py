@@ -11,10 +11,10 @@ import pytest
 
 from tests.contracts.store import FULL, key, peer
 from tests.unit.cli.conftest import K1, PSK, Run, content
-from wgjit.cli.peer_readers import Format
+from tests.unit.stores.authored import Authored
+from wgjit.management.peer_readers import Format
 from wgjit.model import NEVER, Peer, PublicKey, parse_allowed_ip
 from wgjit.stores.listing import Filter
-from wgjit.stores.managed import ManagedRegistry
 from wgjit.stores.sqlite import SqliteRegistry
 
 PEERS = [
@@ -40,7 +40,7 @@ LABELS = {
 
 
 def fill(path: Path, peers: list[Peer] = PEERS, labels: Mapping[PublicKey, dict[str, str]] | None = None) -> None:
-    with contextlib.closing(ManagedRegistry(path)) as registry:
+    with contextlib.closing(Authored(path)) as registry:
         registry.add(peers)
         for each, its in (labels or {}).items():
             registry.amend(each, lambda peer: peer, its)
@@ -48,7 +48,7 @@ def fill(path: Path, peers: list[Peer] = PEERS, labels: Mapping[PublicKey, dict[
 
 def labels_of(path: Path) -> dict[PublicKey, dict[str, str]]:
     """Of all peers that have any."""
-    with contextlib.closing(ManagedRegistry(path, create=False)) as registry:
+    with contextlib.closing(Authored(path, create=False)) as registry:
         return {entry.peer.public_key: dict(entry.labels) for entry in registry.entries(Filter()) if entry.labels}
 
 

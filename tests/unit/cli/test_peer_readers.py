@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from tests.contracts.store import key, peer
 from tests.unit.cli.conftest import K1, K3, PSK, Run, content
-from wgjit.cli import peer_readers
-from wgjit.cli.peer_readers import Chunk, Format
-from wgjit.cli.wg_config import read_sections
 from wgjit.errors import InvalidValue
+from wgjit.management import peer_readers
+from wgjit.management.peer_readers import Chunk, Format
+from wgjit.management.wg_config import read_sections
 from wgjit.model import Peer, parse_allowed_ip
 from wgjit.stores import packing
 
@@ -237,10 +237,10 @@ def test_the_fast_way_accepts_what_the_careful_way_does(
         text = "\n".join([header, line[:at] + put + line[at + cut :], line]).encode()
         fast = outcome(list(peer_readers.read(io.BytesIO(text), form)))
         with monkeypatch.context() as patch:
-            patch.setattr("wgjit.cli.peer_readers._JSON", never)
-            patch.setattr("wgjit.cli.peer_readers._JSON_UNLABELLED", never)
-            patch.setattr("wgjit.cli.peer_readers._DUMP", never)
-            patch.setattr("wgjit.cli.peer_readers._CELLS", {})
+            patch.setattr("wgjit.management.peer_readers._JSON", never)
+            patch.setattr("wgjit.management.peer_readers._JSON_UNLABELLED", never)
+            patch.setattr("wgjit.management.peer_readers._DUMP", never)
+            patch.setattr("wgjit.management.peer_readers._CELLS", {})
             careful = outcome(list(peer_readers.read(io.BytesIO(text), form)))
         assert fast == careful
 
@@ -268,8 +268,8 @@ def test_a_configuration_reads_the_same_wherever_it_is_cut(pieces: list[str], si
     text = "".join(pieces)
     whole = dict(read_sections(text.splitlines(keepends=True)))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("wgjit.cli.peer_readers._CHUNK", size)
-        patch.setattr("wgjit.cli.peer_readers._SEAMLESS", seamless)
+        patch.setattr("wgjit.management.peer_readers._CHUNK", size)
+        patch.setattr("wgjit.management.peer_readers._SEAMLESS", seamless)
         cut = list(peer_readers.read(io.BytesIO(text.encode()), Format.CONF))
     assert found(cut) == {line: each for line, each in whole.items() if isinstance(each, Peer)}
     assert [bad for chunk in cut for bad in chunk.bad] == [

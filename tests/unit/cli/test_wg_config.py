@@ -3,8 +3,8 @@
 import pytest
 
 from tests.contracts.store import key
-from wgjit.cli.wg_config import read_peers
 from wgjit.errors import InvalidValue
+from wgjit.management.wg_config import read_peers
 from wgjit.model import Peer, PresharedKey, parse_allowed_ip
 
 K1, K2, K3 = str(key(1)), str(key(2)), str(key(3))

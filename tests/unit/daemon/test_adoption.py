@@ -24,7 +24,7 @@ def resident(number: int, *prefixes: str, keepalive: int = 0, psk: PresharedKey 
 def test_all_values_are_registered() -> None:
     registry = FakeRegistry()
     psk = PresharedKey(b"\x05" * 32)
-    result = adopt([resident(1, "10.8.0.1/32", "fd00::/64", psk=psk), resident(2)], registry)
+    result = adopt([resident(1, "10.8.0.1/32", "fd00::/64", psk=psk), resident(2)], registry, registry.add)
     assert [peer.public_key for peer in result.new] == KEYS[1:3]
     registration = registry.lookup(KEYS[1])
     assert registration is not None
@@ -33,7 +33,7 @@ def test_all_values_are_registered() -> None:
 
 def test_who_is_kept_alive_from_this_side_is_pinned() -> None:
     registry = FakeRegistry()
-    result = adopt([resident(1, keepalive=25), resident(2)], registry)
+    result = adopt([resident(1, keepalive=25), resident(2)], registry, registry.add)
     assert result.pinned == 1
     assert [peer.idle_timeout for peer in result.new] == [NEVER, None]
 
@@ -41,28 +41,28 @@ def test_who_is_kept_alive_from_this_side_is_pinned() -> None:
 def test_a_dry_run_says_the_same_and_writes_nothing() -> None:
     crowd = [resident(1), resident(2, "10.8.0.0/24"), resident(3)]
     registry = FakeRegistry()
-    rehearsed = adopt(crowd, registry, dry_run=True)
+    rehearsed = adopt(crowd, registry, registry.add, dry_run=True)
     assert registry.count() == 0
-    assert adopt(crowd, registry) == rehearsed
+    assert adopt(crowd, registry, registry.add) == rehearsed
     assert registry.count() == 2
 
 
 def test_doing_it_again_changes_nothing() -> None:
     registry = FakeRegistry()
-    adopt([resident(1), resident(2)], registry)
-    result = adopt([resident(1), resident(2)], registry)
+    adopt([resident(1), resident(2)], registry, registry.add)
+    result = adopt([resident(1), resident(2)], registry, registry.add)
     assert (result.new, result.present) == ([], 2)
 
 
 def test_registered_values_are_not_overwritten() -> None:
     registry = FakeRegistry([Peer(KEYS[1], (ipaddress.ip_network("10.8.0.9/32"),))])
-    result = adopt([resident(1)], registry)
+    result = adopt([resident(1)], registry, registry.add)
     assert (result.new, result.differing) == ([], [KEYS[1]])
 
 
 def test_an_address_of_a_registered_peer_is_not_taken() -> None:
     registry = FakeRegistry([Peer(KEYS[5], (ipaddress.ip_network("10.8.0.1/32"),), name="five")])
-    result = adopt([resident(1), resident(2)], registry)
+    result = adopt([resident(1), resident(2)], registry, registry.add)
     assert [peer.public_key for peer in result.new] == [KEYS[2]]
     ((key, why),) = result.refused
     assert key == KEYS[1]
@@ -72,7 +72,8 @@ def test_an_address_of_a_registered_peer_is_not_taken() -> None:
 @pytest.mark.parametrize("order", [1, -1])
 def test_of_nested_prefixes_the_wider_stays_out(order: int) -> None:
     crowd = [resident(1, "0.0.0.0/0", "::/0"), resident(2, "10.0.0.0/8"), resident(3), resident(4, "fd00::1/128")]
-    result = adopt(crowd[::order], FakeRegistry())
+    registry = FakeRegistry()
+    result = adopt(crowd[::order], registry, registry.add)
     assert {peer.public_key for peer in result.new} == {KEYS[3], KEYS[4]}
     assert {key for key, _ in result.refused} == {KEYS[1], KEYS[2]}
 
@@ -81,7 +82,7 @@ def test_a_registry_that_fails_registers_nobody() -> None:
     registry = FakeRegistry()
     registry.fail(StoreError("no room"), "add")
     with pytest.raises(StoreError):
-        adopt([resident(1)], registry)
+        adopt([resident(1)], registry, registry.add)
 
 
 # --- the way back -----------------------------------------------------------------------------------------------
@@ -134,6 +135,6 @@ def test_too_many_are_told_before_anything_is_done(monkeypatch: pytest.MonkeyPat
 def test_there_and_back_again() -> None:
     crowd = [resident(1, "10.8.0.1/32", "fd00::/64"), resident(2, psk=PresharedKey(b"\x07" * 32), keepalive=25)]
     registry, device = FakeRegistry(), FakeDevice()
-    adopt(crowd, registry)
+    adopt(crowd, registry, registry.add)
     release(registry, device, 0.0)
     assert {peer.public_key: peer for peer in device.peers()} == {peer.public_key: peer for peer in crowd}

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from wgjit.daemon.notify import Notifier
+from wgjit.notify import Notifier
 
 
 @pytest.fixture(params=["path", "abstract"])
@@ -29,7 +29,7 @@ def test_the_manager_hears_each_word(manager: tuple[socket.socket, dict[str, str
     notifier = Notifier(environment)
     notifier.ready("wg0: port 51820,\ndelivery hold")
     notifier.alive()
-    notifier.stopping()
+    notifier.stopping("ending; sessions stay")
     said = [listener.recv(1024).decode() for _ in range(3)]
     # one line: a newline in the status would be a message of its own
     assert said[0] == "READY=1\nSTATUS=wg0: port 51820, delivery hold"
@@ -52,7 +52,7 @@ def test_without_a_manager_it_is_harmless(name: str | None) -> None:
     notifier = Notifier({} if name is None else {"NOTIFY_SOCKET": name})
     notifier.ready("well")
     notifier.alive()
-    notifier.stopping()
+    notifier.stopping("ending; sessions stay")
 
 
 def test_a_manager_that_does_not_read_does_not_stop_us(manager: tuple[socket.socket, dict[str, str]]) -> None:

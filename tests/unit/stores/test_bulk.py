@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 
 from tests.contracts.store import FULL, claim, key, peer
 from tests.fakes.store import FakeRegistry
+from tests.unit.stores.authored import Authored
 from wgjit.errors import AddressConflict, InvalidValue, PeerExists, PeerRefused, StoreBusy, StoreError
 from wgjit.model import Peer, PublicKey
 from wgjit.stores import labels, packing
 from wgjit.stores.bulk import BulkLoad, Loaded
-from wgjit.stores.managed import ManagedRegistry
 from wgjit.stores.pools import Pool
 from wgjit.stores.sqlite import SqliteRegistry
 
@@ -262,7 +262,7 @@ def test_present_means_equal_labels_if_any_are_said(registry: SqliteRegistry) ->
 @pytest.mark.parametrize("conflict", [False, True], ids=["together", "one by one"])
 def test_an_address_that_is_loaded_is_not_freed_any_more(path: Path, conflict: bool) -> None:
     pool = Pool(ipaddress.ip_network("10.0.0.0/24"), quarantine=0)
-    with contextlib.closing(ManagedRegistry(path)) as registry:
+    with contextlib.closing(Authored(path)) as registry:
         registry.know([pool])
         registry.add([peer(n, f"10.0.0.{n}/32") for n in range(2, 6)])
         registry.remove_all([key(n) for n in range(2, 6)])

@@ -9,23 +9,23 @@ from pathlib import Path
 import pytest
 
 from tests.contracts.store import FULL, StoreContract, claim, key, peer
+from tests.unit.stores.authored import Authored
 from wgjit.errors import AddressConflict, AmbiguousHandle, InvalidValue, NoSuchPeer, PeerExists
 from wgjit.model import ChangeKind, Peer, PublicKey, Registration
 from wgjit.stores import labels
 from wgjit.stores.listing import Filter
-from wgjit.stores.managed import ManagedRegistry
 
 
 @pytest.fixture
-def registry(path: Path) -> Iterator[ManagedRegistry]:
-    with contextlib.closing(ManagedRegistry(path, timeout=0.5)) as registry:
+def registry(path: Path) -> Iterator[Authored]:
+    with contextlib.closing(Authored(path, timeout=0.5)) as registry:
         yield registry
 
 
 class TestManagedRegistryIsARegistry(StoreContract):
     @pytest.fixture
-    def registry(self, tmp_path: Path) -> Iterator[ManagedRegistry]:
-        with contextlib.closing(ManagedRegistry(tmp_path / "registry.db")) as registry:
+    def registry(self, tmp_path: Path) -> Iterator[Authored]:
+        with contextlib.closing(Authored(tmp_path / "registry.db")) as registry:
             yield registry
 
 
@@ -34,7 +34,7 @@ class TestManagedRegistryIsARegistry(StoreContract):
 AB, AC = PublicKey(b"\x00\x10\x83" + bytes(29)), PublicKey(b"\x00\x10\x83" + b"\xff" * 29)  # ABCD...
 
 
-def test_a_peer_is_meant_by_name_key_its_beginning_or_address(registry: ManagedRegistry) -> None:
+def test_a_peer_is_meant_by_name_key_its_beginning_or_address(registry: Authored) -> None:
     registry.add([FULL, Peer(AB)])
     for handle in ("alice's phone", str(key(7)), str(key(7))[:4], str(key(7))[:43], "10.8.0.7", "10.8.0.7/32"):
         assert registry.resolve(handle) == key(7), handle
@@ -57,7 +57,7 @@ def test_a_peer_is_meant_by_name_key_its_beginning_or_address(registry: ManagedR
             registry.resolve(handle)
 
 
-def test_a_beginning_that_several_keys_have_names_them(registry: ManagedRegistry) -> None:
+def test_a_beginning_that_several_keys_have_names_them(registry: Authored) -> None:
     registry.add([Peer(AB, name="one"), Peer(AC)])
     with pytest.raises(AmbiguousHandle) as error:
         registry.resolve("ABCD")
@@ -72,7 +72,7 @@ def test_a_beginning_that_several_keys_have_names_them(registry: ManagedRegistry
 
 
 @pytest.mark.parametrize("length", range(4, 44))
-def test_every_length_of_beginning_means_its_key(registry: ManagedRegistry, length: int) -> None:
+def test_every_length_of_beginning_means_its_key(registry: Authored, length: int) -> None:
     keys = [PublicKey(bytes([n]) * 32) for n in (0, 1, 127, 128, 254, 255)]
     registry.add(map(Peer, keys))
     assert [registry.resolve(str(each)[:length]) for each in keys] == keys
@@ -81,7 +81,7 @@ def test_every_length_of_beginning_means_its_key(registry: ManagedRegistry, leng
 # --- labels -------------------------------------------------------------------------------------------------
 
 
-def test_labels_come_and_go_with_their_peer(registry: ManagedRegistry, shell: sqlite3.Connection) -> None:
+def test_labels_come_and_go_with_their_peer(registry: Authored, shell: sqlite3.Connection) -> None:
     registry.hand_out(peer(1, name="alice"), {"team": "infra", "floor": "3"})
     assert registry.labels(key(1)) == {"floor": "3", "team": "infra"}
     entry = registry.amend(key(1), lambda old: old, {"team": "sales"}, ["floor", "never-had"])
@@ -106,9 +106,7 @@ def test_labels_come_and_go_with_their_peer(registry: ManagedRegistry, shell: sq
         "UPDATE labels SET public_key = zeroblob(32)",
     ],
 )
-def test_no_writer_breaks_the_rules_of_labels(
-    registry: ManagedRegistry, shell: sqlite3.Connection, statement: str
-) -> None:
+def test_no_writer_breaks_the_rules_of_labels(registry: Authored, shell: sqlite3.Connection, statement: str) -> None:
     registry.hand_out(peer(1), {"team": "infra"})
     with pytest.raises(sqlite3.IntegrityError):
         shell.execute(statement)
@@ -138,7 +136,7 @@ def test_a_label_is_given_one_value() -> None:
 # --- rotate, remove -----------------------------------------------------------------------------------------
 
 
-def test_rotate_changes_the_key_and_drops_the_claim(registry: ManagedRegistry) -> None:
+def test_rotate_changes_the_key_and_drops_the_claim(registry: Authored) -> None:
     registry.hand_out(FULL, {"team": "infra"})
     registry.save_claims([claim(7, 1000.0)])
     new = registry.rotate(key(7), key(8))
@@ -151,7 +149,7 @@ def test_rotate_changes_the_key_and_drops_the_claim(registry: ManagedRegistry) -
         registry.add([peer(9, "10.8.0.7/32")])
 
 
-def test_a_rotation_that_fails_changes_nothing(registry: ManagedRegistry) -> None:
+def test_a_rotation_that_fails_changes_nothing(registry: Authored) -> None:
     registry.hand_out(FULL, {"team": "infra"})
     registry.add([peer(1)])
     registry.save_claims([claim(7, 1000.0)])
@@ -170,7 +168,7 @@ def test_a_rotation_that_fails_changes_nothing(registry: ManagedRegistry) -> Non
     assert registry.last_change() == 0
 
 
-def test_remove_all_and_remove_fitting(registry: ManagedRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_remove_all_and_remove_fitting(registry: Authored, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("wgjit.stores.managed._PAGE", 3)
     for number in range(1, 21):
         registry.hand_out(peer(number), {"parity": "even" if number % 2 == 0 else "odd"})

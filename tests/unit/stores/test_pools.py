@@ -16,10 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.contracts.store import key, peer
+from tests.unit.stores.authored import Authored
 from wgjit.errors import PeerExists, PoolExhausted
 from wgjit.model import Peer, PublicKey, parse_allowed_ip
 from wgjit.stores import pools
-from wgjit.stores.managed import ManagedRegistry
 from wgjit.stores.pools import Address, Pool
 
 DAY = 86400
@@ -31,17 +31,17 @@ def pool(prefix: str, quarantine: int = DAY, *reserved: str) -> Pool:
 
 
 @pytest.fixture
-def registry(path: Path) -> Iterator[ManagedRegistry]:
-    with contextlib.closing(ManagedRegistry(path, timeout=0.5)) as registry:
+def registry(path: Path) -> Iterator[Authored]:
+    with contextlib.closing(Authored(path, timeout=0.5)) as registry:
         yield registry
 
 
-def give(registry: ManagedRegistry, *some: Pool) -> list[str]:
+def give(registry: Authored, *some: Pool) -> list[str]:
     new = Peer(PublicKey(os.urandom(32)))
     return [str(prefix) for prefix in registry.hand_out(new, {}, some).allowed_ips]
 
 
-def owner(registry: ManagedRegistry, address: str) -> PublicKey:
+def owner(registry: Authored, address: str) -> PublicKey:
     return registry.resolve(address)
 
 
@@ -49,7 +49,7 @@ def age(shell: sqlite3.Connection, seconds: int) -> None:
     shell.execute("UPDATE freed SET at = at - ?", (seconds,))
 
 
-def test_addresses_come_in_order_and_reserved_ones_never(registry: ManagedRegistry) -> None:
+def test_addresses_come_in_order_and_reserved_ones_never(registry: Authored) -> None:
     small = pool("10.8.0.0/29", DAY, "10.8.0.1", "10.8.0.4", "fd00::1")
     assert [give(registry, small)[0] for _ in range(4)] == [f"10.8.0.{n}/32" for n in (2, 3, 5, 6)]
     with pytest.raises(PoolExhausted, match=r"^pool\.ipv4 10\.8\.0\.0/29: no address is free; make it wider"):
@@ -57,7 +57,7 @@ def test_addresses_come_in_order_and_reserved_ones_never(registry: ManagedRegist
     assert registry.count() == 4
 
 
-def test_ipv6_has_no_broadcast_and_the_very_ends_work(registry: ManagedRegistry) -> None:
+def test_ipv6_has_no_broadcast_and_the_very_ends_work(registry: Authored) -> None:
     tiny = pool("fd00::/126")
     assert [give(registry, tiny)[0] for _ in range(3)] == ["fd00::1/128", "fd00::2/128", "fd00::3/128"]
     with pytest.raises(PoolExhausted, match=r"pool\.ipv6"):
@@ -70,27 +70,25 @@ def test_ipv6_has_no_broadcast_and_the_very_ends_work(registry: ManagedRegistry)
         give(registry, last)
 
 
-def test_one_of_each_pool_beside_its_own(registry: ManagedRegistry) -> None:
+def test_one_of_each_pool_beside_its_own(registry: Authored) -> None:
     new = registry.hand_out(peer(1, "192.0.2.0/24"), {}, [pool("10.8.0.0/24"), pool("fd00::/64")])
     assert new == peer(1, "192.0.2.0/24", "10.8.0.1/32", "fd00::1/128")
     assert registry.find(str(key(1))) == new
 
 
-def test_what_was_registered_otherwise_is_stepped_over(registry: ManagedRegistry) -> None:
+def test_what_was_registered_otherwise_is_stepped_over(registry: Authored) -> None:
     registry.add([peer(1, "10.8.0.0/30", "10.8.0.4/32"), peer(2, "10.8.0.6/32", "10.8.0.8/29")])
     assert [give(registry, pool("10.8.0.0/27"))[0] for _ in range(3)] == [f"10.8.0.{n}/32" for n in (5, 7, 16)]
 
 
-def test_a_pool_inside_of_one_peers_prefix_is_full(registry: ManagedRegistry) -> None:
+def test_a_pool_inside_of_one_peers_prefix_is_full(registry: Authored) -> None:
     registry.add([peer(3, "10.9.0.0/16")])
     with pytest.raises(PoolExhausted):
         give(registry, pool("10.9.8.0/24"))
 
 
 @pytest.mark.parametrize("by", ["verb", "shell", "set"])
-def test_a_freed_address_waits_out_its_quarantine(
-    registry: ManagedRegistry, shell: sqlite3.Connection, by: str
-) -> None:
+def test_a_freed_address_waits_out_its_quarantine(registry: Authored, shell: sqlite3.Connection, by: str) -> None:
     small = pool("10.8.0.0/29")
     assert len([give(registry, small) for _ in range(6)]) == 6
     holder = owner(registry, "10.8.0.3")
@@ -111,9 +109,7 @@ def test_a_freed_address_waits_out_its_quarantine(
         give(registry, small)
 
 
-def test_who_was_freed_first_comes_first_and_before_fresh_ones(
-    registry: ManagedRegistry, shell: sqlite3.Connection
-) -> None:
+def test_who_was_freed_first_comes_first_and_before_fresh_ones(registry: Authored, shell: sqlite3.Connection) -> None:
     some = pool("10.8.0.0/24")
     for _ in range(5):
         give(registry, some)
@@ -124,7 +120,7 @@ def test_who_was_freed_first_comes_first_and_before_fresh_ones(
 
 
 def test_a_freed_address_that_was_taken_otherwise_is_not_given_out(
-    registry: ManagedRegistry, shell: sqlite3.Connection
+    registry: Authored, shell: sqlite3.Connection
 ) -> None:
     some = pool("10.8.0.0/24", 0)
     give(registry, some)
@@ -135,9 +131,7 @@ def test_a_freed_address_that_was_taken_otherwise_is_not_given_out(
     assert give(registry, some) == ["10.8.0.1/32"]
 
 
-def test_who_keeps_an_address_leaves_no_trace_of_having_freed_it(
-    registry: ManagedRegistry, shell: sqlite3.Connection
-) -> None:
+def test_who_keeps_an_address_leaves_no_trace_of_having_freed_it(registry: Authored, shell: sqlite3.Connection) -> None:
     some = pool("10.8.0.0/24")
     registry.hand_out(peer(1, "10.8.0.64/28"), {}, [some])
     registry.rotate(key(1), key(2))
@@ -151,7 +145,7 @@ def test_who_keeps_an_address_leaves_no_trace_of_having_freed_it(
     assert give(registry, some) == ["10.8.0.2/32"]
 
 
-def test_a_freed_prefix_is_given_out_address_by_address(registry: ManagedRegistry, shell: sqlite3.Connection) -> None:
+def test_a_freed_prefix_is_given_out_address_by_address(registry: Authored, shell: sqlite3.Connection) -> None:
     small = pool("10.8.0.0/28")
     registry.know([small])
     registry.add([peer(1, "10.8.0.4/30")])
@@ -167,7 +161,7 @@ def test_a_freed_prefix_is_given_out_address_by_address(registry: ManagedRegistr
 
 
 def test_a_freed_prefix_keeps_single_addresses_in_it_from_being_given_out(
-    registry: ManagedRegistry, shell: sqlite3.Connection
+    registry: Authored, shell: sqlite3.Connection
 ) -> None:
     some = pool("10.8.0.0/28")
     registry.know([some])
@@ -179,7 +173,7 @@ def test_a_freed_prefix_keeps_single_addresses_in_it_from_being_given_out(
     assert give(registry, some) == ["10.8.0.4/32"]
 
 
-def test_a_pool_that_is_made_wider_keeps_the_quarantines(registry: ManagedRegistry, shell: sqlite3.Connection) -> None:
+def test_a_pool_that_is_made_wider_keeps_the_quarantines(registry: Authored, shell: sqlite3.Connection) -> None:
     for _ in range(3):
         give(registry, pool("10.8.0.0/28"))
     registry.remove(owner(registry, "10.8.0.2"))
@@ -188,7 +182,7 @@ def test_a_pool_that_is_made_wider_keeps_the_quarantines(registry: ManagedRegist
     assert give(registry, pool("10.8.0.0/24")) == ["10.8.0.2/32"]
 
 
-def test_a_refused_peer_takes_no_address(registry: ManagedRegistry) -> None:
+def test_a_refused_peer_takes_no_address(registry: Authored) -> None:
     some = pool("10.8.0.0/24")
     registry.hand_out(peer(1, name="alice"), {}, [some])
     with pytest.raises(PeerExists):
@@ -208,7 +202,7 @@ def test_a_refused_peer_takes_no_address(registry: ManagedRegistry) -> None:
 
 
 def test_a_long_way_is_gone_in_short_transactions_and_once(
-    registry: ManagedRegistry, shell: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+    registry: Authored, shell: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pools, "_MOST_STEPS", 10)
     registry.add(peer(number, f"10.8.0.{number}/32") for number in range(1, 101))
@@ -238,7 +232,7 @@ def test_a_long_way_is_gone_in_short_transactions_and_once(
     assert len(moves) == before  # a full pool says so without looking again
 
 
-def test_the_statements_walk_along_indexes(registry: ManagedRegistry, shell: sqlite3.Connection) -> None:
+def test_the_statements_walk_along_indexes(registry: Authored, shell: sqlite3.Connection) -> None:
     plan = shell.execute(
         f"EXPLAIN QUERY PLAN {pools._BUSY}", {"low": b"", "high": b"", "pool": 1, "ripe": 1}
     ).fetchall()
@@ -252,13 +246,15 @@ def test_processes_at_once_get_an_address_each(path: Path) -> None:
     program = """
 import ipaddress, os, sys
 from wgjit.model import Peer, PublicKey
+from wgjit.stores.audit import Author
 from wgjit.stores.managed import ManagedRegistry
 from wgjit.stores.pools import Pool
 registry = ManagedRegistry(sys.argv[1], timeout=30)
 print("ready", flush=True)
 sys.stdin.readline()
 for _ in range(50):
-    given = registry.hand_out(Peer(PublicKey(os.urandom(32))), {}, [Pool(ipaddress.ip_network("10.8.0.0/24"))])
+    some = [Pool(ipaddress.ip_network("10.8.0.0/24"))]
+    given = registry.hand_out(Peer(PublicKey(os.urandom(32))), {}, some, by=Author("child"))
     print(given.allowed_ips[0])
 """
     children = [
@@ -310,7 +306,7 @@ def test_against_a_plain_model(tmp_path_factory: pytest.TempPathFactory, steps: 
         return {address for network in owned.values() for address in network}
 
     with (
-        contextlib.closing(ManagedRegistry(path)) as registry,
+        contextlib.closing(Authored(path)) as registry,
         contextlib.closing(sqlite3.connect(path, isolation_level=None)) as shell,
     ):
         registry.know([some])

@@ -40,13 +40,14 @@ def test_an_old_file_is_migrated_and_a_failed_migration_changes_nothing(
     with contextlib.closing(SqliteRegistry(path)) as registry:
         registry.add([FULL])
     today = schema.migrations()
-    monkeypatch.setattr(schema, "migrations", lambda: (*today, "CREATE TABLE extra (a);\nCREATE TABLE peers (b);\n"))
+    broken = "CREATE TABLE extra (a);\nCREATE TABLE peers (b);\n"
+    monkeypatch.setattr(schema, "migrations", lambda kind: (*today, broken))
     with pytest.raises(StoreError, match="table peers already exists"):
         SqliteRegistry(path)
     with contextlib.closing(sqlite3.connect(path)) as raw:
         assert raw.execute("PRAGMA user_version").fetchone() == (len(today),)
         assert raw.execute("SELECT count(*) FROM sqlite_master WHERE name = 'extra'").fetchone() == (0,)
-    monkeypatch.setattr(schema, "migrations", lambda: (*today, "CREATE TABLE extra (a);\n"))
+    monkeypatch.setattr(schema, "migrations", lambda kind: (*today, "CREATE TABLE extra (a);\n"))
     with pytest.raises(StoreError, match="schema is old"):
         SqliteRegistry(path, read_only=True)
     with contextlib.closing(SqliteRegistry(path)) as registry:

@@ -26,16 +26,16 @@ class Notifier:
             self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
 
     def ready(self, status: str) -> None:
-        """The first knock can be answered. `status` is the line that `systemctl status` shows."""
+        """We serve. `status` is the line that `systemctl status` shows."""
         self._send(f"READY=1\nSTATUS={' '.join(status.split())}")
 
     def alive(self) -> None:
         """The loop's heart beats. Call it once a round of the heartbeat, after the round's work."""
         self._send("WATCHDOG=1")
 
-    def stopping(self) -> None:
-        """We are ending; sessions stay."""
-        self._send("STOPPING=1\nSTATUS=ending; sessions stay")
+    def stopping(self, status: str) -> None:
+        """We are ending."""
+        self._send(f"STOPPING=1\nSTATUS={' '.join(status.split())}")
 
     def _send(self, message: str) -> None:
         if self._socket is not None and self._address is not None:

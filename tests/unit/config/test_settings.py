@@ -71,7 +71,7 @@ def test_an_empty_file_is_all_defaults(tmp_path: Path) -> None:
         ('[client]\ndns = ["a\\nb"]', "client.dns"),
         ("[client]\nallowed_ips = []", "client.allowed_ips"),
         ("[client]\nmtu = 1000", "client.mtu"),
-        ("[interfaces]", "interfaces: no such setting"),
+        ("[interfacs]", "interfacs: no such setting; did you mean interfaces?"),
         ("[gateway", "not TOML"),
     ],
 )
@@ -87,7 +87,7 @@ def test_endpoints(tmp_path: Path, endpoint: str) -> None:
 
 
 def test_an_interface_has_its_file_and_another_may_be_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("wgjit.config.CONFIG_FOLDER", tmp_path)
+    monkeypatch.setattr("wgjit.config.folders.CONFIG_FOLDER", tmp_path)
     assert config_path("wg0", None) is None
     path = write(tmp_path, "")
     assert config_path("wg0", None) == path

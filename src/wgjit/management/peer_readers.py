@@ -16,10 +16,10 @@ from enum import StrEnum
 from itertools import accumulate, islice
 from typing import Any, BinaryIO
 
-from wgjit.cli.wg_config import read_keepalive, read_prefixes, read_sections
 from wgjit.errors import InvalidValue
 from wgjit.management import fields as peer_fields
 from wgjit.management.fields import Labels, cells_of
+from wgjit.management.wg_config import read_keepalive, read_prefixes, read_sections
 from wgjit.model import Peer, PresharedKey, PublicKey
 from wgjit.stores.packing import pack_plain
 

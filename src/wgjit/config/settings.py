@@ -1,18 +1,12 @@
-"""The one configuration file, TOML, and what each setting means.
+"""What each setting means, by section, and what it may be.
 
-    [interface]
-    private_key_file = "/etc/wgjit/wg0.key"
-    listen_port = 51820
-    addresses = ["10.8.0.1/16", "fd00:8::1/64"]
-
-An interface that exists already is used as it stands: key, port, addresses and peers stay as they are.
+The texts below the settings are what `wgjit config show` says of them.
 """
 
 from __future__ import annotations
 
 import re
 import socket
-import tomllib
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
 from typing import Literal
@@ -24,17 +18,12 @@ from pydantic import (
     Field,
     IPvAnyInterface,
     IPvAnyNetwork,
-    ValidationError,
     field_validator,
     model_validator,
 )
 
-from wgjit.errors import ConfigError
+from wgjit.config.folders import STATE_FOLDER
 from wgjit.model import Delivery, PrivateKey, PublicKey
-
-CONFIG_FOLDER = Path("/etc/wgjit")
-STATE_FOLDER = Path("/var/lib/wgjit")
-RUN_FOLDER = Path("/run/wgjit")
 
 
 class _Section(BaseModel):
@@ -56,6 +45,15 @@ class InterfaceSettings(_Section):
     """MTU of the interface; 1420 fits IPv6 outside over Ethernet."""
     backend: Literal["auto", "kernel", "userspace"] = "auto"
     """`auto` makes a kernel interface where the kernel has WireGuard, else starts wireguard-go."""
+
+    @field_validator("private_key_file")
+    @classmethod
+    def _is_no_key(cls, path: Path | None) -> Path | None:
+        try:
+            PrivateKey.parse(str(path))
+        except ValueError:
+            return path
+        raise ValueError("this is a key; write the name of a file that holds it, and make a new key")
 
 
 class StoreSettings(_Section):
@@ -234,6 +232,12 @@ class ApiSettings(_Section):
         return self
 
 
+def store_in_short(text: str) -> dict[str, str]:
+    """The section `store` for a file's name or an address. One that was taken for a path has lost a slash."""
+    scheme = re.match(r"[A-Za-z][A-Za-z0-9+.-]*:/+", text)
+    return {"path": text} if scheme is None else {"url": f"{scheme[0].rstrip('/')}//{text[scheme.end() :]}"}
+
+
 class Config(_Section):
     """All of it."""
 
@@ -247,9 +251,7 @@ class Config(_Section):
     @field_validator("store", mode="before")
     @classmethod
     def _in_short(cls, store: object) -> object:
-        if isinstance(store, str):
-            return {"url": store} if "://" in store else {"path": store}
-        return store
+        return store_in_short(store) if isinstance(store, str) else store
 
     @model_validator(mode="after")
     def _answers_in_time(self) -> Config:
@@ -263,42 +265,3 @@ class Config(_Section):
     def store_path(self, interface: str) -> Path:
         """The registry's file for this interface, or the file that keeps the service's answers."""
         return self.store.path or STATE_FOLDER / (f"{interface}.cache.db" if self.store.url else f"{interface}.db")
-
-
-def config_path(interface: str, path: Path | None) -> Path | None:
-    """The file that holds an interface's settings: `path`, else /etc/wgjit/INTERFACE.toml, else None: all defaults."""
-    if path is not None:
-        return path
-    default = CONFIG_FOLDER / f"{interface}.toml"
-    return default if default.exists() else None
-
-
-def load_config(path: Path) -> Config:
-    """Read a configuration file. Raises ConfigError that names the file, the field, and what it may be."""
-    try:
-        text = path.read_text(encoding="utf-8")
-        return Config.model_validate(tomllib.loads(text))
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not TOML: {error}") from None
-    except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {_plain(e['msg'], e['type'])}" for e in error.errors())
-        raise ConfigError(f"{path}: {wrong}") from None
-
-
-def _plain(message: str, kind: str) -> str:
-    message = message.removeprefix("Value error, ")  # pydantic's, before what a validator of ours says
-    return "no such setting" if kind == "extra_forbidden" else message[:1].lower() + message[1:]
-
-
-def read_private_key(path: Path) -> PrivateKey:
-    """Read a key file. Raises ConfigError; what is in the file is never repeated."""
-    try:
-        text = path.read_text(encoding="ascii", errors="replace")
-    except OSError as error:
-        raise ConfigError(f"interface.private_key_file: {path}: {error.strerror}") from None
-    try:
-        return PrivateKey.parse(text)
-    except ValueError as error:
-        raise ConfigError(f"interface.private_key_file: {path}: {error}") from None

@@ -1,0 +1,154 @@
+"""docs/examples/registry_server.py as a process, with a certificate made for it: a registry elsewhere."""
+
+from __future__ import annotations
+
+import datetime
+import ipaddress
+import json
+import secrets
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from wgjit.model import Peer
+
+SERVER = Path(__file__).parents[1] / "docs/examples/registry_server.py"
+
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+class RegistryService:
+    """The example server on 127.0.0.1. A context manager: at its end the server is killed."""
+
+    def __init__(self, folder: Path, port: int, start: Start | None = None) -> None:
+        """`start` starts a command with `stdout`, as `Namespace.popen` does; by default right here."""
+        self.folder, self.port = folder, port
+        self.url = f"https://127.0.0.1:{port}/v1"
+        self.peers_file, self.token_file = folder / "service-peers.json", folder / "service-token"
+        self.certificate, self._key = folder / "service-cert.pem", folder / "service-key.pem"
+        self.peers: dict[str, dict[str, Any]] = {}
+        self.asked: list[str] = []
+        """The keys it was asked for, in order."""
+        self._read = ""
+        self._start = start or _here
+        self._process: subprocess.Popen[str] | None = None
+        self.token_file.write_text(secrets.token_urlsafe() + "\n")
+        _make_certificate(self.certificate, self._key)
+        self._write()
+
+    @property
+    def settings(self) -> str:
+        """The section [store] of a gateway that asks it."""
+        return (
+            f'[store]\nurl = "{self.url}"\npath = "{self.folder}/answers.db"\n'
+            f'token_file = "{self.token_file}"\nca_file = "{self.certificate}"\n'
+        )
+
+    def put(self, peer: Peer, **others: object) -> None:
+        """Register a peer, or change it."""
+        self.peers[str(peer.public_key)] = {
+            "name": peer.name,
+            "allowed_ips": [str(prefix) for prefix in peer.allowed_ips],
+            "preshared_key": peer.preshared_key.reveal_base64() if peer.preshared_key else None,
+            "keepalive": peer.keepalive,
+            "enabled": peer.enabled,
+            **others,
+        }
+        self._write()
+
+    def remove(self, peer: Peer) -> None:
+        """Take a peer out."""
+        del self.peers[str(peer.public_key)]
+        self._write()
+
+    def _write(self) -> None:
+        fresh = self.peers_file.with_suffix(".new")
+        fresh.write_text(json.dumps(self.peers))
+        fresh.rename(self.peers_file)
+        if self._process is not None:
+            written = str(self.peers_file.stat().st_mtime_ns)
+            wait_until(lambda: self._read == written)
+
+    def up(self) -> None:
+        """Start it and wait until it answers."""
+        command: Sequence[str | Path] = (
+            sys.executable, SERVER, self.peers_file, "--port", str(self.port),
+            "--certificate", self.certificate, "--key", self._key, "--token-file", self.token_file,
+        )  # fmt: skip
+        self._process = self._start(*command, stdout=subprocess.PIPE)
+        threading.Thread(target=self._listen, args=(self._process,), daemon=True).start()
+
+    def _listen(self, process: subprocess.Popen[str]) -> None:
+        assert process.stdout is not None
+        for line in process.stdout:
+            word, _, key = line.strip().partition(" ")
+            if word == "asked":
+                self.asked.append(key)
+            elif word == "read":
+                self._read = key
+
+    def down(self) -> None:
+        """Kill it."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def answers(self) -> bool:
+        """Whether it takes connections; asked from where it runs."""
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=1):
+                return True
+        except OSError:
+            return False
+
+    def __enter__(self) -> Self:
+        self.up()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.down()
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+    """Wait for it; fails if it does not come about."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"it did not come about within {seconds} s"
+        time.sleep(0.02)
+
+
+def _here(*command: str | Path, stdout: int) -> subprocess.Popen[str]:
+    return subprocess.Popen([*map(str, command)], stdout=stdout, stdin=subprocess.DEVNULL, text=True)
+
+
+def _make_certificate(certificate: Path, key_file: Path) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "registry")])
+    now = datetime.datetime.now(datetime.UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    certificate.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    key_file.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )

@@ -1,0 +1,317 @@
+"""What the API takes and gives, as its description shows it. Values are checked by what the command line checks by."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from wgjit.api.problems import about, invalid
+from wgjit.management.fields import parse_moment
+from wgjit.management.times import parse_lifetime
+from wgjit.model import AllowedIP, PresharedKey, parse_allowed_ip
+from wgjit.stores import labels as label_rules
+from wgjit.stores.checks import check_name
+
+KEY = "aGFuZGVkIG91dCBieSB0aGUgb2ZmaWNlIHJvdXRlci4="
+
+PEER: dict[str, Any] = {
+    "public_key": KEY,
+    "name": "office",
+    "allowed_ips": ["10.8.0.2/32", "fd00:8::2/128"],
+    "has_preshared_key": False,
+    "keepalive": 25,
+    "enabled": True,
+    "expires_at": "2027-01-31T12:00:00Z",
+    "idle_timeout": None,
+    "labels": {"team": "infra"},
+    "state": "enabled",
+}
+
+Labels = Annotated[dict[str, str], Field(description="At most one value a key.")]
+Seconds = Annotated[int, Field(ge=0, le=65535)]
+Idle = Annotated[
+    int | None,
+    Field(ge=0, le=315_360_000, description="Seconds, at least 180; 0: never leaves; null: the gateway's default."),
+]
+Moment = Annotated[
+    str | int | None, Field(description="RFC 3339, or Unix seconds; null: never.", examples=["2027-01-31T12:00:00Z"])
+]
+Lifetime = Annotated[str | None, Field(description="From now: 30d, 12h; or never.", examples=["30d"])]
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class NewPeer(_Body):
+    """A peer to register. Without `public_key` a key pair is made; without `allowed_ips` each pool gives an address."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"name": "alice"},
+                {"name": "office", "public_key": KEY, "allowed_ips": ["10.9.0.1/32"], "labels": {"team": "infra"}},
+            ]
+        }
+    )
+    name: str | None = None
+    public_key: str | None = None
+    allowed_ips: list[str] | None = None
+    preshared_key: str | None = None
+    keepalive: Seconds = 0
+    expires_at: Moment = None
+    expires_in: Lifetime = None
+    idle_timeout: Idle = None
+    labels: Labels = {}
+    enabled: bool = True
+
+
+class PeerPatch(_Body):
+    """A merge patch (RFC 7396): what is not named stays, null is the default; in `labels`, null takes a label away."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"enabled": False}, {"labels": {"team": "ops", "guest": None}}]}
+    )
+    name: str | None = None
+    allowed_ips: list[str] | None = None
+    preshared_key: str | None = None
+    keepalive: Seconds | None = None
+    expires_at: Moment = None
+    expires_in: Lifetime = None
+    idle_timeout: Idle = None
+    labels: dict[str, str | None] | None = None
+    enabled: bool | None = None
+
+
+class Rotation(_Body):
+    """The new key; without it a key pair is made."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{}, {"public_key": KEY}]})
+    public_key: str | None = None
+
+
+class NewToken(_Body):
+    """A token to make."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"name": "deploy", "scope": "write", "expires_in": "90d"}]}
+    )
+    name: str
+    scope: Annotated[str, Field(pattern="^(read|write|admin|gateway)$")]
+    expires_at: Moment = None
+    expires_in: Lifetime = None
+    rate: Annotated[float | None, Field(gt=0, le=100_000, allow_inf_nan=False, strict=False)] = None
+
+
+class PeerBody(BaseModel):
+    """A peer as registered."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [PEER]})
+    public_key: str
+    name: str | None
+    allowed_ips: list[str]
+    has_preshared_key: bool
+    preshared_key: str | None = Field(default=None, description="Only if it was asked for.")
+    keepalive: int
+    enabled: bool
+    expires_at: str | None
+    idle_timeout: int | None
+    labels: dict[str, str]
+    state: str = Field(description="enabled, disabled or expired")
+
+
+class ClaimBody(BaseModel):
+    """When and where a peer was last proven."""
+
+    timestamp: str
+    gateway: str
+    endpoint: str
+    proven_at: str | None
+
+
+class OnePeer(PeerBody):
+    """A peer and its last claim."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [PEER | {"claim": None}]})
+    claim: ClaimBody | None
+
+
+class HandedOut(PeerBody):
+    """A peer with what is shown this once."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [PEER | {"private_key": None, "config": None}]})
+    private_key: str | None = Field(description="Made here, and kept nowhere; null if the public key was given.")
+    config: str | None = Field(
+        description="The client's configuration; null without a private key, or where [client] is not configured."
+    )
+
+
+class PeerPage(BaseModel):
+    """Part of a list; `next` is the `after` of the next part, null if this is the last."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"peers": [PEER], "next": None}]})
+    peers: list[PeerBody]
+    next: str | None
+
+
+class Found(BaseModel):
+    """Peers that a text points at."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"peers": [PEER]}]})
+    peers: list[PeerBody]
+
+
+class Count(BaseModel):
+    """How many."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"count": 3}]})
+    count: int
+
+
+class Removed(BaseModel):
+    """How many are gone."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"removed": 3}]})
+    removed: int
+
+
+class PeerClaim(BaseModel):
+    """A peer's claim."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"public_key": KEY, "claim": None}]})
+    public_key: str
+    claim: ClaimBody | None
+    forgotten: bool | None = None
+
+
+class BadLine(BaseModel):
+    """A line that was left out."""
+
+    line: int
+    detail: str
+
+
+class Imported(BaseModel):
+    """What became of an import."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"added": 2, "present": 0, "refused": 1, "bad": [{"line": 3, "detail": "..."}]}]
+        }
+    )
+    added: int
+    present: int = Field(description="Registered before with these very values.")
+    refused: int
+    bad: list[BadLine] = Field(description="The first 1000 of those refused.")
+
+
+class TokenBody(BaseModel):
+    """A token without its secret."""
+
+    id: str
+    name: str
+    scope: str
+    rate: float | None
+    created_at: str | None
+    expires_at: str | None
+    last_used_at: str | None
+    revoked_at: str | None
+    state: str
+
+
+class MadeToken(TokenBody):
+    """A token with its text, shown this once."""
+
+    token: str
+
+
+class TokenList(BaseModel):
+    """All tokens."""
+
+    tokens: list[TokenBody]
+
+
+class AuditBody(BaseModel):
+    """An entry of the audit log."""
+
+    id: int
+    at: str | None
+    actor: str
+    verb: str
+    public_key: str | None
+    name: str | None
+    details: dict[str, Any]
+
+
+class AuditPageBody(BaseModel):
+    """Part of the audit log, newest first."""
+
+    entries: list[AuditBody]
+    next: int | None
+
+
+class Health(BaseModel):
+    """The registry can be read."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"status": "ok"}]})
+    status: str
+
+
+class FieldError(BaseModel):
+    """A field, and what is wrong with it."""
+
+    field: str
+    detail: str
+
+
+class ProblemBody(BaseModel):
+    """A problem (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    errors: list[FieldError] | None = None
+
+
+# --- values -------------------------------------------------------------------------------------------------------
+
+
+def prefixes(texts: list[str] | None) -> tuple[AllowedIP, ...]:
+    """The prefixes of a list. Raises Problem."""
+    with about("allowed_ips"):
+        return tuple(map(parse_allowed_ip, texts or ()))
+
+
+def preshared_key(text: str | None) -> PresharedKey | None:
+    """The key of a text. Raises Problem, without the text."""
+    with about("preshared_key"):
+        return None if text is None else PresharedKey.parse(text)
+
+
+def name(text: str | None) -> str | None:
+    """A name that can be one. Raises Problem."""
+    with about("name"):
+        check_name(text)
+    return text
+
+
+def label(key: str, value: str | None) -> None:
+    """Raise Problem for what cannot be a label, or its key if there is no value."""
+    with about("labels"):
+        label_rules.check_key(key)
+        if value is not None:
+            label_rules.check(key, value)
+
+
+def expiry(moment: str | int | None, lifetime: str | None) -> int | None:
+    """Unix seconds, None for never. Raises Problem."""
+    if moment is not None and lifetime is not None:
+        raise invalid("expires_in: give it or expires_at, not both", "expires_in")
+    if lifetime is not None:
+        with about("expires_in"):
+            return parse_lifetime(lifetime, time.time())
+    with about("expires_at"):
+        return parse_moment(moment)

@@ -1,0 +1,149 @@
+"""Who asks, and what they may: by the Unix socket everything, by TCP what the token's scope says.
+
+| scope     | may                                                                                     |
+| --------- | --------------------------------------------------------------------------------------- |
+| `read`    | look at peers, never at a preshared key                                                 |
+| `write`   | also change them                                                                        |
+| `admin`   | everything: also tokens, the audit log, preshared keys                                  |
+| `gateway` | read, and preshared keys: for a gateway whose registry this is                          |
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import pwd
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import structlog
+from anyio import to_thread
+
+from wgjit.api.problems import Kind, Problem
+from wgjit.api.rates import Rates
+from wgjit.api.registries import Registries
+from wgjit.stores.audit import Author
+from wgjit.stores.tokens import Scope
+
+log = structlog.get_logger()
+
+_FAILURES = 5.0
+"""Failed authentications a second of one source, twice as many at once. Beyond it no token of it is looked at."""
+
+_COVERS = {
+    Scope.READ: {Scope.READ},
+    Scope.WRITE: {Scope.READ, Scope.WRITE},
+    Scope.GATEWAY: {Scope.READ, Scope.GATEWAY},
+    Scope.ADMIN: {Scope.READ, Scope.WRITE, Scope.GATEWAY, Scope.ADMIN},
+}
+
+OPEN_PATHS = ("/v1/healthz",)
+"""Answered to whoever asks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks. `is_valid` tells, as long as a stream lasts, whether they still may; it may read the registry."""
+
+    author: Author
+    scope: Scope
+    is_valid: Callable[[], bool] = lambda: True
+
+    def may(self, scope: Scope) -> bool:
+        """Whether this caller's scope covers another."""
+        return scope in _COVERS[self.scope]
+
+    def need(self, scope: Scope) -> None:
+        """Raise the problem that names the scope that is missing."""
+        if not self.may(scope):
+            raise Problem(
+                Kind.SCOPE,
+                f"this needs a token of scope {scope.value}; this one has scope {self.scope.value}",
+                headers={"WWW-Authenticate": f'Bearer error="insufficient_scope", scope="{scope.value}"'},
+                more={"scope": scope.value},
+            )
+
+
+def scope_of(method: str, path: str) -> Scope:
+    """The scope that a request needs. Who looks reads, all else writes, and what is about others' rights is admin's."""
+    if path.startswith(("/v1/tokens", "/v1/audit")):
+        return Scope.ADMIN
+    return Scope.READ if method in ("GET", "HEAD") else Scope.WRITE
+
+
+@lru_cache(maxsize=256)
+def _user(uid: int) -> str:
+    try:
+        return f"socket uid {uid} ({pwd.getpwuid(uid).pw_name})"
+    except KeyError:
+        return f"socket uid {uid}"
+
+
+class Gatekeeper:
+    """Tells who asks, from an ASGI scope. `rate`: requests a second of a token that does not say otherwise."""
+
+    def __init__(self, registries: Registries, rate: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._registries = registries
+        self._rate = rate
+        self._clock = clock
+        self._requests = Rates()
+        self._failures = Rates()
+
+    async def admit(self, scope: Any) -> Caller:
+        """The caller. Raises Problem: 401, 429."""
+        uid = scope.get("state", {}).get("uid")
+        if uid is not None:
+            return Caller(Author(_user(uid)), Scope.ADMIN)
+        source = source_of(scope)
+        if wait := self._failures.wait(source, _FAILURES, self._clock()):
+            raise too_often(wait, "too many failed authentications from this address")
+        text = _bearer(scope)
+        token = None
+        if text is not None:
+            token = await to_thread.run_sync(self._authenticate, text)
+        if token is None:
+            self._failures.take(source, _FAILURES, self._clock())
+            log.info("authentication failed", source=source, token="none" if text is None else "wrong")
+            raise Problem(
+                Kind.UNAUTHENTICATED,
+                "send Authorization: Bearer TOKEN; the token may be wrong, expired or revoked",
+                headers={"WWW-Authenticate": "Bearer" if text is None else 'Bearer error="invalid_token"'},
+            )
+        if wait := self._requests.take(token.id, token.rate or self._rate, self._clock()):
+            raise too_often(wait, "this token asks more often than it may")
+        author = Author(f"token {token.name} ({token.id})")
+        return Caller(author, token.scope, lambda: self._authenticate(text or "") is not None)
+
+    def _authenticate(self, text: str) -> Any:
+        with self._registries.use() as registry:
+            return registry.authenticate(text, time.time())
+
+
+def too_often(wait: float, detail: str) -> Problem:
+    """The problem of who has to wait so many seconds."""
+    seconds = max(1, int(wait) + (wait > int(wait)))
+    return Problem(Kind.RATE, f"{detail}; try again in {seconds} s", headers={"Retry-After": str(seconds)})
+
+
+def source_of(scope: Any) -> str:
+    """Where a request comes from, as it is counted: an IPv4 address, or an IPv6 /64, all of which is one host's."""
+    client = scope.get("client")
+    try:
+        address = ipaddress.ip_address(client[0])
+    except (TypeError, ValueError):
+        return "unknown"
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.ipv4_mapped is not None:
+            return str(address.ipv4_mapped)
+        return str(ipaddress.ip_network((int(address) >> 64 << 64, 64)))
+    return str(address)
+
+
+def _bearer(scope: Any) -> str | None:
+    for name, value in scope["headers"]:
+        if name == b"authorization":
+            kind, _, text = value.decode("latin-1").partition(" ")
+            return text.strip() if kind.lower() == "bearer" else None
+    return None

@@ -1,0 +1,138 @@
+"""The registry's change log for all who follow it: one poll, whoever listens, and nothing buffered for a slow one.
+
+Each stream has a place in the log and reads on from there when it has sent what it had; entries lately read are kept
+for all. Who comes back when the log has lost its place, or another file is in the registry's place, is told to reset.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import structlog
+from anyio import to_thread
+
+from wgjit.api.registries import Registries
+from wgjit.errors import StoreBusy, StoreError
+from wgjit.model import Change
+
+log = structlog.get_logger()
+
+POLL = 0.25
+"""Seconds between two looks at the log, while anybody follows it."""
+
+_PAGE = 1000
+_KEPT = 4096
+"""Changes kept in memory for those who are not far behind."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reset:
+    """Anything may have changed; the log goes on behind this sequence number."""
+
+    sequence: int
+
+
+class Follower:
+    """Reads the log for all. Use it on one event loop."""
+
+    def __init__(self, registries: Registries, poll: float = POLL) -> None:
+        self._registries = registries
+        self._poll = poll
+        self._recent: deque[Change] = deque(maxlen=_KEPT)
+        self._head = 0
+        self._epoch = 0
+        self._moved = asyncio.Event()
+        self._listeners = 0
+        self._wanted = asyncio.Event()
+        self._failure: StoreError | None = None
+
+    async def head(self) -> int:
+        """The sequence number of the last change. Raises StoreError."""
+        return await to_thread.run_sync(self._last)
+
+    async def run(self) -> None:
+        """Look at the log for as long as anybody follows it; never ends by itself."""
+        file: tuple[int, int] | None = None
+        while True:
+            await self._wanted.wait()
+            try:
+                now, identity = await to_thread.run_sync(self._look)
+            except StoreBusy:
+                pass
+            except (StoreError, OSError) as error:
+                log.warning("the registry cannot be followed", error=str(error))
+                self._failure = error if isinstance(error, StoreError) else StoreError(str(error))
+                self._wake()
+            else:
+                if file is not None and (identity != file or now < self._head):
+                    self._epoch += 1
+                    self._recent.clear()
+                if now != self._head or file != identity:
+                    file, self._head = identity, now
+                    self._wake()
+            await asyncio.sleep(self._poll)
+
+    async def follow(self, after: int) -> AsyncIterator[list[Change] | Reset]:
+        """Changes from behind `after` on, as they come. Raises StoreError when the registry cannot be read."""
+        self._listeners += 1
+        self._wanted.set()
+        self._failure = None
+        at, epoch = after, self._epoch
+        try:
+            self._head = max(self._head, await self.head())
+            if at > self._head:
+                at = self._head
+                yield Reset(at)
+            while True:
+                moved = self._moved
+                if self._failure is not None:
+                    raise self._failure
+                if epoch != self._epoch:
+                    epoch, at = self._epoch, self._head
+                    yield Reset(at)
+                elif at < self._head:
+                    page = await self._page(at)
+                    if page and page[0].sequence == at + 1:
+                        at = page[-1].sequence
+                        yield page
+                    else:
+                        at = max(at, self._head)
+                        yield Reset(at)
+                else:
+                    await moved.wait()
+        finally:
+            self._listeners -= 1
+            if not self._listeners:
+                self._wanted.clear()
+
+    async def _page(self, after: int) -> list[Change]:
+        if self._recent and self._recent[0].sequence <= after + 1 <= self._recent[-1].sequence:
+            first = after + 1 - self._recent[0].sequence
+            return [self._recent[index] for index in range(first, min(len(self._recent), first + _PAGE))]
+        page = await to_thread.run_sync(self._read, after)
+        for change in page:
+            if not self._recent or change.sequence == self._recent[-1].sequence + 1:
+                self._recent.append(change)
+            elif change.sequence > self._recent[-1].sequence:
+                self._recent.clear()
+                self._recent.append(change)
+        return page
+
+    def _wake(self) -> None:
+        self._moved.set()
+        self._moved = asyncio.Event()
+
+    def _last(self) -> int:
+        with self._registries.use() as registry:
+            return registry.last_change()
+
+    def _look(self) -> tuple[int, tuple[int, int]]:
+        state = self._registries.path.stat()
+        return self._last(), (state.st_dev, state.st_ino)
+
+    def _read(self, after: int) -> list[Change]:
+        with self._registries.use() as registry:
+            return registry.changes(after, _PAGE)

@@ -1,0 +1,48 @@
+"""ETags of peers: strong, over what is registered, labels included; neither the claim nor the state is in it."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import secrets
+from collections.abc import Callable
+
+from wgjit.api.problems import Kind, Problem
+from wgjit.management.fields import to_fields
+from wgjit.stores.listing import Entry
+
+_SALT = secrets.token_bytes(32)
+"""Of this process: an ETag must not let who sees it try preshared keys that a person chose."""
+
+_WITH_SECRET = "-s"
+"""Ends the tag of the form that shows the preshared key: the two forms are two representations."""
+
+
+def tag(entry: Entry, *, with_secret: bool = False) -> str:
+    """The ETag with its quotes. A peer with a preshared key gets another one when the API is started anew."""
+    digest = hashlib.sha256(json.dumps(to_fields(entry), sort_keys=True).encode())
+    if entry.peer.preshared_key is not None:
+        digest.update(hmac.digest(_SALT, entry.peer.preshared_key.reveal(), "sha256"))
+    return f'"{digest.hexdigest()[:32]}{_WITH_SECRET if with_secret else ""}"'
+
+
+def fits(header: str, current: str, *, weakly: bool = False) -> bool:
+    """Whether a list of tags, or `*`, has this one (RFC 9110, 13.1). `weakly`: as If-None-Match compares."""
+    given = [text.strip() for text in header.split(",")]
+    if weakly:
+        given = [text.removeprefix("W/") for text in given]
+    return "*" in given or current in given
+
+
+def check(if_match: str | None) -> Callable[[Entry], None]:
+    """What raises Problem for a peer that is not as If-Match says; run in the transaction that changes it."""
+
+    def unchanged(entry: Entry) -> None:
+        if if_match is None:
+            return
+        current = tag(entry)
+        if not fits(if_match.replace(_WITH_SECRET + '"', '"'), current):
+            raise Problem(Kind.CHANGED, "the peer was changed since; read it again", headers={"ETag": current})
+
+    return unchanged

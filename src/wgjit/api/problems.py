@@ -1,0 +1,255 @@
+"""What goes wrong, as the API tells it: problem details (RFC 9457), one stable type for each kind.
+
+Every answer that is not a success is made here, also those of routing, of a body that does not fit and of a mistake of
+ours. `errors` names the fields: `[{"field": "allowed_ips", "detail": "..."}]`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import secrets
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from enum import Enum
+from typing import Any
+
+import structlog
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from wgjit.errors import (
+    AddressConflict,
+    AmbiguousHandle,
+    ConfigError,
+    GatewayUnavailable,
+    InvalidValue,
+    NoSuchPeer,
+    NoSuchToken,
+    NotPermitted,
+    PeerExists,
+    PoolExhausted,
+    StoreBusy,
+    StoreError,
+    TokenExists,
+    WgjitError,
+)
+
+log = structlog.get_logger()
+
+MEDIA_TYPE = "application/problem+json"
+
+_PREFIX = "urn:wgjit:problem:"
+
+
+class Kind(Enum):
+    """A kind of problem: the last part of its type, the HTTP status, and its title."""
+
+    MALFORMED = "malformed", 400, "The request is not what HTTP and JSON ask for"
+    UNAUTHENTICATED = "unauthenticated", 401, "A valid token is needed"
+    SCOPE = "insufficient-scope", 403, "The token does not allow this"
+    NO_SUCH_PATH = "no-such-path", 404, "There is nothing at this path"
+    NO_SUCH_PEER = "no-such-peer", 404, "No such peer is registered"
+    NO_SUCH_TOKEN = "no-such-token", 404, "There is no such token"
+    METHOD = "method-not-allowed", 405, "This path has no such method"
+    TOO_SLOW = "too-slow", 408, "The body did not come in time"
+    PEER_EXISTS = "peer-exists", 409, "Another peer has this key or name"
+    ADDRESS_CONFLICT = "address-conflict", 409, "Another peer owns these addresses"
+    AMBIGUOUS = "ambiguous-handle", 409, "Several peers are meant"
+    POOL_EXHAUSTED = "pool-exhausted", 409, "No address is free"
+    TOKEN_EXISTS = "token-exists", 409, "A token had this name before"
+    CHANGED = "precondition-failed", 412, "The peer is not as it was"
+    TOO_LARGE = "too-large", 413, "The body is too large"
+    MEDIA = "unsupported-media-type", 415, "The body's type is not what is read here"
+    INVALID = "invalid-value", 422, "A value cannot be taken"
+    KEY_REUSED = "idempotency-key-reused", 422, "This idempotency key was used for another request"
+    RATE = "rate-limited", 429, "Too many requests"
+    INTERNAL = "internal-error", 500, "A mistake of the server"
+    BUSY = "registry-busy", 503, "Another program is writing"
+    STORE = "registry-failed", 503, "The registry cannot be used"
+    NO_GATEWAY = "no-gateway", 503, "No gateway runs"
+    OVERLOADED = "overloaded", 503, "Too much is going on"
+
+    def __init__(self, slug: str, status: int, title: str) -> None:
+        self.type = _PREFIX + slug
+        self.status = status
+        self.title = title
+
+
+class Problem(HTTPException):
+    """A problem to answer with. As HTTPException, so that the framework hands it on from wherever it is raised."""
+
+    def __init__(
+        self,
+        kind: Kind,
+        detail: str,
+        errors: Sequence[tuple[str, str]] = (),
+        headers: Mapping[str, str] | None = None,
+        more: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(kind.status, detail, dict(headers or {}))
+        self.kind = kind
+        self.errors = list(errors)
+        self.more = dict(more or {})
+
+    def response(self) -> Response:
+        """The answer."""
+        content: dict[str, Any] = {
+            "type": self.kind.type,
+            "title": self.kind.title,
+            "status": self.kind.status,
+            "detail": self.detail,
+        }
+        content |= self.more
+        if self.errors:
+            content["errors"] = [{"field": field, "detail": detail} for field, detail in self.errors]
+        headers = {"Cache-Control": "no-store", **(self.headers or {})}
+        return Response(json.dumps(content), self.kind.status, headers, MEDIA_TYPE)
+
+
+_FIELDS = (
+    ("public key", "public_key"),
+    ("preshared key", "preshared_key"),
+    ("allowed IP", "allowed_ips"),
+    ("keepalive", "keepalive"),
+    ("idle", "idle_timeout"),
+    ("expires-before", "expires_before"),
+    ("expires_in", "expires_in"),
+    ("expires", "expires_at"),
+    ("name", "name"),
+    ("label", "labels"),
+    ("after", "after"),
+    ("rate", "rate"),
+    ("since", "since"),
+)
+"""How a text of an error begins, and the field that it is about."""
+
+
+def field_of(text: str) -> str | None:
+    """The field that an error's text is about: our texts begin with it."""
+    if match := re.match(r"field '(\w+)'", text):
+        return match[1]
+    return next((field for beginning, field in _FIELDS if text.startswith(beginning)), None)
+
+
+def invalid(text: str, field: str | None = None) -> Problem:
+    """The problem of a value that cannot be taken."""
+    field = field or field_of(text)
+    return Problem(Kind.INVALID, text, [] if field is None else [(field, text)])
+
+
+@contextlib.contextmanager
+def about(field: str) -> Iterator[None]:
+    """An InvalidValue of the block is one of this field."""
+    try:
+        yield
+    except InvalidValue as error:
+        raise invalid(str(error), field) from None
+
+
+_KINDS: tuple[tuple[type[WgjitError], Kind], ...] = (
+    (PeerExists, Kind.PEER_EXISTS),
+    (AddressConflict, Kind.ADDRESS_CONFLICT),
+    (AmbiguousHandle, Kind.AMBIGUOUS),
+    (PoolExhausted, Kind.POOL_EXHAUSTED),
+    (TokenExists, Kind.TOKEN_EXISTS),
+    (NoSuchPeer, Kind.NO_SUCH_PEER),
+    (NoSuchToken, Kind.NO_SUCH_TOKEN),
+    (InvalidValue, Kind.INVALID),
+    (GatewayUnavailable, Kind.NO_GATEWAY),
+    (NotPermitted, Kind.NO_GATEWAY),
+    (StoreBusy, Kind.BUSY),
+    (StoreError, Kind.STORE),
+    (ConfigError, Kind.INVALID),
+)
+
+RETRY_AFTER = 5
+"""Seconds after which to try again what another program stood in the way of."""
+
+
+def of(error: WgjitError) -> Problem:
+    """The problem that one of our errors is."""
+    kind = next((kind for type_, kind in _KINDS if isinstance(error, type_)), None)
+    if kind is None:
+        return internal(error)
+    # What comes behind a `;` in these is advice for the command line.
+    text = str(error).partition("; `wgjit")[0]
+    field = field_of(text) if kind.status in (409, 422) else None
+    headers = {"Retry-After": str(RETRY_AFTER)} if kind.status == 503 else None
+    return Problem(kind, text, [] if field is None else [(field, text)], headers)
+
+
+def internal(error: BaseException) -> Problem:
+    """A mistake of ours: the answer has nothing but an id, by which the log has the rest."""
+    number = secrets.token_hex(8)
+    frames = [f"{frame.name} ({frame.filename}:{frame.lineno})" for frame in traceback.extract_tb(error.__traceback__)]
+    # Without the exception's own text: it may repeat a value, and a value may be a secret.
+    log.error("internal error", id=number, kind=type(error).__name__, at=" > ".join(frames[-6:]))
+    return Problem(Kind.INTERNAL, f"a mistake of the server, noted in its log with id {number}", more={"id": number})
+
+
+# --- what the framework raises ------------------------------------------------------------------------------------
+
+
+async def on_http(request: Request, error: Exception) -> Response:
+    """Routing's own refusals, and ours."""
+    if isinstance(error, Problem):
+        return error.response()
+    assert isinstance(error, HTTPException)
+    match error.status_code:
+        case 404:
+            problem = Problem(Kind.NO_SUCH_PATH, "there is nothing at this path; /v1/openapi.json describes all")
+        case 405:
+            allowed = ", ".join(sorted(_methods(request)))
+            problem = Problem(Kind.METHOD, f"this path takes {allowed}", headers={"Allow": allowed})
+        case _:
+            problem = Problem(Kind.MALFORMED, "the body cannot be read; send one JSON object")
+    return problem.response()
+
+
+def _methods(request: Request) -> set[str]:
+    """All methods of a path: each is a route of its own."""
+    found: set[str] = set()
+    for route in request.app.routes:
+        matched, _ = route.matches(request.scope)
+        if matched.value:
+            found |= getattr(route, "methods", None) or set()
+    return found
+
+
+async def on_wgjit(_: Request, error: Exception) -> Response:
+    """Errors that are made on purpose."""
+    assert isinstance(error, WgjitError)
+    return of(error).response()
+
+
+async def on_invalid(_: Request, error: Exception) -> Response:
+    """A query or body that does not fit its model. Nothing of what was sent is repeated: it may be a secret."""
+    assert isinstance(error, RequestValidationError)
+    errors = []
+    for each in error.errors():
+        where = [str(part) for part in each["loc"][1:]]
+        if each["type"] == "json_invalid":
+            return Problem(Kind.MALFORMED, "the body is not JSON").response()
+        errors.append((".".join(where) or str(each["loc"][0]), _plain(each)))
+    detail = "; ".join(f"{field}: {text}" for field, text in errors)
+    return Problem(Kind.INVALID, detail, errors).response()
+
+
+def _plain(error: Mapping[str, Any]) -> str:
+    match error["type"]:
+        case "extra_forbidden":
+            return "there is no such field"
+        case "missing":
+            return "is missing"
+    text = str(error["msg"]).removeprefix("Value error, ")
+    return text[:1].lower() + text[1:]
+
+
+async def on_mistake(request: Request, error: Exception) -> Response:
+    """Anything else is ours."""
+    request.scope["wgjit.told"] = True
+    return internal(error).response()

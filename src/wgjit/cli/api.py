@@ -1,0 +1,67 @@
+"""`wgjit api`: serve the registry over HTTP."""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import ValidationError
+
+from wgjit.api.server import serve
+from wgjit.cli.log import set_up_log
+from wgjit.cli.registry_file import ConfigFile, Store, made
+from wgjit.config import ApiSettings
+from wgjit.errors import ConfigError
+from wgjit.management.site import Site, site
+
+
+def api(
+    interface: Annotated[str, typer.Argument(help="Whose configuration, registry and gateway.")] = "wg0",
+    socket: Annotated[Path | None, typer.Option(help="The Unix socket; comes before the configuration.")] = None,
+    listen: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS:PORT", help="TCP with TLS; comes before the configuration."),
+    ] = None,
+    store: Store = None,
+    config: ConfigFile = None,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log debug events too.")] = False,
+) -> None:
+    """Serve the registry over HTTP: on a Unix socket, and on TCP where TLS is configured.
+
+    Whoever may open the socket may do everything; on TCP a token is needed: wgjit token create.
+    """
+    set_up_log(verbose)
+    here = _with(site(interface, config, store), socket, listen)
+    with made(here.store):
+        pass  # a missing registry is made, an old one migrated, before anybody asks
+    serve(interface, here, _ready)
+
+
+def _with(here: Site, socket: Path | None, listen: str | None) -> Site:
+    """The site with what the options say. Raises ConfigError."""
+    settings = here.config.api.model_dump()
+    if socket is not None:
+        settings["socket"] = socket
+    if listen is not None:
+        settings["listen"] = listen
+    try:
+        api_settings = ApiSettings.model_validate(settings)
+    except ValidationError as error:
+        text = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise ConfigError(f"--listen {listen}: {text}") from None
+    return Site(here.config.model_copy(update={"api": api_settings}), here.source, here.store)
+
+
+def _ready(about: dict[str, Any]) -> None:
+    """Say on standard output that requests are answered: a sentence on a terminal, else a line of JSON."""
+    with suppress(OSError):
+        print(_sentence(about) if sys.stdout.isatty() else json.dumps({"ready": True, **about}), flush=True)
+
+
+def _sentence(about: dict[str, Any]) -> str:
+    where = f"{about['socket']} and {about['listen']}" if about["listen"] else about["socket"]
+    return f"{about['interface']}: the API answers on {where}, registry {about['store']}"

@@ -1,0 +1,96 @@
+"""`wgjit audit`: who changed what, by the command line and the HTTP API."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from wgjit.cli.registry_file import ConfigFile, Interface, Json, Store, author, existing, printable
+from wgjit.management.records import audit_fields, audited_key
+from wgjit.management.site import site
+from wgjit.management.times import parse_past, show_moment
+from wgjit.stores.audit import AuditEntry, AuditFilter, Verb
+
+
+class _ListByDefault(TyperGroup):
+    """`wgjit audit --peer alice` is `wgjit audit list --peer alice`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        known = {*self.commands, *ctx.help_option_names}
+        if not ctx.resilient_parsing and (not args or args[0] not in known):
+            args = ["list", *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(name="audit", help="Show who changed what.", cls=_ListByDefault)
+
+
+@app.command("list")
+def list_(
+    peer: Annotated[
+        str | None, typer.Option(metavar="HANDLE", help="About this peer; of one that was removed, its whole key.")
+    ] = None,
+    actor: Annotated[str | None, typer.Option(metavar="TEXT", help="By whom: all of the text that is shown.")] = None,
+    verb: Annotated[Verb | None, typer.Option(help="Only these.")] = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Not older than 7d, 12h, or since 2027-01-31.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="Entries on this page.")] = 50,
+    after: Annotated[int | None, typer.Option(metavar="ID", help="Where the page before ended.")] = None,
+    as_json: Json = False,
+    store: Store = None,
+    interface: Interface = "wg0",
+    config: ConfigFile = None,
+) -> None:
+    """List the entries of the audit log, newest first. A line on standard error says how to get the next page.
+
+    An import is one entry a batch, not one a peer.
+    """
+    with existing(site(interface, config, store).store, read_only=True) as registry:
+        moment = None if since is None else parse_past(since, time.time(), "since")
+        key = None if peer is None else audited_key(registry, peer)
+        page = registry.audit_entries(AuditFilter(key, actor, verb, moment), limit, after)
+    for entry in page.entries:
+        print(json.dumps(audit_fields(entry)) if as_json else _row(entry))
+    if page.cursor is not None:
+        print(f"next page: --after {page.cursor}", file=sys.stderr)
+
+
+@app.command()
+def prune(
+    before: Annotated[str, typer.Option(metavar="TIME", help="Older than 365d, or from before 2027-01-31.")],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: Json = False,
+    store: Store = None,
+    interface: Interface = "wg0",
+    config: ConfigFile = None,
+) -> None:
+    """Delete old entries of the audit log. That they were deleted, and how many, is a new entry."""
+    moment = parse_past(before, time.time(), "before")
+    with existing(site(interface, config, store).store) as registry:
+        if not yes:
+            typer.confirm(f"delete all entries from before {show_moment(moment)}?", abort=True, err=True)
+        count = registry.prune_audit(moment, by=author())
+    print(json.dumps({"removed": count}) if as_json else f"deleted {count:,} entr{'y' if count == 1 else 'ies'}")
+
+
+def _row(entry: AuditEntry) -> str:
+    columns = [str(entry.id), str(show_moment(entry.at)), printable(entry.actor), printable(entry.verb)]
+    if entry.name is not None:
+        columns.append(printable(entry.name))
+    if entry.public_key is not None:
+        columns.append(str(entry.public_key))
+    columns += [f"{printable(name)}: {_change(value)}" for name, value in entry.details.items()]
+    return "  ".join(columns)
+
+
+def _change(value: Any) -> str:
+    """JSON has no character in it that a terminal obeys."""
+    if isinstance(value, list) and len(value) == 2:
+        return f"{json.dumps(value[0])} -> {json.dumps(value[1])}"
+    return json.dumps(value)

@@ -1,0 +1,91 @@
+"""`wgjit token`: what programs show to the HTTP API. The registry keeps its hash; the token itself is shown once."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Annotated
+
+import typer
+
+from wgjit.cli.registry_file import ConfigFile, Interface, Json, Store, author, existing, made, printable
+from wgjit.management.records import token_fields, token_state
+from wgjit.management.site import site
+from wgjit.management.times import parse_lifetime, show_moment
+from wgjit.stores.tokens import Scope, Token
+
+app = typer.Typer(name="token", help="Make, list and revoke tokens of the HTTP API.", no_args_is_help=True)
+
+
+@app.command()
+def create(
+    name: Annotated[str, typer.Argument(help="Whose it is, or what for; the audit log says it. Never used again.")],
+    scope: Annotated[
+        Scope,
+        typer.Option(
+            help="read: look; write: change, too; admin: all; gateway: read, with preshared keys and all changes."
+        ),
+    ],
+    expires: Annotated[
+        str, typer.Option(metavar="DURATION", help="How long it is worth anything: 90d, 12h, or never.")
+    ] = "never",
+    rate: Annotated[
+        float | None, typer.Option(metavar="N", help="Requests a second; by default the configuration's.")
+    ] = None,
+    as_json: Json = False,
+    store: Store = None,
+    interface: Interface = "wg0",
+    config: ConfigFile = None,
+) -> None:
+    """Make a token and print it: this once, for it is kept nowhere."""
+    now = time.time()
+    expires_at = parse_lifetime(expires, now)
+    with made(site(interface, config, store).store) as registry:
+        token, text = registry.create_token(name, scope, by=author(), expires_at=expires_at, rate=rate)
+    print(json.dumps(token_fields(token, now) | {"token": text}) if as_json else text)
+
+
+@app.command("list")
+def list_(
+    as_json: Json = False,
+    store: Store = None,
+    interface: Interface = "wg0",
+    config: ConfigFile = None,
+) -> None:
+    """List the tokens, without what makes them worth anything."""
+    with existing(site(interface, config, store).store, read_only=True) as registry:
+        tokens = registry.tokens()
+    now = time.time()
+    for token in tokens:
+        print(json.dumps(token_fields(token, now)) if as_json else _row(token, now))
+
+
+@app.command()
+def revoke(
+    token: Annotated[str, typer.Argument(metavar="NAME|ID", help="As `wgjit token list` shows them.")],
+    as_json: Json = False,
+    store: Store = None,
+    interface: Interface = "wg0",
+    config: ConfigFile = None,
+) -> None:
+    """Make a token worthless, at once and for good. Its name stays taken: in the audit log it means this one."""
+    with existing(site(interface, config, store).store) as registry:
+        revoked = registry.revoke_token(token, by=author())
+    if as_json:
+        print(json.dumps(token_fields(revoked, time.time())))
+    else:
+        print(f"revoked {printable(revoked.name)} ({revoked.id})")
+
+
+def _row(token: Token, now: float) -> str:
+    columns = [
+        token.id,
+        f"{token_state(token, now):<7}",
+        f"{token.scope:<7}",
+        printable(token.name),
+        f"expires {show_moment(token.expires_at) or 'never'}",
+        f"used {show_moment(token.last_used_at) or 'never'}",
+    ]
+    if token.rate is not None:
+        columns.append(f"{token.rate:g}/s")
+    return "  ".join(columns)

@@ -1,0 +1,67 @@
+"""Settings from environment variables: WGJIT_GATEWAY_IDLE_TIMEOUT is gateway.idle_timeout.
+
+Lists are separated by commas. An empty variable counts as none, so that a container's template can leave it so.
+WGJIT_STORE is short for the store, as `store = "..."` is in the file.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import typing
+from collections.abc import Mapping
+
+from wgjit.config.layers import SECTIONS, Named, Setting
+from wgjit.config.settings import store_in_short
+
+PREFIX = "WGJIT_"
+OTHERS = ("WGJIT_STORE", "WGJIT_CONFIG", "WGJIT_RUN_FOLDER")
+"""Variables that are no settings, or more than one."""
+_FOR_DEVELOPERS = ("WGJIT_VENV", "WGJIT_GUEST", "WGJIT_TEST")
+"""Beginnings of what the checkout's own commands take."""
+
+VARIABLES: dict[str, Setting] = {
+    f"{PREFIX}{section}_{name}".upper(): (section, name)
+    for section, model in SECTIONS.items()
+    for name in model.model_fields
+}
+"""The variable of each setting."""
+
+
+def from_environment(environment: Mapping[str, str] = os.environ) -> Named:
+    """The settings that variables give. Their values are not looked at yet."""
+    layer = Named("environment")
+    if short := environment.get("WGJIT_STORE"):
+        put_store(layer, "WGJIT_STORE", short)
+    for variable, setting in VARIABLES.items():
+        if text := environment.get(variable):
+            value = [entry.strip() for entry in text.split(",") if entry.strip()] if is_list(setting) else text
+            layer.put(variable, setting, value)
+    return layer
+
+
+def put_store(layer: Named, name: str, text: str) -> None:
+    """Set the store by a file's name or an address: all of it, so that a file's `path` is not taken for a cache."""
+    for key in ("path", "url"):
+        layer.put(name, ("store", key), store_in_short(text).get(key))
+
+
+def unknown_variables(environment: Mapping[str, str] = os.environ) -> list[str]:
+    """What to say of variables that look like ours and are not; never their values.
+
+    They are no mistakes: Kubernetes gives every pod WGJIT_PORT if there is a service of this name.
+    """
+    known = [*VARIABLES, *OTHERS]
+    told = []
+    for name in sorted(environment):
+        if not name.startswith(PREFIX) or name in known or name.startswith(_FOR_DEVELOPERS):
+            continue
+        nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.8)
+        told.append(f"{name}: no such variable" + (f"; did you mean {nearest[0]}?" if nearest else ""))
+    return told
+
+
+def is_list(setting: Setting) -> bool:
+    """Whether the setting holds many values."""
+    annotation = SECTIONS[setting[0]].model_fields[setting[1]].annotation
+    return typing.get_origin(annotation) is list

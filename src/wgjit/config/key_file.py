@@ -1,0 +1,20 @@
+"""The one secret that the configuration names: a file with the interface's private key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from wgjit.errors import ConfigError
+from wgjit.model import PrivateKey
+
+
+def read_private_key(path: Path) -> PrivateKey:
+    """Read a key file. Raises ConfigError; what is in the file is never repeated."""
+    try:
+        text = path.read_text(encoding="ascii", errors="replace")
+    except OSError as error:
+        raise ConfigError(f"interface.private_key_file: {path}: {error.strerror}") from None
+    try:
+        return PrivateKey.parse(text)
+    except ValueError as error:
+        raise ConfigError(f"interface.private_key_file: {path}: {error}") from None

@@ -1,0 +1,170 @@
+"""Settings from several places, one over the other, and who said what.
+
+Command line over environment over file over default. A mistake is told at the place that has it, also where another
+place comes before it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple, Protocol
+
+from pydantic import BaseModel, ValidationError
+
+from wgjit.config.settings import Config
+
+Setting = tuple[str, str]
+"""Section and name."""
+Values = dict[str, dict[str, Any]]
+"""Section, name, value as it was written."""
+
+SECTIONS: dict[str, type[BaseModel]] = {
+    name: field.annotation
+    for name, field in Config.model_fields.items()
+    if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+}
+"""The sections of a configuration, in the documents' order."""
+
+
+class Origin(NamedTuple):
+    """Where a value is written."""
+
+    kind: Literal["default", "file", "environment", "command line"]
+    name: str = ""
+    """The file, the variable or the option."""
+    line: int | None = None
+
+    def __str__(self) -> str:
+        return self.kind if not self.name else self.name if self.line is None else f"{self.name}:{self.line}"
+
+
+DEFAULT = Origin("default")
+
+
+class Mistake(NamedTuple):
+    """Something that keeps a gateway from starting."""
+
+    origin: Origin
+    field: str
+    """The setting as it is written there, with the index of a list's entry; empty if it concerns none."""
+    text: str
+    """What is wrong, and what to do."""
+
+    def __str__(self) -> str:
+        named = self.origin.kind in ("environment", "command line")  # the variable is the setting's name
+        parts = ("" if self.origin == DEFAULT else str(self.origin), "" if named else self.field, self.text)
+        return ": ".join(filter(None, parts))
+
+
+class Layer(Protocol):
+    """The settings of one place."""
+
+    values: Values
+
+    def origin(self, setting: Setting, index: int | None = None) -> Origin:
+        """Where the setting, or an entry of it, is written."""
+
+    def field(self, setting: Setting) -> str:
+        """The setting's name there."""
+
+
+class Named:
+    """Settings that each have a name of their own: variables, options."""
+
+    def __init__(self, kind: Literal["environment", "command line"]) -> None:
+        self.values: Values = {}
+        self._kind: Literal["environment", "command line"] = kind
+        self._names: dict[Setting, str] = {}
+
+    def put(self, name: str, setting: Setting, value: Any) -> None:
+        """Set it; None takes back what layers below say."""
+        section, key = setting
+        self.values.setdefault(section, {})[key] = value
+        self._names[setting] = name
+
+    def origin(self, setting: Setting, index: int | None = None) -> Origin:
+        """The variable or the option."""
+        return Origin(self._kind, self._names[setting])
+
+    def field(self, setting: Setting) -> str:
+        """As in the documents."""
+        return ".".join(setting)
+
+
+def validate(layers: Sequence[Layer]) -> tuple[Config | None, list[Mistake]]:
+    """The configuration of these layers, the lowest first, or all that is wrong with them."""
+    mistakes: dict[Mistake, None] = {}  # in order, each once
+    for layer in layers:
+        # Alone, values are judged each by itself; whether they go together shows with the rest.
+        _try(layer.values, dict.fromkeys(_settings(layer), layer), mistakes, together=False)
+    values: Values = {}
+    owners: dict[Setting, Layer] = {}
+    for layer in layers:
+        for section, entries in layer.values.items():
+            values.setdefault(section, {}).update(entries)
+        owners |= dict.fromkeys(_settings(layer), layer)
+    config = None if mistakes else _try(values, owners, mistakes, together=True)
+    return config, list(mistakes)
+
+
+def origins(layers: Iterable[Layer]) -> dict[Setting, Origin]:
+    """Where each setting that is set comes from."""
+    return {setting: layer.origin(setting) for layer in layers for setting in _settings(layer)}
+
+
+def unknown(name: str, known: Iterable[str]) -> str:
+    """What to say of a name that does not exist."""
+    nearest = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f"no such setting; did you mean {nearest[0]}?" if nearest else "no such setting"
+
+
+def _settings(layer: Layer) -> list[Setting]:
+    return [(section, name) for section, entries in layer.values.items() for name in entries]
+
+
+def _try(
+    values: Values, owners: Mapping[Setting, Layer], mistakes: dict[Mistake, None], *, together: bool
+) -> Config | None:
+    values = {s: {n: v for n, v in entries.items() if v is not None} for s, entries in values.items()}
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        found: dict[tuple[Setting, int | None], list[str]] = {}
+        for entry in error.errors(include_url=False, include_input=False):
+            text = entry["msg"].removeprefix("Value error, ")  # pydantic's, before what a validator of ours says
+            if len(entry["loc"]) < 2:  # values that do not go together; the text begins with one of them
+                if together:
+                    setting, text = _subject(".".join(map(str, entry["loc"])), text, owners)
+                    found.setdefault((setting, None), []).append(text)
+                continue
+            section, name, *rest = entry["loc"]
+            index = rest[0] if rest and isinstance(rest[0], int) else None
+            found.setdefault(((str(section), str(name)), index), []).append(text[:1].lower() + text[1:])
+        for (setting, index), texts in found.items():
+            mistakes[_mistake(owners.get(setting), setting, index, " or ".join(texts))] = None
+    return None
+
+
+def _mistake(owner: Layer | None, setting: Setting, index: int | None, text: str) -> Mistake:
+    name = ".".join(setting) if owner is None else owner.field(setting)
+    if index is not None and owner is not None and owner.origin(setting).kind != "file":
+        text = f"entry {index + 1}: {text}"
+    origin = DEFAULT if owner is None else owner.origin(setting, index)
+    return Mistake(origin, name if index is None else f"{name}.{index}", text)
+
+
+def _subject(section: str, text: str, owners: Mapping[Setting, Layer]) -> tuple[Setting, str]:
+    """The setting that a text on several is filed under, and the text without it if it is the first.
+
+    The first has a default, perhaps: then the first that somebody has set.
+    """
+    head, _, rest = text.partition(": ")
+    first = tuple((f"{section}.{head}" if section else head).split("."))
+    assert len(first) == 2, text
+    if first in owners:
+        return (first[0], first[1]), rest
+    named = [(match[1], match[2]) for match in re.finditer(r"\b([a-z]+)\.([a-z_]+)", text)]
+    set_by_somebody = [setting for setting in named if setting in owners]
+    return (set_by_somebody[0], text) if set_by_somebody else ((first[0], first[1]), rest)

@@ -1,0 +1,44 @@
+"""What two interfaces cannot share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from wgjit.config.layers import Mistake, Origin, Setting
+from wgjit.config.settings import Config
+
+Member = tuple[str, Config, Callable[[Setting], Origin]]
+"""An interface, its settings, and where each is written."""
+
+
+def clashes(members: Sequence[Member]) -> list[Mistake]:
+    """Settings of which each interface needs its own, and two have the same; each names both.
+
+    One registry for two is no mistake. Neither is a port or key of interfaces that exist before wgjit does: without
+    interface.private_key_file they are not made from it.
+    """
+    owners: dict[tuple[Setting, str], str] = {}
+    kinds: dict[str, tuple[str, bool]] = {}
+    found = []
+    for interface, config, origin in members:
+        for setting, value, why in _exclusive(config):
+            other = owners.setdefault((setting, value), interface)
+            if other != interface:
+                text = f"{value} is that of {other} and of {interface}; give each its own{why}"
+                found.append(Mistake(origin(setting), ".".join(setting), text))
+        path, remote = str(config.store_path(interface)), config.store.url is not None
+        other, other_remote = kinds.setdefault(path, (interface, remote))
+        if other != interface and (remote or other_remote):
+            text = f"{path} is that of {other} and of {interface}, and keeps a service's answers; give each its own"
+            found.append(Mistake(origin(("store", "path")), "store.path", text))
+    return found
+
+
+def _exclusive(config: Config) -> Iterator[tuple[Setting, str, str]]:
+    interface = config.interface
+    if interface.private_key_file is not None:
+        yield ("interface", "listen_port"), str(interface.listen_port), ""
+        # A recorded initiation to the one would be fresh to the other.
+        yield ("interface", "private_key_file"), str(interface.private_key_file), ": wg genkey"
+    if config.api.socket is not None:
+        yield ("api", "socket"), str(config.api.socket), ""

@@ -1,0 +1,62 @@
+"""Bring the peers that a reader found into a registry, a batch at a time; telling what happens is the caller's part."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+from wgjit.management.peer_readers import Chunk
+from wgjit.model import Peer
+from wgjit.stores.bulk import BulkLoad, Loaded
+
+
+@dataclass(frozen=True, slots=True)
+class Teller:
+    """Whom an import tells how it goes."""
+
+    refused: Callable[[int, object], None]
+    """The line of a peer that is not registered, and why. If it raises, nothing of the batch is registered."""
+    loaded: Callable[[Loaded], None]
+    """A batch is through."""
+    read: Callable[[int], None] = lambda count: None
+    """So many more were read."""
+    writing: Callable[[int], None] = lambda count: None
+    """All is read; the last batch has so many."""
+
+
+def register(chunks: Iterable[Chunk], load: BulkLoad, batch: int, source: str, tell: Teller) -> None:
+    """Register all peers of the chunks: in one transaction, or (`batch`) so many in each. `source` is for the log.
+
+    Raises what reading them and `tell` raise, and StoreBusy, StoreError.
+    """
+    for chunk in chunks:
+        for line, what in chunk.bad:
+            tell.refused(line, what)
+        for part in _parts(chunk, batch, load):
+            if part.plain:
+                load.plain(part.plain_lines, part.plain, unlabelled=part.unlabelled)
+            if part.peers:
+                load.peers(part.peers, part.labels)
+            if batch and load.staged >= batch:
+                tell.loaded(load.commit(tell.refused, source))
+        tell.read(chunk.count)
+    tell.writing(load.staged)
+    tell.loaded(load.commit(tell.refused, source))
+
+
+def _parts(chunk: Chunk, batch: int, load: BulkLoad) -> Iterator[Chunk]:
+    """The chunk, cut so that a batch is full when its last part is in."""
+    if not batch or load.staged + chunk.count <= batch:
+        yield chunk
+        return
+    every: list[tuple[int, bytes | object]] = [*zip(chunk.plain_lines, chunk.plain, strict=True), *chunk.peers]
+    every.sort(key=lambda item: item[0])
+    start = 0
+    while start < len(every):
+        some = every[start : start + batch - load.staged]
+        start += len(some)
+        part = Chunk(unlabelled=chunk.unlabelled, labels=chunk.labels)
+        part.plain_lines = [line for line, value in some if isinstance(value, bytes)]
+        part.plain = [value for _, value in some if isinstance(value, bytes)]
+        part.peers = [(line, value) for line, value in some if isinstance(value, Peer)]
+        yield part

@@ -1,0 +1,70 @@
+"""Tokens and entries of the audit log as JSON objects, and as a person asks for them."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+from wgjit.errors import NoSuchPeer
+from wgjit.management.times import show_moment
+from wgjit.model import PublicKey
+from wgjit.stores import checks
+from wgjit.stores.audit import AuditEntry
+from wgjit.stores.managed import ManagedRegistry
+from wgjit.stores.tokens import Token
+
+
+class TokenState(StrEnum):
+    """Whether a token is worth anything; each is in one of them."""
+
+    VALID = "valid"
+    EXPIRED = "expired"
+    REVOKED = "revoked"
+
+
+def token_state(token: Token, now: float) -> TokenState:
+    """`now` is Unix seconds."""
+    if token.revoked_at is not None:
+        return TokenState.REVOKED
+    return TokenState.VALID if token.is_valid(now) else TokenState.EXPIRED
+
+
+def token_fields(token: Token, now: float) -> dict[str, Any]:
+    """A token as a JSON object, without its secret."""
+    return {
+        "id": token.id,
+        "name": token.name,
+        "scope": str(token.scope),
+        "rate": token.rate,
+        "state": str(token_state(token, now)),
+        "created_at": show_moment(token.created_at),
+        "expires_at": show_moment(token.expires_at),
+        "last_used_at": show_moment(token.last_used_at),
+        "revoked_at": show_moment(token.revoked_at),
+    }
+
+
+def audit_fields(entry: AuditEntry) -> dict[str, Any]:
+    """An entry of the audit log as a JSON object."""
+    return {
+        "id": entry.id,
+        "at": show_moment(entry.at),
+        "actor": entry.actor,
+        "verb": entry.verb,
+        "public_key": None if entry.public_key is None else str(entry.public_key),
+        "name": entry.name,
+        "details": dict(entry.details),
+    }
+
+
+def audited_key(registry: ManagedRegistry, handle: str) -> PublicKey:
+    """Whose entries are meant: a registered peer's handle, or any whole key. Raises NoSuchPeer, AmbiguousHandle."""
+    key = checks.parse_key(handle)
+    if key is not None:
+        return key
+    try:
+        return registry.resolve(handle)
+    except NoSuchPeer:
+        raise NoSuchPeer(
+            f"no peer {handle!r} is registered; of one that was removed, give the whole public key"
+        ) from None

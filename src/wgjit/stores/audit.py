@@ -1,0 +1,251 @@
+"""The audit log: who changed what, when. An entry is written in the transaction of the change that it tells of.
+
+Functions on an open connection; the caller's transaction decides when it counts. What is in `details`:
+
+| verb                  | entries     | details                                                                        |
+| --------------------- | ----------- | ------------------------------------------------------------------------------ |
+| add, adopt, remove    | one a peer  | each field that is not its default: [before, after], null on the missing side  |
+| set, enable, disable  | one         | each field that changed: [before, after]                                       |
+| rotate                | one         | `public_key`: [before, after]; both keys find it                               |
+| claim-reset           | one         | `claim`: [what was forgotten, null]                                            |
+| import                | one a batch | `added`, `present`, `refused`, `source`                                        |
+| token-create, -revoke | one         | `id`, and at its creation `scope`, `expires_at`, `rate`                        |
+| audit-prune           | one a batch | `before`, `removed`                                                            |
+
+Fields have the names of an export and plain values: Unix seconds, texts. A preshared key is `has_preshared_key`, true
+or false; one that is changed for another reads [true, true]. Nothing secret is in an entry.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import sqlite3
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from wgjit.model import Claim, Peer, PublicKey
+from wgjit.stores.listing import Entry
+
+_ACTOR_LENGTH = 200
+"""Greatest length of an actor, characters: part of it is what others chose."""
+
+
+class Verb(StrEnum):
+    """What was done."""
+
+    ADD = "add"
+    SET = "set"
+    ENABLE = "enable"
+    DISABLE = "disable"
+    ROTATE = "rotate"
+    REMOVE = "remove"
+    CLAIM_RESET = "claim-reset"
+    IMPORT = "import"
+    ADOPT = "adopt"
+    TOKEN_CREATE = "token-create"
+    TOKEN_REVOKE = "token-revoke"
+    AUDIT_PRUNE = "audit-prune"
+
+
+@dataclass(frozen=True, slots=True)
+class Author:
+    """Who makes a change. `actor` is what the audit log calls them: `token deploy`, `alice by command line`."""
+
+    actor: str
+
+    @classmethod
+    def process(cls, surface: str) -> Author:
+        """Who runs this process, and by what: `root (sudo: alice) by command line`.
+
+        Root's SUDO_USER is believed, as sudo set it; root could write anything into the file anyway.
+        """
+        uid = os.getuid()
+        try:
+            name = pwd.getpwuid(uid).pw_name
+        except KeyError:
+            name = f"uid {uid}"
+        behind = os.environ.get("SUDO_USER", "") if uid == 0 else ""
+        return cls(f"{name} (sudo: {behind}) by {surface}" if behind else f"{name} by {surface}")
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """An entry of the log. `at` is in Unix seconds; `old_key` is the key that a rotation took."""
+
+    id: int
+    at: float
+    actor: str
+    verb: str
+    public_key: PublicKey | None
+    old_key: PublicKey | None
+    name: str | None
+    details: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class AuditFilter:
+    """What an entry must be like: all of it. By `actor` and `verb`, entries are looked at one by one."""
+
+    public_key: PublicKey | None = None
+    """Of the peer, also if it is removed, or has another key since."""
+    actor: str | None = None
+    verb: str | None = None
+    since: float | None = None
+    """Unix seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class AuditPage:
+    """Part of the log, newest first. `cursor` is where the next begins, None if this is the last."""
+
+    entries: list[AuditEntry] = field(default_factory=list)
+    cursor: int | None = None
+
+
+def write(
+    db: sqlite3.Connection,
+    by: Author,
+    verb: Verb,
+    details: Mapping[str, Any],
+    *,
+    public_key: PublicKey | None = None,
+    old_key: PublicKey | None = None,
+    name: str | None = None,
+) -> None:
+    """Add an entry, of this moment."""
+    db.execute(
+        "INSERT INTO audit (at, actor, verb, public_key, old_key, name, details) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (time.time(), by.actor[:_ACTOR_LENGTH], verb, public_key, old_key, name, json.dumps(details)),
+    )
+
+
+def registered(db: sqlite3.Connection, by: Author, verb: Verb, entries: Iterable[Entry]) -> None:
+    """Note new peers."""
+    for entry in entries:
+        peer = entry.peer
+        details = {name: [None, value] for name, value in _said(entry).items()}
+        write(db, by, verb, details, public_key=peer.public_key, name=peer.name)
+
+
+def removed(db: sqlite3.Connection, by: Author, key: PublicKey, entry: Entry | None) -> None:
+    """Note that a peer is gone; `entry` is None if its row could not be read."""
+    if entry is None:
+        write(db, by, Verb.REMOVE, {"damaged": True}, public_key=key)
+        return
+    details = {name: [value, None] for name, value in _said(entry).items()}
+    write(db, by, Verb.REMOVE, details, public_key=key, name=entry.peer.name)
+
+
+def amended(db: sqlite3.Connection, by: Author, before: Entry, after: Entry) -> None:
+    """Note what changed of a peer; nothing if nothing did."""
+    old, new = _fields(before), _fields(after)
+    details = {name: [old[name], value] for name, value in new.items() if value != old[name]}
+    if before.peer.preshared_key != after.peer.preshared_key:
+        details["has_preshared_key"] = [old["has_preshared_key"], new["has_preshared_key"]]
+    if not details:
+        return
+    verb = Verb.SET
+    if details.keys() == {"enabled"}:
+        verb = Verb.ENABLE if after.peer.enabled else Verb.DISABLE
+    write(db, by, verb, details, public_key=after.peer.public_key, name=after.peer.name)
+
+
+def rotated(db: sqlite3.Connection, by: Author, old: PublicKey, peer: Peer) -> None:
+    """Note that a peer has another key."""
+    new = peer.public_key
+    write(db, by, Verb.ROTATE, {"public_key": [str(old), str(new)]}, public_key=new, old_key=old, name=peer.name)
+
+
+def claim_reset(db: sqlite3.Connection, by: Author, name: str | None, claim: Claim) -> None:
+    """Note that a claim was forgotten."""
+    forgotten = {
+        "timestamp": str(claim.timestamp),
+        "gateway": claim.gateway,
+        "endpoint": str(claim.endpoint),
+        "proven_at": claim.proven_at,
+    }
+    write(db, by, Verb.CLAIM_RESET, {"claim": [forgotten, None]}, public_key=claim.public_key, name=name)
+
+
+def page(db: sqlite3.Connection, wanted: AuditFilter, limit: int, after: int | None = None) -> AuditPage:
+    """The newest `limit` entries that fit, or those behind (so, older than) a page's cursor."""
+    conditions = ["TRUE"]
+    if after is not None:
+        conditions.append("id < :after")
+    if wanted.public_key is not None:
+        conditions.append("(public_key = :key OR old_key = :key)")
+    if wanted.actor is not None:
+        conditions.append("actor = :actor")
+    if wanted.verb is not None:
+        conditions.append("verb = :verb")
+    if wanted.since is not None:
+        # The order is that of writing, and clocks are set back: so the least number of the time, and each one's time.
+        conditions.append("id >= (SELECT min(id) FROM audit WHERE at >= :since) AND +at >= :since")
+    rows = db.execute(
+        "SELECT id, at, actor, verb, public_key, old_key, name, details FROM audit "
+        f"WHERE {' AND '.join(conditions)} ORDER BY id DESC LIMIT :limit",
+        {
+            "after": after,
+            "key": wanted.public_key,
+            "actor": wanted.actor,
+            "verb": wanted.verb,
+            "since": wanted.since,
+            "limit": limit + 1,
+        },
+    ).fetchall()
+    return AuditPage([_entry(*row) for row in rows[:limit]], rows[limit - 1][0] if len(rows) > limit else None)
+
+
+def prune(db: sqlite3.Connection, by: Author, before: float, limit: int) -> int:
+    """Delete at most `limit` of the entries from before a moment, and note it; gives how many."""
+    count = db.execute(
+        "DELETE FROM audit WHERE id IN (SELECT id FROM audit WHERE at < ? ORDER BY at LIMIT ?)", (before, limit)
+    ).rowcount
+    if count:
+        write(db, by, Verb.AUDIT_PRUNE, {"before": before, "removed": count})
+    return count
+
+
+def _entry(
+    number: int,
+    at: float,
+    actor: str,
+    verb: str,
+    key: bytes | None,
+    old: bytes | None,
+    name: str | None,
+    details: str,
+) -> AuditEntry:
+    try:
+        read = json.loads(details)
+    except ValueError:
+        read = None
+    if not isinstance(read, dict):  # another program wrote it; the rest of the log is still to be seen
+        read = {"damaged": True}
+    key_, old_ = (None if raw is None else PublicKey(raw) for raw in (key, old))
+    return AuditEntry(number, at, actor, verb, key_, old_, name, read)
+
+
+def _said(entry: Entry) -> dict[str, Any]:
+    """The fields that are not as they are by default."""
+    default = _fields(Entry(Peer(entry.peer.public_key)))
+    return {name: value for name, value in _fields(entry).items() if value != default[name]}
+
+
+def _fields(entry: Entry) -> dict[str, Any]:
+    peer = entry.peer
+    return {
+        "name": peer.name,
+        "allowed_ips": [str(prefix) for prefix in peer.allowed_ips],
+        "has_preshared_key": peer.preshared_key is not None,
+        "keepalive": peer.keepalive,
+        "enabled": peer.enabled,
+        "expires_at": peer.expires_at,
+        "idle_timeout": peer.idle_timeout,
+        "labels": dict(entry.labels),
+    }

@@ -1,0 +1,77 @@
+"""Answers of the HTTP API, kept for a day, so that a request that is sent again is answered again and not done again.
+
+A record is written in the transaction of the change that it answers: a crash leaves both or neither. Its body is what
+may lie in a file: never a private key or a client's configuration.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from wgjit.errors import StoreError
+from wgjit.stores.audit import Author
+from wgjit.stores.listing import Entry
+
+KEPT = 86400.0
+"""Seconds that a record is kept."""
+
+_PRUNED = 100
+"""Old records deleted with each new one: more than come in, so few that nobody waits for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What was answered: fingerprint (SHA-256 of method, path and body) of the request, HTTP status, body."""
+
+    fingerprint: bytes
+    status: int
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Once:
+    """Asks that a change be made once for all requests of an actor with this key.
+
+    `answer` gives HTTP status and body for the peer as it became. What it raises undoes the change.
+    """
+
+    key: str
+    fingerprint: bytes
+    answer: Callable[[Entry], tuple[int, bytes]]
+
+
+class AnsweredBefore(StoreError):
+    """This actor's request with this key was done already. If `answer.fingerprint` differs, it was another request."""
+
+    def __init__(self, key: str, answer: Answer) -> None:
+        super().__init__(f"idempotency key {key[:40]!r}: was used before; this is not done again")
+        self.answer = answer
+
+
+def find(db: sqlite3.Connection, by: Author, key: str, now: float) -> Answer | None:
+    """The answer that is kept for an actor's key; `now` in Unix seconds."""
+    row = db.execute(
+        "SELECT fingerprint, status, body FROM idempotency WHERE actor = ? AND key = ? AND at > ?",
+        (by.actor, key, now - KEPT),
+    ).fetchone()
+    return None if row is None else Answer(*row)
+
+
+def check(db: sqlite3.Connection, by: Author, once: Once | None, now: float) -> None:
+    """Begin a change that is to be made once. Raises AnsweredBefore."""
+    if once is not None and (answer := find(db, by, once.key, now)):
+        raise AnsweredBefore(once.key, answer)
+
+
+def write(db: sqlite3.Connection, by: Author, key: str, answer: Answer, now: float) -> None:
+    """Keep an answer, and forget some that are a day old."""
+    db.execute(
+        "DELETE FROM idempotency WHERE rowid IN (SELECT rowid FROM idempotency WHERE at <= ? ORDER BY at LIMIT ?)",
+        (now - KEPT, _PRUNED),
+    )
+    db.execute(
+        "INSERT OR REPLACE INTO idempotency (actor, key, fingerprint, status, body, at) VALUES (?, ?, ?, ?, ?, ?)",
+        (by.actor, key, answer.fingerprint, answer.status, answer.body, now),
+    )

@@ -1,0 +1,347 @@
+"""A registry elsewhere: the operator's own service, asked for each key over HTTP. docs/REMOTE.md
+
+    lookup ─ known not to be? ─ fresh in the cache? ─ one request per key ─ waits `timeout` ─┬─ the answer
+                                                                                             └─ a stale one, or an error
+
+The requests and the event stream belong to an event loop on a thread of its own; any thread may look up. A request goes
+on after a lookup has stopped waiting for it, so that the client's next try finds its answer.
+
+What has changed (by an event, or found when an answer was asked for anew) is told as a change log, which begins
+with each process: who follows it looks at all that matter to it at the start anyway.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Collection, Coroutine, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from wgjit.errors import StoreError, StoreUnreachable
+from wgjit.model import Change, ChangeKind, Claim, PublicKey, Registration
+from wgjit.stores.remote_answer import Absent, Answer, Found, ReadPeer
+from wgjit.stores.remote_breaker import Breaker
+from wgjit.stores.remote_budget import Budget
+from wgjit.stores.remote_cache import AnswerCache
+from wgjit.stores.remote_client import AT_ONCE, RegistryClient
+from wgjit.stores.remote_entry import Entry, lives
+from wgjit.stores.remote_events import EventStream, Following
+from wgjit.stores.remote_negatives import Negatives
+
+ROUND = 1.0
+"""Seconds between two looks for answers that have grown old."""
+
+PRUNE = 60
+"""Rounds between two prunings of the cache."""
+
+LOG = 100_000
+"""Changes remembered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How the service is asked; `config.StoreSettings` says what each is for. Durations in seconds."""
+
+    url: str
+    token_file: Path | None
+    ca_file: Path | None
+    timeout: float
+    time_to_live: float
+    negative_time_to_live: float
+    negatives: int
+    stale: float
+    requests: float
+    follow: bool
+
+
+class _Flight:
+    """A request under way. `outdated`: an event spoke of its key since it was sent."""
+
+    __slots__ = ("outdated", "task")
+
+    def __init__(self) -> None:
+        self.outdated = False
+        self.task: asyncio.Task[Registration | None] | None = None
+
+
+class RemoteStore:
+    """Implements `wgjit.stores.base.Store` on a service; see the head of this file."""
+
+    is_local = False
+
+    def __init__(self, terms: Terms, cache: Path, read_peer: ReadPeer) -> None:
+        """`cache` is a file of its own. Raises ConfigError if the token's or the certificates' file cannot be used."""
+        self._terms = terms
+        self._client = RegistryClient(terms.url, read_peer, token_file=terms.token_file, ca_file=terms.ca_file)
+        self._cache = AnswerCache(cache, terms.url)
+        self._negatives = Negatives(terms.negative_time_to_live, terms.negatives)
+        self._budget = Budget(terms.requests)
+        self._breaker = Breaker()
+        self._flights: dict[PublicKey, _Flight] = {}
+        self._lock = threading.Lock()  # negatives, log, concerned
+        self._log: deque[Change] = deque(maxlen=LOG)
+        self._sequence = 0
+        self._concerned: Callable[[], Collection[PublicKey]] = tuple
+        self._due: dict[PublicKey, float] = {}
+        self._not_before = float(self._cache.mark("not_before") or 0)
+        self._figures: Counter[str] = Counter()
+        self._stream = EventStream(self._client, self, self._cache.mark("last_event")) if terms.follow else None
+        self._loop = asyncio.new_event_loop()
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="wgjit-remote", daemon=True)
+        self._thread.start()
+
+    # --- Store ------------------------------------------------------------------------------------------------
+
+    def lookup(self, key: PublicKey) -> Registration | None:
+        """As `Store.lookup`; waits `timeout` at most. Raises StoreError."""
+        entry = self._known(key)
+        return self._registration(entry) if entry is not None else self._call(self._answer(key))
+
+    def _known(self, key: PublicKey) -> Entry | None:
+        """What need not be asked for; None if it has to be."""
+        with self._lock:
+            if self._negatives.has(key, time.monotonic()):
+                self._figures["hits"] += 1
+                return Entry(key, None, None, 0.0, 0.0)
+        entry = self._cache.get(key)
+        if entry is None or not entry.is_fresh(time.time(), self._not_before):
+            return None
+        self._figures["hits"] += 1
+        return entry
+
+    def save_claims(self, claims: Sequence[Claim]) -> None:
+        self._cache.save_claims(claims)
+
+    def last_change(self) -> int:
+        return self._sequence
+
+    def changes(self, after: int, limit: int = 1000) -> list[Change]:
+        with self._lock:
+            return [change for change in self._log if change.sequence > after][:limit]
+
+    def attend(self, concerned: Callable[[], Collection[PublicKey]]) -> None:
+        """Keep the answers for these keys young: what changes of them is then in the log."""
+        self._concerned = concerned
+
+    def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._cache.close()
+
+    def figures(self) -> dict[str, Any]:
+        """For people: how often it was asked, and how it stands."""
+        stream = self._stream.following if self._stream else Following.NO
+        return {
+            "requests": self._figures["requests"],
+            "failures": self._figures["failures"],
+            "hits": self._figures["hits"],
+            "stale_answers": self._figures["stale"],
+            "reachable": not self._breaker.is_down,
+            "following": stream.value,
+        }
+
+    # --- asking (on the store's own loop) ---------------------------------------------------------------------
+
+    def _call(self, work: Coroutine[Any, Any, Registration | None]) -> Registration | None:
+        if self._closed:
+            work.close()
+            raise StoreError("store.url: closed")
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(self._terms.timeout + 5.0)
+
+    async def _answer(self, key: PublicKey) -> Registration | None:
+        """Ask, unless somebody is asking already, and wait for it; or what is known, if that may still be used."""
+        if key not in self._flights and (entry := self._known(key)) is not None:
+            return self._registration(entry)  # somebody has just asked
+        try:
+            task = self._request(key, self._cache.get(key), for_knock=True)
+            async with asyncio.timeout(self._terms.timeout):
+                return await asyncio.shield(task)
+        except TimeoutError:
+            failure: StoreError = StoreUnreachable(
+                f"store.url: no answer from {self._terms.url} within store.timeout, {self._terms.timeout:g} s"
+            )
+        except _Unanswered as error:
+            failure = error.why
+        known = self._cache.get(key)  # an event may have spoken of it meanwhile
+        if known is not None and known.is_usable(time.time(), self._terms.stale):
+            self._figures["stale"] += 1
+            return self._registration(known)
+        raise failure
+
+    def _request(self, key: PublicKey, entry: Entry | None, *, for_knock: bool) -> asyncio.Task[Registration | None]:
+        """The request for this key. Raises _Unanswered if none may go out."""
+        if (flight := self._flights.get(key)) is not None and flight.task is not None:
+            return flight.task
+        now = time.monotonic()
+        if len(self._flights) >= AT_ONCE:
+            raise _Unanswered(StoreError(f"store.url: {AT_ONCE} requests are under way; the service is too slow"))
+        if self._breaker.is_down and not self._breaker.may_ask(now):
+            raise _Unanswered(StoreUnreachable(f"{self._breaker.why} (the last of several failures)"))
+        if not self._budget.take(now, for_knock=for_knock):
+            raise _Unanswered(StoreError(f"store.requests: {self._terms.requests:g} a second are used up"))
+        flight = self._flights[key] = _Flight()
+        flight.task = self._loop.create_task(self._fly(key, entry, flight))
+        flight.task.add_done_callback(_look_at)
+        return flight.task
+
+    async def _fly(self, key: PublicKey, entry: Entry | None, flight: _Flight) -> Registration | None:
+        try:
+            while True:
+                flight.outdated = False
+                asked_at = time.time()
+                self._figures["requests"] += 1
+                try:
+                    answer = await self._client.ask(key, entry.etag if entry is not None else None)
+                except StoreUnreachable as error:
+                    self._figures["failures"] += 1
+                    self._breaker.failed(time.monotonic(), str(error), error.retry_after)
+                    raise _Unanswered(error) from None
+                self._breaker.succeeded()
+                if not flight.outdated:
+                    return self._take(key, entry, answer, asked_at)
+                await asyncio.sleep(0.05)  # it changes at this very moment: it will again
+        finally:
+            del self._flights[key]
+
+    def _take(self, key: PublicKey, before: Entry | None, answer: Answer, asked_at: float) -> Registration | None:
+        """Remember an answer; what it changes goes into the log."""
+        now, terms = time.time(), self._terms
+        match answer:
+            case Found(peer, etag, max_age):
+                seconds = lives(peer, now, terms.time_to_live, terms.negative_time_to_live, max_age)
+                entry = Entry(key, peer, etag, asked_at, seconds)
+            case Absent():
+                if before is None or before.peer is None:
+                    with self._lock:
+                        self._negatives.add(key, time.monotonic())
+                    if before is None:
+                        return None
+                seconds = min(terms.time_to_live, terms.negative_time_to_live)
+                entry = Entry(key, None, None, asked_at, seconds)
+            case _:
+                assert before is not None  # only its ETag can be answered with "unchanged"
+                seconds = lives(before.peer, now, terms.time_to_live, terms.negative_time_to_live, answer.max_age)
+                entry = replace(before, asked_at=asked_at, lives=seconds, is_valid=True)
+        self._cache.put(entry)
+        self._due[key] = now + entry.lives
+        if before is not None and before.peer != entry.peer:
+            self._changed(key, ChangeKind.UPDATED if entry.peer is not None else ChangeKind.REMOVED)
+        return self._registration(entry)
+
+    def _registration(self, entry: Entry) -> Registration | None:
+        return None if entry.peer is None else Registration(entry.peer, self._cache.claim(entry.key))
+
+    def _changed(self, key: PublicKey, kind: ChangeKind) -> None:
+        with self._lock:
+            self._sequence += 1
+            self._log.append(Change(self._sequence, kind, key))
+
+    # --- events (see remote_events.Listener) ------------------------------------------------------------------
+
+    def changed(self, key: PublicKey) -> None:
+        """This peer was added or updated: ask again."""
+        self._spoken_of(key)
+        self._cache.invalidate(key)
+        self._due[key] = 0.0
+        self._changed(key, ChangeKind.UPDATED)
+
+    def removed(self, key: PublicKey) -> None:
+        """This peer is no more; nobody need be asked."""
+        self._spoken_of(key)
+        self._cache.put(Entry(key, None, None, time.time(), self._terms.negative_time_to_live))
+        self._changed(key, ChangeKind.REMOVED)
+
+    def _spoken_of(self, key: PublicKey) -> None:
+        if (flight := self._flights.get(key)) is not None:
+            flight.outdated = True
+        with self._lock:
+            self._negatives.forget(key)
+
+    def all_may_have_changed(self) -> None:
+        """Events were missed: no answer from before counts as fresh."""
+        for flight in self._flights.values():
+            flight.outdated = True
+        self._not_before = time.time()
+        self._cache.remember("not_before", repr(self._not_before))
+        self._due.clear()
+        with self._lock:
+            self._negatives.clear()
+
+    def stream_opened(self) -> None:
+        """The service can be reached."""
+
+    def heard(self, last_id: str) -> None:
+        """Up to this event all have been told."""
+        self._cache.remember("last_event", last_id)
+
+    def stream_failed(self, error: StoreUnreachable) -> None:
+        """The stream ended, or could not be opened; lookups tell how the service is."""
+        self._figures["stream_failures"] += 1
+
+    # --- what goes on by itself -------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        tasks = [self._loop.create_task(self._rounds())]
+        if self._stream is not None:
+            tasks.append(self._loop.create_task(self._stream.run()))
+        self._loop.run_forever()
+        tasks = [task for task in asyncio.all_tasks(self._loop) if not task.done()]
+        for task in tasks:
+            task.cancel()
+        self._loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+        self._loop.run_until_complete(self._client.close())
+        self._loop.close()
+
+    async def _rounds(self) -> None:
+        number = 0
+        while True:
+            await asyncio.sleep(ROUND)
+            number += 1
+            concerned = self._concerned()
+            self._renew(concerned)
+            await asyncio.to_thread(self._cache.mend)
+            if number % PRUNE == 0:
+                self._due = {key: due for key, due in self._due.items() if key in concerned}
+                await asyncio.to_thread(self._cache.prune, concerned)
+
+    def _renew(self, concerned: Collection[PublicKey]) -> None:
+        """Ask again for those of which the answer has grown old, as far as the budget goes."""
+        now = time.time()
+        for key in concerned:
+            if self._due.get(key, 0.0) > now:
+                continue
+            entry = self._cache.get(key)
+            if entry is None:
+                self._due[key] = now + self._terms.time_to_live  # never asked for: who put it there asks
+                continue
+            if entry.is_fresh(now, self._not_before):
+                self._due[key] = entry.asked_at + entry.lives
+                continue
+            with suppress(_Unanswered):
+                self._request(key, entry, for_knock=False)
+                continue
+            return  # the service is down, or the budget used up: so it is for the others
+
+
+class _Unanswered(Exception):
+    """The service gave no answer: what is known may serve instead."""
+
+    def __init__(self, why: StoreError) -> None:
+        super().__init__(str(why))
+        self.why = why
+
+
+def _look_at(task: asyncio.Task[Registration | None]) -> None:
+    """Whoever waited may have gone: its failure is nobody's surprise."""
+    if not task.cancelled():
+        task.exception()

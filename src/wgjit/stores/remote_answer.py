@@ -1,0 +1,155 @@
+"""What an answer of a registry elsewhere means. Pure; docs/REMOTE.md has the words.
+
+"No such peer" cuts a session off, and any web server answers 404 to an address that it does not know. So a 404 counts
+only if it says what is missing: a JSON object whose `type` ends in `no-such-peer` (RFC 9457), or whose `public_key` is
+the one that was asked for.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from wgjit.errors import InvalidValue, StoreError, StoreUnreachable
+from wgjit.model import Peer, PublicKey
+
+MOST = 65_536
+"""Bytes of an answer."""
+
+FIELDS = (
+    "public_key",
+    "name",
+    "allowed_ips",
+    "preshared_key",
+    "has_preshared_key",
+    "keepalive",
+    "enabled",
+    "expires_at",
+    "idle_timeout",
+)
+"""What a gateway needs; a service may say more."""
+
+ReadPeer = Callable[[dict[str, Any]], Peer]
+"""Makes a peer of its JSON fields. Raises InvalidValue that names the field."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The service knows the peer."""
+
+    peer: Peer
+    etag: str | None
+    max_age: float | None
+    """Seconds for which the service itself would have it used; None if it does not say."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unchanged:
+    """It is as it was (304)."""
+
+    max_age: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """The service knows no such peer."""
+
+
+Answer = Found | Unchanged | Absent
+
+
+def read_answer(
+    status: int, headers: Mapping[str, str], body: bytes, key: PublicKey, read_peer: ReadPeer, now: float
+) -> Answer:
+    """The meaning of an HTTP answer to the question for `key`. `now` in Unix seconds.
+
+    Raises StoreError if what it says of this peer cannot be used, StoreUnreachable if it is no answer at all. Nothing
+    of the body is repeated in an error, since it may hold a preshared key.
+    """
+    match status:
+        case 200:
+            return Found(_peer(headers, body, key, read_peer), headers.get("etag"), max_age(headers))
+        case 304:
+            return Unchanged(max_age(headers))
+        case 404 if _names_the_peer(body, key):
+            return Absent()
+        case 404:
+            raise StoreUnreachable(
+                "store.url: the answer 404 does not say that there is no such peer, so the address may be wrong; "
+                "docs/REMOTE.md tells what a service answers"
+            )
+        case 401 | 403:
+            raise StoreUnreachable(f"store.token_file: the service refuses us (status {status}); give a valid token")
+        case _ if 300 <= status < 400:
+            raise StoreUnreachable(f"store.url: the service sends us elsewhere (status {status}); give its own address")
+    raise StoreUnreachable(f"store.url: the service answers with status {status}", retry_after(headers, now))
+
+
+def _peer(headers: Mapping[str, str], body: bytes, key: PublicKey, read_peer: ReadPeer) -> Peer:
+    who = f"store.url: the service's answer for peer {key}"
+    if _media_type(headers) != "application/json":
+        raise StoreUnreachable(f"store.url: an answer 200 is not application/json but {_media_type(headers)!r}")
+    fields = _object(body)
+    if fields is None:
+        raise StoreError(f"{who}: not a JSON object")
+    fields = {name: fields[name] for name in FIELDS if name in fields}
+    if fields.get("has_preshared_key") is True and fields.get("preshared_key") is None:
+        raise StoreError(
+            f"{who}: field 'preshared_key' is not there, and 'has_preshared_key' says that there is one; "
+            "give a token that may read preshared keys"
+        )
+    try:
+        peer = read_peer(fields)
+    except InvalidValue as error:
+        raise StoreError(f"{who}: {error}") from None
+    if peer.public_key != key:
+        raise StoreError(f"{who}: field 'public_key': is another's, {peer.public_key}")
+    return peer
+
+
+def _names_the_peer(body: bytes, key: PublicKey) -> bool:
+    fields = _object(body)
+    if fields is None:
+        return False
+    kind = fields.get("type")
+    return fields.get("public_key") == str(key) or (
+        isinstance(kind, str) and re.search(r"(?:^|[/:#])no-such-peer$", kind) is not None
+    )
+
+
+def _object(body: bytes) -> dict[str, Any] | None:
+    try:
+        fields = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    return fields if isinstance(fields, dict) else None
+
+
+def _media_type(headers: Mapping[str, str]) -> str:
+    return headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def max_age(headers: Mapping[str, str]) -> float | None:
+    """Seconds of Cache-Control (RFC 9111); 0 for no-cache and no-store, None if it says nothing."""
+    directives = [word.strip().lower() for word in headers.get("cache-control", "").split(",")]
+    if "no-cache" in directives or "no-store" in directives:
+        return 0.0
+    for directive in directives:
+        if match := re.fullmatch(r'max-age="?([0-9]{1,10})"?', directive):
+            return float(match[1])
+    return None
+
+
+def retry_after(headers: Mapping[str, str], now: float) -> float | None:
+    """Seconds of Retry-After (RFC 9110, 10.2.3), written as seconds or as a date; None if it is not there."""
+    text = headers.get("retry-after", "").strip()
+    if re.fullmatch(r"[0-9]{1,10}", text):
+        return float(text)
+    try:
+        return max(0.0, parsedate_to_datetime(text).timestamp() - now)
+    except (ValueError, TypeError, OverflowError):
+        return None

@@ -1,0 +1,307 @@
+"""What a registry elsewhere has answered, and the claims of its peers, in one SQLite file.
+
+Rules:
+- A file that is locked, damaged, full or gone never stops service. What cannot be written is kept in memory and
+  written when the cause is gone; what cannot be read is as if it had never been asked. The trouble is told.
+- It may be deleted at any time: it is made anew. What is lost then are the claims of peers that are not resident, so
+  that a recorded handshake of theirs would count as new; those that this process has saved or read it still knows.
+- Bounded by rows, the least recently used go first. Claims are not bounded: they are one small row for each peer that
+  ever connected, and the protection against replays.
+- The answers of one service are no answers of another: they go when `url` changes. Claims stay.
+
+Any thread may call anything.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from wgjit.errors import StoreError
+from wgjit.model import Claim, PublicKey
+from wgjit.stores import packing, schema
+from wgjit.stores.connection import Link
+from wgjit.stores.remote_entry import Entry
+
+MOST = 1_000_000
+"""Answers kept."""
+
+IN_MEMORY = 65_536
+"""Answers, and claims, kept in memory at most."""
+
+REST = 1.0
+"""Seconds for which a file that failed is left alone: nobody waits for it at each lookup."""
+
+HOUR = 3600
+"""Seconds to which the last use of an answer is noted, so that a lookup is no write."""
+
+_COLUMNS = "allowed_ips, preshared_key, keepalive, enabled, expires_at, name, idle_timeout"
+
+_GET = f"SELECT is_peer, etag, asked_at, lives, is_valid, used_at, {_COLUMNS} FROM answers WHERE public_key = ?"
+
+_PUT = f"""
+    INSERT OR REPLACE INTO answers (public_key, is_peer, etag, asked_at, lives, is_valid, used_at, {_COLUMNS})
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+
+_SAVE_CLAIM = """
+    INSERT INTO claims (public_key, timestamp, gateway, endpoint, proven_at) VALUES (?, ?, ?, ?, ?)
+    ON CONFLICT (public_key) DO UPDATE
+    SET timestamp = excluded.timestamp, gateway = excluded.gateway,
+        endpoint = excluded.endpoint, proven_at = excluded.proven_at
+    WHERE excluded.timestamp > claims.timestamp"""
+
+_NOTHING = (b"", None, 0, 1, None, None, None)
+"""The columns of what is no peer."""
+
+
+class AnswerCache:
+    """See the head of this file. Only `save_claims` raises."""
+
+    def __init__(
+        self, path: Path, url: str, *, most: int = MOST, timeout: float = 0.25, now: Callable[[], float] = time.time
+    ) -> None:
+        """`timeout`: seconds to wait for another program that holds the file. `now` gives Unix seconds."""
+        self.path = path.absolute()
+        self._url = url
+        self._most = most
+        self._now = now
+        self._lock = threading.RLock()
+        self._unwritten: OrderedDict[PublicKey, Entry] = OrderedDict()
+        self._claims: OrderedDict[PublicKey, Claim] = OrderedDict()
+        self._marks: dict[str, str] = {}
+        self._trouble: StoreError | None = None
+        self._reads_from = self._writes_from = float("-inf")
+        self._is_ready = False
+        self._reader = Link(self.path, read_only=True, timeout=timeout, kind=schema.CACHE)
+        self._writer = Link(self.path, read_only=False, timeout=timeout, kind=schema.CACHE)
+        self.mend()
+
+    # --- answers ----------------------------------------------------------------------------------------------
+
+    def get(self, key: PublicKey) -> Entry | None:
+        """What the service said last of a key; None if that is not known."""
+        with self._lock:
+            if (entry := self._unwritten.get(key)) is not None:
+                return entry
+            if time.monotonic() < self._reads_from:
+                return None
+            try:
+                with self._reader as db:
+                    row = db.execute(_GET, (key,)).fetchone()
+            except StoreError as error:
+                self._reads_from = self._failed(error)
+                return None
+            if row is None:
+                return None
+            is_peer, etag, asked_at, lives, is_valid, used_at, *columns = row
+            try:
+                peer = packing.row_peer(key, *columns) if is_peer else None
+            except StoreError:  # a damaged row: the next answer takes its place
+                return None
+            entry = Entry(key, peer, etag, asked_at, lives, bool(is_valid))
+            if abs(self._now() - used_at) > HOUR:
+                self._write(lambda: self._put_rows([entry]))
+            return entry
+
+    def put(self, entry: Entry) -> None:
+        """Remember an answer in the place of an older one."""
+        with self._lock:
+            if self._write(lambda: self._put_rows([entry])):
+                self._unwritten.pop(entry.key, None)
+                return
+            self._unwritten[entry.key] = entry
+            self._unwritten.move_to_end(entry.key)
+            if len(self._unwritten) > IN_MEMORY:
+                self._unwritten.popitem(last=False)
+
+    def invalidate(self, key: PublicKey) -> None:
+        """The peer has changed: what is known of it serves for nothing but its ETag."""
+        with self._lock:
+            if (entry := self.get(key)) is not None:
+                self.put(replace(entry, is_valid=False))
+            elif time.monotonic() < self._reads_from:  # the row may be there, and readable later
+                self.put(Entry(key, None, None, 0.0, 0.0, is_valid=False))
+
+    # --- claims -----------------------------------------------------------------------------------------------
+
+    def claim(self, key: PublicKey) -> Claim | None:
+        """The claim of a peer, also one that the service does not know; None if it has none."""
+        with self._lock:
+            known = self._claims.get(key)
+            if time.monotonic() < self._reads_from:
+                return known
+            try:
+                with self._reader as db:
+                    row = db.execute(
+                        "SELECT timestamp, gateway, endpoint, proven_at FROM claims WHERE public_key = ?", (key,)
+                    ).fetchone()
+                stored = None if row is None else packing.row_claim(key, *row)
+            except StoreError as error:
+                self._reads_from = self._failed(error)
+                return known
+            if stored is not None and (known is None or stored.timestamp > known.timestamp):
+                self._hold(stored)
+                return stored
+            return known
+
+    def save_claims(self, claims: Sequence[Claim]) -> None:
+        """Record claims in one go. A stored one with a greater timestamp stays. Raises StoreError."""
+        with self._lock:
+            for claim in claims:
+                held = self._claims.get(claim.public_key)
+                if held is None or held.timestamp < claim.timestamp:
+                    self._hold(claim)
+            if not self._is_ready:
+                raise self._trouble or StoreError(f"cache {self.path}: not ready")
+            try:
+                self._save(claims)
+            except StoreError as error:
+                self._writes_from = self._failed(error)
+                raise self._trouble or error from error
+
+    def _hold(self, claim: Claim) -> None:
+        self._claims[claim.public_key] = claim
+        self._claims.move_to_end(claim.public_key)
+        if len(self._claims) > IN_MEMORY:
+            self._claims.popitem(last=False)
+
+    def _save(self, claims: Collection[Claim]) -> None:
+        if not claims:
+            return
+        rows = [(c.public_key, c.timestamp, c.gateway, packing.pack_endpoint(c.endpoint), c.proven_at) for c in claims]
+        with self._writer as db:
+            db.execute("BEGIN IMMEDIATE")
+            db.executemany(_SAVE_CLAIM, rows)
+            db.execute("COMMIT")
+
+    # --- marks ------------------------------------------------------------------------------------------------
+
+    def mark(self, what: str) -> str | None:
+        """What was remembered under this name."""
+        with self._lock:
+            return self._marks.get(what)
+
+    def remember(self, what: str, value: str) -> None:
+        """Remember a text under a name, across restarts."""
+        with self._lock:
+            self._marks[what] = value
+            self._write(lambda: self._put_marks({what: value}))
+
+    # --- the file ---------------------------------------------------------------------------------------------
+
+    def mend(self) -> None:
+        """Open or make the file if it is not in use, and write what waits for it. Call it once a second or so.
+
+        It may take seconds, if another program holds the file; others do not wait for that.
+        """
+        try:
+            if not self._is_ready:
+                schema.prepare(self.path, create=True, read_only=False, kind=schema.CACHE)
+        except StoreError as error:
+            with self._lock:
+                self._writes_from = self._failed(error)
+            return
+        with self._lock:
+            try:
+                if not self._is_ready:
+                    self._begin()
+                if time.monotonic() < self._writes_from:
+                    return
+                while self._unwritten:
+                    entries = list(self._unwritten.values())[:1000]
+                    self._put_rows(entries)
+                    for entry in entries:
+                        del self._unwritten[entry.key]
+            except StoreError as error:
+                self._writes_from = self._failed(error)
+            else:
+                self._trouble = None
+
+    def _begin(self) -> None:
+        with self._writer as db:
+            db.execute("BEGIN IMMEDIATE")
+            marks = dict(db.execute("SELECT what, value FROM marks"))
+            if marks.get("url") != self._url:
+                db.execute("DELETE FROM answers")
+                db.execute("DELETE FROM marks")
+                marks = {"url": self._url}
+            marks |= self._marks
+            db.executemany("INSERT OR REPLACE INTO marks (what, value) VALUES (?, ?)", list(marks.items()))
+            db.execute("COMMIT")
+        self._marks = marks
+        self._save(self._claims.values())
+        self._is_ready = True
+        self._reads_from = self._writes_from = float("-inf")
+
+    def prune(self, keep: Collection[PublicKey]) -> int:
+        """Forget the least recently used answers beyond the bound, but none of `keep`; gives how many."""
+        gone = 0
+        with self._lock:
+            try:
+                with self._writer as db:
+                    (rows,) = db.execute("SELECT count(*) FROM answers").fetchone()
+                    if rows > self._most:
+                        db.execute("BEGIN IMMEDIATE")
+                        oldest = db.execute(
+                            "SELECT public_key FROM answers ORDER BY used_at LIMIT ?", (rows - self._most + len(keep),)
+                        ).fetchall()
+                        leaving = [(key,) for (key,) in oldest if key not in keep][: rows - self._most]
+                        db.executemany("DELETE FROM answers WHERE public_key = ?", leaving)
+                        db.execute("COMMIT")
+                        gone = len(leaving)
+            except StoreError as error:
+                self._writes_from = self._failed(error)
+        return gone
+
+    @property
+    def trouble(self) -> StoreError | None:
+        """What is wrong with the file right now."""
+        return self._trouble
+
+    def close(self) -> None:
+        """Let go of the file; harmless if called twice."""
+        if self._is_ready:
+            self.mend()
+        self._reader.close()
+        self._writer.close()
+
+    def _write(self, write: Callable[[], None]) -> bool:
+        if not self._is_ready or time.monotonic() < self._writes_from:
+            return False
+        try:
+            write()
+        except StoreError as error:
+            self._writes_from = self._failed(error)
+            return False
+        return True
+
+    def _failed(self, error: StoreError) -> float:
+        """Note what is wrong; gives until when (monotonic) the file is left alone."""
+        self._is_ready = False
+        self._trouble = StoreError(
+            f"store.path: answers and claims are kept in memory until it works again; it may be deleted, which loses "
+            f"the claims in it: {error}"
+        )
+        return time.monotonic() + REST
+
+    def _put_rows(self, entries: Sequence[Entry]) -> None:
+        used_at = int(self._now())
+        rows = [
+            (e.key, e.peer is not None, e.etag, e.asked_at, e.lives, e.is_valid, used_at)
+            + (_NOTHING if e.peer is None else packing.peer_row(e.peer)[1:])
+            for e in entries
+        ]
+        with self._writer as db:
+            db.execute("BEGIN IMMEDIATE")
+            db.executemany(_PUT, rows)
+            db.execute("COMMIT")
+
+    def _put_marks(self, marks: dict[str, str]) -> None:
+        with self._writer as db:
+            db.execute("BEGIN IMMEDIATE")
+            db.executemany("INSERT OR REPLACE INTO marks (what, value) VALUES (?, ?)", list(marks.items()))
+            db.execute("COMMIT")

@@ -1,0 +1,163 @@
+"""The requests to a registry elsewhere: one per key, and the stream of its events.
+
+Redirects are not followed, proxies and credentials of the environment not used: the token goes to `store.url` and
+nowhere else. Never does an error or a log line hold the token or a body.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import re
+import socket
+import ssl
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+
+from wgjit.errors import ConfigError, StoreUnreachable
+from wgjit.model import PublicKey
+from wgjit.stores.remote_answer import MOST, Answer, ReadPeer, read_answer
+
+PATIENCE = 4.0
+"""Seconds for one request, from the first byte to the last: less than a client's retry of 5 s."""
+
+SILENCE = 60.0
+"""Seconds without a byte after which the stream of events counts as dead."""
+
+AT_ONCE = 64
+"""Connections at most."""
+
+
+class RegistryClient:
+    """Asks one service. All but the making belongs to one event loop."""
+
+    def __init__(self, url: str, read_peer: ReadPeer, *, token_file: Path | None, ca_file: Path | None) -> None:
+        """Raises ConfigError if a file cannot be used."""
+        self._url = url
+        self._read_peer = read_peer
+        self._token_file = token_file
+        self._token = _read_token(token_file)
+        self._http = httpx.AsyncClient(
+            verify=_tls(ca_file),
+            timeout=httpx.Timeout(PATIENCE),
+            limits=httpx.Limits(
+                max_connections=AT_ONCE + 2, max_keepalive_connections=AT_ONCE, keepalive_expiry=SILENCE
+            ),
+            follow_redirects=False,
+            trust_env=False,
+            headers={"User-Agent": "wgjit"},
+        )
+
+    async def ask(self, key: PublicKey, etag: str | None) -> Answer:
+        """Ask for a peer; with the ETag of what is known of it, the answer may be Unchanged.
+
+        Raises StoreUnreachable if there is no answer within `PATIENCE`, StoreError if it cannot be used.
+        """
+        name = base64.urlsafe_b64encode(key).decode("ascii").rstrip("=")
+        headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
+        if etag is not None:
+            headers["If-None-Match"] = etag
+        try:
+            async with asyncio.timeout(PATIENCE):
+                status, answer, body = await self._get(f"/peers/{name}?preshared_key=true", headers)
+                if status == 401 and self.read_token_again():
+                    status, answer, body = await self._get(f"/peers/{name}?preshared_key=true", headers)
+        except TimeoutError:
+            raise StoreUnreachable(f"store.url: {self._url} does not answer within {PATIENCE:g} s") from None
+        except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL, OSError) as error:
+            raise self.explain(error) from error
+        if status == 304 and etag is None:
+            raise StoreUnreachable("store.url: the service answers 304 to a question without ETag")
+        return read_answer(status, answer, body, key, self._read_peer, time.time())
+
+    async def _get(self, path: str, headers: dict[str, str]) -> tuple[int, httpx.Headers, bytes]:
+        """Status, headers and body; once more if the connection, kept from before, turns out to be dead."""
+        try:
+            return await self._get_once(path, headers)
+        except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
+            return await self._get_once(path, headers)
+
+    async def _get_once(self, path: str, headers: dict[str, str]) -> tuple[int, httpx.Headers, bytes]:
+        async with self._http.stream("GET", self._url + path, headers=headers | self._authorization()) as response:
+            body = b""
+            async for chunk in response.aiter_raw():
+                body += chunk
+                if len(body) > MOST:
+                    raise StoreUnreachable(f"store.url: an answer of more than {MOST} bytes; it is one peer's only")
+            return response.status_code, response.headers, body
+
+    @asynccontextmanager
+    async def events(self, last_id: str | None) -> AsyncIterator[httpx.Response]:
+        """The answer to the question for the stream of events; goes on after the event `last_id`, if it is given."""
+        headers = {"Accept": "text/event-stream", "Accept-Encoding": "identity", "Cache-Control": "no-store"}
+        if last_id is not None:
+            headers["Last-Event-ID"] = last_id
+        timeout = httpx.Timeout(PATIENCE, read=SILENCE)
+        async with self._http.stream(
+            "GET", f"{self._url}/changes", headers=headers | self._authorization(), timeout=timeout
+        ) as response:
+            yield response
+
+    def _authorization(self) -> dict[str, str]:
+        return {} if self._token is None else {"Authorization": f"Bearer {self._token}"}
+
+    def read_token_again(self) -> bool:
+        """The service refuses the token: perhaps there is another in the file. Gives whether there is."""
+        try:
+            token = _read_token(self._token_file)
+        except ConfigError:
+            return False
+        changed, self._token = token != self._token, token
+        return changed
+
+    def explain(self, error: Exception) -> StoreUnreachable:
+        """What went wrong with a connection, in words that say what to do."""
+        cause: BaseException | None = error
+        while cause is not None:
+            if isinstance(cause, ssl.SSLCertVerificationError):
+                return StoreUnreachable(
+                    f"store.url: {self._url}: its certificate is refused: {cause.verify_message}; "
+                    "check store.ca_file, and that the certificate is valid for the name in store.url"
+                )
+            if isinstance(cause, ssl.SSLError):
+                return StoreUnreachable(f"store.url: {self._url}: TLS fails: {cause.reason or cause}")
+            if isinstance(cause, socket.gaierror):
+                return StoreUnreachable(f"store.url: {self._url}: its name is not found: {cause.strerror}")
+            if isinstance(cause, ConnectionRefusedError):
+                return StoreUnreachable(f"store.url: {self._url}: nobody listens there (connection refused)")
+            cause = cause.__cause__ or cause.__context__
+        if isinstance(error, httpx.TimeoutException):
+            return StoreUnreachable(f"store.url: {self._url} does not answer within {PATIENCE:g} s")
+        return StoreUnreachable(f"store.url: {self._url}: {str(error) or type(error).__name__}")
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._http.aclose()
+
+
+def _read_token(path: Path | None) -> str | None:
+    if path is None:
+        return None
+    try:
+        token = path.read_text(encoding="ascii", errors="replace").strip()
+    except OSError as error:
+        raise ConfigError(f"store.token_file: {path}: {error.strerror}") from None
+    if not re.fullmatch(r"[!-~]+", token):
+        raise ConfigError(f"store.token_file: {path}: holds no token; write it there, in one line of ASCII")
+    return token
+
+
+def _tls(ca_file: Path | None) -> ssl.SSLContext:
+    """As Python's own defaults: certificates and names are checked; at least TLS 1.2."""
+    try:
+        context = ssl.create_default_context(cafile=None if ca_file is None else str(ca_file))
+    except ssl.SSLError:
+        raise ConfigError(f"store.ca_file: {ca_file}: holds no certificates (PEM)") from None
+    except OSError as error:
+        raise ConfigError(f"store.ca_file: {ca_file}: {error.strerror}") from None
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context

@@ -1,0 +1,147 @@
+"""Tokens: what a program shows to the HTTP API. Kept as a hash, so that who reads the file can show none.
+
+A token is `wgjit_ID_SECRET`: ID is public (8 characters of base32), SECRET is 32 random bytes in base64url. Its hash is
+one SHA-256: a slow hash is there to make guessing a person's password dear, and nobody guesses 256 random bits; a slow
+one here would only let requests with made-up tokens cost the server more than they cost the sender.
+
+Functions on an open connection; the caller's transaction decides when it counts.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import re
+import secrets
+import sqlite3
+from dataclasses import dataclass
+from enum import StrEnum
+
+from wgjit.errors import InvalidValue, NoSuchToken, TokenExists
+
+NAME_LENGTH = 100
+"""Greatest length of a token's name, characters."""
+
+USE_NOTED = 60.0
+"""Seconds between two notes of a token's last use: a write for each request would be too dear."""
+
+_TEXT = re.compile(r"wgjit_([a-z2-7]{8})_([A-Za-z0-9_-]{43})")
+_COLUMNS = "id, name, scope, rate, created_at, expires_at, last_used_at, revoked_at"
+
+
+class Scope(StrEnum):
+    """What a token may do. Each but `gateway` may do what those before it may."""
+
+    READ = "read"
+    """Look at peers; never at a preshared key."""
+    WRITE = "write"
+    """Change peers."""
+    ADMIN = "admin"
+    """All: tokens, the audit log, preshared keys."""
+    GATEWAY = "gateway"
+    """Read, with preshared keys and the stream of changes: what a gateway needs whose registry this is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A token without its secret. Moments in Unix seconds; `rate` in requests a second, None is the configured one."""
+
+    id: str
+    name: str
+    scope: Scope
+    rate: float | None
+    created_at: float
+    expires_at: float | None
+    last_used_at: float | None
+    revoked_at: float | None
+
+    def is_valid(self, now: float) -> bool:
+        """Neither expired nor revoked."""
+        return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
+
+
+def create(
+    db: sqlite3.Connection,
+    name: str,
+    scope: Scope,
+    now: float,
+    expires_at: float | None = None,
+    rate: float | None = None,
+) -> tuple[Token, str]:
+    """Make a token; gives it and its text, which is kept nowhere. Raises InvalidValue, TokenExists."""
+    if not name or len(name) > NAME_LENGTH or not name.isprintable() or name != name.strip():
+        raise InvalidValue(
+            f"name {name[:NAME_LENGTH]!r}: write 1 to {NAME_LENGTH} printable characters, no space at either end"
+        )
+    if rate is not None and not 0 < rate < float("inf"):
+        raise InvalidValue(f"rate {rate:g}: write requests a second, more than 0")
+    if expires_at is not None and not now < expires_at < float("inf"):
+        raise InvalidValue("expires_at: is past already; write a moment to come, or leave it out for never")
+    if db.execute("SELECT 1 FROM tokens WHERE name = ?", (name,)).fetchone():
+        raise TokenExists(f"name {name!r}: a token had it before, and the audit log knows it by that; choose another")
+    while True:
+        number = base64.b32encode(secrets.token_bytes(5)).decode().lower()
+        if db.execute("SELECT 1 FROM tokens WHERE id = ?", (number,)).fetchone() is None:
+            break
+    secret = secrets.token_bytes(32)
+    db.execute(
+        "INSERT INTO tokens (id, name, hash, scope, rate, created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (number, name, hashlib.sha256(secret).digest(), scope, rate, now, expires_at),
+    )
+    text = base64.urlsafe_b64encode(secret).decode().rstrip("=")
+    return Token(number, name, scope, rate, now, expires_at, None, None), f"wgjit_{number}_{text}"
+
+
+def every(db: sqlite3.Connection) -> list[Token]:
+    """All of them, by name; also those that are expired or revoked."""
+    return [_token(*row) for row in db.execute(f"SELECT {_COLUMNS} FROM tokens ORDER BY name")]
+
+
+def revoke(db: sqlite3.Connection, handle: str, now: float) -> tuple[Token, bool]:
+    """Make a token worthless; gives it, and False if it was revoked before. Raises NoSuchToken."""
+    query = f"SELECT {_COLUMNS} FROM tokens WHERE name = ?1 OR id = ?1 ORDER BY name = ?1 DESC LIMIT 1"
+    row = db.execute(query, (handle,)).fetchone()
+    if row is None:
+        raise NoSuchToken(f"no token has the name or id {handle[:NAME_LENGTH]!r}; `wgjit token list` shows all")
+    token = _token(*row)
+    if token.revoked_at is not None:
+        return token, False
+    db.execute("UPDATE tokens SET revoked_at = ? WHERE id = ?", (now, token.id))
+    return _token(*db.execute(query, (handle,)).fetchone()), True
+
+
+def authenticate(db: sqlite3.Connection, text: str, now: float) -> Token | None:
+    """The token of this text; None if there is none, or it is expired or revoked."""
+    match = _TEXT.fullmatch(text)
+    if match is None:
+        return None
+    shown = hashlib.sha256(base64.urlsafe_b64decode(match[2] + "=")).digest()
+    row = db.execute(f"SELECT hash, {_COLUMNS} FROM tokens WHERE id = ?", (match[1],)).fetchone()
+    if row is None or not hmac.compare_digest(row[0], shown):
+        return None
+    token = _token(*row[1:])
+    return token if token.is_valid(now) else None
+
+
+def is_use_due(token: Token, now: float) -> bool:
+    """Whether its last use is to be noted; a clock that was set back counts as time gone by."""
+    return token.last_used_at is None or abs(now - token.last_used_at) >= USE_NOTED
+
+
+def note_use(db: sqlite3.Connection, token: Token, now: float) -> None:
+    """Note that it was used."""
+    db.execute("UPDATE tokens SET last_used_at = ? WHERE id = ?", (now, token.id))
+
+
+def _token(
+    number: str,
+    name: str,
+    scope: str,
+    rate: float | None,
+    created_at: float,
+    expires_at: float | None,
+    last_used_at: float | None,
+    revoked_at: float | None,
+) -> Token:
+    return Token(number, name, Scope(scope), rate, created_at, expires_at, last_used_at, revoked_at)

@@ -1,0 +1,173 @@
+"""The real `wgjit api` process, on a Unix socket and on TLS with a certificate of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import ipaddress
+import json
+import os
+import signal
+import ssl
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from wgjit.stores.audit import Author
+from wgjit.stores.managed import ManagedRegistry
+from wgjit.stores.tokens import Scope
+
+BY = Author("test")
+GATEWAY_KEY = "aGFuZGVkIG91dCBieSB0aGUgb2ZmaWNlIHJvdXRlci4="
+
+CONFIG = f"""
+[store]
+path = "{{folder}}/wg0.db"
+[pool]
+ipv4 = "10.8.0.0/24"
+[client]
+endpoint = "vpn.example.org"
+public_key = "{GATEWAY_KEY}"
+[api]
+listen = "127.0.0.1:0"
+tls_certificate_file = "{{folder}}/cert.pem"
+tls_private_key_file = "{{folder}}/key.pem"
+rate = 1000
+"""
+
+
+def write_certificate(folder: Path) -> None:
+    """A key pair and a certificate for 127.0.0.1 that it signs itself."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "wgjit test")])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    (folder / "cert.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    (folder / "key.pem").write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+
+
+@dataclass
+class Api:
+    """A running server, and its folder."""
+
+    folder: Path
+    process: subprocess.Popen[bytes]
+    about: dict[str, object]
+    clients: list[httpx.Client] = field(default_factory=list)
+
+    @property
+    def socket(self) -> Path:
+        return self.folder / "wg0.api.sock"
+
+    @property
+    def url(self) -> str:
+        return f"https://{self.about['listen']}"
+
+    @property
+    def local(self) -> httpx.Client:
+        """By the Unix socket: all scopes."""
+        return self._keep(
+            httpx.Client(transport=httpx.HTTPTransport(uds=str(self.socket)), base_url="http://wgjit", timeout=30)
+        )
+
+    def remote(self, token: str | None) -> httpx.Client:
+        """By TLS."""
+        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        trusted = ssl.create_default_context(cafile=self.folder / "cert.pem")
+        return self._keep(httpx.Client(verify=trusted, base_url=self.url, headers=headers, timeout=30))
+
+    def registry(self) -> contextlib.closing[ManagedRegistry]:
+        """The file itself."""
+        return contextlib.closing(ManagedRegistry(self.folder / "wg0.db", create=False, timeout=5))
+
+    def token(self, scope: str, name: str | None = None, rate: float | None = None) -> str:
+        with self.registry() as registry:
+            return registry.create_token(name or os.urandom(8).hex(), Scope(scope), by=BY, rate=rate)[1]
+
+    def log(self) -> str:
+        return (self.folder / "log").read_text()
+
+    def end(self, number: int = signal.SIGTERM) -> int:
+        for client in self.clients:
+            client.close()
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        status = self.process.wait(30)
+        if self.process.stdout:
+            self.process.stdout.close()
+        return status
+
+    def _keep(self, client: httpx.Client) -> httpx.Client:
+        self.clients.append(client)
+        return client
+
+
+def start(folder: Path, *options: object, config: str = CONFIG) -> subprocess.Popen[bytes]:
+    """The process alone."""
+    (folder / "wg0.toml").write_text(config.format(folder=folder))
+    if not (folder / "cert.pem").exists():
+        write_certificate(folder)
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("WGJIT_")}
+    with open(folder / "log", "ab") as log:
+        return subprocess.Popen(
+            [Path(sys.executable).parent / "wgjit", "api", "wg0", "--config", folder / "wg0.toml", *map(str, options)],
+            stdout=subprocess.PIPE,
+            stderr=log,
+            env={**clean, "WGJIT_RUN_FOLDER": str(folder)},
+        )
+
+
+def run(folder: Path, *options: object, config: str = CONFIG) -> Api:
+    """A server that answers."""
+    process = start(folder, *options, config=config)
+    assert process.stdout
+    line = process.stdout.readline()
+    assert line, (folder / "log").read_text()
+    return Api(folder, process, json.loads(line))
+
+
+@pytest.fixture(scope="module")
+def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    """One server for the tests of a module."""
+    server = run(tmp_path_factory.mktemp("api"))
+    try:
+        yield server
+    finally:
+        server.end()
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[Callable[..., Api]]:
+    """Start servers in a folder of the test's own."""
+    started: list[Api] = []
+
+    def begin(*options: object, config: str = CONFIG) -> Api:
+        started.append(run(tmp_path, *options, config=config))
+        return started[-1]
+
+    try:
+        yield begin
+    finally:
+        for server in started:
+            server.end(signal.SIGKILL)

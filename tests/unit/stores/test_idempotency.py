@@ -1,0 +1,103 @@
+"""A change that is asked for twice is made once, and answered twice."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.unit.stores.authored import TESTER
+from wgjit.errors import StoreError
+from wgjit.model import Peer, PrivateKey
+from wgjit.stores import idempotency
+from wgjit.stores.audit import Author
+from wgjit.stores.idempotency import KEPT, Answer, AnsweredBefore, Once
+from wgjit.stores.managed import ManagedRegistry
+
+FINGERPRINT, OTHER = bytes(32), bytes([1]) * 32
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Iterator[ManagedRegistry]:
+    with contextlib.closing(ManagedRegistry(tmp_path / "peers.db", timeout=20)) as registry:
+        yield registry
+
+
+def peer(number: int) -> Peer:
+    return Peer(PrivateKey.generate().public(), (ipaddress.ip_network(f"10.8.0.{number}/32"),))
+
+
+def once(key: str = "k", fingerprint: bytes = FINGERPRINT) -> Once:
+    return Once(key, fingerprint, lambda entry: (201, str(entry.peer.public_key).encode()))
+
+
+def test_the_second_time_the_first_answer_comes_and_nothing_else(registry: ManagedRegistry) -> None:
+    first = registry.hand_out(peer(1), {}, by=TESTER, once=once())
+    with pytest.raises(AnsweredBefore) as caught:
+        registry.hand_out(peer(2), {}, by=TESTER, once=once())
+    assert caught.value.answer == Answer(FINGERPRINT, 201, str(first.public_key).encode())
+    assert registry.count() == 1
+
+
+def test_another_request_with_the_key_can_be_told(registry: ManagedRegistry) -> None:
+    registry.hand_out(peer(1), {}, by=TESTER, once=once())
+    with pytest.raises(AnsweredBefore) as caught:
+        registry.hand_out(peer(2), {}, by=TESTER, once=once(fingerprint=OTHER))
+    assert caught.value.answer.fingerprint != OTHER
+
+
+def test_a_key_is_its_actors_own(registry: ManagedRegistry) -> None:
+    registry.hand_out(peer(1), {}, by=TESTER, once=once())
+    registry.hand_out(peer(2), {}, by=Author("somebody else"), once=once())
+    assert registry.count() == 2
+
+
+def test_a_change_that_fails_leaves_no_answer(registry: ManagedRegistry) -> None:
+    registry.hand_out(peer(1), {}, by=TESTER)
+    with pytest.raises(StoreError):
+        registry.hand_out(peer(1), {}, by=TESTER, once=once())  # its address is taken
+    registry.hand_out(peer(2), {}, by=TESTER, once=once())
+    assert registry.count() == 2
+
+
+def test_rotating_is_done_once_too(registry: ManagedRegistry) -> None:
+    old = registry.hand_out(peer(1), {}, by=TESTER).public_key
+    new = PrivateKey.generate().public()
+    registry.rotate(old, new, by=TESTER, once=once())
+    with pytest.raises(AnsweredBefore):
+        registry.rotate(new, PrivateKey.generate().public(), by=TESTER, once=once())
+    assert registry.find(str(new)).public_key == new
+
+
+def test_after_a_day_it_is_forgotten(registry: ManagedRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+    registry.hand_out(peer(1), {}, by=TESTER, once=once())
+    monkeypatch.setattr(idempotency, "KEPT", 0.0)
+    assert registry.answer("k", by=TESTER) is None
+    registry.hand_out(peer(2), {}, by=TESTER, once=once("another"))
+    with registry._reader as db:
+        assert [key for (key,) in db.execute("SELECT key FROM idempotency")] == ["another"]
+    assert KEPT == 86400
+
+
+def test_of_many_at_once_one_makes_it(registry: ManagedRegistry) -> None:
+    outcomes: list[str] = []
+
+    def make(number: int) -> None:
+        with contextlib.closing(ManagedRegistry(registry.path, timeout=20)) as own:
+            try:
+                own.hand_out(peer(number), {}, by=TESTER, once=once())
+                outcomes.append("made")
+            except AnsweredBefore:
+                outcomes.append("answered")
+
+    threads = [threading.Thread(target=make, args=(number,)) for number in range(1, 9)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(outcomes) == ["answered"] * 7 + ["made"]
+    assert registry.count() == 1
