@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
-import ipaddress
 import json
 import secrets
 import socket
@@ -15,11 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
-
+from lab.certificate import make_certificate
 from wgjit.model import Peer
 
 SERVER = Path(__file__).parents[1] / "docs/examples/registry_server.py"
@@ -43,7 +37,7 @@ class RegistryService:
         self._start = start or _here
         self._process: subprocess.Popen[str] | None = None
         self.token_file.write_text(secrets.token_urlsafe() + "\n")
-        _make_certificate(self.certificate, self._key)
+        make_certificate(self.certificate, self._key)
         self._write()
 
     @property
@@ -130,25 +124,3 @@ def wait_until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
 
 def _here(*command: str | Path, stdout: int) -> subprocess.Popen[str]:
     return subprocess.Popen([*map(str, command)], stdout=stdout, stdin=subprocess.DEVNULL, text=True)
-
-
-def _make_certificate(certificate: Path, key_file: Path) -> None:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "registry")])
-    now = datetime.datetime.now(datetime.UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    certificate.write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    key_file.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
