@@ -46,7 +46,17 @@ STAGES = {
         "kernel WireGuard, User-Mode Linux",
         "tests/kernel",
         ("-b", "uml", "-t", "1200"),
-        apart=(("test_gateway.py", "test_eviction.py"), ("test_patience.py", "test_adoption.py")),
+        apart=(
+            ("test_gateway.py", "test_eviction.py"),
+            (
+                "test_patience.py",
+                "test_adoption.py",
+                "test_load.py",
+                "test_remote_registry.py",
+                "test_several.py",
+                "test_several_rules.py",
+            ),
+        ),
     ),
     "smp": Stage("kernel WireGuard, two CPUs, qemu", "tests/kernel", ("-b", "tcg", "-t", "900"), ("-m", "smp")),
 }
