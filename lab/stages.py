@@ -45,7 +45,7 @@ STAGES = {
     "kernel": Stage(
         "kernel WireGuard, User-Mode Linux",
         "tests/kernel",
-        ("-b", "uml", "-t", "1200"),
+        ("-b", "uml", "-t", "1800"),
         apart=(
             ("test_gateway.py", "test_eviction.py"),
             (
