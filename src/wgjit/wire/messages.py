@@ -37,6 +37,7 @@ _unpack_initiation: Final = _LAYOUT[INITIATION].unpack
 _new: Final = tuple.__new__
 LENGTH: Final = {kind: layout.size for kind, layout in _LAYOUT.items()}
 """Bytes in each handshake message by its type: {1: 148, 2: 92, 3: 64}."""
+_INITIATION_LENGTH: Final = LENGTH[INITIATION]
 
 MAC1_COVERS: Final = -2 * MAC_LENGTH
 """`raw[:MAC1_COVERS]` is what mac1 authenticates: all in front of it."""
@@ -89,10 +90,12 @@ class CookieReply(NamedTuple):
 
 def parse_initiation(message: bytes) -> Initiation | Refusal:
     """Read message 1. Any bytes of any length give a value or a Refusal."""
-    if fault := _fault(message, INITIATION):
-        return fault
+    if len(message) != _INITIATION_LENGTH:
+        return Refusal.BAD_LENGTH
     # Each captured packet comes this way, so past NamedTuple's constructor, which is a Python function.
-    _, sender, ephemeral, static, timestamp, mac1, mac2 = _unpack_initiation(message)
+    word, sender, ephemeral, static, timestamp, mac1, mac2 = _unpack_initiation(message)
+    if word != INITIATION:  # its first byte is the type, the others are reserved
+        return Refusal.BAD_TYPE if word & 0xFF != INITIATION else Refusal.BAD_RESERVED
     return _new(Initiation, (message, sender, ephemeral, static, timestamp, mac1, mac2))
 
 
