@@ -51,6 +51,13 @@ def kdf1(key: bytes, data: bytes) -> bytes:
     return hmac(hmac(key, data), b"\x01")
 
 
+def kdf1_padded(inner: bytes, outer: bytes, data: bytes) -> bytes:
+    """`kdf1` of a key that is known beforehand, as its `padded` blocks; without a call in between."""
+    secret = blake2s(outer + blake2s(inner + data).digest()).digest()
+    last = blake2s(secret.translate(_INNER) + _INNER_FILL + b"\x01").digest()
+    return blake2s(secret.translate(_OUTER) + _OUTER_FILL + last).digest()
+
+
 def kdf2(key: bytes, data: bytes) -> tuple[bytes, bytes]:
     """Kdf₂(key, input): HKDF with two outputs, without a call in between: two of these run for each initiation."""
     inner = blake2s(key.translate(_INNER) + _INNER_FILL + data).digest()

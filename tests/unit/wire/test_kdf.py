@@ -38,7 +38,7 @@ def test_kdf(key: bytes, data: bytes) -> None:
     first = reference(secret, b"\x01")
     second = reference(secret, first + b"\x02")
     third = reference(secret, second + b"\x03")
-    assert kdf.kdf1(key, data) == first
+    assert kdf.kdf1(key, data) == kdf.kdf1_padded(*kdf.padded(key), data) == first
     assert kdf.kdf2(key, data) == (first, second)
     assert kdf.kdf3(key, data) == (first, second, third)
 
