@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
 from bench import decode
+from bench.report import Report
 
 
 def test_every_kind_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
@@ -21,7 +23,28 @@ def test_every_kind_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
         ("claimed, key unknown", 1),
         ("forged", 2),
         ("proven", 2),
+        *decode.STAGES,
     ]
+    stages = [line for line in shown if "cumulative" in line]
+    total = 0.0
+    for stage in stages:
+        total += stage["microseconds"]
+        assert stage["cumulative"] == pytest.approx(total)
+        assert stage["per_second"] == pytest.approx(1e6 / total)
+    assert len(stages) == 4
+
+
+def test_a_report_has_both_tables_and_the_plot(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("<!-- bench:decode -->\n<!-- /bench:decode -->\n")
+    report = Report("decode", True, page=page, plots=tmp_path / "plots")
+    results = [decode.Result("garbage", 0, 2.0, 0.0, 0.06, 0.5), decode.Result("proven", 2, 82.5, 66.0, 1.25, 1.25)]
+    decode.tell(report, results, [decode.Stage("mac1", 1.0, 0, 2.5, 400_000.0)])
+    report.finish()
+    written = page.read_text()
+    assert "| proven | 82.5 | 2 | 66.0 | 1.250 | 1.25 |" in written
+    assert "| mac1 | 1.00 | 0 | 2.50 | 400,000 |" in written
+    assert "82.5" in (tmp_path / "plots" / "decode.svg").read_text()
 
 
 def test_what_is_timed_is_checked() -> None:
