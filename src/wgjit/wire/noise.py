@@ -66,13 +66,15 @@ def _mac1_key(public_key: PublicKey) -> bytes:
 class Claimed:
     """An initiation as far as `identify` took it: the key that its sender claims, and what `prove` goes on from."""
 
-    __slots__ = ("_chain", "_encrypted_timestamp", "_hash", "public_key")
+    __slots__ = ("_chain", "_encrypted_timestamp", "_hash", "public_key", "static_secret")
 
     def __init__(self, public_key: PublicKey, chain: bytes, hash_: bytes, encrypted_timestamp: bytes) -> None:
         self.public_key = public_key
         self._chain = chain
         self._hash = hash_
         self._encrypted_timestamp = encrypted_timestamp
+        self.static_secret: bytes | None = None
+        """`ss`, DH of both static keys, once the key is proven: the same for all initiations of this key. A secret."""
 
     def __repr__(self) -> str:
         return f"Claimed({self.public_key})"
@@ -124,16 +126,22 @@ class Responder:
         transcript = blake2s(transcript + initiation.encrypted_static).digest()
         return Claimed(PublicKey(static), chain, transcript, initiation.encrypted_timestamp)
 
-    def prove(self, claimed: Claimed) -> Tai64n | Refusal:
-        """The timestamp that the holder of the claimed key put in, or BAD_POINT, FORGED. One X25519."""
+    def prove(self, claimed: Claimed, static_secret: bytes | None = None) -> Tai64n | Refusal:
+        """The timestamp that the holder of the claimed key put in, or BAD_POINT, FORGED.
+
+        One X25519; none if the `static_secret` of an earlier proof of this very key is given.
+        """
         # (C, κ) := Kdf₂(C, DH(Spriv_r, Spub_i))
-        shared = _exchange(self._private, claimed.public_key)
+        shared = static_secret or _exchange(self._private, claimed.public_key)
         if shared is None:
             return Refusal.BAD_POINT
         _, key = kdf2(claimed._chain, shared)
         # msg.timestamp := Aead(κ, 0, Timestamp(), H)
         timestamp = open_(key, claimed._encrypted_timestamp, claimed._hash)
-        return Refusal.FORGED if timestamp is None else Tai64n(timestamp)
+        if timestamp is None:
+            return Refusal.FORGED
+        claimed.static_secret = shared
+        return Tai64n(timestamp)
 
 
 @dataclass(frozen=True, slots=True)
