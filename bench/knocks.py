@@ -100,7 +100,7 @@ class Yes:
         return len(message)
 
     def recvfrom(self, _size: int) -> tuple[bytes, tuple[int, int]]:
-        ack = struct.pack("=IHHI", 36, netlink.NLMSG_ERROR, 0x100, 0)[:8] + self._sequence + bytes(4 + 4 + 16)
+        ack = struct.pack("=IHH", 36, netlink.NLMSG_ERROR, netlink.NLM_F_CAPPED) + self._sequence + bytes(4 + 4 + 16)
         return ack, (0, 0)
 
     def close(self) -> None:

@@ -15,6 +15,9 @@ from tests.contracts.device import crowd, new_key, prefixes
 from wgjit.drivers.genetlink import MESSAGE_HEADERS
 from wgjit.drivers.netlink import NLM_F_DUMP_INTR, Message, encode_attribute
 from wgjit.drivers.wg_messages import (
+    AF_INET,
+    AF_INET6,
+    ALLOWED_IP,
     DEVICE,
     PEER,
     WGPEER_F_REMOVE_ME,
@@ -261,3 +264,13 @@ def test_the_interface_is_set_field_by_field() -> None:
         "listen_port": 0,
     }
     assert DEVICE.decode(encode_interface("wg0", replace_peers=True)) == {"name": "wg0", "flags": 1}
+
+
+@pytest.mark.parametrize(
+    "prefix", prefixes("10.1.2.3/32", "0.0.0.0/0", "10.0.0.0/9", "fd00::1/128", "::/0", "fd00::/65")
+)
+def test_a_prepared_allowed_ip_is_what_the_table_writes(prefix: AllowedIP) -> None:
+    family = AF_INET if prefix.version == 4 else AF_INET6
+    values = {"family": family, "address": prefix.network_address.packed, "prefix_length": prefix.prefixlen}
+    (change,) = encode_changes("wg0", [PeerChange(new_key(), allowed_ips=(prefix,))])
+    assert change.endswith(ALLOWED_IP.encode(values))
