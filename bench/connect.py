@@ -15,8 +15,8 @@ Goals: with no delay on the line hold's median is at most 1 ms over pre-installe
 1.02 times it; nothing is lost, by any delivery; flip costs about one round trip more. Ends with status 1 otherwise.
 
 Run it in a guest that has kernel WireGuard and netem: `./dev bench connect`. With `--backend go` it runs on this
-kernel, with wireguard-go on both sides; where the kernel has no netem, only without delay, and where it has no nftables the
-first packets are not dropped: wireguard-go, slower than the kernel to refuse, is then sometimes overtaken.
+kernel, with wireguard-go on both sides. Without netem that is without delay only; without nftables the first packets
+are not dropped, and wireguard-go, slower than the kernel to refuse, is sometimes overtaken.
 """
 
 from __future__ import annotations
@@ -27,19 +27,21 @@ import math
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 
 from bench.plot import bars
 from bench.report import Report, add_option
 from lab.gateway import Gateway
 from lab.netns import CommandFailed, Lab
-from lab.wireguard import Backend, Client, WireGuard
+from lab.wireguard import Backend, Client, WireGuard, peer_section
 from wgjit.model import Peer, PrivateKey
 from wgjit.stores.sqlite import SqliteRegistry
 
 PORT = 51820
 INSIDE = "10.8.0.1"
+CLIENT_PORT = 20000
+"""Of the first round."""
 SLOW = frozenset({"none"})
 """Deliveries that take seconds by design: a few rounds tell it all."""
 COPIES = frozenset({"replay", "flip", "none"})
@@ -71,7 +73,10 @@ class Site:
             backend=backend,
         )
         self.seconds: list[float | None] = []
-        if delivery != "pre-installed":
+        if delivery == "pre-installed":
+            peers = zip(self.keys, self.hosts, strict=True)
+            self.server.configure("".join(peer_section(key.public(), [f"{host}/32"]) for key, host in peers))
+        else:
             store = lab.folder / f"{delivery}.db"
             with_peers = SqliteRegistry(store)
             with_peers.add(
@@ -80,10 +85,9 @@ class Site:
             )
             with_peers.close()
             stack.enter_context(Gateway(self.gateway, self.server.name, store=store, delivery=delivery))
-        self.lose_again: Callable[[], None] = lambda: None
         if delivery in COPIES:
             try:
-                self.lose_again = self.gateway.lose_first_knocks(PORT)
+                self.gateway.lose_first_knocks(PORT)
             except CommandFailed:
                 if backend == "kernel":
                     raise
@@ -92,15 +96,9 @@ class Site:
             self.machine.netem(link.b, delay=rtt / 2)
 
     def round(self, number: int) -> None:
-        """One fresh peer, one packet."""
-        key, host = self.keys[number], self.hosts[number]
-        if self.delivery == "pre-installed":
-            self.server.add_peer(key.public(), [f"{host}/32"])
-        self.client.remove_peer(self.server.public_key)
-        self.client._wg("set", self.client.name, "private-key", "/proc/self/fd/0", input=key.reveal_base64())
-        self.client.connect()
-        self.lose_again()
-        self.seconds.append(self.machine.ping(INSIDE, 20.0, source=host))
+        """One fresh peer, by a port of its own, so that its first packet is a first one; one packet through it."""
+        self.client.begin_anew(self.keys[number], CLIENT_PORT + number)
+        self.seconds.append(self.machine.ping(INSIDE, 20.0, source=self.hosts[number]))
 
 
 def measure(
