@@ -163,7 +163,9 @@ class Namespace:
         )
 
     def lose_first_knocks(self, port: int) -> Callable[[], None]:
-        """Drop the first WireGuard initiation from each IPv4 address and port, behind the taps; gives what makes it begin anew.
+        """Drop the first WireGuard initiation from each IPv4 address and port, behind the taps.
+
+        Gives what makes it begin anew.
 
         What works on a copy of a packet races with WireGuard's worker for the packet itself, and on one CPU often
         wins: the kernel then finds the peer in time. With this the race is lost.
