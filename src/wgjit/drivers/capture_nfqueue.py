@@ -173,7 +173,7 @@ class NfqueueCapture:
         while self._verdicts:
             verdicts = self._verdicts[:_VERDICTS]
             try:
-                self._netfilter.socket.send(nfqueue.accept_each(self.queue, verdicts))
+                self._netfilter.send_prepared(nfqueue.accept_each(self.queue, verdicts))
             except OSError as error:
                 raise nfnetlink.refused(f"queue {self.queue}: verdicts", error, "they are sent again") from error
             del self._verdicts[:_VERDICTS]

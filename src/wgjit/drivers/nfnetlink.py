@@ -73,6 +73,10 @@ class NetfilterSocket:
         self.socket.send(b"".join(numbered))
         return first
 
+    def send_prepared(self, datagram: bytes) -> None:
+        """Send whole messages that want no answer. Raises OSError."""
+        self.socket.send(datagram)
+
     def request(self, *requests: Request) -> list[Message]:
         """Send requests as one datagram; give the answers that came before the last acknowledgement asked for.
 
