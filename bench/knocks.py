@@ -47,7 +47,7 @@ from wgjit.drivers.base import Injector
 from wgjit.drivers.capture_nfqueue import NfqueueCapture
 from wgjit.drivers.genetlink import GenetlinkSocket
 from wgjit.drivers.wg_netlink import KernelDevice
-from wgjit.model import Delivery, Endpoint, Peer, PresharedKey, PrivateKey, PublicKey, Tai64n
+from wgjit.model import AllowedIP, Delivery, Endpoint, Peer, PresharedKey, PrivateKey, PublicKey, Tai64n
 from wgjit.stores.sqlite import SqliteRegistry
 from wgjit.wire.noise import Initiator, Responder
 from wgjit.wire.packets import build
@@ -122,6 +122,12 @@ class Device(KernelDevice):
         yield mock.Mock(dump_command=lambda *_: iter(self.dump))
 
 
+def prefix_entry(prefix: AllowedIP) -> bytes:
+    """An allowed IP in the kernel's order."""
+    values = {"prefix_length": prefix.prefixlen, "family": socket.AF_INET, "address": prefix.network_address.packed}
+    return netlink.encode_attribute(netlink.NLA_F_NESTED, wg_messages.ALLOWED_IP.encode(values))
+
+
 def dump(peers: Sequence[Peer]) -> list[netlink.Message]:
     """A dump of residents as the kernel tells it, some 30 a message."""
     messages = []
@@ -135,11 +141,11 @@ def dump(peers: Sequence[Peer]) -> list[netlink.Message]:
                     "keepalive": 0,
                     "tx_bytes": 1000,
                     "rx_bytes": 1000,
-                    "flags": 1,
-                    "endpoint": Endpoint(bytes((192, 0, 2, 1)), 4000),
-                    "allowed_ips": peer.allowed_ips,
                 }
             )
+            + netlink.encode_attribute(10, struct.pack("=I", 1))  # the protocol's version
+            + wg_messages.PEER.encode({"endpoint": Endpoint(bytes((192, 0, 2, 1)), 4000)})
+            + netlink.encode_attribute(9, b"".join(prefix_entry(prefix) for prefix in peer.allowed_ips))
             for peer in peers[start : start + 30]
         ]
         body = struct.pack("=BBH", 0, 1, 0) + wg_messages.DEVICE.encode({"name": "wg0", "peers": entries})
