@@ -27,7 +27,7 @@ import math
 import statistics
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
 from bench.plot import bars
@@ -85,9 +85,10 @@ class Site:
             )
             with_peers.close()
             stack.enter_context(Gateway(self.gateway, self.server.name, store=store, delivery=delivery))
+        self.lose_again: Callable[[], None] = lambda: None
         if delivery in COPIES:
             try:
-                self.gateway.lose_first_knocks(PORT)
+                self.lose_again = self.gateway.lose_first_knocks(PORT)
             except CommandFailed:
                 if backend == "kernel":
                     raise
@@ -96,8 +97,9 @@ class Site:
             self.machine.netem(link.b, delay=rtt / 2)
 
     def round(self, number: int) -> None:
-        """One fresh peer, by a port of its own, so that its first packet is a first one; one packet through it."""
+        """One fresh peer, one packet."""
         self.client.begin_anew(self.keys[number], CLIENT_PORT + number)
+        self.lose_again()
         self.seconds.append(self.machine.ping(INSIDE, 20.0, source=self.hosts[number]))
 
 

@@ -163,9 +163,7 @@ class Namespace:
         )
 
     def lose_first_knocks(self, port: int) -> Callable[[], None]:
-        """Drop the first WireGuard initiation from each IPv4 address and port, behind the taps.
-
-        Gives what makes it begin anew.
+        """Drop the first WireGuard initiation from each IPv4 address, behind the taps; gives what makes it begin anew.
 
         What works on a copy of a packet races with WireGuard's worker for the packet itself, and on one CPU often
         wins: the kernel then finds the peer in time. With this the race is lost.
@@ -175,10 +173,9 @@ class Namespace:
             "-f",
             "-",
             input=f"""table inet lab_lose {{
-                set seen {{ type ipv4_addr . inet_service; flags dynamic; }}
+                set seen {{ type ipv4_addr; flags dynamic; }}
                 chain input {{ type filter hook input priority 0;
-                    udp dport {port} @th,64,8 1 ip saddr . udp sport != @seen
-                        add @seen {{ ip saddr . udp sport }} drop;
+                    udp dport {port} @th,64,8 1 ip saddr != @seen add @seen {{ ip saddr }} drop;
                 }}
             }}""",
         )

@@ -76,21 +76,17 @@ def _head_of_prefix(family: int, address: int) -> bytes:
     return ALLOWED_IP.encode(values)[: -address - 2 * ATTRIBUTE_HEADER]
 
 
-def _ends_of_prefix(most: int) -> list[bytes]:
-    """An allowed IP behind its address, for each prefix length up to `most`."""
-    return [ALLOWED_IP.encode({"prefix_length": length}) for length in range(most + 1)]
-
-
 _HEAD4, _HEAD6 = _head_of_prefix(AF_INET, 4), _head_of_prefix(AF_INET6, 16)
-_ENDS4, _ENDS6 = _ends_of_prefix(32), _ends_of_prefix(128)
+_ENDS = [ALLOWED_IP.encode({"prefix_length": length}) for length in range(256)]
+"""What follows the address, by prefix length. Whether the length makes sense is the kernel's to say."""
 
 
 def _pack_allowed_ip(prefix: AllowedIP) -> bytes:
     """As the table writes it, from prepared parts: each install has one at least."""
     address = prefix.network_address.packed
     if prefix.version == 4:
-        return _HEAD4 + address + _ENDS4[prefix.prefixlen]
-    return _HEAD6 + address + _ENDS6[prefix.prefixlen]
+        return _HEAD4 + address + _ENDS[prefix.prefixlen]
+    return _HEAD6 + address + _ENDS[prefix.prefixlen]
 
 
 def _unpack_allowed_ip(content: bytes) -> AllowedIP:
