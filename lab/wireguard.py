@@ -259,6 +259,12 @@ class Client(WireGuard):
         self.remove_peer(self.server)
         self.connect()
 
+    def begin_anew(self, key: PrivateKey, port: int) -> None:
+        """Be another client, with this key and port, that never heard of the server. One process, for benchmarks."""
+        self.private_key, self.public_key = key, key.public()
+        interface = f"[Interface]\nPrivateKey = {key.reveal_base64()}\nListenPort = {port}\n"
+        self._wg("setconf", self.name, STDIN, input=interface + self._section)
+
     def first_ping(self, host: str, timeout: float = 10.0) -> float | None:
         """Seconds from sending one packet into the tunnel until its answer is back; None if it is not back in time.
 

@@ -75,7 +75,7 @@ class Peer:
     def __post_init__(self) -> None:
         if not 0 <= self.keepalive <= 65535:
             raise InvalidValue(f"keepalive {self.keepalive}: must be 0 (off) to 65535 seconds")
-        if len(set(self.allowed_ips)) != len(self.allowed_ips):
+        if len(self.allowed_ips) > 1 and len(set(self.allowed_ips)) != len(self.allowed_ips):
             raise InvalidValue("allowed IPs: a prefix is listed twice")
         if self.idle_timeout and not LEAST_IDLE_TIMEOUT <= self.idle_timeout <= MOST_IDLE_TIMEOUT:
             raise InvalidValue(

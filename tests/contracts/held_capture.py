@@ -205,7 +205,7 @@ class HeldCaptureContract:
                 raise OSError(errno.ENOBUFS, os.strerror(errno.ENOBUFS))
 
             with monkeypatch.context() as patch:
-                patch.setattr(capture._netfilter, "send", no_memory)
+                patch.setattr(capture._netfilter, "send_prepared", no_memory)
                 with pytest.raises(CaptureError, match="verdicts: No buffer space available"):
                     capture.flush()
             assert queues(site) == {capture.queue: 2}

@@ -182,9 +182,13 @@ class Gateway:
         if knock is None or knock.record.public_key is None:
             return []
         key = knock.record.public_key
-        if refusal := self._prove(knock, now) or self._claims.judge(key, _stamp(knock), None, now):
+        resident = self.residency.get(key)
+        known = None if resident is None else resident.static_secret
+        if refusal := self._prove(knock, now, known) or self._claims.judge(key, _stamp(knock), None, now):
             self._upkeep.was_forged(key)
             return self._refuse(knock, refusal, now)
+        if resident is not None and knock.claimed is not None:
+            resident.static_secret = knock.claimed.static_secret
         claim = self._new_claim(knock, now)
         self._knocks.remove(knock)
         self._accept(claim, knock, now)
@@ -254,14 +258,14 @@ class Gateway:
             return Refusal.CONFLICT
         return None
 
-    def _prove(self, knock: Knock, now: Now) -> Refusal | None:
-        """Open the timestamp under `ss`, once per knock."""
+    def _prove(self, knock: Knock, now: Now, static_secret: bytes | None = None) -> Refusal | None:
+        """Open the timestamp under `ss`, once per knock; a resident's `ss` may be known, and then costs nothing."""
         if knock.record.proven:
             return None
         assert knock.claimed is not None
-        if refusal := self._door.exchange(knock.address, now.monotonic):
+        if static_secret is None and (refusal := self._door.exchange(knock.address, now.monotonic)):
             return refusal
-        timestamp = self._responder.prove(knock.claimed)
+        timestamp = self._responder.prove(knock.claimed, static_secret)
         if isinstance(timestamp, Refusal):
             return timestamp
         knock.record.proven, knock.record.timestamp = True, timestamp
@@ -285,7 +289,8 @@ class Gateway:
         outdated = self._inquiries.end(event.key, knocks[0].ticket)
         if event.failure is not None:
             return [command for knock in knocks for command in self._refuse(knock, event.failure, now)]
-        self._upkeep.installed(peer, max(knock.arrived for knock in knocks), now)
+        resident = self._upkeep.installed(peer, max(knock.arrived for knock in knocks), now)
+        resident.static_secret = knocks[0].claimed.static_secret if knocks[0].claimed else None
         newest = max(knocks, key=lambda knock: knock.record.timestamp or b"")
         firsts = {knock.record.timestamp: knock for knock in reversed(knocks)}
         commands: list[Command] = []

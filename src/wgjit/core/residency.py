@@ -9,7 +9,7 @@ ordinary longest-prefix routing and is let be.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from wgjit.model import NEVER, AllowedIP, DevicePeer, Peer, PresharedKey, PublicKey
 
@@ -37,6 +37,8 @@ class Resident:
     """Unix seconds of its last handshake, as the device told; only compared with itself, since clocks are stepped."""
     rx_bytes: int = 0
     """As the device told. It counts nothing but what the peer's keys have opened."""
+    static_secret: bytes | None = field(default=None, repr=False)
+    """`ss` of its key and the gateway's, once it was proven here: spares each rekey's proof one of two X25519."""
 
     @property
     def may_leave(self) -> bool:

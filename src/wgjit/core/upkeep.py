@@ -72,7 +72,7 @@ class Upkeep:
 
     # --- coming and staying -----------------------------------------------------------------------------------
 
-    def installed(self, peer: Peer, knocked: float, now: Now) -> None:
+    def installed(self, peer: Peer, knocked: float, now: Now) -> Resident:
         """The peer is in the device, for a knock that arrived at `knocked`."""
         resident = self.residency.add(peer, now.monotonic)
         resident.last_knock = knocked
@@ -80,6 +80,7 @@ class Upkeep:
         self._register(peer, resident)
         if not peer.is_pinned:
             self._idleness.installed(peer.public_key, resident)
+        return resident
 
     def knocked(self, key: PublicKey, now: Now) -> float | None:
         """The resident proved itself anew; gives the seconds since it did so last, None if it has left meanwhile."""

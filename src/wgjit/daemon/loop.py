@@ -47,6 +47,7 @@ from wgjit.core.vocabulary import (
     Tell,
     Tick,
 )
+from wgjit.daemon.alarm import Alarm
 from wgjit.daemon.device_work import DeviceWork
 from wgjit.daemon.faults import Faults
 from wgjit.daemon.feed import FeedHub
@@ -109,13 +110,15 @@ class Loop:
         self._handling: dict[int, _Handling] = {}
         self._events: deque[Event] = deque()
         self._later: deque[Event] = deque()
+        self._after: deque[SaveClaim | Tell] = deque()
+        """What no packet waits for: performed once verdicts are on their way."""
         self._installs: list[PeerChange] = []
         self._running = False
         self._released = False
         self._batch = 1
         self._clock = time.monotonic()
         self._wall_offset = time.time() - self._clock
-        self._timer: asyncio.TimerHandle | None = None
+        self._alarm = Alarm(lambda: self.feed_event(Tick()))
         self._tasks: set[asyncio.Task[None]] = set()
         self._threads = ThreadPoolExecutor(4 if store.is_local else AWAITED, thread_name_prefix="wgjit")
         self._registry_thread = ThreadPoolExecutor(1, thread_name_prefix="wgjit-registry")
@@ -129,12 +132,12 @@ class Loop:
             Evict: lambda command: self._in_background(self._evict(command)),
             Recheck: lambda command: self._watch.recheck(command.keys),
             Replay: self._replay,
-            SaveClaim: lambda command: self._watch.save(command.claim),
+            SaveClaim: self._after.append,
             ReadDevice: lambda command: self._in_background(self._read_device()),
             FollowUp: lambda command: self._later.append(FollowUpDue(command.knock)),
             FlipEnded: self._flip_ended,
             Left: self._left,
-            Tell: self._tell,
+            Tell: self._after.append,
             Count: self._count,
         }
 
@@ -147,8 +150,7 @@ class Loop:
             await asyncio.gather(self._beat(), self._follow_registry())
         finally:
             self._loop.remove_reader(self._capture.fileno())
-            if self._timer:
-                self._timer.cancel()
+            self._alarm.cancel()
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -186,8 +188,11 @@ class Loop:
     def _lap(self, knock: int, stage: str) -> None:
         """The time since the last look at the clock was spent on this stage of this knock.
 
-        One look at the clock ends a stage and begins the next: that is all that a knock costs in clock readings.
+        One look at the clock ends a stage and begins the next: that is all that a knock costs in clock readings. While
+        nobody listens to the feed not even that: for decisions the beginning of the batch is time enough.
         """
+        if not self._feed:
+            return
         before, self._clock = self._clock, time.monotonic()
         if handling := self._handling.get(knock):
             handling.stages[stage] = handling.stages.get(stage, 0.0) + (self._clock - before) * 1e6
@@ -198,14 +203,19 @@ class Loop:
             return  # an effect brought an event: the call below us will take it
         self._running = True
         try:
-            while self._events or self._installs or self._later:
+            while self._events or self._installs or self._after or self._later:
                 knock = 0
                 try:
                     if not self._events:
                         self._flush()  # no verdict waits behind an install or a Diffie-Hellman
-                    if self._installs and not self._events:
-                        self._install()
-                        continue
+                        if self._installs:
+                            self._install()
+                            continue
+                        if self._after:
+                            command = self._after.popleft()
+                            knock = getattr(command, "knock", 0)
+                            self._finish(command)
+                            continue
                     event = (self._events or self._later).popleft()
                     knock = getattr(event, "knock", 0)
                     self._handle(event)
@@ -215,7 +225,7 @@ class Loop:
         finally:
             self._flush()
             self._running = False
-            self._set_timer()
+            self._alarm.set(self._loop, self._gateway.next_deadline())
 
     def _handle(self, event: Event) -> None:
         commands = self._gateway.handle(event, self._now())
@@ -224,21 +234,15 @@ class Loop:
         for command in commands:
             self._perform[type(command)](command)
 
+    def _finish(self, command: SaveClaim | Tell) -> None:
+        self._tell(command) if isinstance(command, Tell) else self._watch.save(command.claim)
+
     def _abandon(self, knock: int) -> None:
         """Let a packet go of which nothing more will be heard."""
         if (handling := self._handling.pop(knock, None)) and handling.captured.token is not None:
             with suppress(WgjitError):  # it may have been released before
                 self._capture.release(handling.captured.token)
                 self._released = True
-
-    def _set_timer(self) -> None:
-        if self._timer:
-            self._timer.cancel()
-            self._timer = None
-        deadline = self._gateway.next_deadline()
-        if deadline is not None:
-            delay = max(0.0, deadline - time.monotonic())
-            self._timer = self._loop.call_later(delay, self.feed_event, Tick())
 
     # --- commands out -------------------------------------------------------------------------------------------
 
@@ -262,7 +266,8 @@ class Loop:
             self._capture.flush()
         except Exception as error:
             self._faults.occurred("capture", error)
-        self._clock = time.monotonic()  # no knock's stage: they share it
+        if self._feed:
+            self._clock = time.monotonic()  # no knock's stage: they share it
 
     def _replay(self, command: Replay) -> None:
         handling = self._handling.get(command.knock)

@@ -23,7 +23,7 @@ from wgjit.drivers import nfnetlink, nfqueue
 from wgjit.drivers.base import CaptureCounters, Captured
 from wgjit.drivers.capture_packet import grow_buffer
 from wgjit.drivers.datagrams import Datagrams
-from wgjit.drivers.netlink import NLMSG_ERROR, Message
+from wgjit.drivers.netlink import NLMSG_ERROR, Message, split_messages
 from wgjit.drivers.nfqueue import Command, QueueStatus
 from wgjit.drivers.queue_rules import QueueRules
 from wgjit.drivers.rules_nft import NftRules
@@ -127,18 +127,23 @@ class NfqueueCapture:
     def read(self, limit: int = 64) -> list[Captured]:
         """Up to `limit` packets that wait now, each to be released by its token; never blocks."""
         packets: list[Captured] = []
-        while len(packets) < limit:
+        more = True
+        while more and len(packets) < limit:
+            wanted = min(limit - len(packets), _AT_ONCE)
             try:
-                for message in self._netfilter.receive_all(self._datagrams, limit - len(packets)):
-                    # The kernel's answer to a verdict is ENOENT: the packet went when its interface did.
-                    if message.kind != NLMSG_ERROR:
-                        packets.append(self._captured(message))
+                datagrams = self._netfilter.receive_all(self._datagrams, wanted)
+                more = len(datagrams) == wanted  # fewer: that was all, and no need to ask
+                for datagram in datagrams:
+                    for message in split_messages(datagram):
+                        # The kernel's answer to a verdict is ENOENT: the packet went when its interface did.
+                        if message.kind != NLMSG_ERROR:
+                            packets.append(self._captured(message))
             except BlockingIOError:
                 break
             except OSError as error:
                 if error.errno != errno.ENOBUFS:
                     raise nfnetlink.refused(f"queue {self.queue}", error) from error
-                # The socket was full: how many passed unseen, `counters` tells.
+                # The socket was full: how many passed unseen, `counters` tells. Packets may wait behind that.
             except MalformedAnswer as error:
                 raise CaptureError(f"queue {self.queue}: {error}") from error
         return packets
@@ -168,7 +173,7 @@ class NfqueueCapture:
         while self._verdicts:
             verdicts = self._verdicts[:_VERDICTS]
             try:
-                self._netfilter.send(*(nfqueue.accept(self.queue, token) for token in verdicts))
+                self._netfilter.send_prepared(nfqueue.accept_each(self.queue, verdicts))
             except OSError as error:
                 raise nfnetlink.refused(f"queue {self.queue}: verdicts", error, "they are sent again") from error
             del self._verdicts[:_VERDICTS]

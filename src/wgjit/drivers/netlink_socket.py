@@ -20,6 +20,7 @@ from wgjit.drivers.netlink import (
     NLMSG_DONE,
     NLMSG_ERROR,
     Message,
+    accepts,
     decode_verdict,
     encode_message,
     split_messages,
@@ -79,7 +80,7 @@ class NetlinkSocket:
         """Ask for a dump; yield its messages as they come. Raises OSError, also for the error that ends one."""
         self._send(kind, NLM_F_DUMP, body)
         while True:
-            for message in self._receive():
+            for message in self._ours(self._receive_data()):
                 if message.kind in (NLMSG_DONE, NLMSG_ERROR):
                     _check(message)
                     return
@@ -87,25 +88,36 @@ class NetlinkSocket:
 
     def _request(self, kind: int, body: bytes, flags: int) -> list[Message]:
         self._send(kind, flags | NLM_F_ACK, body)
+        data = self._receive_data()
+        if accepts(data, self._sequence):
+            return []
+        return self._answers(data)
+
+    def _answers(self, data: bytes) -> list[Message]:
+        """What comes before the acknowledgement of our last request; `data` is the first datagram."""
         answers: list[Message] = []
         while True:
-            for message in self._receive():
+            for message in self._ours(data):
                 if message.kind == NLMSG_ERROR:
                     _check(message)
                     return answers
                 answers.append(message)
+            data = self._receive_data()
 
     def _send(self, kind: int, flags: int, body: bytes) -> None:
         self._sequence = self._sequence + 1 & 0xFFFFFFFF
         self._socket.send(encode_message(kind, flags, self._sequence, body))
 
-    def _receive(self) -> Iterator[Message]:
-        """The messages of the next datagram that answer our last request."""
+    def _receive_data(self) -> bytes:
+        """The next datagram; empty if it is not the kernel's: any process may write to our port."""
         data, (sender, _) = self._socket.recvfrom(_RECEIVE)
-        if sender == 0:  # the kernel; any process may write to our port
-            for message in split_messages(data):
-                if message.sequence == self._sequence:
-                    yield message
+        return data if sender == 0 else b""
+
+    def _ours(self, data: bytes) -> Iterator[Message]:
+        """The messages of a datagram that answer our last request."""
+        for message in split_messages(data):
+            if message.sequence == self._sequence:
+                yield message
 
 
 def _check(message: Message) -> None:

@@ -73,6 +73,10 @@ class NetfilterSocket:
         self.socket.send(b"".join(numbered))
         return first
 
+    def send_prepared(self, datagram: bytes) -> None:
+        """Send whole messages that want no answer. Raises OSError."""
+        self.socket.send(datagram)
+
     def request(self, *requests: Request) -> list[Message]:
         """Send requests as one datagram; give the answers that came before the last acknowledgement asked for.
 
@@ -102,10 +106,9 @@ class NetfilterSocket:
         data, (sender, _) = self.socket.recvfrom(size, socket.MSG_DONTWAIT)
         return split_messages(data) if sender == 0 else iter(())
 
-    def receive_all(self, into: Datagrams, limit: int) -> Iterator[Message]:
-        """The messages of up to `limit` datagrams that wait. Raises what `receive` does."""
-        datagrams = into.receive(self.socket, limit)
-        return (message for datagram in datagrams for message in split_messages(datagram))
+    def receive_all(self, into: Datagrams, limit: int) -> list[bytes]:
+        """Up to `limit` datagrams that wait, for `split_messages`. Raises BlockingIOError if none waits, OSError."""
+        return into.receive(self.socket, limit)
 
     def close(self) -> None:
         """Let go of it."""

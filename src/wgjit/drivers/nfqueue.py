@@ -6,16 +6,18 @@ One table per message drives both directions; each raises nothing but MalformedA
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from enum import IntEnum
+from functools import cache
 from typing import Any, NamedTuple
 
-from wgjit.drivers.netlink import NLM_F_ACK, RAW, Codec, Message, Table
+from wgjit.drivers.netlink import NLM_F_ACK, RAW, Codec, Message, Table, encode_message
 from wgjit.drivers.nfnetlink import BE32, Request, content, request
 from wgjit.errors import MalformedAnswer
 
 _SUBSYSTEM = 3 << 8
 NF_ACCEPT = 1
+_ID = struct.Struct(">I")  # a packet's, at the end of its verdict
 COPY_PACKET = 2
 FAIL_OPEN = 1
 
@@ -82,6 +84,19 @@ def configure(queue: int, **fields: Any) -> Request:
 def accept(queue: int, packet: int) -> Request:
     """Let one packet go on."""
     return request(Kind.VERDICT, _accepted(packet), resource=queue)
+
+
+@cache
+def _verdict(queue: int) -> bytes:
+    """The message that lets a packet of this queue go on, up to the packet's id, which is its end."""
+    verdict = accept(queue, 0)
+    return encode_message(verdict.kind, verdict.flags, 0, verdict.body)[: -_ID.size]
+
+
+def accept_each(queue: int, packets: Iterable[int]) -> bytes:
+    """The datagram that lets these packets go on: for each a message like `accept`'s, with sequence number 0."""
+    verdict, pack = _verdict(queue), _ID.pack
+    return b"".join([verdict + pack(packet) for packet in packets])
 
 
 def accept_up_to(queue: int, packet: int) -> Request:

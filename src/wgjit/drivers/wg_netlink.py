@@ -100,8 +100,11 @@ class KernelDevice:
         self._socket.close()
 
     def _command(self, attributes: bytes) -> None:
-        with self._lock, self._translated():
-            self._socket.command(WG_CMD_SET_DEVICE, attributes)
+        with self._lock:
+            try:
+                self._socket.command(WG_CMD_SET_DEVICE, attributes)
+            except OSError as error:  # not by `_translated`, which takes as long as a short message's encoding
+                raise self._translation(error) from None
 
     def _dump_socket(self) -> GenetlinkSocket:
         return GenetlinkSocket(VERSION, self._family_id)
@@ -111,7 +114,10 @@ class KernelDevice:
         try:
             yield
         except OSError as error:
-            raise device_error(error.errno or errno.EIO, self.name, error.strerror or "") from None
+            raise self._translation(error) from None
+
+    def _translation(self, error: OSError) -> Exception:
+        return device_error(error.errno or errno.EIO, self.name, error.strerror or "")
 
 
 def _once(peers: Iterator[DevicePeer]) -> Iterator[DevicePeer]:

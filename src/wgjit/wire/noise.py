@@ -73,13 +73,15 @@ def _mac1_key(public_key: PublicKey) -> bytes:
 class Claimed:
     """An initiation as far as `identify` took it: the key that its sender claims, and what `prove` goes on from."""
 
-    __slots__ = ("_chain", "_encrypted_timestamp", "_hash", "public_key")
+    __slots__ = ("_chain", "_encrypted_timestamp", "_hash", "public_key", "static_secret")
 
     def __init__(self, public_key: PublicKey, chain: bytes, hash_: bytes, encrypted_timestamp: bytes) -> None:
         self.public_key = public_key
         self._chain = chain
         self._hash = hash_
         self._encrypted_timestamp = encrypted_timestamp
+        self.static_secret: bytes | None = None
+        """`ss`, DH of both static keys, once the key is proven: the same for all initiations of this key. A secret."""
 
     def __repr__(self) -> str:
         return f"Claimed({self.public_key})"
@@ -133,19 +135,25 @@ class Responder:
         # 48 bytes open to 32: past the constructor, which would only count them.
         return Claimed(_bytes(PublicKey, static), chain, transcript, encrypted_timestamp)
 
-    def prove(self, claimed: Claimed) -> Tai64n | Refusal:
-        """The timestamp that the holder of the claimed key put in, or BAD_POINT, FORGED. One X25519."""
+    def prove(self, claimed: Claimed, static_secret: bytes | None = None) -> Tai64n | Refusal:
+        """The timestamp that the holder of the claimed key put in, or BAD_POINT, FORGED.
+
+        One X25519; none if the `static_secret` of an earlier proof of this very key is given.
+        """
         # (C, κ) := Kdf₂(C, DH(Spriv_r, Spub_i))
-        try:
-            shared = self._private.exchange(_public(claimed.public_key))
-        except ValueError:
-            return Refusal.BAD_POINT
+        shared = static_secret
+        if shared is None:
+            try:
+                shared = self._private.exchange(_public(claimed.public_key))
+            except ValueError:
+                return Refusal.BAD_POINT
         _, key = kdf2(claimed._chain, shared)
         # msg.timestamp := Aead(κ, 0, Timestamp(), H)
         try:
             timestamp = ChaCha20Poly1305(key).decrypt(ZERO, claimed._encrypted_timestamp, claimed._hash)
         except InvalidTag:
             return Refusal.FORGED
+        claimed.static_secret = shared
         return _bytes(Tai64n, timestamp)  # 28 bytes open to 12
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from tests.forge import forge_initiation, with_mac1
 from tests.unit.core.conftest import SERVER, START, Client, Stage
@@ -108,6 +109,41 @@ def test_a_residents_rekey_is_released_before_anything_else(stage: Stage, client
     commands = stage.hear(FollowUpDue(2))
     assert kinds(commands) == [SaveClaim, Tell]
     assert (told(commands).decision, told(commands).proven) == (Decision.RESIDENT, True)
+
+
+def exchanges_of_a_rekey(stage: Stage, client: Client, monkeypatch: pytest.MonkeyPatch) -> int:
+    """How many X25519 calls the gateway makes for a resident's next knock."""
+    calls = 0
+
+    def counted(private: X25519PrivateKey, public: bytes) -> bytes | None:
+        nonlocal calls
+        calls += 1
+        return exchange(private, public)
+
+    exchange = noise._exchange
+    stage.wait(120)
+    packet = client.packet(stage.wall)
+    with monkeypatch.context() as patch:
+        patch.setattr(noise, "_exchange", counted)
+        stage.arrive(packet)
+        commands = stage.hear(FollowUpDue(stage.numbers))
+    assert told(commands).proven
+    return calls
+
+
+def test_a_rekey_costs_one_x25519_once_the_resident_was_proven_and_two_after_it_left(
+    stage: Stage, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage.install(client)
+    assert exchanges_of_a_rekey(stage, client, monkeypatch) == 1
+    resident = stage.gateway.residency.get(client.key)
+    assert resident is not None
+    assert resident.static_secret is not None
+    assert repr(resident.static_secret) not in repr(resident)
+    stage.hear(DeviceRead(stage.monotonic, []))  # somebody removed it
+    stage.hear(DeviceRead(stage.monotonic, [DevicePeer(client.key, client.peer.allowed_ips)]))  # and put it back
+    assert exchanges_of_a_rekey(stage, client, monkeypatch) == 2
+    assert exchanges_of_a_rekey(stage, client, monkeypatch) == 1
 
 
 def test_a_residents_captured_rekey_is_never_replayed(stage: Stage, client: Client) -> None:

@@ -24,6 +24,7 @@ from wgjit.drivers.netlink import (
     Codec,
     Message,
     Table,
+    accepts,
     array,
     decode_verdict,
     encode_attribute,
@@ -179,3 +180,20 @@ def test_an_acknowledgement_tells_errno_and_text(message: Message, verdict: tupl
         except MalformedAnswer:
             continue
         assert length >= 4
+
+
+@given(
+    st.integers(0, 3), st.sampled_from([0, NLM_F_CAPPED, NLM_F_CAPPED | NLM_F_ACK_TLVS]), st.integers(6, 8),
+    st.sampled_from([0, -1, -22]), st.integers(14, 18),
+)  # fmt: skip
+def test_the_plain_yes_is_what_the_codec_calls_one(kind: int, flags: int, answered: int, errno: int, echo: int) -> None:
+    body = struct.pack("=i", errno) + bytes(echo)
+    data = encode_message(kind, flags, answered, body)
+    if accepts(data, 7):
+        (message,) = split_messages(data)
+        assert (message.kind, message.sequence) == (NLMSG_ERROR, 7)
+        assert decode_verdict(message) == (0, "")
+    else:
+        assert (kind, answered, errno, echo) != (NLMSG_ERROR, 7, 0, 16) or flags & NLM_F_ACK_TLVS
+    assert not accepts(data + data, 7)
+    assert not accepts(data[:-1], 7)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wgjit.drivers import nfqueue
-from wgjit.drivers.netlink import Message, Table
+from wgjit.drivers.netlink import Message, Table, encode_message
 from wgjit.drivers.nfnetlink import NFPROTO_INET, Request, content, request
 from wgjit.drivers.nfqueue import CONFIG, PACKET, VERDICT, Command, Held, Kind
 from wgjit.errors import MalformedAnswer
@@ -80,6 +80,14 @@ def test_requests_carry_queue_and_flags() -> None:
     assert nfqueue.accept(5, 9) == Request(0x301, bytes.fromhex("00 00 0005") + VERDICT.encode({"verdict": (1, 9)}))
     assert nfqueue.accept_up_to(5, 9) == Request(0x303, nfqueue.accept(5, 9).body, flags=4)
     assert request(0xA0C, b"", family=NFPROTO_INET, resource=10).body == bytes.fromhex("01 00 000a")
+
+
+def test_many_verdicts_are_written_as_one_by_one() -> None:
+    ids = [0, 1, 0xFFFFFFFF, 7]
+    wanted = [nfqueue.accept(5, packet) for packet in ids]
+    assert nfqueue.accept_each(5, ids) == b"".join(encode_message(r.kind, r.flags, 0, r.body) for r in wanted)
+    assert nfqueue.accept_each(6, ids) != nfqueue.accept_each(5, ids)
+    assert nfqueue.accept_each(5, []) == b""
 
 
 def test_a_packet_is_read() -> None:

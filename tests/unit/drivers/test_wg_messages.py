@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -12,14 +12,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.contracts.device import crowd, new_key, prefixes
+from wgjit.drivers import wg_fixed
 from wgjit.drivers.genetlink import MESSAGE_HEADERS
 from wgjit.drivers.netlink import NLM_F_DUMP_INTR, Message, encode_attribute
 from wgjit.drivers.wg_messages import (
+    AF_INET,
+    AF_INET6,
+    ALLOWED_IP,
     DEVICE,
     PEER,
     WGPEER_F_REMOVE_ME,
     WGPEER_F_REPLACE_ALLOWEDIPS,
     WGPEER_F_UPDATE_ONLY,
+    _unpack_any_allowed_ip,
     decode_interface,
     decode_peers,
     encode_changes,
@@ -261,3 +266,64 @@ def test_the_interface_is_set_field_by_field() -> None:
         "listen_port": 0,
     }
     assert DEVICE.decode(encode_interface("wg0", replace_peers=True)) == {"name": "wg0", "flags": 1}
+
+
+@pytest.mark.parametrize(
+    "prefix", prefixes("10.1.2.3/32", "0.0.0.0/0", "10.0.0.0/9", "fd00::1/128", "::/0", "fd00::/65")
+)
+def test_a_prepared_allowed_ip_is_what_the_table_writes(prefix: AllowedIP) -> None:
+    family = AF_INET if prefix.version == 4 else AF_INET6
+    values = {"family": family, "address": prefix.network_address.packed, "prefix_length": prefix.prefixlen}
+    (change,) = encode_changes("wg0", [PeerChange(new_key(), allowed_ips=(prefix,))])
+    assert change.endswith(ALLOWED_IP.encode(values))
+
+
+def kernels_entry(keepalive: int, sent: int, received: int, handshake: tuple[int, int]) -> bytes:
+    """The fixed part of a peer as `get_peer` writes it."""
+    fields = {
+        "public_key": b"k" * 32,
+        "preshared_key": b"p" * 32,
+        "last_handshake": handshake,
+        "keepalive": keepalive,
+        "tx_bytes": sent,
+        "rx_bytes": received,
+    }
+    return PEER.encode(fields) + encode_attribute(10, struct.pack("=I", 1))
+
+
+@given(st.integers(0, 0xFFFF), st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1), st.integers(0, 2**62))
+def test_an_entry_at_fixed_places_is_read_as_by_the_table(keepalive: int, sent: int, received: int, time: int) -> None:
+    entry = kernels_entry(keepalive, sent, received, (time, 5))
+    assert len(entry) == wg_fixed.LENGTH
+    assert wg_fixed.peer_fields(entry) == PEER.decode(entry)
+
+
+@given(st.integers(0, wg_fixed.LENGTH - 1), st.binary(min_size=1, max_size=40), st.integers(0, wg_fixed.LENGTH))
+def test_a_changed_entry_is_read_as_by_the_table_or_not_at_all(place: int, noise: bytes, length: int) -> None:
+    entry = kernels_entry(25, 1, 2, (3, 4))
+    changed = (entry[:place] + noise + entry[place + len(noise) :])[: wg_fixed.LENGTH]
+    fields = wg_fixed.peer_fields(changed)
+    assert fields is None or fields == PEER.decode(changed)
+    if length < wg_fixed.LENGTH:
+        assert wg_fixed.peer_fields(entry[:length]) is None
+
+
+@given(
+    st.booleans(), st.binary(min_size=16, max_size=16), st.integers(0, 255), st.integers(0, 60), st.binary(max_size=8)
+)
+def test_an_allowed_ip_at_fixed_places_is_read_as_by_the_table(
+    v4: bool, address: bytes, length: int, place: int, noise: bytes
+) -> None:
+    def read(how: Callable[[bytes], AllowedIP | None], content: bytes) -> AllowedIP | str | None:
+        try:
+            return how(content)
+        except (ValueError, MalformedAnswer) as error:
+            return type(error).__name__
+
+    family = AF_INET if v4 else AF_INET6
+    values = {"prefix_length": length, "family": family, "address": address[:4] if v4 else address}
+    content = ALLOWED_IP.encode(values)
+    assert read(wg_fixed.allowed_ip, content) == read(_unpack_any_allowed_ip, content) is not None
+    changed = content[:place] + noise + content[place + len(noise) :]
+    fixed = read(wg_fixed.allowed_ip, changed)
+    assert fixed is None or fixed == read(_unpack_any_allowed_ip, changed)

@@ -312,3 +312,28 @@ def test_any_answer_is_refused_and_raises_nothing(message: bytes) -> None:
     body = b"\2\0\0\0" + bytes(4) + (1).to_bytes(4, "little") + message[:48].ljust(48, b"\x05")
     fitting = body + mac(_mac1_key(CLIENT.public()), body) + bytes(16)
     assert client.consume_response(fitting) in (Refusal.FORGED, Refusal.BAD_POINT)
+
+
+def test_a_known_static_secret_proves_the_same_and_no_forgery() -> None:
+    def claimed(by: Initiator) -> Claimed:
+        initiation = parse_initiation(by.initiate(1, STAMP))
+        assert isinstance(initiation, Initiation)
+        found = RESPONDER.identify(initiation)
+        assert isinstance(found, Claimed)
+        return found
+
+    client = Initiator(CLIENT, RESPONDER.public_key)
+    first = claimed(client)
+    assert first.static_secret is None
+    assert RESPONDER.prove(first) == STAMP
+    assert first.static_secret is not None
+    again = claimed(client)
+    assert RESPONDER.prove(again, first.static_secret) == STAMP
+    assert again.static_secret == first.static_secret
+    assert first.static_secret.hex() not in repr(first)
+    forger = Initiator(STRANGER, RESPONDER.public_key)
+    forger.public_key = client.public_key
+    forged = claimed(forger)
+    assert forged.public_key == client.public_key
+    assert RESPONDER.prove(forged, first.static_secret) is Refusal.FORGED
+    assert forged.static_secret is None
