@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -142,8 +142,8 @@ class SqliteStore:
     def _load(self, before_commit: BeforeCommit = unnoted) -> Iterator[BulkLoad]:
         link = Link(self.path, read_only=False, timeout=self._timeout)
         try:
-            with link as db:
-                yield BulkLoad(db, _insert, before_commit)
+            with link as db, closing(BulkLoad(db, _insert, before_commit)) as load:
+                yield load
         finally:
             link.close()
 
