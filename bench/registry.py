@@ -1,4 +1,4 @@
-"""The registry at scale: `python -m bench.registry --peers 50000000` (`./dev bench registry`).
+"""The registry at scale: `python -m bench.registry --peers 1000000 50000000` (`./dev bench registry`).
 
 Plain peers (a key, one IPv4 address) with keys and addresses in random order are written as CSV, imported by the
 command `wgjit peer import` in a process of its own, and the file is then asked what gateways and operators ask of it.
@@ -26,10 +26,12 @@ from itertools import islice
 from math import inf
 from pathlib import Path
 from random import Random
+from socket import inet_ntoa
 from statistics import median, quantiles
 from time import perf_counter
 from typing import NamedTuple
 
+from bench.plot import lines
 from bench.report import Report, add_option
 from wgjit.management.peer_readers import Format
 from wgjit.model import Peer, PublicKey, parse_allowed_ip
@@ -44,8 +46,15 @@ COLD = 20
 """Lookups after the file was forgotten."""
 NAMED = 100
 """Peers with a name, added one by one."""
+ROUND = 10_000
+"""Lines written at a time."""
 STRIDE = 2_654_435_761
 """Prime, so that n * STRIDE modulo the number of peers visits each address once, in no order."""
+
+IMPORT = "import, from start to end of the command"
+LOOKUP = f"lookup among {SAMPLE:,} keys, warm, p50"
+LOOKUP_WORST = "the same, p99"
+"""Figures that are plotted, too."""
 
 
 class Figure(NamedTuple):
@@ -65,18 +74,26 @@ def public_key(number: int) -> PublicKey:
 
 
 def address(number: int, peers: int) -> str:
-    value = (10 << 24) + number * STRIDE % peers
-    return f"{value >> 24}.{value >> 16 & 255}.{value >> 8 & 255}.{value & 255}"
+    return inet_ntoa(((10 << 24) + number * STRIDE % peers).to_bytes(4, "big"))
 
 
 def write(path: Path, peers: int) -> None:
     """The file to import, as `wgjit peer export` writes it."""
-    with open(path, "w", encoding="ascii") as file:
-        file.write("public_key,name,allowed_ips,has_preshared_key,keepalive,enabled,expires_at,idle_timeout,labels\n")
-        encode = base64.b64encode
-        for number in range(peers):
-            key = encode(hashlib.blake2s(number.to_bytes(8, "big")).digest()).decode()
-            file.write(f"{key},,{address(number, peers)}/32,false,0,true,,,\n")
+    encode, digest = base64.b64encode, hashlib.blake2s
+    with open(path, "wb") as file:
+        file.write(b"public_key,name,allowed_ips,has_preshared_key,keepalive,enabled,expires_at,idle_timeout,labels\n")
+        for start in range(0, peers, ROUND):
+            numbers = range(start, min(peers, start + ROUND))
+            file.write(
+                b"".join(
+                    b"%b,,%b/32,false,0,true,,,\n"
+                    % (
+                        encode(digest(number.to_bytes(8, "big")).digest()),
+                        address(number, peers).encode(),
+                    )
+                    for number in numbers
+                )
+            )
 
 
 def import_(text: Path, store: Path, peers: int) -> Iterator[Figure]:
@@ -98,7 +115,7 @@ def import_(text: Path, store: Path, peers: int) -> Iterator[Figure]:
     if printed != f"imported {peers} peers\n":
         sys.exit(f"bench registry: the import says {printed!r}")
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    yield Figure("import, from start to end of the command", peers / elapsed, "peers/s", least=150_000)
+    yield Figure(IMPORT, peers / elapsed, "peers/s", least=150_000)
     yield Figure("import, CPU time of one core", 1e6 * cpu / peers, "µs/peer")
     yield Figure("memory of the import, greatest", after.ru_maxrss / 1024, "MiB")
     yield Figure("file, with the address index", store.stat().st_size / peers, "bytes/peer", most=120)
@@ -147,8 +164,8 @@ def warm(registry: SqliteRegistry, peers: int, random: Random) -> Iterator[Figur
         found(registry, number)
     times = [timed(lambda key=key: registry.lookup(key)) for key in keys]  # type: ignore[misc]
     cuts = quantiles(times, n=100)
-    yield Figure(f"lookup among {SAMPLE} keys, warm, p50", cuts[49], "µs")
-    yield Figure("the same, p99", cuts[98], "µs", most=50)
+    yield Figure(LOOKUP, cuts[49], "µs")
+    yield Figure(LOOKUP_WORST, cuts[98], "µs", most=50)
 
 
 def verbs(registry: SqliteRegistry, peers: int, random: Random) -> Iterator[Figure]:
@@ -179,21 +196,47 @@ def measure(peers: int, folder: Path) -> Iterator[Figure]:
         yield from verbs(registry, peers, random)
 
 
-def row(figure: Figure) -> tuple[str, str, str]:
-    """One line of the table."""
-    limit = f"at least {figure.least:,.0f}" if figure.least else f"at most {figure.most:,.0f}"
-    digits = 0 if figure.value >= 1000 else 1 if figure.value >= 10 else 2
-    return (
-        figure.what,
-        f"{figure.value:,.{digits}f} {figure.unit}",
-        limit if figure.least or figure.most < inf else "",
-    )
+def number(figure: Figure) -> str:
+    return f"{figure.value:,.{0 if figure.value >= 1000 else 1 if figure.value >= 10 else 2}f}"
+
+
+def target(figure: Figure) -> str:
+    if figure.least:
+        return f"at least {figure.least:,.0f}"
+    return f"at most {figure.most:,.0f}" if figure.most < inf else ""
+
+
+def rows(measured: Sequence[Sequence[Figure]]) -> Iterator[tuple[str, ...]]:
+    """A line of the table for each figure, a column for each number of peers."""
+    for same in zip(*measured, strict=True):
+        yield (f"{same[0].what}, {same[0].unit}", *map(number, same), target(same[0]))
+
+
+def plots(report: Report, sizes: Sequence[int], measured: Sequence[Sequence[Figure]]) -> None:
+    """How the figures that have a target grow with the number of peers; one size is no line."""
+    if len(sizes) < 2:
+        return
+
+    def over(what: str) -> list[tuple[float, float]]:
+        values = [figure.value for figures in measured for figure in figures if figure.what == what]
+        return [(float(size), value) for size, value in zip(sizes, values, strict=True)]
+
+    both = {"median": over(LOOKUP), "99th percentile": over(LOOKUP_WORST)}
+    lookups = lines("Lookup, warm", both, "peers", "µs", log_x=True)
+    report.plot("registry-lookup", lookups, "time of a lookup over the number of peers: median and 99th percentile")
+    rates = lines("Import", {"from start to end of the command": over(IMPORT)}, "peers", "peers/s", log_x=True)
+    report.plot("registry-import", rates, "rate of an import over the number of peers")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="bench.registry", description="The registry at scale.")
     parser.add_argument(
-        "--peers", type=int, default=1_000_000, help="how many (default: a million; at most 800 million)"
+        "--peers",
+        type=int,
+        nargs="+",
+        default=[1_000_000],
+        metavar="N",
+        help="how many, one registry each (default: a million; at most 800 million)",
     )
     parser.add_argument(
         "--folder", type=Path, help="where to write some 350 bytes a peer (default: a temporary folder)"
@@ -201,27 +244,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="one object a line")
     add_option(parser)
     options = parser.parse_args(arguments)
-    if not 1000 <= options.peers <= 50 * MOST:
+    sizes = sorted(set(options.peers))
+    if not 1000 <= sizes[0] <= sizes[-1] <= 50 * MOST:
         parser.error("--peers: must be 1,000 to some 800 million")
     if options.json and options.write:
         parser.error("--json: not with --write")
-    missed: list[str] = []
-
-    def figures(folder: str) -> Iterator[Figure]:
-        for figure in measure(options.peers, Path(folder)):
-            if not figure.is_met:
-                missed.append(figure.what)
-            yield figure
-
-    with tempfile.TemporaryDirectory(prefix="wgjit-bench-", dir=options.folder) as folder:
-        if options.json:
-            for figure in figures(folder):
-                print(json.dumps(figure._asdict() | {"is_met": figure.is_met}), flush=True)
-        else:
-            report = Report("registry", options.write)
-            report.head(arguments)
-            report.table((f"{options.peers:,} plain peers", "measured", "target"), map(row, figures(folder)))
-            report.finish()
+    report = Report("registry", options.write)
+    measured: list[list[Figure]] = []
+    for peers in sizes:
+        with tempfile.TemporaryDirectory(prefix="wgjit-bench-", dir=options.folder) as folder:
+            measured.append([])
+            for figure in measure(peers, Path(folder)):
+                measured[-1].append(figure)
+                if options.json:
+                    print(json.dumps({"peers": peers} | figure._asdict() | {"is_met": figure.is_met}), flush=True)
+                else:
+                    print(f"{peers:,}: {figure.what}: {number(figure)} {figure.unit}", file=sys.stderr)
+    if not options.json:
+        report.head(arguments)
+        report.table(("plain peers", *(f"{peers:,}" for peers in sizes), "target"), rows(measured))
+        plots(report, sizes, measured)
+        report.finish()
+    missed = [
+        f"{figure.what} ({peers:,} peers)"
+        for peers, figures in zip(sizes, measured, strict=True)
+        for figure in figures
+        if not figure.is_met
+    ]
     if missed:
         print(f"bench registry: missed: {', '.join(missed)}", file=sys.stderr)
     return bool(missed)

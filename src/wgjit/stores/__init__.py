@@ -15,6 +15,7 @@
 | `listing`       | filters, pages, the search                                                  |
 | `pools`         | giving out addresses                                                        |
 | `bulk`          | BulkLoad: many peers at once, staged, checked as sets, inserted sorted      |
+| `bulk_aside`    | what a bulk load does on a second core: staging, sorting addresses          |
 | `schema`        | how a file comes to have its tables: `migrations/NNNN_*.sql`                |
 | `connection`    | Link: one connection that heals by itself                                   |
 | `packing`       | peers and claims <-> columns                                                |

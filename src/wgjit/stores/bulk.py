@@ -2,8 +2,9 @@
 
 Registering one by one costs a round trip of Python and three triggers a peer, and random keys touch pages all over
 the table. So a load stages its peers (nobody waits meanwhile), and `commit` inserts them by a few statements, sorted,
-in one transaction. The triggers that ask the same questions a row at a time are dropped inside that transaction and are
-back before it commits: no other connection ever sees the schema without them; a crash leaves the file as it was.
+in one transaction; while the peers go in, a second connection sorts their addresses (`bulk_aside`). The triggers that
+ask the same questions a row at a time are dropped inside that transaction and are back before it commits: no other
+connection ever sees the schema without them; a crash leaves the file as it was.
 
 What holds the rules meanwhile:
 
@@ -31,6 +32,7 @@ from dataclasses import dataclass
 from wgjit.errors import PeerRefused, StoreError
 from wgjit.model import Peer
 from wgjit.stores import checks, labels, packing, pools
+from wgjit.stores.bulk_aside import CACHE, Aside
 
 Refused = Callable[[int, StoreError], None]
 """Told the line of a peer that cannot be registered, and why. If it raises, nothing of the batch is registered."""
@@ -48,8 +50,6 @@ _DISJOINT = "addresses_disjoint"
 
 _STAGE = f"""
 CREATE TEMP TABLE ordinals (i INTEGER PRIMARY KEY);
-CREATE TEMP TABLE plain
-    (line INTEGER PRIMARY KEY, record BLOB NOT NULL CHECK (length(record) = 38), unlabelled NOT NULL);
 CREATE TEMP TABLE other (line INTEGER PRIMARY KEY, {_COLUMNS}, labelled NOT NULL);
 CREATE TEMP TABLE other_labels (line, key, value, PRIMARY KEY (line, key)) WITHOUT ROWID;
 CREATE TEMP TABLE other_ranges (line, first, last, public_key);
@@ -68,15 +68,25 @@ WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < {_ROUN
     INSERT INTO ordinals SELECT i FROM n;
 """
 
-_INSERT = f"""
+_STAGE_ROUND = """
+INSERT INTO staged.plain SELECT ?1 + i * ?2, substr(?3, i * 38 + 1, 38), ?5 FROM ordinals WHERE i < ?4"""
+
+_INSERT_PEERS = f"""
 INSERT INTO main.peers (public_key, allowed_ips)
-    SELECT substr(record, 1, 32), substr(record, 33) FROM plain
-    WHERE line NOT IN (SELECT line FROM apart) ORDER BY record;
+    SELECT substr(record, 1, 32), substr(record, 33) FROM staged.plain
+    WHERE line NOT IN (SELECT line FROM apart) ORDER BY 1, 2;
 INSERT INTO main.peers ({_COLUMNS})
-    SELECT {_COLUMNS} FROM other WHERE line NOT IN (SELECT line FROM apart) ORDER BY public_key;
+    SELECT {_COLUMNS} FROM other WHERE line NOT IN (SELECT line FROM apart) ORDER BY public_key
+"""
+"""Sorted by what is inserted: a sorter keeps that once, an expression of its own beside it."""
+
+_MOVE_ADDRESSES = "INSERT INTO main.addresses SELECT * FROM sorted.addresses"
+_SORT_ADDRESSES = """
 INSERT INTO main.addresses (first, last, public_key)
-    SELECT substr(record, 33, 5), NULL, substr(record, 1, 32) FROM plain
-    WHERE line NOT IN (SELECT line FROM apart) ORDER BY substr(record, 33, 5);
+    SELECT substr(record, 33, 5), NULL, substr(record, 1, 32) FROM staged.plain
+    WHERE line NOT IN (SELECT line FROM apart) ORDER BY 1, 3"""
+
+_INSERT_OTHERS = """
 INSERT INTO main.addresses (first, last, public_key)
     SELECT first, last, public_key FROM other_ranges WHERE line NOT IN (SELECT line FROM apart) ORDER BY first;
 INSERT INTO main.labels (public_key, key, value)
@@ -139,7 +149,7 @@ INSERT OR IGNORE INTO apart
     WHERE reached >= first OR after <= last
 """
 
-_CLEAR = "DELETE FROM plain; DELETE FROM other; DELETE FROM other_labels; DELETE FROM other_ranges; DELETE FROM apart"
+_CLEAR = "DELETE FROM other; DELETE FROM other_labels; DELETE FROM other_ranges; DELETE FROM apart"
 
 
 class _Overlap(Exception):
@@ -183,8 +193,13 @@ class BulkLoad:
         self._before_commit = before_commit
         self.staged = 0
         """Peers in this batch so far."""
-        db.execute("PRAGMA cache_size = -262144")  # KiB, taken as needed: what is sorted in memory, too
+        db.execute(f"PRAGMA cache_size = {CACHE}")
         self._run(_STAGE)
+        self._aside = Aside(db)
+
+    def close(self) -> None:
+        """Drop what is staged and not committed. Before `db` is closed."""
+        self._aside.close()
 
     def plain(self, lines: Sequence[int], records: Sequence[bytes], *, unlabelled: bool = False) -> None:
         """Stage plain peers: `packing.pack_plain`'s records, and the line of each.
@@ -194,14 +209,15 @@ class BulkLoad:
         for start in range(0, len(records), _ROUND):
             part, numbers = records[start : start + _ROUND], lines[start : start + _ROUND]
             if isinstance(numbers, range):  # the usual case: one value to bind, not thousands
-                self._db.execute(
-                    "INSERT INTO plain SELECT ?1 + i * ?2, substr(?3, i * 38 + 1, 38), ?5 FROM ordinals WHERE i < ?4",
+                self._aside.run(
+                    _STAGE_ROUND,
                     (numbers.start, numbers.step, b"".join(part), len(part), unlabelled),
                 )
             else:
+                self._aside.settle()
                 self._db.execute("BEGIN")
                 rows = ((line, record, unlabelled) for line, record in zip(numbers, part, strict=True))
-                self._db.executemany("INSERT INTO plain VALUES (?, ?, ?)", rows)
+                self._db.executemany("INSERT INTO staged.plain VALUES (?, ?, ?)", rows)
                 self._db.execute("COMMIT")
         self.staged += len(records)
 
@@ -217,6 +233,7 @@ class BulkLoad:
             row = packing.peer_row(peer)
             rows.append((line, *row, line in said))
             ranges += [(line, first, last, row[0]) for first, last in packing.pack_ranges(row[1], peer.allowed_ips)]
+        self._aside.settle()
         self._db.execute("BEGIN")
         self._db.executemany("INSERT INTO other VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
         self._db.executemany("INSERT INTO other_ranges VALUES (?, ?, ?, ?)", ranges)
@@ -232,11 +249,14 @@ class BulkLoad:
         """
         if not self.staged:
             return Loaded(0, 0, 0)
+        self._aside.settle()
         try:
             self._db.execute("BEGIN IMMEDIATE")
-            self._insert_all()
+            self._insert_all(at_once=True)
         except (sqlite3.IntegrityError, _Overlap):
+            self._aside.stop()
             self._db.execute("ROLLBACK")
+            self._aside.forget_sorted()
             self._db.execute("BEGIN IMMEDIATE")
             loaded = self._sift(refused)
         else:
@@ -244,6 +264,7 @@ class BulkLoad:
         self._before_commit(self._db, loaded, source)
         self._db.execute("COMMIT")
         self._run(_CLEAR)
+        self._aside.forget()
         self.staged = 0
         return loaded
 
@@ -252,7 +273,7 @@ class BulkLoad:
         self._run(_SINGLE_OUT)
         apart, present = self._db.execute("SELECT count(*), coalesce(sum(present), 0) FROM apart").fetchone()
         try:
-            self._insert_all()
+            self._insert_all(at_once=False)
         except (sqlite3.IntegrityError, _Overlap) as error:
             raise StoreError("a peer of this import is refused by the schema; a value is out of range") from error
         added, refusals = self.staged - apart, 0
@@ -273,13 +294,18 @@ class BulkLoad:
             self._db.execute("RELEASE one")
         return Loaded(added, present, refusals)
 
-    def _insert_all(self) -> None:
-        """Insert what is not `apart`. Raises sqlite3.IntegrityError, _Overlap."""
+    def _insert_all(self, *, at_once: bool) -> None:
+        """Insert what is not `apart`; `at_once`: nothing is. Raises sqlite3.IntegrityError, _Overlap."""
         (before,) = self._db.execute("SELECT count FROM totals WHERE what = 'peers'").fetchone()
         scan = before <= _LARGER * self.staged
         with self._without((*_SPARED, _DISJOINT) if scan else _SPARED):
-            inserted = self._run(_INSERT)
-            self._db.execute("UPDATE totals SET count = count + ? WHERE what = 'peers'", (sum(inserted[:2]),))
+            if at_once:
+                self._aside.sort()
+            inserted = sum(self._run(_INSERT_PEERS))
+            self._aside.settle()
+            self._db.execute(_MOVE_ADDRESSES if at_once else _SORT_ADDRESSES)
+            self._run(_INSERT_OTHERS)
+            self._db.execute("UPDATE totals SET count = count + ? WHERE what = 'peers'", (inserted,))
             if scan and self._db.execute(_OVERLAP).fetchone():
                 raise _Overlap
         if self._db.execute("SELECT 1 FROM main.freed LIMIT 1").fetchone():

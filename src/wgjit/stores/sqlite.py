@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,9 @@ from wgjit.errors import StoreError
 from wgjit.model import Change, ChangeKind, Claim, Peer, PublicKey, Registration
 from wgjit.stores import checks, packing, schema
 from wgjit.stores.bulk import BeforeCommit, BulkLoad, unnoted
+from wgjit.stores.bulk_aside import temporary_folder
 from wgjit.stores.connection import Link
+from wgjit.stores.sqlite_errors import primary_code
 
 _CHUNK = 10_000
 """Peers added per round: enough that sorting a round by key spares page writes, few enough to hold."""
@@ -142,8 +144,13 @@ class SqliteStore:
     def _load(self, before_commit: BeforeCommit = unnoted) -> Iterator[BulkLoad]:
         link = Link(self.path, read_only=False, timeout=self._timeout)
         try:
-            with link as db:
-                yield BulkLoad(db, _insert, before_commit)
+            with link as db, closing(BulkLoad(db, _insert, before_commit)) as load:
+                yield load
+        except StoreError as error:
+            if isinstance(error.__cause__, sqlite3.Error) and primary_code(error.__cause__) == sqlite3.SQLITE_FULL:
+                where = f"{self.path.parent}, or {temporary_folder()}, where peers are staged (SQLITE_TMPDIR)"
+                raise StoreError(f"registry {self.path}: a disk is full; free space in {where}") from error
+            raise
         finally:
             link.close()
 

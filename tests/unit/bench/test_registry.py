@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from bench import registry as bench
+from bench.report import Report
 from wgjit.model import Peer, parse_allowed_ip
 from wgjit.stores.sqlite import SqliteRegistry
 
@@ -29,12 +32,40 @@ def test_it_imports_what_it_then_asks_for(tmp_path: Path) -> None:
         assert registry.find(str(wanted.public_key)) == wanted
 
 
+def test_the_file_has_a_line_a_peer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.registry.ROUND", 300)
+    bench.write(tmp_path / "peers.csv", 1000)
+    _, *lines = (tmp_path / "peers.csv").read_text().splitlines()
+    assert lines == [f"{bench.public_key(n)},,{bench.address(n, 1000)}/32,false,0,true,,," for n in range(1000)]
+
+
 def test_a_missed_target_fails_the_bench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     figures = [bench.Figure("fast", 10.0, "peers/s", least=5), bench.Figure("slow", 60.0, "µs", most=50)]
     monkeypatch.setattr("bench.registry.measure", lambda peers, folder: iter(figures))
     assert bench.main(["--peers", "1000"]) == 1
     printed = capsys.readouterr()
-    assert "| slow | 60.0 µs | at most 50 |" in printed.out
-    assert printed.err.endswith("missed: slow\n")
+    assert "| slow, µs | 60.0 | at most 50 |" in printed.out
+    assert printed.err.endswith("missed: slow (1,000 peers)\n")
     monkeypatch.setattr("bench.registry.measure", lambda peers, folder: iter(figures[:1]))
     assert bench.main(["--peers", "1000", "--json"]) == 0
+
+
+def test_each_number_of_peers_is_a_column_and_a_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def figures(peers: int, folder: Path) -> Iterator[bench.Figure]:
+        yield bench.Figure(bench.IMPORT, 2e5 - peers, "peers/s", least=150_000)
+        yield bench.Figure(bench.LOOKUP, peers / 500, "µs")
+        yield bench.Figure(bench.LOOKUP_WORST, peers / 250, "µs", most=50)
+
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- bench:registry -->\nold\n<!-- /bench:registry -->\nafter\n")
+    monkeypatch.setattr("bench.registry.measure", figures)
+    monkeypatch.setattr("bench.registry.Report", partial(Report, page=page, plots=tmp_path / "plots"))
+    assert bench.main(["--peers", "10000", "1000", "--write"]) == 0
+    text = page.read_text()
+    assert "old" not in text
+    assert "| plain peers | 1,000 | 10,000 | target |" in text
+    assert f"| {bench.IMPORT}, peers/s | 199,000 | 190,000 | at least 150,000 |" in text
+    assert f"| {bench.LOOKUP}, µs | 2.00 | 20.0 |  |" in text
+    for name in ("registry-lookup", "registry-import"):
+        assert f"](plots/{name}.svg)" in text
+        assert "10,000" in (tmp_path / "plots" / f"{name}.svg").read_text()
