@@ -34,13 +34,17 @@ class Stage(NamedTuple):
     """Options of ./dev guest; none is the host."""
     pytest: tuple[str, ...] = ()
     apart: tuple[tuple[str, ...], ...] = ()
-    """Files of the folder that run beside the rest, each group in a guest of its own: a UML guest has one CPU and the
-    machine two, and one test only waits."""
+    """Files and folders that run beside the rest, each group in a process, or a guest, of its own: each uses one CPU
+    and the machine has two, and many tests mostly wait."""
 
 
 STAGES = {
-    "unit": Stage("no root, no network", "tests/unit"),
-    "userspace": Stage("namespaces with wireguard-go, on this kernel", "tests/userspace"),
+    "unit": Stage("no root, no network", "tests/unit", apart=(("api", "test_tutorial.py"),)),
+    "userspace": Stage(
+        "namespaces with wireguard-go, on this kernel",
+        "tests/userspace",
+        apart=(("test_gateway.py", "test_eviction.py"),),
+    ),
     "guest": Stage("the guest kernels themselves", "tests/guest"),
     "kernel": Stage(
         "kernel WireGuard, User-Mode Linux",
@@ -107,7 +111,8 @@ def run(lines: list[list[str]]) -> int:
             signal.signal(signal.SIGTERM, before)
         for words, output in zip(lines[1:], kept, strict=True):
             output.seek(0)
-            print(f"--- beside it: {words[-3]}\n{output.read()}", flush=True)
+            paths = " ".join(word for word in words if word.startswith("tests/"))
+            print(f"--- beside it: {paths}\n{output.read()}", flush=True)
         return next((status for status in statuses if status), 0)
 
 

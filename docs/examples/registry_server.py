@@ -91,14 +91,15 @@ def application(registry: Registry, token: str) -> Starlette:
         """GET /v1/changes: server-sent events, from Last-Event-ID on."""
         if not allowed(request):
             return Response(status_code=401, headers={"WWW-Authenticate": "Bearer"})
-        run, _, number = request.headers.get("last-event-id", "").partition("-")
+        last = request.headers.get("last-event-id", "")
+        run, _, number = last.partition("-")
         known = run == registry.run and number.isdigit() and len(registry.events) - int(number) <= KEPT
-        return EventSourceResponse(stream(int(number) if known else None), ping=15)
+        return EventSourceResponse(stream(int(number) if known else None, lost=bool(last)), ping=15)
 
-    async def stream(after: int | None) -> AsyncIterator[dict[str, str]]:
+    async def stream(after: int | None, lost: bool) -> AsyncIterator[dict[str, str]]:
         place = len(registry.events) if after is None else after
         yield {"event": "open", "id": f"{registry.run}-{place}", "data": "{}"}
-        if after is None:
+        if after is None and lost:  # who comes without an id knows by itself that anything may have changed
             yield {"event": "reset", "id": f"{registry.run}-{place}", "data": "{}"}
         while True:
             for kind, key in registry.events[place:]:

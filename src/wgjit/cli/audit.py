@@ -10,11 +10,12 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from wgjit.cli.registry_file import ConfigFile, Interface, Json, Store, author, existing, printable
+from wgjit.cli.registry_file import ConfigFile, Interface, Json, Store, author, existing
 from wgjit.management.records import audit_fields, audited_key
 from wgjit.management.site import site
 from wgjit.management.times import parse_past, show_moment
 from wgjit.stores.audit import AuditEntry, AuditFilter, Verb
+from wgjit.stores.checks import printable
 
 
 class _ListByDefault(TyperGroup):

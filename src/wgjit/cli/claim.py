@@ -10,11 +10,12 @@ import json
 
 import typer
 
-from wgjit.cli.registry_file import ConfigFile, Handle, Interface, Json, Store, author, existing, printable
+from wgjit.cli.registry_file import ConfigFile, Handle, Interface, Json, Store, author, existing
 from wgjit.management.fields import claim_fields
 from wgjit.management.site import site
 from wgjit.management.times import show_moment
-from wgjit.model import Claim, Registration
+from wgjit.model import Claim
+from wgjit.stores import checks
 
 app = typer.Typer(name="claim", help="Show or forget when a peer was last proven.", no_args_is_help=True)
 
@@ -34,9 +35,9 @@ def show(
         print(json.dumps({"public_key": str(found.peer.public_key), "claim": claim_fields(found.claim)}))
         return
     fields = {
-        "peer": _label(found),
+        "peer": checks.label(found.peer),
         "timestamp": "-" if found.claim is None else found.claim.timestamp,
-        "gateway": "-" if found.claim is None else printable(found.claim.gateway),
+        "gateway": "-" if found.claim is None else checks.printable(found.claim.gateway),
         "endpoint": "-" if found.claim is None else found.claim.endpoint,
         "proven at": "never" if found.claim is None else show_moment(found.claim.proven_at),
     }
@@ -68,18 +69,13 @@ def reset(
         }
         print(json.dumps(about))
     elif forgotten is None:
-        print(f"{_label(found)} has no claim; nothing to forget")
+        print(f"{checks.label(found.peer)} has no claim; nothing to forget")
     else:
-        print(f"forgot the claim of {_label(found)}: {summary(forgotten)}")
+        print(f"forgot the claim of {checks.label(found.peer)}: {summary(forgotten)}")
 
 
 def summary(claim: Claim | None) -> str:
     """A claim on one line, for people."""
     if claim is None:
         return "never"
-    return f"{claim.timestamp} at gateway {printable(claim.gateway)}, from {claim.endpoint}"
-
-
-def _label(found: Registration) -> str:
-    key, name = found.peer.public_key, found.peer.name
-    return f"{printable(name)} ({key})" if name else str(key)
+    return f"{claim.timestamp} at gateway {checks.printable(claim.gateway)}, from {claim.endpoint}"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from wgjit.cli.registry_file import printable
 from wgjit.management.fields import state
+from wgjit.stores.checks import printable
 from wgjit.stores.listing import Entry
 
 

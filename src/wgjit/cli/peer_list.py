@@ -12,11 +12,12 @@ import typer
 
 from wgjit.cli.claim import summary
 from wgjit.cli.describe import row, show_labels
-from wgjit.cli.registry_file import ConfigFile, Handle, Interface, Json, Store, existing, printable
+from wgjit.cli.registry_file import ConfigFile, Handle, Interface, Json, Store, existing
 from wgjit.management.fields import claim_fields, state, to_fields
 from wgjit.management.site import site
 from wgjit.management.times import parse_expiry, show_idle_timeout, show_moment
 from wgjit.stores import listing
+from wgjit.stores.checks import printable
 from wgjit.stores.labels import parse_labels
 from wgjit.stores.listing import Entry, Filter, State
 

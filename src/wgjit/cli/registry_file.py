@@ -67,10 +67,3 @@ def existing(store: Path | None, *, read_only: bool = False) -> contextlib.closi
 def author() -> Author:
     """Whom the audit log names for what this command changes."""
     return Author.process("command line")
-
-
-def printable(text: str | None) -> str:
-    """A name as a terminal may show it: another program could have written control characters."""
-    if text is None:
-        return "-"
-    return text if text.isprintable() else repr(text)

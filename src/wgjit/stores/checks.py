@@ -46,9 +46,16 @@ def parse_key(handle: str) -> PublicKey | None:
         return None
 
 
+def printable(text: str | None) -> str:
+    """A text as a terminal may show it: another program could have written control characters into the registry."""
+    if text is None:
+        return "-"
+    return text if text.isprintable() else repr(text)
+
+
 def label(peer: Peer) -> str:
-    """A peer as errors name it: `alice (base64 key)`, or the key alone."""
-    return f"{peer.name} ({peer.public_key})" if peer.name else str(peer.public_key)
+    """A peer as people are told of it: `alice (base64 key)`, or the key alone. Safe to print."""
+    return f"{printable(peer.name)} ({peer.public_key})" if peer.name else str(peer.public_key)
 
 
 def conflict(new: Peer, prefix: AllowedIP, owner: Peer, owned: AllowedIP) -> AddressConflict:

@@ -22,6 +22,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import structlog
+
 from wgjit.errors import StoreError, StoreUnreachable
 from wgjit.model import Change, ChangeKind, Claim, PublicKey, Registration
 from wgjit.stores.remote_answer import Absent, Answer, Found, ReadPeer
@@ -32,6 +34,8 @@ from wgjit.stores.remote_client import AT_ONCE, RegistryClient
 from wgjit.stores.remote_entry import Entry, lives
 from wgjit.stores.remote_events import EventStream, Following
 from wgjit.stores.remote_negatives import Negatives
+
+log = structlog.get_logger()
 
 ROUND = 1.0
 """Seconds between two looks for answers that have grown old."""
@@ -90,6 +94,7 @@ class RemoteStore:
         self._due: dict[PublicKey, float] = {}
         self._not_before = float(self._cache.mark("not_before") or 0)
         self._figures: Counter[str] = Counter()
+        self._stream_is_broken = False
         self._stream = EventStream(self._client, self, self._cache.mark("last_event")) if terms.follow else None
         self._loop = asyncio.new_event_loop()
         self._closed = False
@@ -277,15 +282,24 @@ class RemoteStore:
             self._negatives.clear()
 
     def stream_opened(self) -> None:
-        """The service can be reached."""
+        """The service can be reached; told if the stream was told to be broken."""
+        if self._stream_is_broken:
+            self._stream_is_broken = False
+            log.info("the registry's event stream is followed again", url=self._terms.url)
 
     def heard(self, last_id: str) -> None:
         """Up to this event all have been told."""
         self._cache.remember("last_event", last_id)
 
     def stream_failed(self, error: StoreUnreachable) -> None:
-        """The stream ended, or could not be opened; lookups tell how the service is."""
+        """The stream ended, or could not be opened; told once until it passed, though it is tried again and again.
+
+        Lookups tell how the service is; that revocations are late meanwhile is told by nobody else.
+        """
         self._figures["stream_failures"] += 1
+        if not self._stream_is_broken:
+            self._stream_is_broken = True
+            log.warning("the registry's event stream broke; changes come by store.time_to_live", error=str(error))
 
     # --- what goes on by itself -------------------------------------------------------------------------------
 

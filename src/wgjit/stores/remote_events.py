@@ -136,12 +136,13 @@ class EventStream:
     def _hear(self, event: ServerSentEvent) -> None:
         match event.event:
             case "open":
-                self.following = Following.YES
                 self._backoff.succeeded()
                 self._listener.stream_opened()
+                if self._last_id is None:
+                    self._listener.all_may_have_changed()
+                self.following = Following.YES  # not before no older answer counts as fresh any more
                 if self._last_id is not None:
                     return  # what was missed follows; `id` is where that will end
-                self._listener.all_may_have_changed()
             case "updated" | "added" | "removed":
                 if (key := _key(event.data)) is None:
                     self._listener.all_may_have_changed()

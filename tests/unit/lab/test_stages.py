@@ -26,12 +26,21 @@ def test_a_stage_in_a_guest_is_pytest_behind_dev_guest() -> None:
     assert words[split + 1 : split + 7] == [sys.executable, "-m", "pytest", "-m", "smp", "tests/kernel"]
 
 
-def test_what_runs_beside_the_rest_is_there_and_is_not_in_the_rest() -> None:
-    rest, *beside = stages.commands(stages.STAGES["kernel"], [])
+@pytest.mark.parametrize("name", ["unit", "userspace", "kernel"])
+def test_what_runs_beside_the_rest_is_there_and_is_not_in_the_rest(name: str) -> None:
+    stage = stages.STAGES[name]
+    rest, *beside = stages.commands(stage, [])
     paths = [word for words in beside for word in words if word.startswith("tests/")]
-    assert len(beside) == len(stages.STAGES["kernel"].apart)
+    assert len(beside) == len(stage.apart) > 0
+    assert stage.folder in rest
     assert all((ROOT / path).exists() for path in paths)
     assert {word for word in rest if word.startswith("--ignore=")} == {f"--ignore={path}" for path in paths}
+
+
+def test_what_ran_beside_is_named_by_its_paths_and_its_failure_counts(capfd: pytest.CaptureFixture[str]) -> None:
+    fails = [sys.executable, "-c", "print('beside'); raise SystemExit(3)", "tests/a", "tests/b"]
+    assert stages.run([[sys.executable, "-c", "print('first')"], fails]) == 3
+    assert capfd.readouterr().out == "first\n--- beside it: tests/a tests/b\nbeside\n\n"
 
 
 def test_paths_stand_for_the_stages_folder() -> None:

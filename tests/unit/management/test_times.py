@@ -9,6 +9,7 @@ from wgjit.management.times import (
     parse_duration,
     parse_expiry,
     parse_idle_timeout,
+    parse_past,
     show_duration,
     show_idle_timeout,
     show_moment,
@@ -86,3 +87,25 @@ def test_bad_expiry(text: str) -> None:
 )
 def test_moments(seconds: float | None, shown: str | None) -> None:
     assert show_moment(seconds) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("0s", 1_000_000.5),
+        ("90s", 1_000_000.5 - 90),
+        ("7d", 1_000_000.5 - 7 * 86400),
+        ("1970-01-02", 86400.0),
+        ("1970-01-02T01:00:00+01:00", 86400.0),
+        ("1970-01-01T00:00:00.5Z", 0.5),
+        ("0001-01-01", -62135596800.0),
+    ],
+)
+def test_past(text: str, seconds: float) -> None:
+    assert parse_past(text, 1_000_000.5, "since") == seconds
+
+
+@pytest.mark.parametrize("text", ["", "d", "7", "+7d", "-7d", "7y", "yesterday", "1970-13-01", "9999999999d"])
+def test_bad_past(text: str) -> None:
+    with pytest.raises(InvalidValue, match=r"^since "):
+        parse_past(text, 0.0, "since")

@@ -11,12 +11,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from lab.registry_service import RegistryService, wait_until
 from wgjit.config import load_config
 from wgjit.daemon.open_store import open_store
 from wgjit.errors import StoreError
 from wgjit.model import Claim, Endpoint, Peer, PresharedKey, PrivateKey, PublicKey, Tai64n
+from wgjit.stores import remote_events
 from wgjit.stores.remote import RemoteStore
 
 
@@ -294,3 +296,18 @@ def test_a_cache_that_is_damaged_stops_nobody(service: RegistryService, opened: 
     found = store.lookup(known.public_key)
     assert found is not None
     assert found.peer == known
+
+
+def test_a_stream_that_stays_broken_is_told_once_and_so_is_its_end(
+    service: RegistryService, opened: list[RemoteStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote_events, "LONGEST", 0.1)
+    with capture_logs() as told:
+        store = store_of(service, opened)
+        wait_until(lambda: following(store))
+        service.down()
+        wait_until(lambda: store._figures["stream_failures"] >= 3)
+        service.up()
+        wait_until(lambda: following(store))
+    lines = [(entry["log_level"], entry["event"]) for entry in told if "event stream" in entry["event"]]
+    assert [level for level, _ in lines] == ["warning", "info"]
