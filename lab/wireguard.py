@@ -187,6 +187,11 @@ class WireGuard:
         self._wg("set", self.name, "listen-port", str(port))
         return self.port
 
+    @property
+    def pid(self) -> int | None:
+        """wireguard-go's process; None of the kernel's."""
+        return self._process.pid if self._process is not None else None
+
     def close(self) -> None:
         """Take the interface away now; the lab would do it at its end."""
         if self._process is not None:

@@ -1,4 +1,4 @@
-"""Thousands of WireGuard clients in one process, to load a gateway with. A library as yet, without a command.
+"""Thousands of WireGuard clients in one process, to load a gateway with. The command is docs/LOAD.md's.
 
 responder   message 2, for a gateway that initiates (a flipped handshake)
 tunnel      transport data: opening it, and ICMP echoes inside
@@ -8,4 +8,5 @@ engine      the clock: intended times, retries, epoll
 result      what became of all
 identities  who the clients are: a file of private keys, and what a registry imports of it
 site        the lab's network for it
+command     `wgjit-load`
 """

@@ -60,14 +60,20 @@ class Load:
         *,
         verify: bool = True,
         random: Random | None = None,
+        strict: bool = False,
     ) -> None:
-        """`verify` as the clients have it; `random` for the jitter of tries."""
+        """`verify` as the clients have it; `random` for the jitter of tries.
+
+        A server that has several addresses may answer from another one, and is followed there as the kernel follows
+        it. With `strict` what comes from anywhere but `server` is dropped, so that nothing is sent anywhere else.
+        """
         if len(clients) != len(sockets):
             raise ValueError(f"{len(clients)} clients and {len(sockets)} sockets: each needs one")
         self._clients = clients
         self._sockets = sockets
         self._target = (server.host, server.port)
         self._verify = verify
+        self._strict = strict
         self._random = random or Random()
         self._connects: list[Connect] = []
         self._heap: list[tuple[float, int, _Due, int, Connect | None, int]] = []
@@ -182,6 +188,8 @@ class Load:
         try:
             message, source = self._sockets[number].recvfrom(2048)
         except OSError:  # nothing there any more, or an ICMP error for what was sent: a lost packet
+            return
+        if self._strict and source[:2] != self._target:
             return
         client, now = self._clients[number], time.monotonic()
         event, reply = client.take(message, now)

@@ -51,6 +51,8 @@ class Result:
     """Initiations beyond the first of each connect."""
     retried: int
     """Connects that needed one."""
+    at_once: int
+    """Connects that came up without one."""
     cookies: int
     flips: int
     """Initiations of the gateway's that were answered."""
@@ -121,6 +123,7 @@ def summarize(
         rekeyed_after=Spread.of(c.up - c.intended for c in rekeys if c.up is not None),
         retries=sum(max(0, connect.attempts - 1) for connect in connects),
         retried=sum(connect.attempts > 1 for connect in connects),
+        at_once=sum(connect.up is not None and connect.attempts == 1 for connect in connects),
         cookies=sum(connect.cookies for connect in connects),
         flips=sum(connect.flips for connect in connects),
         refused=sum(connect.refused for connect in connects),
@@ -154,8 +157,8 @@ def lines(result: Result) -> list[str]:
         spread("response after", result.response),
         spread("up after", result.up_after),
         spread("sent behind its time", result.behind),
-        f"{'retries':<22} {result.retries} by {result.retried} connects; cookies {result.cookies}; "
-        f"flips {result.flips}",
+        f"{'retries':<22} {result.retries} by {result.retried} connects, {result.at_once} up without; "
+        f"cookies {result.cookies}; flips {result.flips}",
         f"{'refused':<22} {result.refused}; late responses {result.late}; echoes again {result.echoes_again}; "
         f"unsent {result.unsent}",
         f"{'generator':<22} {result.cpu_user:.2f} s user, {result.cpu_system:.2f} s system"

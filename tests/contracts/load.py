@@ -15,6 +15,7 @@ from lab.wireguard import Backend
 from wgjit.stores.sqlite import SqliteRegistry
 
 SOME = 20
+MANY = 200
 STARTS = [number / 20 for number in range(SOME)]
 """Twenty a second: so few that nobody is under load."""
 
@@ -83,3 +84,20 @@ class LoadContract:
         assert status["decisions"]["installed"] == SOME
         if delivery == "flip":
             assert result.flips >= 1
+
+    def test_a_storm_loses_nobody(self, site: Site) -> None:
+        """All in the same moment: who meets WireGuard's cookies, or a full queue, comes back 5 s later."""
+        identities = site.identities(MANY)
+        path = site.lab.folder / "storm.db"
+        registry = SqliteRegistry(path)
+        registry.add([registration(each) for each in identities])
+        registry.close()
+        with Gateway(site.gateway, site.server.name, store=path, delivery="auto") as gateway:
+            with site.load(identities) as load:
+                load.prepare(2)
+                result = load.run([0.0] * MANY, patience=45.0)
+            status = gateway.status()
+        assert (result.clients, result.up, result.lost) == (MANY, MANY, 0)
+        assert self.completed(site) == MANY
+        assert status["residents"] == MANY
+        assert not status["faults"]

@@ -82,3 +82,14 @@ def test_every_section_of_the_page_is_whole() -> None:
     begun, ended = (re.findall(rf"^<!-- {slash}bench:(\w+) -->$", text, re.MULTILINE) for slash in ("", "/"))
     assert begun == ended
     assert len(set(begun)) == len(begun)
+
+
+def test_a_bench_may_have_a_second_place(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("<!-- bench:storm -->\nfirst\n<!-- /bench:storm -->\n<!-- bench:more -->\n<!-- /bench:more -->\n")
+    report = Report("storm", True, section="more", page=page, plots=tmp_path / "plots")
+    report.head(["--fast"])
+    report.finish()
+    first, _, second = page.read_text().partition("<!-- bench:more -->")
+    assert "first" in first
+    assert "./dev bench storm --fast" in second
