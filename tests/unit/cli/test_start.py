@@ -7,11 +7,11 @@ import sys
 
 import pytest
 
-CALL = "import sys; sys.argv = ['wgjit', 'up', '--help']; import wgjit.cli; wgjit.cli.command_line('up'); "
+CALL = "import sys, wgjit.cli; wgjit.cli.command_line('up')"
 
 
-def loaded(then: str = "") -> set[str]:
-    code = f"{CALL}{then}; print(*sys.modules)"
+def loaded(then: str = "pass") -> set[str]:
+    code = f"{CALL}; {then}; print(*sys.modules)"
     return set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
 
 
