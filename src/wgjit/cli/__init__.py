@@ -73,8 +73,11 @@ def command_line(*names: str) -> typer.Typer:
 
 @contextmanager
 def _loading() -> Iterator[None]:
-    """Load modules without what costs a start and brings nothing: a search for garbage in what is there to stay, and one
-    through all packages for plugins of pydantic's, which are not to run beside a private key anyway."""
+    """Load modules without what costs a start and brings nothing.
+
+    That is a search for garbage in what is there to stay, and one through all packages for plugins of pydantic's, which
+    are not to run beside a private key anyway.
+    """
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     gc.disable()
     try:
