@@ -6,6 +6,7 @@ The machine must take all of it for its own (`ip route add local PREFIX dev lo`)
 
 from __future__ import annotations
 
+import fcntl
 import ipaddress
 import resource
 import socket
@@ -21,13 +22,16 @@ _IP_FREEBIND: Final = 15  # linux/in.h
 _IPV6_FREEBIND: Final = 78  # linux/in6.h
 _SPARE: Final = 256
 """Descriptors for everything else that the process does."""
+_SELECTABLE: Final = 1024
+"""Descriptors that select(2) takes (FD_SETSIZE). A crowd leaves them to others: the engine waits by it, as epoll's own
+timeout is in whole milliseconds."""
 SITE: Final = 1 << 64
 """Addresses in an IPv6 /64, which counts as one source."""
 
 
 def allow_descriptors(count: int) -> None:
     """Let this process open so many sockets. Raises OSError with what to do if it may not."""
-    needed = count + _SPARE
+    needed = _lowest(count) + count + _SPARE
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft >= needed:
         return
@@ -39,6 +43,21 @@ def allow_descriptors(count: int) -> None:
             f"{count} clients need {needed} open files, and this process may have {hard}: run as root, or raise "
             f"`ulimit -n` (the kernel's own limit is {most}, fs.nr_open)"
         ) from error
+
+
+def _lowest(count: int) -> int:
+    """The first descriptor of so many sockets."""
+    return 0 if count + _SPARE <= _SELECTABLE else _SELECTABLE
+
+
+def _opened(family: socket.AddressFamily, lowest: int) -> socket.socket:
+    one = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+    if one.fileno() >= lowest:
+        return one
+    with one:
+        moved = socket.socket(fileno=fcntl.fcntl(one, fcntl.F_DUPFD_CLOEXEC, lowest))
+    moved.setblocking(False)
+    return moved
 
 
 def source(prefix: Prefix, number: int) -> str:
@@ -61,7 +80,7 @@ def open_sockets(count: int, server: Endpoint, prefix: Prefix | None = None) -> 
     made: list[socket.socket] = []
     try:
         for number in range(count):
-            made.append(one := socket.socket(server.family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK))
+            made.append(one := _opened(server.family, _lowest(count)))
             if prefix is not None:
                 level, option = (
                     (socket.IPPROTO_IP, _IP_FREEBIND) if prefix.version == 4 else (socket.IPPROTO_IPV6, _IPV6_FREEBIND)
