@@ -24,7 +24,6 @@ from __future__ import annotations
 import argparse
 import ipaddress
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -39,6 +38,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.packets import KINDS, frames, sources
+from bench.process import cpu_seconds, resident
 from bench.report import Report, add_option
 from lab.gateway import Gateway
 from lab.netns import Lab
@@ -189,23 +189,18 @@ class Watch:
     def __init__(self, pid: int) -> None:
         self._pid = pid
         self.samples = [self.resident()]
-        self._cpu, self._began = self._cpu_seconds(), time.monotonic()
+        self._cpu, self._began = cpu_seconds(self._pid), time.monotonic()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._sample)
         self._thread.start()
 
     def resident(self) -> int:
         """Bytes in memory now."""
-        pages = int(Path(f"/proc/{self._pid}/statm").read_text().split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE")
-
-    def _cpu_seconds(self) -> float:
-        fields = Path(f"/proc/{self._pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return resident(self._pid)
 
     def cpu_share(self) -> float:
         """Of one CPU, since the beginning."""
-        return (self._cpu_seconds() - self._cpu) / (time.monotonic() - self._began)
+        return (cpu_seconds(self._pid) - self._cpu) / (time.monotonic() - self._began)
 
     def _sample(self) -> None:
         while not self._stop.wait(0.5):

@@ -84,7 +84,13 @@ class Load:
         self._unsent = 0
         self._patience = REKEY_ATTEMPT_TIME
         self._rekey_every: float | None = None
+        self._rekeying = len(clients)
         self._until = 0.0
+
+    @property
+    def connects(self) -> Sequence[Connect]:
+        """All that were begun, in this order."""
+        return self._connects
 
     def prepare(self, initiations: int = 1) -> None:
         """Make so many initiations of each client now: on one CPU, making them blurs what is measured."""
@@ -98,16 +104,19 @@ class Load:
         *,
         patience: float = REKEY_ATTEMPT_TIME,
         rekey_every: float | None = None,
+        rekeying: int | None = None,
         seconds: float = 0.0,
     ) -> Result:
         """Let client n begin `starts[n]` seconds after the start; ends when all are up or given up.
 
         `patience`: seconds that a connect may take. With `rekey_every`, in seconds, who came up begins anew so long
-        after its intended time, if that is within `seconds` of the start.
+        after its intended time, if that is within `seconds` of the start; `rekeying`: only so many clients do,
+        the first.
         """
         if len(starts) != len(self._clients):
             raise ValueError(f"{len(starts)} starts for {len(self._clients)} clients: each needs one")
         self._patience, self._rekey_every = patience, rekey_every
+        self._rekeying = len(self._clients) if rekeying is None else rekeying
         numbers = {one.fileno(): number for number, one in enumerate(self._sockets)}
         with _calm(), select.epoll(max(1, len(numbers))) as poll:
             for descriptor in numbers:
@@ -203,8 +212,10 @@ class Load:
             self._unsettled -= 1
             if self._verify:  # it has had data: without a word of it within 15 s the gateway would knock
                 self._at(now + KEEPALIVE_TIMEOUT, _Due.KEEPALIVE, number)
-            if self._rekey_every is not None and connect.intended + self._rekey_every <= self._until:
-                self._begin_at(connect.intended + self._rekey_every, number)
+            if self._rekey_every is not None and number < self._rekeying:
+                again = connect.intended + self._rekey_every
+                if again <= self._until:
+                    self._begin_at(again, number)
 
     def _send(self, number: int, message: bytes | None, target: tuple[str, int]) -> None:
         if message is not None:

@@ -20,8 +20,12 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import typer
 
@@ -67,11 +71,29 @@ def command_line(*names: str) -> typer.Typer:
     return app
 
 
+@contextmanager
+def _loading() -> Iterator[None]:
+    """Load modules without what costs a start and brings nothing.
+
+    That is a search for garbage in what is there to stay, and one through all packages for plugins of pydantic's, which
+    are not to run beside a private key anyway.
+    """
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
 def main() -> None:
     """Entry point of the console script: an error made on purpose is one line and exit status 1."""
     wanted = sys.argv[1:2] if sys.argv[1:2] and sys.argv[1] in COMMANDS else []
     try:
-        command_line(*wanted)()
+        with _loading():
+            app = command_line(*wanted)
+        app()
     except WgjitError as error:
         print(f"wgjit: {error}", file=sys.stderr)
         sys.exit(1)

@@ -4,11 +4,31 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import cast
 
-import structlog
+
+@contextmanager
+def _absent(package: str) -> Iterator[None]:
+    """Let imports believe that a package is not installed, if nobody has loaded it yet."""
+    if package in sys.modules:
+        yield
+        return
+    sys.modules[package] = None  # type: ignore[assignment]  # the documented way to make its import fail
+    try:
+        yield
+    finally:
+        del sys.modules[package]
 
 
-def set_up_log(verbose: bool) -> None:
+# structlog loads rich, if there is one, for tracebacks with local variables: a quarter of a gateway's start, and a
+# local variable can be a secret.
+with _absent("rich"):
+    import structlog
+
+
+def set_up_log(verbose: bool) -> structlog.typing.FilteringBoundLogger:
     """Log to standard error: for people on a terminal, key=value elsewhere. The journal adds the time itself."""
     people = sys.stderr.isatty()
     structlog.configure(
@@ -23,3 +43,4 @@ def set_up_log(verbose: bool) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG if verbose else logging.INFO),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
+    return cast(structlog.typing.FilteringBoundLogger, structlog.get_logger())

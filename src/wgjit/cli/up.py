@@ -10,7 +10,6 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
-import structlog
 import typer
 
 from wgjit.cli.log import set_up_log
@@ -66,10 +65,10 @@ def up(
     the gateway and leave all sessions running.
     """
     seal_memory()
-    set_up_log(verbose)
+    log = set_up_log(verbose)
     settings = _settings(interfaces or [], config, _options(store, delivery, exclusive))
     for told in unknown_variables():
-        structlog.get_logger().warning("environment", why=told)
+        log.warning("environment", why=told)
     asyncio.run(serve({one.interface: one.config for one in settings}, _ready))
 
 

@@ -10,6 +10,7 @@ An interface that exists already is used as it stands: key, port, addresses and 
 | module        | what is in it                                                  |
 | ------------- | -------------------------------------------------------------- |
 | `settings`    | the sections: each setting, its range and meaning              |
+| `addresses`   | addresses and networks of either family, as settings           |
 | `locate`      | which file is an interface's                                   |
 | `files`       | a file's settings, for one interface or several                |
 | `positions`   | on which line of it a value is                                 |

@@ -12,16 +12,9 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    IPvAnyInterface,
-    IPvAnyNetwork,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from wgjit.config.addresses import AnyInterface, AnyNetwork
 from wgjit.config.folders import STATE_FOLDER
 from wgjit.model import Delivery, PrivateKey, PublicKey
 
@@ -37,9 +30,9 @@ class InterfaceSettings(_Section):
     """A file with the base64 private key, as `wg genkey` writes it. Needed to make an interface."""
     listen_port: int = Field(default=51820, ge=1, le=65535)
     """UDP port of the interface."""
-    addresses: list[IPvAnyInterface] = []
+    addresses: list[AnyInterface] = []
     """The gateway's own addresses inside the tunnel; their prefixes become routes into it."""
-    routes: list[IPvAnyNetwork] = []
+    routes: list[AnyNetwork] = []
     """More prefixes to route into the tunnel: allowed IPs of peers that lie outside of `addresses`."""
     mtu: int = Field(default=1420, ge=1280, le=65455)
     """MTU of the interface; 1420 fits IPv6 outside over Ethernet."""
@@ -129,7 +122,7 @@ class ClientSettings(_Section):
     """The gateway's name or address as clients reach it, with `:port` if that is not interface.listen_port."""
     public_key: str | None = None
     """The gateway's public key, where interface.private_key_file is not set or not to be read."""
-    allowed_ips: list[IPvAnyNetwork] = Field(default=["0.0.0.0/0", "::/0"], min_length=1, validate_default=True)
+    allowed_ips: list[AnyNetwork] = Field(default=["0.0.0.0/0", "::/0"], min_length=1, validate_default=True)
     """What clients send into the tunnel; by default all."""
     dns: list[str] = []
     """Name servers and search domains that clients use while the tunnel is up."""
