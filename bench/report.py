@@ -115,14 +115,20 @@ def replaced(page: str, name: str, body: str) -> str:
 class Report:
     """What one run of a bench tells. All of it is printed at once; `finish` writes the page, if that is wanted."""
 
-    def __init__(self, name: str, write: bool = False, *, page: Path = PAGE, plots: Path = PLOTS) -> None:
-        """Raises NoSection if it is to be written and the page has no place for it: before the bench runs."""
+    def __init__(
+        self, name: str, write: bool = False, *, section: str = "", page: Path = PAGE, plots: Path = PLOTS
+    ) -> None:
+        """`section`: what the markers say, where a bench has several places on the page; by default its name.
+
+        Raises NoSection if it is to be written and the page has no place for it: before the bench runs.
+        """
         self.name = name
+        self._section = section or name
         self._write, self._page, self._plots = write, page, plots
         self._parts: list[str] = []
         self._svgs: dict[str, str] = {}
         if write:
-            replaced(page.read_text(), name, "")
+            replaced(page.read_text(), self._section, "")
 
     def head(self, words: Sequence[str] | None = None) -> None:
         """The command and the machine. `words`: the bench's arguments, by default those of this process."""
@@ -155,5 +161,5 @@ class Report:
         self._plots.mkdir(exist_ok=True)
         for name, svg in self._svgs.items():
             (self._plots / f"{name}.svg").write_text(svg)
-        self._page.write_text(replaced(self._page.read_text(), self.name, "\n\n".join(self._parts)))
+        self._page.write_text(replaced(self._page.read_text(), self._section, "\n\n".join(self._parts)))
         print(f"\nwritten to {self._page}", file=sys.stderr)

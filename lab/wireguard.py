@@ -187,6 +187,11 @@ class WireGuard:
         self._wg("set", self.name, "listen-port", str(port))
         return self.port
 
+    @property
+    def pid(self) -> int | None:
+        """The process that it is, of wireguard-go; None of the kernel's."""
+        return None if self._process is None else self._process.pid
+
     def close(self) -> None:
         """Take the interface away now; the lab would do it at its end."""
         if self._process is not None:

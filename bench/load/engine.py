@@ -7,11 +7,13 @@ follow each other as the kernel's do: 5 s and up to a third of a second after th
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import heapq
 import resource
 import select
 import socket
+import struct
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -39,6 +41,8 @@ _FINE: Final = 0.004
 """Seconds below which a wait is cut to the microsecond."""
 _LEAD: Final = 0.05
 """Seconds from the start of the clock to the first intended time."""
+
+_libc: Final = ctypes.CDLL(None)
 
 
 class _Due(Enum):
@@ -133,7 +137,7 @@ class Load:
                 self._fire(heapq.heappop(heap), now)
             wait = max(0.0, heap[0][0] - time.monotonic()) if heap else _IDLE
             if 0.0 < wait < _FINE:  # epoll's own timeout is in whole milliseconds, rounded up
-                select.select([poll], [], [], wait)
+                _wait_readable(poll.fileno(), wait)
                 wait = 0.0
             for descriptor, _ in poll.poll(max(0.0, wait - _FINE / 2), _BURST):
                 self._read(numbers[descriptor])
@@ -204,6 +208,16 @@ class Load:
                 self._sockets[number].sendto(message, target)
             except OSError:  # a full buffer, an ICMP error for an earlier one, no route: a lost packet
                 self._unsent += 1
+
+
+def _wait_readable(descriptor: int, seconds: float) -> None:
+    """Wait for at most so long, to the microsecond, until a descriptor is readable, whatever its number.
+
+    ppoll(2): poll(2) and epoll_wait(2) know whole milliseconds only, and select(2) no descriptor above 1,023.
+    """
+    pollfd = struct.pack("=ihh", descriptor, select.POLLIN, 0)
+    timespec = struct.pack("@ll", 0, int(seconds * 1e9))
+    _libc.ppoll(pollfd, 1, timespec, None)
 
 
 @contextmanager
