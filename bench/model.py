@@ -1,6 +1,11 @@
 """A gateway's needs from its unit costs: the model of docs/SCALING.md, and nothing but arithmetic.
 
-    daemon's share of a CPU = idle + rekeys/s · rekey + connects/s · connect + residents · look / (pause + look's time)
+    share = idle + rekeys/s · rekey + connects/s · connect + knocks/s · (1 - share) · wake + looks
+    looks = residents · look / (pause + residents · look)
+
+A knock that finds the daemon asleep costs a wake more: the way out of epoll, caches that others have used meanwhile.
+Knocks come at random times, so the part of them that does is the part of the time in which it sleeps (Poisson arrivals
+see time averages). The more there is to do, the less each costs; the equation is solved for the share.
 
 The pause between two looks is the daemon's own rule (core/idleness.py): 30 s, or half of that where newcomers are
 waited for; twenty times what a look takes, where that is more, but two minutes at most.
@@ -24,9 +29,11 @@ class Costs:
     idle: float
     """The daemon's, each second, whatever happens."""
     rekey: float
-    """The daemon's, for a resident's new handshake."""
+    """The daemon's, for a resident's new handshake, when it is at work anyway."""
     connect: float
-    """The daemon's, for a peer that is installed."""
+    """The same, for a peer that is installed."""
+    wake: float
+    """The daemon's, for a knock of either kind that finds it asleep, on top."""
     look: float
     """The daemon's and its system calls', for each resident at each look at the device."""
     handshake: float
@@ -76,8 +83,10 @@ def needs(costs: Costs, demand: Demand) -> Needs:
     pause = max(pause, min(LONGEST, SHARE * took))
     looks = took / (pause + took)
     handshakes = demand.rekeys * costs.rekey + demand.connects * costs.connect
+    waking = (demand.rekeys + demand.connects) * costs.wake
+    awake = costs.idle + looks + handshakes
     return Needs(
-        daemon=costs.idle + handshakes + looks,
+        daemon=awake if awake >= 1 else (awake + waking) / (1 + waking),
         looks=looks,
         wireguard=(demand.rekeys + demand.connects) * costs.handshake,
         daemon_memory=costs.base + demand.residents * costs.resident,

@@ -1,7 +1,8 @@
 """What a gateway would need past this machine: unit costs, a model made of them, and the model held to measurements.
 
 Unit costs are taken one by one, with few residents: a daemon at rest; peers that connect; the same peers again, which
-is what a rekey is to a gateway; residents that only wait. Then the daemon is started anew with five times as many
+is what a rekey is to a gateway; all of these at once, so that the daemon does not sleep in between; residents that only
+wait. Then the daemon is started anew with five times as many
 residents, and asked for mixtures that the unit costs know nothing of; what it takes is set beside what bench/model.py
 says.
 
@@ -16,21 +17,22 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 
 from bench.load.client import Identity
 from bench.load.identities import registration
 from bench.load.site import Site
+from bench.meter import Meter, Taken
 from bench.model import Costs, Demand, Needs, most_residents, needs
-from bench.processes import Process, kernel_memory, machine_cpu
+from bench.processes import Process, kernel_memory
 from bench.report import ROOT, Report, add_option
 from lab.gateway import Gateway
 from lab.netns import Lab
 from wgjit.stores.sqlite import SqliteRegistry
 
 PAGE = ROOT / "docs" / "SCALING.md"
+RUSH = 3000.0
+"""Rekeys per second that leave the daemon no time to sleep."""
 SETTLE = 3.0
 """Seconds for what a change brings with it: checkpoints, first looks."""
 REST = 20.0
@@ -44,43 +46,6 @@ TOLERANCE = 1 / 3
 SIZES = (10_000, 100_000, 500_000, 1_000_000)
 STAY = 3600.0
 """Seconds that a peer stays, for the tables of the page."""
-
-
-@dataclass(frozen=True)
-class Taken:
-    """What a stretch of time took: CPU seconds of each, and how long it was."""
-
-    seconds: float
-    daemon: float
-    wireguard: float
-    """Of all that is neither daemon nor generator: in the guest its kernel, else wireguard-go's process."""
-
-    @property
-    def share(self) -> float:
-        return self.daemon / self.seconds
-
-
-class Meter:
-    """Reads what the daemon, the generator (this process) and WireGuard have taken."""
-
-    def __init__(self, gateway: Gateway, site: Site) -> None:
-        self.daemon = Process(gateway.process.pid)
-        pid = site.server.pid
-        self._wireguard = Process(pid) if pid is not None else None
-
-    @contextmanager
-    def taking(self) -> Iterator[Callable[[], Taken]]:
-        """Measure a block; the function that it gives tells, after the block, what it took."""
-        before = self._now()
-        after: list[tuple[float, float, float]] = []
-        yield lambda: Taken(*(end - start for start, end in zip(before, after[0], strict=True)))
-        after.append(self._now())
-
-    def _now(self) -> tuple[float, float, float]:
-        daemon = self.daemon.cpu()
-        if self._wireguard is not None:
-            return time.monotonic(), daemon, self._wireguard.cpu()
-        return time.monotonic(), daemon, machine_cpu() - daemon - time.process_time()
 
 
 class Bench:
@@ -121,7 +86,7 @@ class Bench:
     def costs(self) -> Costs:
         """The unit costs."""
         with self.gateway() as gateway:
-            meter = Meter(gateway, self.site)
+            meter = Meter(self.site.server, gateway)
             time.sleep(SETTLE)
             with meter.taking() as resting:
                 time.sleep(REST)
@@ -129,25 +94,31 @@ class Bench:
             newcomers = self.newcomers(int(self.rate * self.seconds))
             connecting = self.drive(meter, [(newcomers, self.rate)])
             rekeying = self.drive(meter, [(newcomers, self.rate)])
+            seen = decided(gateway)
+            rushing = self.drive(meter, [(newcomers, RUSH)])
+            seen = decided(gateway) - seen
         base, before = self._memory_of_none(), kernel_memory()
         self.site.install(self.identities[: self.few])
         peer = self._wireguard_memory(before)
         with self.gateway() as gateway:
-            meter = Meter(gateway, self.site)
+            meter = Meter(self.site.server, gateway)
             time.sleep(SETTLE)
-            memory = meter.daemon.memory()
+            memory = Process(gateway.process.pid).memory()
             with meter.taking() as looking:
                 time.sleep(LOOKS)
             looks = looking()
 
-        def each(taken: Taken) -> float:
-            return (taken.daemon - rest.share * taken.seconds) / len(newcomers)
+        def each(taken: Taken, knocks: int) -> float:
+            return (taken.daemon - rest.share * taken.seconds) / knocks
 
+        rekey = each(rushing, seen)
+        wake = (each(rekeying, len(newcomers)) - rekey) / (1 - rekeying.share)
         others = rest.wireguard / rest.seconds
         return Costs(
             idle=rest.share,
-            rekey=each(rekeying),
-            connect=each(connecting),
+            rekey=rekey,
+            connect=each(connecting, len(newcomers)) - (1 - connecting.share) * wake,
+            wake=wake,
             look=max(0.0, looks.daemon - rest.share * looks.seconds) / 2 / self.few,
             handshake=(rekeying.wireguard - others * rekeying.seconds) / len(newcomers),
             base=base,
@@ -171,7 +142,7 @@ class Bench:
         crowd = self.identities[: GROWTH * self.few]
         self.site.install(crowd)
         with self.gateway() as gateway:
-            meter = Meter(gateway, self.site)
+            meter = Meter(self.site.server, gateway)
             time.sleep(SETTLE)
             for what, rekeys, connects in (("rekeys", 1.5 * self.rate, 0.0), ("both", self.rate / 2, self.rate / 2)):
                 groups = [(crowd[: int(rekeys * self.seconds)], rekeys)]
@@ -180,7 +151,12 @@ class Bench:
                 taken = self.drive(meter, groups)
                 really = self.seconds / taken.seconds
                 demand = Demand(len(crowd), rekeys * really, connects * really)
-                yield what, demand, taken, meter.daemon.memory(), needs(costs, demand)
+                yield what, demand, taken, Process(gateway.process.pid).memory(), needs(costs, demand)
+
+
+def decided(gateway: Gateway) -> int:
+    """Initiations on which the daemon has decided so far."""
+    return sum(gateway.status()["decisions"].values())
 
 
 def micro(seconds: float) -> str:
@@ -193,6 +169,7 @@ def unit_rows(costs: Costs) -> list[tuple[str, str]]:
         ("daemon at rest, of one CPU", f"{costs.idle:.2%}"),
         ("a resident's rekey, daemon", micro(costs.rekey)),
         ("a connect with its install, daemon", micro(costs.connect)),
+        ("either of them if it was asleep, more", micro(costs.wake)),
         ("a resident in a look, daemon", micro(costs.look)),
         ("a handshake, WireGuard and the network around it", micro(costs.handshake)),
         ("daemon without residents", f"{costs.base / 2**20:,.1f} MiB"),

@@ -14,7 +14,8 @@ from wgjit.core.settings import Settings
 from wgjit.model import Peer, PublicKey
 
 COSTS = Costs(
-    idle=0.01, rekey=200e-6, connect=1e-3, look=40e-6, handshake=150e-6, base=50 << 20, resident=2000, peer=1800
+    idle=0.01, rekey=200e-6, connect=1e-3, wake=0.0, look=40e-6, handshake=150e-6,
+    base=50 << 20, resident=2000, peer=1800,
 )  # fmt: skip
 
 
@@ -27,6 +28,15 @@ def test_what_happens_adds_up() -> None:
     assert what.wireguard == pytest.approx(150 * 150e-6)
     assert what.daemon_memory == (50 << 20) + 10_000 * 2000
     assert what.kernel_memory == 10_000 * 1800
+
+
+def test_who_is_asleep_has_to_wake_up() -> None:
+    demand = Demand(10_000, rekeys=100, connects=50)
+    awake = needs(COSTS, demand).daemon
+    share = needs(replace(COSTS, wake=500e-6), demand).daemon
+    assert share == pytest.approx(awake + 150 * (1 - share) * 500e-6)
+    busy = Demand(10_000, rekeys=6000, connects=0)
+    assert needs(replace(COSTS, wake=500e-6), busy).daemon == needs(COSTS, busy).daemon > 1, "never asleep"
 
 
 def test_without_newcomers_looks_are_rarer() -> None:
