@@ -37,6 +37,7 @@ from itertools import pairwise
 from statistics import median
 
 from bench.machines import CLIENTS, LOST, Machines, Newcomer, arrive, knock
+from bench.plot import bars
 from bench.report import Report, add_option
 from lab.gateway import Gateway
 from lab.netns import Lab
@@ -279,10 +280,10 @@ def _spread(seconds: Sequence[float]) -> tuple[str, ...]:
 def main(words: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="./dev bench evict", description=__doc__.partition("\n")[0])
     parser.add_argument("--backend", choices=["auto", "kernel", "go"], default="auto")
-    parser.add_argument("--residents", type=int, default=3000, help="evicted in each round (default 3000)")
+    parser.add_argument("--residents", type=int, default=5000, help="evicted in each round (default 5000)")
     parser.add_argument("--rate", type=float, default=50.0, help="newcomers per second (default 50)")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--timeout", type=float, default=20.0, help="unconfirmed_timeout, seconds (default 20)")
+    parser.add_argument("--timeout", type=float, default=30.0, help="unconfirmed_timeout, seconds (default 30)")
     add_option(parser)
     options = parser.parse_args(words)
     for name in ("residents", "rate", "rounds"):
@@ -305,6 +306,13 @@ def main(words: Sequence[str] | None = None) -> int:
         finally:
             site.close()
     report.table(HEAD, rows(outcome))
+    title = "Connect latency of newcomers while others are evicted"
+    shown = {name: times for name, newcomers in outcome.parts.items() if (times := _seconds(newcomers))}
+    spreads = {
+        "median": [1e3 * median(seconds) for seconds in shown.values()],
+        "99th percentile": [1e3 * _percentile(seconds, 0.99) for seconds in shown.values()],
+    }
+    report.plot("evict", bars(title, list(shown), spreads, "milliseconds"), title)
     report.say(
         f"{outcome.evicted:,} peers evicted, {outcome.evicted / outcome.removing:,.0f} a second while any left; "
         f"{outcome.removing:.1f} s of removing in {outcome.taken:.1f} s of evicting"

@@ -38,7 +38,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.packets import KINDS, frames, sources
-from bench.process import cpu_seconds, resident
+from bench.plot import bars
+from bench.processes import Process
 from bench.report import Report, add_option
 from lab.gateway import Gateway
 from lab.netns import Lab
@@ -187,30 +188,30 @@ class Watch:
     """Samples a process's memory until stopped, and tells its CPU time."""
 
     def __init__(self, pid: int) -> None:
-        self._pid = pid
-        self.samples = [self.resident()]
-        self._cpu, self._began = cpu_seconds(self._pid), time.monotonic()
+        self._process = Process(pid)
+        self.samples = [self._process.memory()]
+        self._cpu, self._began = self._process.cpu(), time.monotonic()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._sample)
         self._thread.start()
 
-    def resident(self) -> int:
-        """Bytes in memory now."""
-        return resident(self._pid)
-
     def cpu_share(self) -> float:
         """Of one CPU, since the beginning."""
-        return (cpu_seconds(self._pid) - self._cpu) / (time.monotonic() - self._began)
+        return (self._process.cpu() - self._cpu) / (time.monotonic() - self._began)
+
+    def sample(self) -> None:
+        """Take one now."""
+        self.samples.append(self._process.memory())
 
     def _sample(self) -> None:
         while not self._stop.wait(0.5):
-            self.samples.append(self.resident())
+            self.sample()
 
     def stop(self) -> None:
         """Take the last sample."""
         self._stop.set()
         self._thread.join()
-        self.samples.append(self.resident())
+        self.sample()
 
 
 @contextmanager
@@ -270,7 +271,7 @@ def run(site: Site, kind: str, spoofed: bool, wgjit: bool, rate: float, seconds:
         outcome.strangers = site.strangers()
         if gateway and watch:
             outcome.status = gateway.status()
-            watch.samples.append(watch.resident())
+            watch.sample()
             outcome.memory = watch.samples
     return outcome
 
@@ -305,6 +306,26 @@ def row(outcome: Outcome) -> tuple[str, ...]:
     )
 
 
+PICTURED = "Of new clients under a flood, in percent: who is connected at once"
+
+
+def picture(outcomes: Sequence[Outcome]) -> str:
+    """Bars: each flood with and without a gateway."""
+    floods = list(dict.fromkeys((outcome.kind, outcome.spoofed) for outcome in outcomes))
+    series: dict[str, list[float]] = {}
+    for wgjit, name in ((False, "WireGuard alone"), (True, "wgjit")):
+        found = {(each.kind, each.spoofed): each for each in outcomes if each.wgjit == wgjit}
+        if found:
+            series[name] = [100 * share_at_once(found[flood]) for flood in floods]
+    names = [f"{kind}, {'many' if spoofed else 'one'}" for kind, spoofed in floods]
+    return bars(PICTURED, names, series, "percent", high=100.0)
+
+
+def share_at_once(outcome: Outcome) -> float:
+    """Of the new clients, those that needed no retry of their own."""
+    return sum(s is not None and s < PROMPT for s in outcome.connects) / max(1, len(outcome.connects))
+
+
 def _seconds(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
 
@@ -326,6 +347,7 @@ def main(words: Sequence[str] | None = None) -> int:
     report = Report("flood", options.write)
     report.head(words)
     missed: list[str] = []
+    outcomes: list[Outcome] = []
 
     def rows() -> Iterator[tuple[str, ...]]:
         for kind in options.kinds:
@@ -336,12 +358,14 @@ def main(words: Sequence[str] | None = None) -> int:
                         missed.extend(outcome.missed())
                     if options.details:
                         print(json.dumps(outcome.status), [_seconds(s) for s in outcome.connects], file=sys.stderr)
+                    outcomes.append(outcome)
                     yield row(outcome)
 
     with Lab() as lab:
         site = Site(lab, options.backend, RESIDENTS + 1 + options.seconds)
         report.say(f"{site.server.backend} WireGuard, {options.delivery}, {options.seconds} s each.")
         report.table(HEAD, rows())
+    report.plot("flood", picture(outcomes), PICTURED)
     report.say("\n".join(f"MISSED {line}" for line in missed) or "all goals reached")
     report.finish()
     return 1 if missed else 0

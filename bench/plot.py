@@ -121,15 +121,18 @@ def lines(title: str, series: Mapping[str, Points], x_label: str, y_label: str, 
     return canvas.done()
 
 
-def bars(title: str, groups: Sequence[str], series: Mapping[str, Sequence[float]], y_label: str) -> str:
-    """Bars from 0 upwards: for each group one of each series, with its value above it.
+def bars(
+    title: str, groups: Sequence[str], series: Mapping[str, Sequence[float]], y_label: str, *, high: float | None = None
+) -> str:
+    """Bars from 0 up to `high`, by default the greatest: for each group one of each series, its value above it.
 
     Raises ValueError for a series that does not have a value for each group, or without a value above 0.
     """
     _checked(series)
     if any(len(values) != len(groups) for values in series.values()):
         raise ValueError(f"plot {title!r}: each series needs {len(groups)} values")
-    high = max((value for values in series.values() for value in values), default=0.0)
+    if high is None:
+        high = max((value for values in series.values() for value in values), default=0.0)
     if not high > 0:
         raise ValueError(f"plot {title!r}: no value above 0")
     canvas = _Canvas(title)

@@ -39,7 +39,7 @@ from bench.knocker import Knocker
 from bench.load.client import Identity
 from bench.load.site import GATEWAY, PORT, Site
 from bench.plot import lines
-from bench.process import kernel_memory, resident
+from bench.processes import Process, kernel_memory
 from bench.report import Report, add_option
 from lab.gateway import WGJIT, Gateway
 from lab.netns import Lab
@@ -203,7 +203,7 @@ class Bench:
             ready = time.monotonic() - began
             answered = max(knocker.wait(60.0) for knocker in knockers) - began
             now, left = self._memory()
-            rss = resident(gateway.process.pid)
+            rss = Process(gateway.process.pid).memory()
             dump = self._dump()
         self.site.server.clear()
         return Started(ready, answered, now - kernel, available - left, rss, dump)

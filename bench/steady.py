@@ -32,7 +32,7 @@ from bench.load.identities import registration
 from bench.load.result import Spread
 from bench.load.site import Site
 from bench.plot import lines
-from bench.process import cpu_seconds, resident
+from bench.processes import Process
 from bench.report import Report, add_option
 from lab.gateway import Gateway
 from lab.netns import Lab
@@ -65,7 +65,7 @@ class Watch:
 
     def __init__(self, pid: int) -> None:
         self.samples: list[Sample] = []
-        self._pid = pid
+        self._process = Process(pid)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
@@ -83,7 +83,7 @@ class Watch:
             self._sample()
 
     def _sample(self) -> None:
-        self.samples.append(Sample(time.monotonic(), cpu_seconds(self._pid), resident(self._pid)))
+        self.samples.append(Sample(time.monotonic(), self._process.cpu(), self._process.memory()))
 
 
 @dataclass

@@ -47,6 +47,15 @@ def test_what_is_printed_is_what_is_written(tmp_path: Path, capsys: pytest.Captu
     assert all(line in printed for line in section.splitlines() if not line.startswith("!["))
 
 
+def test_a_bench_may_have_several_places(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(PAGE.replace("storm", "storm-go"))
+    made = Report("storm", write=True, section="storm-go", page=page, plots=tmp_path)
+    made.head([])
+    made.finish()
+    assert "<!-- bench:storm-go -->\n`./dev bench storm`: " in page.read_text()
+
+
 def test_without_write_nothing_is_written(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text(PAGE)

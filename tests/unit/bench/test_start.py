@@ -11,7 +11,7 @@ import pytest
 from bench.knocker import Knocker
 from bench.load.client import Identity
 from bench.load.responder import answer
-from bench.process import kernel_memory
+from bench.processes import kernel_memory
 from bench.start import Plain, Size, Started, main, missed, plain_rows, wgjit_rows, write_peers
 from wgjit.management.peer_readers import Format
 from wgjit.model import PrivateKey
