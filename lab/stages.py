@@ -51,7 +51,8 @@ STAGES = {
         "tests/kernel",
         ("-b", "uml", "-t", "1800"),
         apart=(
-            ("test_gateway.py", "test_eviction.py"),
+            ("test_gateway.py",),
+            ("test_eviction.py",),
             (
                 "test_patience.py",
                 "test_adoption.py",
