@@ -40,7 +40,7 @@ _FIRST_QUEUE, _QUEUES, _TRIES = 20000, 40000, 64
 _COPY = 2048  # bytes kept of a packet; an initiation with its headers is under 256
 _DATAGRAM = 4096  # a packet with its attributes
 _AT_ONCE = 16  # packets read with one system call
-_BUFFER = 4 << 20  # bytes
+_BUFFER = 16 << 20  # bytes, taken as needed: 16,000 waiting packets of up to about 1 KiB of kernel memory each
 _VERDICTS = 512  # sent at once, 16 KiB: far below any socket's send buffer
 
 
