@@ -31,7 +31,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
 from bench.plot import bars
-from bench.report import Report, add_option
+from bench.report import Report, add_option, section_for
 from lab.gateway import Gateway
 from lab.netns import CommandFailed, Lab
 from lab.wireguard import Backend, Client, WireGuard, peer_section
@@ -183,7 +183,8 @@ def main() -> int:
     parser.add_argument("--backend", choices=("kernel", "go"), default="kernel", help="go: on this kernel")
     add_option(parser)
     options = parser.parse_args()
-    report = Report("connect", options.write)
+    section = section_for("connect", options.backend)
+    report = Report("connect", options.write, section=section)
     report.head()
     missed = []
     medians: dict[float, dict[str, float]] = {}
@@ -194,7 +195,7 @@ def main() -> int:
         medians[rtt] = table(report, times, rtt / 1000)
         lost = {name: sum(s is None for s in all_) for name, all_ in times.items()}
         missed += verdict(medians[rtt], lost, rtt / 1000)
-    report.plot("connect", plot(medians), "Median time to the first ping's answer, by delivery and round trip time")
+    report.plot(section, plot(medians), "Median time to the first ping's answer, by delivery and round trip time")
     report.say("\n".join(f"MISSED {line}" for line in missed) or "all goals reached")
     print(f"{time.monotonic() - began:.0f} s", file=sys.stderr)
     report.finish()

@@ -112,6 +112,11 @@ def replaced(page: str, name: str, body: str) -> str:
     return f"{before}{begin}{body.strip()}\n{end}{after}"
 
 
+def section_for(name: str, backend: str) -> str:
+    """The section of a bench by whose WireGuard it ran with: wireguard-go's has one of its own."""
+    return f"{name}-go" if backend == "go" else name
+
+
 class Report:
     """What one run of a bench tells. All of it is printed at once; `finish` writes the page, if that is wanted."""
 

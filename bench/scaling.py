@@ -26,7 +26,7 @@ from bench.load.site import Site
 from bench.meter import Meter, Taken
 from bench.model import Costs, Demand, Needs, most_residents, needs
 from bench.processes import Process, kernel_memory
-from bench.report import ROOT, Report, add_option
+from bench.report import ROOT, Report, add_option, section_for
 from lab.gateway import Gateway
 from lab.netns import Lab
 from wgjit.stores.sqlite import SqliteRegistry
@@ -223,7 +223,7 @@ def main(words: Sequence[str] | None = None) -> int:
             parser.error(f"--{name} {getattr(options, name)}: must be above 0")
     if 1.5 * options.rate * options.seconds > GROWTH * options.residents:
         parser.error("--residents: too few for so many rekeys; give more, or a lower --rate or --seconds")
-    section = "scaling-go" if options.backend == "go" else "scaling"
+    section = section_for("scaling", options.backend)
     report = Report("scaling", options.write, section=section, page=PAGE)
     report.head(words)
     missed = run(report, options)

@@ -17,8 +17,10 @@ kernel's slab and per-CPU memory grew by, and what less was available to process
 Goals: with the most peers registered, ready and first handshake come no later than 1.2 times and 50 ms of what they do
 with the fewest; the median first handshake is there within a second of the process's start.
 
-Run it in a guest that has kernel WireGuard: `./dev bench start`. A million peers take 5 GiB of memory there, which it
-asks for if `--peers` names so many, and some five minutes of `wg setconf`.
+    ./dev bench start                 kernel WireGuard in the guest; a million peers take 5 GiB of memory, which it
+                                      asks for if `--peers` names so many, and some five minutes of `wg setconf`
+    ./dev bench start --backend go    wireguard-go on this kernel, which takes 65,536 peers at most; its memory is its
+                                      process's, which it keeps when peers leave
 """
 
 from __future__ import annotations
@@ -40,11 +42,13 @@ from bench.load.client import Identity
 from bench.load.site import GATEWAY, PORT, Site
 from bench.plot import lines
 from bench.processes import Process, kernel_memory
-from bench.report import Report, add_option
+from bench.report import Report, add_option, section_for
 from lab.gateway import WGJIT, Gateway
 from lab.netns import Lab
+from lab.wireguard import Backend
 
-SIZES = (1_000, 10_000, 100_000)
+SIZES: dict[str, tuple[int, ...]] = {"kernel": (1_000, 10_000, 100_000), "go": (1_000, 10_000, 60_000)}
+"""Peers registered, by whose WireGuard it is."""
 LIMIT_RATIO, LIMIT_MORE = 1.2, 0.05
 """What a start may take with the most peers registered: so many times that with the fewest, and so many seconds."""
 LIMIT_FIRST = 1.0
@@ -138,8 +142,8 @@ def write_peers(path: Path, peers: int, ends: tuple[Identity, Identity], interfa
 class Bench:
     """The network, and a registry and a file for each number of peers."""
 
-    def __init__(self, lab: Lab, sizes: Sequence[int]) -> None:
-        self.site = Site(lab, "kernel")
+    def __init__(self, lab: Lab, sizes: Sequence[int], backend: Backend) -> None:
+        self.site = Site(lab, backend)
         one, other = self.site.identities(2)
         self.clients = (one, other)
         self.sizes = [Size(peers) for peers in sizes]
@@ -169,7 +173,10 @@ class Bench:
         ]
 
     def _memory(self) -> tuple[int, int]:
-        return kernel_memory(Path("/proc/meminfo").read_text())
+        """Bytes that WireGuard takes, in the kernel or as a process, and that are available to others."""
+        kernel, available = kernel_memory(Path("/proc/meminfo").read_text())
+        pid = self.site.server.pid
+        return (kernel if pid is None else Process(pid).memory()), available
 
     def _dump(self) -> float:
         """Seconds that one `wg show dump` takes."""
@@ -210,11 +217,11 @@ class Bench:
 
 
 PLAIN_HEAD = (
-    "registered", "wg setconf, s", "first in file answered, s", "last in file answered, s", "kernel memory, MiB",
+    "registered", "wg setconf, s", "first in file answered, s", "last in file answered, s", "WireGuard's memory, MiB",
     "less available, MiB", "wg show dump, s",
 )  # fmt: skip
 WGJIT_HEAD = (
-    "registered", "starts", "ready, s", "worst", "first handshake, s", "worst", "kernel memory, MiB",
+    "registered", "starts", "ready, s", "worst", "first handshake, s", "worst", "WireGuard's memory, MiB",
     "less available, MiB", "of it the daemon (RSS), MiB", "wg show dump, s",
 )  # fmt: skip
 
@@ -244,18 +251,23 @@ def _mib(*values: float) -> tuple[str, ...]:
 
 def main(words: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="./dev bench start", description=__doc__.partition("\n")[0])
-    parser.add_argument("--peers", type=int, nargs="+", default=list(SIZES), help="registered (default 1000 to 100000)")
+    parser.add_argument("--backend", choices=list(SIZES), default="kernel")
+    parser.add_argument(
+        "--peers", type=int, nargs="+", help="registered (default 1000 to 100000, of wireguard-go 60000)"
+    )
     parser.add_argument("--starts", type=int, default=5, help="of wgjit up for each number of peers (default 5)")
     add_option(parser)
     options = parser.parse_args(words)
+    options.peers = options.peers or SIZES[options.backend]
     if min(options.peers) < 2 or len(set(options.peers)) < 2:
         parser.error("--peers: give at least two numbers, each at least 2")
     if options.starts < 1:
         parser.error(f"--starts {options.starts}: must be at least 1")
-    report = Report("start", options.write)
+    section = section_for("start", options.backend)
+    report = Report("start", options.write, section=section)
     report.head(words)
     with Lab() as lab:
-        bench = Bench(lab, sorted(set(options.peers)))
+        bench = Bench(lab, sorted(set(options.peers)), options.backend)
         sizes = bench.sizes
         for _ in range(options.starts):
             for size in sizes:
@@ -273,7 +285,7 @@ def main(words: Sequence[str] | None = None) -> int:
         "wgjit up": [(size.peers, size.answered()) for size in sizes],
     }
     title = "From a start to the first handshake"
-    report.plot("start", lines(title, series, "peers registered", "seconds", log_x=True), title)
+    report.plot(section, lines(title, series, "peers registered", "seconds", log_x=True), title)
     report.finish()
     return 1 if wrong else 0
 

@@ -33,7 +33,7 @@ from bench.load.result import Spread
 from bench.load.site import Site
 from bench.plot import lines
 from bench.processes import Process
-from bench.report import Report, add_option
+from bench.report import Report, add_option, section_for
 from lab.gateway import Gateway
 from lab.netns import Lab
 from wgjit.stores.sqlite import SqliteRegistry
@@ -240,7 +240,8 @@ def main(words: Sequence[str] | None = None) -> int:
     for name in ("residents", "rate", "minutes"):
         if getattr(options, name) <= 0:
             parser.error(f"--{name} {getattr(options, name)}: must be above 0")
-    report = Report("steady", options.write)
+    section = section_for("steady", options.backend)
+    report = Report("steady", options.write, section=section)
     report.head(words)
     with Lab() as lab:
         site = Site(lab, options.backend)
@@ -260,7 +261,7 @@ def main(words: Sequence[str] | None = None) -> int:
     )
     wrong = outcome.missed()
     report.say("\n".join(f"MISSED {line}" for line in wrong) or "all goals reached")
-    report.plot("steady", plot(outcome), "CPU and memory of the daemon over the minutes")
+    report.plot(section, plot(outcome), "CPU and memory of the daemon over the minutes")
     report.finish()
     return 1 if wrong else 0
 

@@ -38,7 +38,7 @@ from bench.load.identities import registration
 from bench.load.result import Result
 from bench.load.site import Site
 from bench.processor import Cpu, of_machine, of_process
-from bench.report import Report, add_option
+from bench.report import Report, add_option, section_for
 from lab.gateway import Gateway
 from lab.netns import Lab
 from lab.wireguard import Backend, kernel_has_wireguard
@@ -218,7 +218,7 @@ def main(words: Sequence[str] | None = None) -> int:
     for count in options.clients:
         if not 1 <= count <= MOST_GO:
             parser.error(f"--clients {count}: must be from 1 to {MOST_GO:,}")
-    section = "storm-go" if backend == "go" else "storm"
+    section = section_for("storm", backend)
     report = Report("storm", options.write, section=section)
     report.head(words)
     storms: dict[int, list[Run]] = {}
