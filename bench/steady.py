@@ -189,6 +189,8 @@ def play(site: Site, residents: int, rate: float, minutes: int) -> Outcome:
         before = watch.samples[0].rss
         load.run(begins, rekey_every=REKEY_EVERY, rekeying=residents, seconds=REKEY_EVERY + 60 * minutes)
         status = gateway.status()
+        if status["faults"]:
+            print("".join(gateway.log.read_text().splitlines(keepends=True)[-20:]), file=sys.stderr)
     zero = load.connects[0].intended + REKEY_EVERY
 
     def between(name: str, begin: int, end: int) -> Minute:
