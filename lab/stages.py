@@ -52,7 +52,7 @@ STAGES = {
         ("-b", "uml", "-t", "1800"),
         apart=(
             ("test_gateway.py",),
-            ("test_eviction.py",),
+            ("test_eviction.py", "test_gateway_reliability.py", "test_privileges.py", "test_replay.py"),
             (
                 "test_patience.py",
                 "test_adoption.py",
