@@ -167,7 +167,7 @@ class GatewaySettings(_Section):
     max_clock_skew: float = Field(default=3600.0, ge=0)
     """Seconds that a client's clock may be ahead of ours. Too much, and a client with a wrong clock locks itself
     out until that time has come; too little, and it cannot connect."""
-    queue_length: int = Field(default=4096, ge=16, le=65536)
+    queue_length: int = Field(default=2048, ge=16, le=65536)
     """Packets that may be held at once; beyond it they pass unseen."""
     idle_timeout: int = Field(default=900, ge=180, le=315_360_000)
     """Seconds without handshake and data after which a peer leaves the interface, if its own registration does not say

@@ -33,7 +33,7 @@ from wgjit.errors import CaptureError, MalformedAnswer, NotPermitted, WgjitError
 Backend = Literal["nft", "xt"]
 
 _TABLE = "/proc/thread-self/net/netfilter/nfnetlink_queue"
-XT_QUEUE_LENGTH = 512
+XT_QUEUE_LENGTH = 2048
 """Packets that iptables' rules let wait at most: with no dead-man switch, so many a stuck owner can swallow."""
 
 _FIRST_QUEUE, _QUEUES, _TRIES = 20000, 40000, 64
