@@ -73,4 +73,4 @@ def test_the_most_residents_are_those_that_just_fit() -> None:
 def test_the_tables_have_all_of_it() -> None:
     assert [row[0] for row in model_rows(COSTS)] == ["10,000", "100,000", "500,000", "1,000,000"]
     assert ("a resident's rekey, daemon", "200.0 µs") in unit_rows(COSTS)
-    assert ("an installed peer, WireGuard", "1,800 bytes") in unit_rows(COSTS)
+    assert ("an installed peer, wireguard-go", "1,800 bytes") in unit_rows(COSTS)
