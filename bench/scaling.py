@@ -7,7 +7,7 @@ residents, and asked for mixtures that the unit costs know nothing of; what it t
 says.
 
 It runs on this machine's own kernel, with wireguard-go. A guest in User-Mode Linux counts CPU time in ticks of 10 ms,
-in step with the load, and is off by a factor of five for a process that works less than that at a time (it was tried).
+and one process that worked 1 ms a hundred times a second had 0.03 s by its count, and 0.8 in truth.
 
 Ends with status 1 if a client is lost or the model is wrong by more than a third.
 """
