@@ -53,6 +53,8 @@ class Bench:
 
     def __init__(self, lab: Lab, residents: int, rate: float, seconds: float) -> None:
         self.site = Site(lab, "go")
+        assert self.site.server.pid is not None  # wireguard-go is a process
+        self.wireguard = Process(self.site.server.pid)
         self.rate, self.seconds = rate, seconds
         self.few = residents
         count = int(GROWTH * residents + 3 * rate * seconds)
@@ -72,6 +74,9 @@ class Bench:
     def gateway(self) -> Gateway:
         return Gateway(self.site.gateway, self.site.server.name, store=self.path, delivery="hold")
 
+    def meter(self, gateway: Gateway) -> Meter:
+        return Meter(Process(gateway.process.pid), self.wireguard)
+
     def drive(self, meter: Meter, groups: Sequence[tuple[Sequence[Identity], float]]) -> Taken:
         """Let each group connect at its rate, at once with the others."""
         identities = [identity for group, _ in groups for identity in group]
@@ -86,7 +91,7 @@ class Bench:
     def costs(self) -> Costs:
         """The unit costs."""
         with self.gateway() as gateway:
-            meter = Meter(self.site.server, gateway)
+            meter = self.meter(gateway)
             time.sleep(SETTLE)
             with meter.taking() as resting:
                 time.sleep(REST)
@@ -98,12 +103,11 @@ class Bench:
             rushing = self.drive(meter, [(newcomers, RUSH)])
             seen = decided(gateway) - seen
         base = self._memory_of_none()
-        userspace = Process(self.site.server.pid or 0)
-        before = userspace.memory()
+        before = self.wireguard.memory()
         self.site.install(self.identities[: self.few])
-        peer = userspace.memory() - before
+        peer = self.wireguard.memory() - before
         with self.gateway() as gateway:
-            meter = Meter(self.site.server, gateway)
+            meter = self.meter(gateway)
             time.sleep(SETTLE)
             memory = Process(gateway.process.pid).memory()
             with meter.taking() as looking:
@@ -140,7 +144,7 @@ class Bench:
         crowd = self.identities[: GROWTH * self.few]
         self.site.install(crowd)
         with self.gateway() as gateway:
-            meter = Meter(self.site.server, gateway)
+            meter = self.meter(gateway)
             time.sleep(SETTLE)
             for what, rekeys, connects in (("rekeys", 1.5 * self.rate, 0.0), ("both", self.rate / 2, self.rate / 2)):
                 groups = [(crowd[: int(rekeys * self.seconds)], rekeys)]
