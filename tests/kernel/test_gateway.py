@@ -78,9 +78,6 @@ class TestOnTwoProcessors:
             with site.up(delivery) as gateway:
                 seconds = [client.first_ping(INSIDE[0], timeout=20) for client in clients]
                 print(delivery, [None if s is None else round(s, 3) for s in seconds], gateway.status()["flips"])
-                if delivery == "flip":
-                    # Both sides may initiate at once and both answers be lost: it is mended within a retry or two.
-                    assert all(s is not None and s < 16 for s in seconds)
-                else:
-                    assert all(s is not None and s < 4.5 for s in seconds)
+                # A flip whose initiation crossed the client's own is run again after a second.
+                assert all(s is not None and s < 4.5 for s in seconds)
             site.registry.close()

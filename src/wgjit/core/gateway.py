@@ -18,7 +18,7 @@ from typing import Any
 from wgjit.core.admission import RecentRefusals
 from wgjit.core.claims import Claims
 from wgjit.core.door import Door
-from wgjit.core.flips import KEEPALIVE
+from wgjit.core.flips import initiation
 from wgjit.core.inquiries import Inquiries
 from wgjit.core.knocks import Knock, Knocks
 from wgjit.core.parking import REKEY_TIMEOUT, Parking
@@ -239,7 +239,7 @@ class Gateway:
         self._installing[peer.public_key] = (peer, [knock])
         knock.ticket = self._inquiries.begin(peer.public_key)
         if self._delivery_of(knock) is Delivery.FLIP:
-            return [Install(PeerChange.install(peer, knock.record.source, peer.keepalive or KEEPALIVE))]
+            return [Install(initiation(peer, _source(knock)))]
         return [Install(PeerChange.install(peer))]
 
     def _may_install(self, knock: Knock, found: Registration | Refusal | None, now: Now) -> Refusal | None:
@@ -274,8 +274,7 @@ class Gateway:
     def _new_claim(self, knock: Knock, now: Now) -> Claim:
         record = knock.record
         assert record.public_key is not None
-        assert record.source is not None
-        return Claim(record.public_key, _stamp(knock), self._settings.gateway, record.source, now.wall)
+        return Claim(record.public_key, _stamp(knock), self._settings.gateway, _source(knock), now.wall)
 
     def _accept(self, claim: Claim, knock: Knock, now: Now) -> None:
         """The claim is being acted upon."""
@@ -311,7 +310,7 @@ class Gateway:
         if record.delivery is Delivery.REPLAY and (knock is newest or newest is None):
             commands.append(Replay(knock.number))
         elif record.delivery is Delivery.FLIP and knock is newest:
-            self._upkeep.flips.start(peer, now)
+            self._upkeep.flips.start(peer, _source(knock), now)
         if knock.claim is not None:
             self._accept(knock.claim, knock, now)
             commands.append(SaveClaim(knock.claim))
@@ -397,3 +396,9 @@ def _stamp(knock: Knock) -> Tai64n:
     """The timestamp of a knock that is proven."""
     assert knock.record.timestamp is not None
     return knock.record.timestamp
+
+
+def _source(knock: Knock) -> Endpoint:
+    """Where a knock came from, which is known of all that were an initiation."""
+    assert knock.record.source is not None
+    return knock.record.source

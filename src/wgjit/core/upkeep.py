@@ -25,7 +25,7 @@ from wgjit.core.vocabulary import (
     DeviceRead,
     Evict,
     Evicted,
-    FlipEnded,
+    Flipped,
     Left,
     Now,
     ReadDevice,
@@ -170,7 +170,7 @@ class Upkeep:
             self._reading = False
             self.residency.reading_fails()
             self._idleness.looked(event.took, now.monotonic)
-            return self._end_flips(event.began, now)
+            return self._judge_flips(event.began, now)
         found = [peer.public_key for peer in event.peers if self._see(peer, event.began)]
         if not event.more:
             found += self._ask_again()
@@ -182,7 +182,7 @@ class Upkeep:
         self._idleness.looked(event.took, now.monotonic)
         for key in self.residency.reading_ends(event.began):
             self._forget(key)
-        commands += self._end_flips(event.began, now)
+        commands += self._judge_flips(event.began, now)
         self._choose(now)
         return commands
 
@@ -231,13 +231,11 @@ class Upkeep:
         assert resident is not None  # who leaves is taken out of the look's findings
         return resident.active
 
-    def _end_flips(self, began: float, now: Now) -> list[Command]:
-        changes, completed, mended = self.flips.judge(self._flipped, began, now)
+    def _judge_flips(self, began: float, now: Now) -> list[Command]:
+        changes, outcomes = self.flips.judge(self._flipped, began, now)
         self._flipped = {}
         commands: list[Command] = [Configure(tuple(changes))] if changes else []
-        commands += [FlipEnded(key, completed=True) for key in completed]
-        commands += [FlipEnded(key, completed=False) for key in mended]
-        return commands
+        return commands + [Flipped(key, outcome) for key, outcome in outcomes.items()]
 
     # --- going ------------------------------------------------------------------------------------------------
 

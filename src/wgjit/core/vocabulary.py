@@ -216,12 +216,23 @@ class Count:
     refusal: Refusal
 
 
+class FlipOutcome(StrEnum):
+    """What became of a delivery in which this side initiates."""
+
+    COMPLETED = "completed"
+    """Its handshake is there."""
+    REPEATED = "repeated"
+    """No handshake after a second: this side initiates again. One of the others follows."""
+    GIVEN_UP = "given_up"
+    """No handshake either way: the peer was put back, silent, for the client's own retry."""
+
+
 @dataclass(frozen=True, slots=True)
-class FlipEnded:
-    """A flip's outcome is known: its handshake completed, or the peer was put back for the client's own retry."""
+class Flipped:
+    """Something became of a flip: count it."""
 
     key: PublicKey
-    completed: bool
+    outcome: FlipOutcome
 
 
 class Departure(StrEnum):
@@ -256,7 +267,7 @@ Command = (
     | SaveClaim
     | ReadDevice
     | FollowUp
-    | FlipEnded
+    | Flipped
     | Left
     | Tell
     | Count

@@ -30,7 +30,7 @@ from wgjit.core.vocabulary import (
     DeviceRead,
     Event,
     Evict,
-    FlipEnded,
+    Flipped,
     FollowUp,
     FollowUpDue,
     Install,
@@ -135,7 +135,7 @@ class Loop:
             SaveClaim: self._after.append,
             ReadDevice: lambda command: self._in_background(self._read_device()),
             FollowUp: lambda command: self._later.append(FollowUpDue(command.knock)),
-            FlipEnded: self._flip_ended,
+            Flipped: self._flipped,
             Left: self._left,
             Tell: self._after.append,
             Count: self._count,
@@ -337,9 +337,9 @@ class Loop:
         self._metrics.departures[command.why] += 1
         log.debug("peer left the device", peer=str(command.key), why=command.why.value)
 
-    def _flip_ended(self, command: FlipEnded) -> None:
-        self._metrics.flips["completed" if command.completed else "mended"] += 1
-        log.debug("flip ended", peer=str(command.key), completed=command.completed)
+    def _flipped(self, command: Flipped) -> None:
+        self._metrics.flips[command.outcome] += 1
+        log.debug("flip", peer=str(command.key), outcome=command.outcome.value)
 
     def _tell(self, command: Tell) -> None:
         record = command.record

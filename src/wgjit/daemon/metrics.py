@@ -22,7 +22,7 @@ class Metrics:
     faults: Counter[str] = field(default_factory=Counter)
     """Machinery that failed: store, device, inject, capture."""
     flips: Counter[str] = field(default_factory=Counter)
-    """Outcomes of flips: completed, mended."""
+    """What became of flips: completed, repeated, given_up."""
     departures: Counter[str] = field(default_factory=Counter)
     """Peers taken out of the device, by reason: idle, unconfirmed, room, revoked."""
 

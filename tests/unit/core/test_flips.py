@@ -8,12 +8,13 @@ from dataclasses import replace
 import pytest
 
 from tests.unit.core.conftest import Client, Stage
-from wgjit.core.flips import KEEPALIVE, LOOKS
+from wgjit.core.flips import FRESH, KEEPALIVE, LOOKS, REPEAT
 from wgjit.core.vocabulary import (
     Command,
     Configure,
     DeviceRead,
-    FlipEnded,
+    FlipOutcome,
+    Flipped,
     Install,
     Installed,
     ReadDevice,
@@ -57,28 +58,52 @@ def test_after_the_handshake_the_keepalive_is_set_back(stage: Stage, client: Cli
     flip(stage, client)
     assert look(stage, client, last_handshake=stage.wall) == [
         Configure((PeerChange(client.key, update_only=True, keepalive=0),)),
-        FlipEnded(client.key, completed=True),
+        Flipped(client.key, FlipOutcome.COMPLETED),
     ]
     assert is_over(stage)
 
 
 def test_a_peer_with_a_keepalive_of_its_own_keeps_it(stage: Stage, client: Client) -> None:
     flip(stage, client, keepalive=KEEPALIVE)
-    assert look(stage, client, last_handshake=stage.wall) == [FlipEnded(client.key, completed=True)]
+    assert look(stage, client, last_handshake=stage.wall) == [Flipped(client.key, FlipOutcome.COMPLETED)]
 
 
-def test_a_lost_race_is_mended_before_the_client_tries_again(stage: Stage, client: Client) -> None:
+def test_a_lost_race_is_run_again_and_then_left_to_the_client(stage: Stage, client: Client) -> None:
     flip(stage, client)
     started = stage.monotonic
-    for _ in LOOKS[:-1]:
-        assert look(stage, client, last_handshake=0.0) == []
+    initiate = PeerChange.install(client.peer, client.endpoint, KEEPALIVE)
+    for after in LOOKS[:-1]:
+        again = (Configure((PeerChange(client.key, remove=True), initiate)), Flipped(client.key, FlipOutcome.REPEATED))
+        assert look(stage, client, last_handshake=0.0) == (list(again) if after == REPEAT else [])
     assert look(stage, client, last_handshake=0.0) == [
         Configure((PeerChange(client.key, remove=True), PeerChange.install(client.peer))),
-        FlipEnded(client.key, completed=False),
+        Flipped(client.key, FlipOutcome.GIVEN_UP),
     ]
     assert stage.monotonic - started < 5
     assert is_over(stage)
     assert client.key in stage.gateway.residency
+
+
+def test_the_second_try_completes(stage: Stage, client: Client) -> None:
+    flip(stage, client)
+    said = [command for after in LOOKS if after <= REPEAT for command in look(stage, client, last_handshake=0.0)]
+    assert Flipped(client.key, FlipOutcome.REPEATED) in said
+    assert look(stage, client, last_handshake=stage.wall) == [
+        Configure((PeerChange(client.key, update_only=True, keepalive=0),)),
+        Flipped(client.key, FlipOutcome.COMPLETED),
+    ]
+    assert is_over(stage)
+
+
+def test_an_old_reading_is_no_reason_for_a_second_try(stage: Stage, client: Client) -> None:
+    flip(stage, client)
+    stage.wait(REPEAT)
+    stage.hear(Tick())
+    began = stage.monotonic
+    stage.wait(FRESH * 2)  # what it did not see may be there by now
+    before = DevicePeer(client.key, client.peer.allowed_ips, last_handshake=0.0)
+    assert stage.hear(DeviceRead(began, [before])) == []
+    assert Flipped(client.key, FlipOutcome.REPEATED) in look(stage, client, last_handshake=0.0)
 
 
 def test_a_device_that_cannot_be_read_is_looked_at_until_it_can(stage: Stage, client: Client) -> None:
@@ -90,7 +115,7 @@ def test_a_device_that_cannot_be_read_is_looked_at_until_it_can(stage: Stage, cl
         stage.wait(deadline - stage.monotonic)
         assert stage.hear(Tick()) == [ReadDevice()]
         assert stage.hear(DeviceRead(float("-inf"), [])) == []
-    assert FlipEnded(client.key, completed=False) in look(stage, client, last_handshake=0.0)
+    assert Flipped(client.key, FlipOutcome.GIVEN_UP) in look(stage, client, last_handshake=0.0)
 
 
 def test_a_slow_reading_never_takes_a_session_that_came_up_meanwhile(stage: Stage, client: Client) -> None:
@@ -101,7 +126,7 @@ def test_a_slow_reading_never_takes_a_session_that_came_up_meanwhile(stage: Stag
     stage.wait(3)  # the reading ends long after the deadline, with what was true at its beginning
     before = DevicePeer(client.key, client.peer.allowed_ips, last_handshake=0.0)
     assert stage.hear(DeviceRead(began, [before])) == []
-    assert FlipEnded(client.key, completed=True) in look(stage, client, last_handshake=1.0)
+    assert Flipped(client.key, FlipOutcome.COMPLETED) in look(stage, client, last_handshake=1.0)
 
 
 def test_a_peer_removed_meanwhile_is_not_put_back(stage: Stage, client: Client) -> None:
