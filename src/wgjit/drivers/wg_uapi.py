@@ -1,23 +1,25 @@
 """WireGuard in userspace (wireguard-go and its kin), through the Unix socket of its interface.
 
-Contract: each call connects anew, so an interface that was ended and started again is simply found again. Every read
-and write is waited for a bounded time.
+Contract: a call that got its whole answer leaves its connection to the next one, which an install by itself is the
+quicker for (docs/PERFORMANCE.md); a connection that has ended is not used, so an interface that was ended and started
+again is simply found again. Every read and write is waited for a bounded time.
 """
 
 from __future__ import annotations
 
 import errno
+import select
 import socket
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO
 
 from wgjit.drivers.changes import check_changes, check_interface
 from wgjit.drivers.translate import device_error
-from wgjit.drivers.uapi import GET, encode_changes, encode_interface, read_answer, read_interface, read_peers
+from wgjit.drivers.uapi import GET, Pair, encode_changes, encode_interface, read_answer, read_interface, read_peers
 from wgjit.errors import NoSuchDevice
 from wgjit.model import DeviceInfo, DevicePeer, PeerChange
 
@@ -31,6 +33,39 @@ _PEERS_AT_ONCE = 64
 _GONE = {errno.ENOENT, errno.ENOTDIR, errno.ECONNREFUSED, errno.ECONNRESET, errno.EPIPE}
 
 
+class _Connection:
+    """One connection, for one operation after the other."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises OSError."""
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            self._socket.settimeout(_TIMEOUT)
+            self._socket.connect(str(path))
+            self._stream = self._socket.makefile("rb")
+        except BaseException:
+            self._socket.close()
+            raise
+        self._poll = select.poll()
+        self._poll.register(self._socket, select.POLLIN)
+        self._is_quiet = True
+
+    def ask(self, operation: bytes) -> Iterator[Pair]:
+        """The answer's lines. Raises OSError, MalformedAnswer; whoever stops before the end must close."""
+        self._is_quiet = False
+        self._socket.sendall(operation)
+        yield from read_answer(self._stream)
+        self._is_quiet = True
+
+    def is_quiet(self) -> bool:
+        """All that was asked is answered, nothing more was said, and the other end is still there."""
+        return self._is_quiet and not self._poll.poll(0)
+
+    def close(self) -> None:
+        self._stream.close()
+        self._socket.close()
+
+
 class UserspaceDevice:
     """Implements `wgjit.drivers.base.Device`. Its calls may come from any thread."""
 
@@ -40,12 +75,13 @@ class UserspaceDevice:
         """Name the interface; whether something answers for it, `info` tells."""
         self.name = name
         self.path = folder / f"{name}.sock"
+        self._idle: deque[_Connection] = deque()
+        """The connection of the last call. Who takes it has it alone: a call on another thread makes its own."""
 
     def info(self) -> DeviceInfo:
         """Keys and port. The protocol cannot leave the peers out, so it costs as much as they do to write."""
-        with self._session() as (connection, stream):
-            connection.sendall(GET)
-            info = read_interface(self.name, 0, read_answer(stream))
+        with self._session() as connection:
+            info = read_interface(self.name, 0, connection.ask(GET))
         try:
             return replace(info, index=socket.if_nametoindex(self.name))
         except OSError:
@@ -55,9 +91,8 @@ class UserspaceDevice:
 
     def peers(self) -> Iterator[DevicePeer]:
         """All residents, streamed. The implementation takes them in one go: its dumps are never interrupted."""
-        with self._session() as (connection, stream):
-            connection.sendall(GET)
-            yield from read_peers(read_answer(stream))
+        with self._session() as connection:
+            yield from read_peers(connection.ask(GET))
 
     def apply(self, changes: Sequence[PeerChange]) -> None:
         """Make changes in order; each operation is answered before the next, so a refusal stops what follows it."""
@@ -72,24 +107,25 @@ class UserspaceDevice:
         self._set(iter([encode_interface(key, listen_port)]))
 
     def close(self) -> None:
-        """Nothing is held between calls."""
+        """Let the connection go; a call after it makes another."""
+        while self._idle:
+            self._idle.pop().close()
 
     def _set(self, operations: Iterator[bytes]) -> None:
-        with self._session() as (connection, stream):
+        with self._session() as connection:
             for operation in operations:
-                connection.sendall(operation)
-                for _ in read_answer(stream):
+                for _ in connection.ask(operation):
                     pass
 
     @contextmanager
-    def _session(self) -> Iterator[tuple[socket.socket, BinaryIO]]:
-        """A connection, and the same as a stream to read from; what fails leaves as a DeviceError."""
+    def _session(self) -> Iterator[_Connection]:
+        """A connection for this call alone; what fails leaves as a DeviceError."""
         try:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-                connection.settimeout(_TIMEOUT)
-                connection.connect(str(self.path))
-                with connection.makefile("rb") as stream:
-                    yield connection, stream
+            connection = self._take()
+            try:
+                yield connection
+            finally:
+                self._give_back(connection)
         except TimeoutError:
             raise device_error(errno.ETIMEDOUT, self.name) from None
         except ConnectionResetError:
@@ -98,6 +134,22 @@ class UserspaceDevice:
             if error.errno in _GONE:
                 raise self._gone() from None
             raise device_error(error.errno or errno.EIO, self.name, error.strerror or "") from None
+
+    def _take(self) -> _Connection:
+        while True:
+            try:
+                connection = self._idle.pop()
+            except IndexError:
+                return _Connection(self.path)
+            if connection.is_quiet():
+                return connection
+            connection.close()
+
+    def _give_back(self, connection: _Connection) -> None:
+        if connection.is_quiet() and not self._idle:
+            self._idle.append(connection)
+        else:
+            connection.close()
 
     def _gone(self) -> NoSuchDevice:
         return NoSuchDevice(f"{self.name}: no WireGuard interface: nothing answers at {self.path}")

@@ -263,3 +263,112 @@ def test_an_absent_or_abandoned_socket_is_no_such_device(
         abandoned.bind(str(device.path))
     with pytest.raises(NoSuchDevice, match=r"wg0\.sock"):
         call(device)
+
+
+# --- the connection that is kept --------------------------------------------------------------------------------
+
+
+class Talker:
+    """A process that answers operation after operation on a connection, and is told how to misbehave."""
+
+    def __init__(self, path: Path) -> None:
+        self.connections: list[socket.socket] = []
+        self.reply = b"errno=0\n\n"
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(path))
+        self._listener.listen()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = self._listener.accept()
+                self.connections.append(connection)
+                threading.Thread(target=self._answer, args=(connection,), daemon=True).start()
+
+    def _answer(self, connection: socket.socket) -> None:
+        with contextlib.suppress(OSError), connection.makefile("rb") as lines:
+            for line in lines:
+                if line == b"\n":
+                    connection.sendall(self.reply)
+
+    def hang_up(self) -> None:
+        self.connections[-1].shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        for one in (self._listener, *self.connections):
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+            one.close()
+
+
+@pytest.fixture
+def talker(tmp_path: Path) -> Iterator[Talker]:
+    with contextlib.closing(Talker(tmp_path / "wg0.sock")) as talker:
+        yield talker
+
+
+@pytest.fixture
+def device(tmp_path: Path, talker: Talker) -> Iterator[UserspaceDevice]:
+    with contextlib.closing(UserspaceDevice("wg0", tmp_path)) as device:
+        yield device
+
+
+def install(device: UserspaceDevice) -> None:
+    device.apply([PeerChange(new_key())])
+
+
+def test_one_connection_serves_many_calls(device: UserspaceDevice, talker: Talker) -> None:
+    for _ in range(3):
+        install(device)
+        assert list(device.peers()) == []
+    assert len(talker.connections) == 1
+
+
+def test_a_connection_that_has_ended_is_not_used(device: UserspaceDevice, talker: Talker) -> None:
+    install(device)
+    talker.hang_up()
+    install(device)
+    assert len(talker.connections) == 2
+
+
+def test_a_connection_is_not_kept_with_an_answer_that_was_not_read_to_its_end(
+    device: UserspaceDevice, talker: Talker
+) -> None:
+    talker.reply = ANSWER.encode()
+    assert next(iter(device.peers())).public_key == PublicKey.fromhex(A)
+    assert list(device.peers()) == PEERS
+    assert len(talker.connections) == 2
+
+
+def test_a_connection_that_speaks_out_of_turn_is_not_used(device: UserspaceDevice, talker: Talker) -> None:
+    install(device)
+    talker.connections[0].sendall(b"errno=5\n\n")
+    install(device)
+    assert len(talker.connections) == 2
+
+
+def test_a_connection_is_not_kept_after_an_error(device: UserspaceDevice, talker: Talker) -> None:
+    talker.reply = b"errno=5\n\n"
+    with pytest.raises(DeviceError, match="Input/output error"):
+        install(device)
+    talker.reply = b"errno=0\n\n"
+    install(device)
+    assert len(talker.connections) == 2
+
+
+def test_calls_at_the_same_time_have_a_connection_each(device: UserspaceDevice, talker: Talker) -> None:
+    talker.reply = ANSWER.encode()
+    reading = device.peers()
+    next(reading)
+    talker.reply = b"errno=0\n\n"
+    install(device)
+    assert [peer.public_key for peer in reading] == [PublicKey.fromhex(B)]
+    assert len(talker.connections) == 2
+
+
+def test_after_close_a_call_connects_anew(device: UserspaceDevice, talker: Talker) -> None:
+    install(device)
+    device.close()
+    install(device)
+    assert len(talker.connections) == 2
