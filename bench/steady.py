@@ -5,7 +5,8 @@
 
 Clients are those of `load`: thousands of addresses, the protocol for real, a connect or rekey counts when an echo's
 reply through the new session opens. They begin at their time whatever became of those before, and try again as the
-kernel's client does. Newcomers do not rekey: they are residents until they are idle.
+kernel's client does. Newcomers do not rekey: they are residents until they are idle. A newcomer's address and port are
+those of one that came a while before, so that no more sockets are needed the longer it goes on.
 
 CPU is user and system time of the daemon's process; what the kernel does for it in interrupts is not in it. On
 User-Mode Linux all share one CPU, so latencies contain the clients' own work.
@@ -19,6 +20,7 @@ newcomers cost, as much each as the first residents did (measured while they cam
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import threading
 import time
@@ -40,6 +42,9 @@ from wgjit.stores.sqlite import SqliteRegistry
 
 REKEY_EVERY = 120.0
 """Seconds: REKEY_AFTER_TIME of WireGuard's clients."""
+PLACE_AGAIN = 110.0
+"""Seconds after which a newcomer's socket is another's: whoever had it is up or lost by then (REKEY_ATTEMPT_TIME), and
+has sent the keepalive that follows its data."""
 LIMIT_CPU = 0.05
 """Of one core, over the whole time."""
 LIMIT_GROWTH = 0.1
@@ -173,6 +178,12 @@ def starts(residents: int, rate: float, minutes: int) -> list[float]:
     ]
 
 
+def places(residents: int, rate: float, clients: int) -> list[int]:
+    """Each client's socket, by number: residents have their own, newcomers take turns."""
+    turn = math.ceil(rate * PLACE_AGAIN)
+    return [number if number < residents else residents + (number - residents) % turn for number in range(clients)]
+
+
 def play(site: Site, residents: int, rate: float, minutes: int) -> Outcome:
     """Bring the residents up, then measure."""
     begins = starts(residents, rate, minutes)
@@ -183,7 +194,7 @@ def play(site: Site, residents: int, rate: float, minutes: int) -> Outcome:
     registry.close()
     with (
         Gateway(site.gateway, site.server.name, store=store) as gateway,
-        site.load(identities) as load,
+        site.load(identities, places=places(residents, rate, len(begins))) as load,
         Watch(gateway.process.pid) as watch,
     ):
         before = watch.samples[0].rss

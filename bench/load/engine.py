@@ -64,6 +64,8 @@ class Load:
     ) -> None:
         """`verify` as the clients have it; `random` for the jitter of tries.
 
+        Clients that follow each other may have the same socket: what comes is for the one that began last.
+
         A server that has several addresses may answer from another one, and is followed there as the kernel follows
         it. With `strict` what comes from anywhere but `server` is dropped, so that nothing is sent anywhere else.
         """
@@ -71,6 +73,8 @@ class Load:
             raise ValueError(f"{len(clients)} clients and {len(sockets)} sockets: each needs one")
         self._clients = clients
         self._sockets = sockets
+        self._owner: dict[int, int] = {}
+        """Which client has a socket, by its descriptor."""
         self._target = (server.host, server.port)
         self._verify = verify
         self._strict = strict
@@ -117,16 +121,16 @@ class Load:
             raise ValueError(f"{len(starts)} starts for {len(self._clients)} clients: each needs one")
         self._patience, self._rekey_every = patience, rekey_every
         self._rekeying = len(self._clients) if rekeying is None else rekeying
-        numbers = {one.fileno(): number for number, one in enumerate(self._sockets)}
-        with _calm(), select.epoll(max(1, len(numbers))) as poll:
-            for descriptor in numbers:
+        self._owner = {one.fileno(): number for number, one in enumerate(self._sockets)}
+        with _calm(), select.epoll(max(1, len(self._owner))) as poll:
+            for descriptor in self._owner:
                 poll.register(descriptor, select.EPOLLIN)
             before = resource.getrusage(resource.RUSAGE_SELF)
             zero = time.monotonic() + _LEAD
             self._until = zero + seconds
             for number, start in enumerate(starts):
                 self._begin_at(zero + start, number)
-            self._work(poll, numbers)
+            self._work(poll)
             ended, after = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF)
         return summarize(
             len(self._clients),
@@ -138,7 +142,7 @@ class Load:
             verified=self._verify,
         )
 
-    def _work(self, poll: select.epoll, numbers: dict[int, int]) -> None:
+    def _work(self, poll: select.epoll) -> None:
         heap = self._heap
         while self._unsettled:
             now = time.monotonic()
@@ -151,7 +155,7 @@ class Load:
                 select.select([poll], [], [], wait)
                 wait = 0.0
             for descriptor, _ in poll.poll(max(0.0, wait - _FINE / 2), _BURST):
-                self._read(numbers[descriptor])
+                self._read(self._owner[descriptor])
 
     # --- what is due ------------------------------------------------------------------------------------------
 
@@ -167,6 +171,7 @@ class Load:
         due, _, what, number, connect, token = entry
         client = self._clients[number]
         if what is _Due.BEGIN:
+            self._owner[self._sockets[number].fileno()] = number
             connect = client.begin(due, is_first=client.connect is None)
             self._connects.append(connect)
             self._at(due + self._patience, _Due.GIVE_UP, number, connect)

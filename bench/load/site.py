@@ -54,22 +54,34 @@ class Site:
         )
         self.server.configure("\n".join(sections))
 
-    def load(self, identities: Sequence[Identity], version: int = 4, *, verify: bool = True) -> Loaded:
-        """These clients, over this outer IP version; a context manager that closes their sockets."""
-        return Loaded(self, identities, version, verify)
+    def load(
+        self,
+        identities: Sequence[Identity],
+        version: int = 4,
+        *,
+        verify: bool = True,
+        places: Sequence[int] | None = None,
+    ) -> Loaded:
+        """These clients, over this outer IP version; a context manager that closes their sockets.
+
+        `places`: from which address and port each sends, by a number from 0; by default each has its own.
+        """
+        return Loaded(self, identities, version, verify, places or range(len(identities)))
 
 
 class Loaded(Load):
     """A load whose sockets are its own."""
 
-    def __init__(self, site: Site, identities: Sequence[Identity], version: int, verify: bool) -> None:
+    def __init__(
+        self, site: Site, identities: Sequence[Identity], version: int, verify: bool, places: Sequence[int]
+    ) -> None:
         server = Endpoint(ipaddress.ip_address(GATEWAY[version]).packed, PORT)
         clients = [
             Client(number, each, site.server.public_key, INSIDE[each.address.version][1], verify=verify)
             for number, each in enumerate(identities)
         ]
-        self._own = site.machine.call(open_sockets, len(clients), server, OUTSIDE[version])
-        super().__init__(clients, self._own, server, verify=verify)
+        self._own = site.machine.call(open_sockets, max(places) + 1, server, OUTSIDE[version])
+        super().__init__(clients, [self._own[place] for place in places], server, verify=verify)
 
     def __enter__(self) -> Loaded:
         return self

@@ -36,6 +36,23 @@ def test_a_crowd_is_waited_for_too() -> None:
     assert (result.up, result.lost) == (CROWD, 0)
 
 
+def test_clients_that_follow_each_other_may_share_a_socket() -> None:
+    identities = fresh(6, ipaddress.IPv4Network("10.0.0.0/8"))
+    server = Server(identities)
+    with serving(server) as endpoint:
+        clients = [
+            Client(number, each, server.key.public(), None, verify=False) for number, each in enumerate(identities)
+        ]
+        sockets = open_sockets(2, endpoint)
+        try:
+            load = Load(clients, sockets * 3, endpoint, verify=False, strict=True)
+            result = load.run([number * 0.2 for number in range(6)], patience=5.0)
+        finally:
+            close(sockets)
+    assert (result.up, result.lost) == (6, 0)
+    assert sum(connect.attempts for connect in load.connects) == 6
+
+
 def test_what_comes_from_elsewhere_is_dropped() -> None:
     identities = fresh(1, ipaddress.IPv4Network("10.0.0.0/8"))
     server = Server(identities)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from bench.load.client import Connect
-from bench.steady import HEAD, Minute, Outcome, Sample, main, part, plot, rows, sample_at, starts
+from bench.steady import HEAD, PLACE_AGAIN, Minute, Outcome, Sample, main, part, places, plot, rows, sample_at, starts
 
 MIB = 1 << 20
 UP = Connect(0.0, up=0.01, attempts=1)
@@ -78,3 +78,13 @@ def test_it_wants_residents() -> None:
     with pytest.raises(SystemExit) as raised:
         main(["--residents", "0"])
     assert raised.value.code == 2
+
+
+def test_newcomers_take_turns_with_places_and_residents_keep_theirs() -> None:
+    begins, given = starts(100, 2.0, 10), places(100, 2.0, 100 + 1200)
+    assert given[:100] == list(range(100))
+    assert max(given) == 100 + 2 * PLACE_AGAIN - 1
+    taken: dict[int, float] = {}
+    for begin, place in zip(begins, given, strict=True):
+        assert begin - taken.get(place, -PLACE_AGAIN) >= PLACE_AGAIN
+        taken[place] = begin
