@@ -47,6 +47,7 @@ from wgjit.drivers import capture_nfqueue, netlink, nfnetlink, nfqueue, wg_messa
 from wgjit.drivers.base import Injector
 from wgjit.drivers.capture_nfqueue import NfqueueCapture
 from wgjit.drivers.genetlink import GenetlinkSocket
+from wgjit.drivers.wg_messages import Places
 from wgjit.drivers.wg_netlink import KernelDevice
 from wgjit.model import AllowedIP, Delivery, Endpoint, Peer, PresharedKey, PrivateKey, PublicKey, Tai64n
 from wgjit.stores.sqlite import SqliteRegistry
@@ -120,6 +121,7 @@ class Device(KernelDevice):
         self.name = "wg0"
         self.dump = dump
         self._lock = threading.Lock()
+        self._recall = Places()
         self._socket = GenetlinkSocket.__new__(GenetlinkSocket)
         vars(self._socket).update(_sequence=0, _socket=Yes(), _version=1, _family_id=30)
 

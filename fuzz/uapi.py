@@ -3,6 +3,7 @@
 - Reading ends with the answer: what comes behind its `errno` and empty line stays in the stream.
 - An errno is 1 to 4096, of either sign.
 - Peers that were read, written as an answer, are read as the same peers; so is the interface.
+- Peers read from an answer in memory are those that are read line by line, or it fails as that does.
 - Peers that were read can be written as changes, one line each, and the device's own check finds nothing wrong.
 """
 
@@ -15,6 +16,7 @@ from typing import Final
 
 from wgjit.drivers.changes import check_changes
 from wgjit.drivers.uapi import Pair, encode_changes, read_answer, read_interface, read_peers
+from wgjit.drivers.uapi_dump import read_dump
 from wgjit.errors import MalformedAnswer
 from wgjit.model import DeviceInfo, DevicePeer, PeerChange
 
@@ -35,6 +37,11 @@ def check(data: bytes) -> None:
     _try(lambda: peers.extend(read_peers(lines)))
     again = [peer for peer in peers if peer.last_handshake == int(peer.last_handshake) < 1 << 53]
     assert list(read_peers(read_answer(BytesIO(_answer(again))))) == again
+
+    crowd: list[DevicePeer] = []
+    if _try(lambda: crowd.extend(read_dump(data))) and whole:
+        assert crowd == list(read_peers(lines))
+    assert list(read_dump(_answer(again))) == again
 
     changes = [_change(peer) for peer in peers]
     check_changes(changes)

@@ -54,9 +54,9 @@ class Resident:
     def is_as(self, peer: Peer | DevicePeer) -> bool:
         """Whether the device has these values already."""
         return (
-            self.preshared_key == peer.preshared_key
-            and self.keepalive == peer.keepalive
-            and set(self.allowed_ips) == set(peer.allowed_ips)
+            self.keepalive == peer.keepalive
+            and (self.allowed_ips is peer.allowed_ips or set(self.allowed_ips) == set(peer.allowed_ips))
+            and self.preshared_key == peer.preshared_key
         )
 
 
@@ -154,7 +154,9 @@ class Residency:
             return self.add(peer, began)
         if known.since >= began:
             return None
-        if not known.is_as(peer):
+        if known.is_as(peer):
+            known.allowed_ips = peer.allowed_ips  # which a device gives again as they are, so the next look is quick
+        else:
             self.update(peer)
         return known
 

@@ -120,7 +120,7 @@ def read_peers(answer: Iterable[Pair]) -> Iterator[DevicePeer]:
         elif key == "preshared_key":
             fields[key] = _key(key, value)
         elif key == "endpoint":
-            fields[key] = _endpoint(value)
+            fields[key] = read_endpoint(value)
         elif key in _LIMITS:
             fields[key] = _number(key, value, _LIMITS[key])
     if fields is not None:
@@ -166,8 +166,11 @@ def _number(name: str, text: str, limit: int) -> int:
     return int(text)
 
 
-def _endpoint(text: str) -> Endpoint:
-    """Not Endpoint.parse: that one is for people, and a peer may well have sent from port 0."""
+def read_endpoint(text: str) -> Endpoint:
+    """Where a peer is. Raises MalformedAnswer.
+
+    Not Endpoint.parse: that one is for people, and a peer may well have sent from port 0.
+    """
     host, _, port_text = text.rpartition(":")
     port = _number("endpoint port", port_text, 0xFFFF)
     host, _, zone = host.removeprefix("[").removesuffix("]").partition("%")

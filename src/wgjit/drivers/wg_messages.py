@@ -30,6 +30,7 @@ from wgjit.drivers.netlink import (
     array,
     exactly,
 )
+from wgjit.drivers.recall import Recall
 from wgjit.errors import MalformedAnswer
 from wgjit.model import AllowedIP, DeviceInfo, DevicePeer, Endpoint, PeerChange, PresharedKey, PrivateKey, PublicKey
 
@@ -256,18 +257,24 @@ def lost_peers(message: Message) -> bool:
     return not entries or not _begins(PEER.decode(entries[0]))
 
 
-def decode_peers(messages: Iterable[Message]) -> Iterator[DevicePeer]:
-    """The peers of one dump. Raises MalformedAnswer.
+Places = Recall[dict[str, Any]]
+"""Endpoint and allowed IPs of a peer's entry, by the bytes that they were read from."""
+
+
+def decode_peers(messages: Iterable[Message], recall: Places | None = None) -> Iterator[DevicePeer]:
+    """The peers of one dump; `recall` has what the last one told. Raises MalformedAnswer.
 
     A peer whose allowed IPs do not fit a message is split by the kernel: the next message goes on with its key and
     more allowed IPs. A disturbed dump may tell a peer twice: removed, and added again at the end of the list.
     """
+    recall = Recall() if recall is None else recall
+    recall.begin()
     last: dict[str, Any] | None = None  # the next entry may go on with it
     for message in messages:
         for entry in DEVICE.decode(attributes_of(message)).get("peers", ()):
-            fields = _decode_peer(entry)
+            fields = _decode_peer(entry, recall)
             if last is not None and not _begins(fields) and fields.get("public_key") == last["public_key"]:
-                last.setdefault("allowed_ips", []).extend(fields.get("allowed_ips", ()))
+                last["allowed_ips"] = (*last.get("allowed_ips", ()), *fields.get("allowed_ips", ()))
                 continue
             if last is not None:
                 yield _resident(last)
@@ -278,10 +285,17 @@ def decode_peers(messages: Iterable[Message]) -> Iterator[DevicePeer]:
         yield _resident(last)
 
 
-def _decode_peer(entry: bytes) -> dict[str, Any]:
+def _decode_peer(entry: bytes, recall: Places) -> dict[str, Any]:
     """As the table PEER does, and for what the kernel writes in a fraction of the time. Raises MalformedAnswer."""
     fields = wg_fixed.peer_fields(entry)
-    return PEER.decode(entry) if fields is None else fields | PEER.decode(entry[wg_fixed.LENGTH :])
+    return PEER.decode(entry) if fields is None else fields | recall.get(entry[wg_fixed.LENGTH :], _decode_places)
+
+
+def _decode_places(rest: bytes) -> dict[str, Any]:
+    fields = PEER.decode(rest)
+    if "allowed_ips" in fields:
+        fields["allowed_ips"] = tuple(fields["allowed_ips"])  # shared by all dumps that tell it
+    return fields
 
 
 def _begins(fields: dict[str, Any]) -> bool:

@@ -15,6 +15,7 @@ from wgjit.drivers.wg_messages import (
     VERSION,
     WG_CMD_GET_DEVICE,
     WG_CMD_SET_DEVICE,
+    Places,
     decode_interface,
     decode_peers,
     encode_changes,
@@ -45,6 +46,7 @@ class KernelDevice:
         """Reach the kernel. Raises NoSuchDevice if it has no WireGuard; that the interface is there, `info` tells."""
         self.name = name
         self._lock = threading.Lock()
+        self._recall = Places()
         with self._translated():
             self._socket = GenetlinkSocket(VERSION)
             try:
@@ -73,10 +75,10 @@ class KernelDevice:
                 messages = list(dump.dump_command(WG_CMD_GET_DEVICE, encode_query(self.name)))
             disturbed = [message for message in messages[1:] if is_disturbed(message)]
             if not disturbed:
-                yield from decode_peers(messages)
+                yield from decode_peers(messages, self._recall)
                 return
             if attempt >= _CALM and not any(map(lost_peers, disturbed)):
-                yield from _once(decode_peers(messages))
+                yield from _once(decode_peers(messages, self._recall))
                 return
         raise DeviceError(f"{self.name}: its peers change faster than they can be read; try again in a quieter moment")
 

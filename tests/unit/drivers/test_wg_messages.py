@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import struct
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -24,6 +25,7 @@ from wgjit.drivers.wg_messages import (
     WGPEER_F_REMOVE_ME,
     WGPEER_F_REPLACE_ALLOWEDIPS,
     WGPEER_F_UPDATE_ONLY,
+    Places,
     _unpack_any_allowed_ip,
     decode_interface,
     decode_peers,
@@ -87,9 +89,10 @@ def entry(peer: DevicePeer, split_after: int | None = None) -> list[bytes]:
         "tx_bytes": peer.tx_bytes,
         "rx_bytes": peer.rx_bytes,
     }
-    if peer.endpoint:
-        values["endpoint"] = peer.endpoint
-    first = PEER.encode(values | {"allowed_ips": peer.allowed_ips[:split_after]})
+    places: dict[str, Any] = {"endpoint": peer.endpoint} if peer.endpoint else {}
+    places["allowed_ips"] = peer.allowed_ips[:split_after]
+    protocol_version = encode_attribute(10, struct.pack("=I", 1))
+    first = PEER.encode(values) + protocol_version + PEER.encode(places)
     if split_after is None:
         return [first]
     return [first, PEER.encode({"public_key": peer.public_key, "allowed_ips": peer.allowed_ips[split_after:]})]
@@ -108,6 +111,23 @@ def test_a_dump_is_read_however_it_is_cut_into_messages(peers: list[DevicePeer],
     entries = [part for peer in peers for part in entry(peer, len(peer.allowed_ips) // 2 or None)]
     cut = [message(entries[start : start + at_once]) for start in range(0, len(entries), at_once)]
     assert list(decode_peers(cut)) == peers
+
+
+@given(st.lists(st.lists(residents, max_size=4, unique_by=lambda peer: peer.public_key), max_size=3), st.integers(1, 7))
+def test_dumps_that_follow_each_other_are_read_as_by_themselves(dumps: list[list[DevicePeer]], at_once: int) -> None:
+    recall = Places()
+    for peers in [dump for dump in dumps for _ in range(2)]:
+        entries = [part for peer in peers for part in entry(peer, len(peer.allowed_ips) // 2 or None)]
+        cut = [message(entries[start : start + at_once]) for start in range(0, len(entries), at_once)]
+        assert list(decode_peers(cut, recall)) == peers
+
+
+def test_what_has_not_changed_is_the_same_object_in_the_next_dump() -> None:
+    peer, recall = DevicePeer(new_key(), prefixes("10.8.0.2", "fd00::/64"), endpoint=Endpoint(bytes(4), 9)), Places()
+    [one], [two] = (list(decode_peers([message(entry(replace(peer, rx_bytes=n)))], recall)) for n in range(2))
+    assert (one.rx_bytes, two.rx_bytes) == (0, 1)
+    assert one.allowed_ips is two.allowed_ips
+    assert one.endpoint is two.endpoint
 
 
 def test_a_peer_is_joined_over_many_messages() -> None:
