@@ -38,7 +38,7 @@ from statistics import median
 
 from bench.machines import CLIENTS, LOST, Machines, Newcomer, arrive, knock
 from bench.plot import bars
-from bench.report import Report, add_option
+from bench.report import Report, add_option, check_above_zero
 from lab.gateway import Gateway
 from lab.netns import Lab
 from lab.wireguard import Backend, WireGuard
@@ -286,9 +286,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--timeout", type=float, default=30.0, help="unconfirmed_timeout, seconds (default 30)")
     add_option(parser)
     options = parser.parse_args(words)
-    for name in ("residents", "rate", "rounds"):
-        if getattr(options, name) <= 0:
-            parser.error(f"--{name} {getattr(options, name)}: must be above 0")
+    check_above_zero(parser, options, "residents", "rate", "rounds")
     report = Report("evict", options.write)
     report.head(words)
     outcome = Outcome()

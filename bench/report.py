@@ -92,6 +92,13 @@ def add_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--write", action="store_true", help=f"put the result into {PAGE.relative_to(ROOT)}")
 
 
+def check_above_zero(parser: argparse.ArgumentParser, options: argparse.Namespace, *names: str) -> None:
+    """End with a usage error if one of these numbers is not above 0."""
+    for name in names:
+        if getattr(options, name) <= 0:
+            parser.error(f"--{name} {getattr(options, name)}: must be above 0")
+
+
 def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A table. Raises ValueError for a row that is longer or shorter than the head."""
     lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]

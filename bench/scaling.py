@@ -25,7 +25,7 @@ from bench.load.site import Site
 from bench.meter import Meter, Taken
 from bench.model import Costs, Demand, Needs, most_residents, needs
 from bench.processes import Process
-from bench.report import ROOT, Report, add_option
+from bench.report import ROOT, Report, add_option, check_above_zero
 from lab.gateway import Gateway
 from lab.netns import Lab
 from wgjit.stores.sqlite import SqliteRegistry
@@ -214,9 +214,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=30.0, help="of each load (default 30)")
     add_option(parser)
     options = parser.parse_args(words)
-    for name in ("residents", "rate", "seconds"):
-        if getattr(options, name) <= 0:
-            parser.error(f"--{name} {getattr(options, name)}: must be above 0")
+    check_above_zero(parser, options, "residents", "rate", "seconds")
     if 1.5 * options.rate * options.seconds > GROWTH * options.residents:
         parser.error("--residents: too few for so many rekeys; give more, or a lower --rate or --seconds")
     report = Report("scaling", options.write, page=PAGE)

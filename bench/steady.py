@@ -35,7 +35,7 @@ from bench.load.result import Spread
 from bench.load.site import Site
 from bench.plot import lines
 from bench.processes import Process
-from bench.report import Report, add_option, section_for
+from bench.report import Report, add_option, check_above_zero, section_for
 from lab.gateway import Gateway
 from lab.netns import Lab
 from wgjit.stores.sqlite import SqliteRegistry
@@ -250,9 +250,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--minutes", type=int, default=10)
     add_option(parser)
     options = parser.parse_args(words)
-    for name in ("residents", "rate", "minutes"):
-        if getattr(options, name) <= 0:
-            parser.error(f"--{name} {getattr(options, name)}: must be above 0")
+    check_above_zero(parser, options, "residents", "rate", "minutes")
     section = section_for("steady", options.backend)
     report = Report("steady", options.write, section=section)
     report.head(words)
