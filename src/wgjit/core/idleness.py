@@ -28,8 +28,9 @@ SPACING = 2.0
 LONGEST = 120.0
 """Seconds between two looks at most, however long they take."""
 
-SHARE = 20.0
-"""A look that takes a second is followed by so many without one, up to `LONGEST`."""
+SHARE = 50.0
+"""A look that takes a second is followed by so many without one, up to `LONGEST`: wireguard-go installs nobody
+while it is being read."""
 
 URGENT = 4.0
 """As `SHARE`, while somebody waits for room."""
@@ -48,7 +49,8 @@ class Idleness:
         self._unconfirmed: dict[PublicKey, Resident] = {}
         """Installed for a knock and not seen to complete a handshake; the one that knocked longest ago first."""
         self._looked = float("inf")  # the first look is not ours to call for
-        self._spacing = SPACING
+        self._took = 0.0
+        """The last look, seconds."""
 
     def installed(self, key: PublicKey, resident: Resident) -> None:
         """The peer was installed for a knock: from now on its handshake is waited for."""
@@ -95,18 +97,20 @@ class Idleness:
 
     def looked(self, took: float, now: float) -> None:
         """A look has ended, or failed, that took so many seconds of the device's time."""
-        self._looked = now
-        self._spacing = min(LONGEST, max(SPACING, SHARE * took))
+        self._looked, self._took = now, took
 
     @property
     def relaxed_look(self) -> float:
         """When the device may be looked at for something that can wait, monotonic seconds."""
-        return self._looked + self._spacing
+        return self._looked + self._without_a_look(SHARE)
 
     @property
     def urgent_look(self) -> float:
         """When the device may be looked at for somebody who waits for room, monotonic seconds."""
-        return self._looked + max(SPACING, self._spacing * URGENT / SHARE)
+        return self._looked + self._without_a_look(URGENT)
+
+    def _without_a_look(self, share: float) -> float:
+        return min(LONGEST, max(SPACING, share * self._took))
 
     def next_look(self) -> float:
         """When the device should be looked at again, monotonic seconds: for somebody has put peers in, or taken out."""

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.unit.core.conftest import START, Client, Stage
-from wgjit.core.idleness import INTERVAL, SESSION, SPACING
+from wgjit.core.idleness import INTERVAL, LONGEST, SESSION, SHARE, SPACING
 from wgjit.core.record import Decision
 from wgjit.core.vocabulary import (
     ClaimsSaved,
@@ -204,6 +204,20 @@ def test_who_still_knocks_is_given_more_time(stage: Stage, client: Client) -> No
 def test_a_completed_handshake_is_not_unconfirmed(stage: Stage, client: Client) -> None:
     install(stage, client)
     assert looks_until(stage, 100.0, seen(client, START)) == []
+
+
+@pytest.mark.parametrize(("took", "apart"), [(0.1, 15.0), (1.0, SHARE), (100.0, LONGEST)])
+def test_a_look_that_takes_long_is_followed_by_a_long_time_without_one(
+    stage: Stage, client: Client, took: float, apart: float
+) -> None:
+    """An unconfirmed peer asks for a look after 15 s; but not more often than looks may be."""
+    stage.wait(200.0)
+    stage.hear(Tick())
+    stage.hear(DeviceRead(stage.monotonic, (), took=took))
+    install(stage, client)
+    began = stage.monotonic
+    look(stage, seen(client, START))
+    assert apart <= stage.monotonic - began < apart + SPACING
 
 
 # --- room -------------------------------------------------------------------------------------------------------
