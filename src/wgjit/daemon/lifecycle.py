@@ -23,6 +23,7 @@ from wgjit.core.settings import Settings
 from wgjit.core.vocabulary import DeviceRead
 from wgjit.daemon.doctor import Choice, choose_delivery, examine, hold_by
 from wgjit.daemon.feed import FeedHub
+from wgjit.daemon.interface_watch import INTERVAL, until_changed
 from wgjit.daemon.loop import Loop
 from wgjit.daemon.metrics import Metrics
 from wgjit.drivers.base import Capture
@@ -31,7 +32,7 @@ from wgjit.drivers.capture_packet import PacketCapture
 from wgjit.drivers.device import open_device
 from wgjit.drivers.inject import ReplayInjector
 from wgjit.drivers.links import create_interface, delete_interface, interface_exists
-from wgjit.errors import CaptureError, ConfigError, DeviceError, NoSuchDevice, NotPermitted, WgjitError
+from wgjit.errors import CaptureError, ConfigError, DeviceError, NotPermitted, WgjitError
 from wgjit.model import Delivery, DeviceInfo
 from wgjit.stores.base import Store
 from wgjit.wire.noise import Responder
@@ -39,9 +40,6 @@ from wgjit.wire.noise import Responder
 P = ParamSpec("P")
 
 log = structlog.get_logger()
-
-LOOK_AT_INTERFACE = 2.0
-"""Seconds between two looks at the interface's own key, port and existence."""
 
 
 class Together(Protocol):
@@ -167,7 +165,7 @@ class Service:
         """Serve until the end is asked for or the interface is not what it was; raises what ended it otherwise."""
         assert self._loop is not None
         serving = asyncio.create_task(self._loop.run(self._residents))
-        others = {asyncio.create_task(self._stop.wait()), asyncio.create_task(self._interface_changes())}
+        others = {asyncio.create_task(self._stop.wait()), asyncio.create_task(until_changed(self._device, self._info))}
         try:
             await asyncio.sleep(0)  # the loop takes its residents over and reads packets
             self._together.ready(self._interface, await self.status())
@@ -179,22 +177,6 @@ class Service:
         for result in results:
             if isinstance(result, Exception):
                 raise result
-
-    async def _interface_changes(self) -> None:
-        """Return when the interface has another key or port, or is another interface of the same name, or none."""
-        while True:
-            await asyncio.sleep(LOOK_AT_INTERFACE)
-            try:
-                now = await asyncio.to_thread(self._device.info)
-            except NoSuchDevice:
-                log.warning("interface is gone", interface=self._interface)
-                return
-            except DeviceError as error:  # it may pass; what is served is served
-                log.debug("interface cannot be read", error=str(error))
-                continue
-            if now != self._info:
-                log.warning("interface has changed", interface=self._interface, listen_port=now.listen_port)
-                return
 
     async def _until_there(self) -> bool:
         """Wait until there is an interface to serve; False if the end is asked for first."""
@@ -213,7 +195,7 @@ class Service:
         """Until the next look, or the end."""
         self._together.alive(self._interface)
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._stop.wait(), LOOK_AT_INTERFACE)
+            await asyncio.wait_for(self._stop.wait(), INTERVAL)
 
     async def status(self) -> dict[str, Any]:
         """What `wgjit status` tells."""
