@@ -34,11 +34,12 @@ from wgjit.drivers.wg_messages import (
     DEVICE,
     PEER,
     WG_CMD_GET_DEVICE,
+    cut_a_peer,
     decode_interface,
     decode_peers,
     encode_changes,
+    ends_early,
     is_disturbed,
-    lost_peers,
 )
 from wgjit.errors import MalformedAnswer
 from wgjit.model import DevicePeer, PeerChange
@@ -108,8 +109,9 @@ def _check_queue(message: Message) -> None:
 
 def _check_device(message: Message) -> None:
     _try(lambda: decode_interface(message))
-    lost = _try(lambda: lost_peers(message))
-    assert lost in (True, False, None)
+    ended, cut = _try(lambda: ends_early(message)), _try(lambda: cut_a_peer(message))
+    assert ended in (True, False, None)
+    assert not (ended and cut)
     assert is_disturbed(message) in (True, False)
     fields = _try(lambda: DEVICE.decode(attributes_of(message))) or {}
     for entry in fields.get("peers", ()):

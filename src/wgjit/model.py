@@ -166,6 +166,8 @@ class DevicePeer:
     """Unix seconds, 0.0 if there was none."""
     rx_bytes: int = 0
     tx_bytes: int = 0
+    is_whole: bool = True
+    """False: it is there, and of all else something may be missing; see `Device.peers`."""
 
 
 @dataclass(frozen=True, slots=True)

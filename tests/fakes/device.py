@@ -80,7 +80,7 @@ class FakeDevice:
         self._checkpoint()
         return DeviceInfo(self.name, self._index, self._private_key, self._listen_port)
 
-    def peers(self) -> Iterator[DevicePeer]:
+    def peers(self, *, partial: bool = False) -> Iterator[DevicePeer]:
         self._checkpoint()
         yield from list(self._peers.values())
 

@@ -16,7 +16,7 @@ from wgjit.drivers.base import Device
 from wgjit.drivers.genetlink import GenetlinkSocket
 from wgjit.drivers.links import delete_interface, interface_exists
 from wgjit.drivers.netlink import Message
-from wgjit.drivers.wg_messages import is_disturbed, lost_peers
+from wgjit.drivers.wg_messages import cut_a_peer, ends_early, is_disturbed
 from wgjit.drivers.wg_netlink import KernelDevice
 from wgjit.errors import DeviceError
 from wgjit.model import PeerChange, PublicKey
@@ -35,7 +35,9 @@ class Watch:
 
     @property
     def lost(self) -> list[bool]:
-        return [any(lost_peers(message) for message in dump[1:] if is_disturbed(message)) for dump in self.dumps]
+        """Those that will not do: peers are missing, or something of one."""
+        spoilt = [[message for message in dump[1:] if is_disturbed(message)] for dump in self.dumps]
+        return [any(ends_early(message) or cut_a_peer(message) for message in messages) for messages in spoilt]
 
 
 class TestKernelDevice(RealDeviceContract):
@@ -115,6 +117,29 @@ class TestKernelDevice(RealDeviceContract):
         watch.meanwhile = iter([lambda: device.apply([PeerChange(big.public_key, remove=True)])])
         assert_told(device, [first, last])
         assert (watch.disturbed, watch.lost) == ([True, False], [True, False])
+
+    def test_partly_told_a_disturbed_dump_will_do(self, device: Device, watch: Watch) -> None:
+        """As in the two tests before, and one reading is enough: who was cut is there, and said not to be whole."""
+        first, big, thief = PeerChange(new_key()), many_prefixes(), PeerChange(new_key())
+        device.apply([first, big, thief])
+        theft = PeerChange(thief.public_key, allowed_ips=prefixes("192.0.2.0/24"))
+        removal = PeerChange(big.public_key, remove=True)
+        for change, whole in ((theft, {first.public_key, thief.public_key}), (removal, {first.public_key})):
+            watch.dumps.clear()
+            watch.meanwhile = iter([lambda change=change: device.apply([change])])  # type: ignore[misc]
+            found = {peer.public_key: peer.is_whole for peer in device.peers(partial=True)}
+            assert found == {peer.public_key: peer.public_key in whole for peer in (first, big, thief)}
+            assert (watch.disturbed, watch.lost) == ([True], [True])
+        assert {peer.is_whole for peer in device.peers(partial=True)} == {True}
+
+    def test_not_even_partly_told_is_a_dump_that_loses_its_place(self, device: Device, watch: Watch) -> None:
+        changes = crowd(2000)
+        device.apply(changes)
+        goes = [PeerChange(change.public_key, remove=True) for change in changes[5:1000]]
+        watch.meanwhile = iter([lambda: device.apply(goes)])
+        told_of = {peer.public_key for peer in device.peers(partial=True)}
+        assert told_of == {change.public_key for change in (*changes[:5], *changes[1000:])}
+        assert watch.disturbed == [True, False]
 
     def test_peers_that_stay_are_all_told_while_others_come_and_go(self, device: Device, watch: Watch) -> None:
         stay, goes = crowd(1000), [new_key() for _ in range(1000)]

@@ -87,7 +87,9 @@ class Flips:
         for key, flip in list(self._running.items()):
             covered = flip.started <= began  # a reading that began before the install says nothing of it
             seen = peers.get(key)
-            if covered and seen is None:
+            if seen is not None and not seen.is_whole:
+                flip.next_look = now.monotonic + LOOK_AGAIN  # whether it has a handshake was not told
+            elif covered and seen is None:
                 del self._running[key]  # somebody removed the peer: there is nothing to watch
             elif covered and seen and seen.last_handshake > 0:  # it was new to the device: this flip's handshake
                 del self._running[key]

@@ -143,12 +143,14 @@ class Residency:
         """Follow one peer of a reading that began at `began`.
 
         Gives the resident, which may be new here; None for one that was changed after the beginning, since then the
-        reading may tell of before or after.
+        reading may tell of before or after, and for one that was not read whole: then it is known to be there.
         """
         key = peer.public_key
         if self._touched and key in self._touched:
             return None
         self._present.add(key)
+        if not peer.is_whole:
+            return None
         known = self._residents.get(key)
         if known is None:
             return self.add(peer, began)

@@ -194,7 +194,7 @@ class Upkeep:
         if self._removals.is_settled(key):
             self.residency.touch(key)  # it is being removed: what the look tells of it is over
             return False
-        is_new = key not in self.residency
+        is_new = peer.is_whole and key not in self.residency
         resident = self.residency.read(peer, began)
         if resident is None:
             return False

@@ -74,7 +74,7 @@ class DeviceWork:
         from going on after each of its system calls, for as long as the interpreter lets a thread run.
         """
         began = time.monotonic()
-        reader = iter(self._device.peers())
+        reader = iter(self._device.peers(partial=True))
         run = asyncio.get_running_loop().run_in_executor
         try:
             if self._device.reads_ahead:

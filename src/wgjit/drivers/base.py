@@ -23,8 +23,12 @@ class Device(Protocol):
     reads_ahead: bool
     """Once `peers` has given the first one, the rest is in memory: only decoding is left, and nothing is waited for."""
 
-    def peers(self) -> Iterator[DevicePeer]:
-        """All residents, each whole and once, streamed as they are read. Safe on a thread of its own."""
+    def peers(self, *, partial: bool = False) -> Iterator[DevicePeer]:
+        """All residents, each once, streamed as they are read. Safe on a thread of its own.
+
+        Each is whole; with `partial` a few may not be (`is_whole`), of which something was changed or lost while they
+        were read. For that, no reading is thrown away: of a crowd on a busy interface none is undisturbed.
+        """
 
     def apply(self, changes: Sequence[PeerChange]) -> None:
         """Make changes in order, in as few messages as fit.

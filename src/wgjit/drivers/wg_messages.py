@@ -245,16 +245,24 @@ def is_disturbed(message: Message) -> bool:
     return bool(message.flags & NLM_F_DUMP_INTR)
 
 
-def lost_peers(message: Message) -> bool:
-    """Whether a disturbed message, not a dump's first, tells that peers were lost that nobody removed.
+def ends_early(message: Message) -> bool:
+    """Whether a disturbed message, not a dump's first, tells that it is the last before its time.
 
-    Most changes lose none: the kernel walks a list, and new peers go to its end. Two do. When the peer where the walk
-    stood is removed, the dump ends there, with a message that has no peers at all. When any allowed IP changes while a
-    peer is split over messages, the rest of that peer's is left out: the message begins with the split peer.
+    Most changes lose nobody: the kernel walks a list, and new peers go to its end. But when the peer where the walk
+    stood is removed, the dump ends there, with a message that has no peers at all. Raises MalformedAnswer.
+    """
+    return not DEVICE.decode(attributes_of(message)).get("peers")
+
+
+def cut_a_peer(message: Message) -> bool:
+    """Whether a disturbed message, not a dump's first, left something out of a peer.
+
+    When any allowed IP changes while a peer is split over messages, the rest of that peer's is left out: the message
+    begins with the split peer, or, if that was removed, with the next one, of which then little is told.
     Raises MalformedAnswer.
     """
-    entries = DEVICE.decode(attributes_of(message)).get("peers")
-    return not entries or not _begins(PEER.decode(entries[0]))
+    entries = DEVICE.decode(attributes_of(message)).get("peers", ())
+    return any(not _begins(PEER.decode(entry)) for entry in entries[:1])
 
 
 Places = Recall[dict[str, Any]]
@@ -265,7 +273,8 @@ def decode_peers(messages: Iterable[Message], recall: Places | None = None) -> I
     """The peers of one dump; `recall` has what the last one told. Raises MalformedAnswer.
 
     A peer whose allowed IPs do not fit a message is split by the kernel: the next message goes on with its key and
-    more allowed IPs. A disturbed dump may tell a peer twice: removed, and added again at the end of the list.
+    more allowed IPs. A disturbed dump may tell a peer twice: removed, and added again at the end of the list; and a
+    peer that it cut is not whole.
     """
     recall = Recall() if recall is None else recall
     recall.begin()
@@ -273,7 +282,12 @@ def decode_peers(messages: Iterable[Message], recall: Places | None = None) -> I
     for message in messages:
         for entry in DEVICE.decode(attributes_of(message)).get("peers", ()):
             fields = _decode_peer(entry, recall)
-            if last is not None and not _begins(fields) and fields.get("public_key") == last["public_key"]:
+            goes_on = not _begins(fields)
+            if goes_on and is_disturbed(message):
+                fields["is_whole"] = False
+                if last is not None:
+                    last["is_whole"] = False
+            if last is not None and goes_on and fields.get("public_key") == last["public_key"]:
                 last["allowed_ips"] = (*last.get("allowed_ips", ()), *fields.get("allowed_ips", ()))
                 continue
             if last is not None:
@@ -315,4 +329,5 @@ def _resident(fields: dict[str, Any]) -> DevicePeer:
         seconds + nanoseconds / 1_000_000_000,
         fields.get("rx_bytes", 0),
         fields.get("tx_bytes", 0),
+        fields.get("is_whole", True),
     )

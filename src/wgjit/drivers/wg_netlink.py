@@ -16,13 +16,14 @@ from wgjit.drivers.wg_messages import (
     WG_CMD_GET_DEVICE,
     WG_CMD_SET_DEVICE,
     Places,
+    cut_a_peer,
     decode_interface,
     decode_peers,
     encode_changes,
     encode_interface,
     encode_query,
+    ends_early,
     is_disturbed,
-    lost_peers,
 )
 from wgjit.errors import DeviceError, MalformedAnswer
 from wgjit.model import DeviceInfo, DevicePeer, PeerChange, PublicKey
@@ -30,7 +31,7 @@ from wgjit.model import DeviceInfo, DevicePeer, PeerChange, PublicKey
 _CALM = 3
 """So many dumps we try to get without any change meanwhile."""
 _ATTEMPTS = 16
-"""So many dumps we take at most, if each lost peers."""
+"""So many dumps we take at most, if none will do."""
 
 
 class KernelDevice:
@@ -62,13 +63,13 @@ class KernelDevice:
                 return decode_interface(message)
         raise MalformedAnswer(f"{self.name}: the kernel's dump of the interface is empty")
 
-    def peers(self) -> Iterator[DevicePeer]:
+    def peers(self, *, partial: bool = False) -> Iterator[DevicePeer]:
         """All residents. The dump is read from the kernel in one go, packed, and decoded peer by peer.
 
         In one go, about 300 bytes a peer, because the kernel keeps the interface while a dump is open, and because the
         longer one takes the more often it is disturbed: one that the kernel marks as interrupted is taken again. On a
-        busy interface none is undisturbed, and after the third one that lost nobody will do. Raises DeviceError if
-        each of 16 lost peers.
+        busy interface none is undisturbed, and after the third one that lost nobody will do, and cut nobody. With
+        `partial` the first will do that lost nobody. Raises DeviceError if none of 16 will.
         """
         for attempt in range(1, _ATTEMPTS + 1):
             with self._translated(), self._dump_socket() as dump:
@@ -77,7 +78,8 @@ class KernelDevice:
             if not disturbed:
                 yield from decode_peers(messages, self._recall)
                 return
-            if attempt >= _CALM and not any(map(lost_peers, disturbed)):
+            will_do = partial or (attempt >= _CALM and not any(map(cut_a_peer, disturbed)))
+            if will_do and not any(map(ends_early, disturbed)):
                 yield from _once(decode_peers(messages, self._recall))
                 return
         raise DeviceError(f"{self.name}: its peers change faster than they can be read; try again in a quieter moment")

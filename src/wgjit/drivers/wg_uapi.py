@@ -110,7 +110,7 @@ class UserspaceDevice:
                 f"{self.name}: {self.path} answers, but this network namespace has no interface of that name"
             ) from None
 
-    def peers(self) -> Iterator[DevicePeer]:
+    def peers(self, *, partial: bool = False) -> Iterator[DevicePeer]:
         """All residents. The implementation takes them in one go: its dumps are never interrupted.
 
         So does this, some 400 bytes a peer: what is left is decoding, for which nobody is waited for.

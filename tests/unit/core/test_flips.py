@@ -141,3 +141,14 @@ def test_a_peer_that_somebody_removed_is_watched_no_more(stage: Stage, client: C
     stage.hear(Tick())
     assert stage.hear(DeviceRead(stage.monotonic, [])) == []
     assert is_over(stage)
+
+
+def test_a_peer_that_was_not_read_whole_is_looked_at_again(stage: Stage, client: Client) -> None:
+    flip(stage, client)
+    for _ in range(20):
+        deadline = stage.gateway.next_deadline()
+        assert deadline is not None
+        stage.wait(deadline - stage.monotonic)
+        assert stage.hear(Tick()) == [ReadDevice()]
+        assert stage.hear(DeviceRead(stage.monotonic, [DevicePeer(client.key, is_whole=False)])) == []
+    assert Flipped(client.key, FlipOutcome.COMPLETED) in look(stage, client, last_handshake=stage.wall)

@@ -180,6 +180,25 @@ def test_an_eviction_waits_while_an_install_is_made(stage: Stage) -> None:
     assert stage.hear(Tick()) == [Evict((idle.key,))]
 
 
+def test_who_was_not_read_whole_is_there_and_is_not_judged(stage: Stage, client: Client) -> None:
+    install(stage, client)
+    looks_until(stage, 100.0, seen(client, START, 5))
+    cut = DevicePeer(client.key, is_whole=False)
+    assert looks_until(stage, 2000.0, cut) == []
+    resident = stage.gateway.residency.get(client.key)
+    assert resident is not None
+    assert (resident.allowed_ips, resident.handshake, resident.rx_bytes) == (client.peer.allowed_ips, START, 5)
+    assert look(stage, seen(client, START, 5)) == [Evict((client.key,))]
+
+
+def test_somebody_elses_peer_is_known_once_it_is_read_whole(stage: Stage, client: Client) -> None:
+    stage.hear(DeviceRead(stage.monotonic, ()))
+    assert look(stage, DevicePeer(client.key, is_whole=False)) == []
+    assert client.key not in stage.gateway.residency
+    assert look(stage, seen(client, START)) == [Recheck((client.key,))]
+    assert client.key in stage.gateway.residency
+
+
 # --- unconfirmed ------------------------------------------------------------------------------------------------
 
 

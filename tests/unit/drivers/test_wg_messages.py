@@ -27,12 +27,13 @@ from wgjit.drivers.wg_messages import (
     WGPEER_F_UPDATE_ONLY,
     Places,
     _unpack_any_allowed_ip,
+    cut_a_peer,
     decode_interface,
     decode_peers,
     encode_changes,
     encode_interface,
+    ends_early,
     is_disturbed,
-    lost_peers,
 )
 from wgjit.errors import MalformedAnswer
 from wgjit.model import AllowedIP, DevicePeer, Endpoint, PeerChange, PresharedKey, PrivateKey, PublicKey
@@ -153,9 +154,26 @@ def test_what_a_disturbed_message_tells_of_lost_peers() -> None:
     whole, (_, rest) = entry(DevicePeer(new_key())), entry(DevicePeer(new_key(), prefixes("10.0.0.0/8")), 0)
     assert not is_disturbed(message(whole))
     assert is_disturbed(message(whole, NLM_F_DUMP_INTR))
-    assert not lost_peers(message(whole, NLM_F_DUMP_INTR))
-    assert lost_peers(message(None, NLM_F_DUMP_INTR))
-    assert lost_peers(message([rest, *whole], NLM_F_DUMP_INTR))
+    assert not ends_early(message(whole, NLM_F_DUMP_INTR))
+    assert not cut_a_peer(message(whole, NLM_F_DUMP_INTR))
+    assert ends_early(message(None, NLM_F_DUMP_INTR))
+    assert not cut_a_peer(message(None, NLM_F_DUMP_INTR))
+    assert not ends_early(message([rest, *whole], NLM_F_DUMP_INTR))
+    assert cut_a_peer(message([rest, *whole], NLM_F_DUMP_INTR))
+
+
+def test_a_peer_that_a_disturbed_dump_cut_is_not_whole() -> None:
+    one, two = (DevicePeer(new_key(), prefixes(f"10.{n}.0.0/16", f"fd00:{n}::/32"), rx_bytes=9) for n in range(2))
+    [head, rest], [whole] = entry(one, 1), entry(two)
+    key_only = PEER.encode({"public_key": two.public_key})
+    undisturbed = [message([head]), message([rest, whole])]
+    assert [peer.is_whole for peer in decode_peers(undisturbed)] == [True, True]
+    for cut in (rest, PEER.encode({"public_key": one.public_key})):
+        found = list(decode_peers([message([head]), message([cut, whole], NLM_F_DUMP_INTR)]))
+        assert [(peer.public_key, peer.is_whole) for peer in found] == [(one.public_key, False), (two.public_key, True)]
+    # The split one was removed: the next is told without its beginning.
+    found = list(decode_peers([message([head]), message([key_only], NLM_F_DUMP_INTR)]))
+    assert [(peer.public_key, peer.is_whole) for peer in found] == [(one.public_key, False), (two.public_key, False)]
 
 
 @pytest.mark.parametrize(
@@ -192,7 +210,7 @@ WHOLE = message(
 
 def _complaints(body: bytes) -> Iterator[str]:
     """Read a message in every way there is; the texts of what is raised."""
-    for read in (decode_interface, lambda m: list(decode_peers([m])), lost_peers):
+    for read in (decode_interface, lambda m: list(decode_peers([m])), ends_early, cut_a_peer):
         try:
             read(Message(30, 2, 1, body))
         except MalformedAnswer as error:
