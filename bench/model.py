@@ -8,7 +8,7 @@ Knocks come at random times, so the part of them that does is the part of the ti
 see time averages). The more there is to do, the less each costs; the equation is solved for the share.
 
 The pause between two looks is the daemon's own rule (core/idleness.py): 30 s, or half of that where newcomers are
-waited for; twenty times what a look takes, where that is more, but two minutes at most.
+waited for; fifty times what a look takes, where that is more, but two minutes at most.
 """
 
 from __future__ import annotations
