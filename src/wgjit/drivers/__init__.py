@@ -5,7 +5,8 @@ A WireGuard interface ("device"), and the two ways to speak to one:
     base            the protocols Device, Capture, Injector that the daemon knows
     device          open_device: whatever stands behind a name
     wg_netlink      KernelDevice, by generic netlink; wg_messages: its messages as values; wg_fixed: a crowd's, quickly
-    wg_uapi         UserspaceDevice, wireguard-go by its socket; uapi: that text protocol; uapi_dump: a crowd's, quickly
+    wg_uapi         UserspaceDevice, wireguard-go by its socket; uapi_connection: that socket; uapi: its text protocol;
+                    uapi_dump: a crowd's, quickly
     recall          what the last dump told, so that what has not changed is not read again
     links           interfaces made and taken away, local addresses
     changes         the caller's mistakes, found before anything is sent

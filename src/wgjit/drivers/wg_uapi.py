@@ -8,7 +8,6 @@ again is simply found again. Every read and write is waited for a bounded time.
 from __future__ import annotations
 
 import errno
-import select
 import socket
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -19,71 +18,18 @@ from pathlib import Path
 
 from wgjit.drivers.changes import check_changes, check_interface
 from wgjit.drivers.translate import device_error
-from wgjit.drivers.uapi import GET, Pair, encode_changes, encode_interface, read_answer, read_interface
-from wgjit.drivers.uapi_dump import END, Prefixes, read_dump
-from wgjit.errors import MalformedAnswer, NoSuchDevice
+from wgjit.drivers.uapi import GET, encode_changes, encode_interface, read_interface
+from wgjit.drivers.uapi_connection import Connection
+from wgjit.drivers.uapi_dump import Prefixes, read_dump
+from wgjit.errors import NoSuchDevice
 from wgjit.model import DeviceInfo, DevicePeer, PeerChange
 
 SOCKETS = Path("/var/run/wireguard")
 """Where implementations put their sockets, NAME.sock for each interface: one folder for all network namespaces."""
 
-_TIMEOUT = 2.0
-"""Seconds for connecting and for each read and write."""
 _PEERS_AT_ONCE = 64
 """Changes in one `set` operation: it is answered when all are made, and that must not take as long as the timeout."""
-_PART = 1 << 18
-"""Bytes read at once of a long answer."""
-_LONGEST_ANSWER = 1 << 32
-"""Bytes: ten million peers. What is longer is no answer, and would fill the memory."""
 _GONE = {errno.ENOENT, errno.ENOTDIR, errno.ECONNREFUSED, errno.ECONNRESET, errno.EPIPE}
-
-
-class _Connection:
-    """One connection, for one operation after the other."""
-
-    def __init__(self, path: Path) -> None:
-        """Raises OSError."""
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            self._socket.settimeout(_TIMEOUT)
-            self._socket.connect(str(path))
-            self._stream = self._socket.makefile("rb")
-        except BaseException:
-            self._socket.close()
-            raise
-        self._poll = select.poll()
-        self._poll.register(self._socket, select.POLLIN)
-        self._is_quiet = True
-
-    def ask(self, operation: bytes) -> Iterator[Pair]:
-        """The answer's lines. Raises OSError, MalformedAnswer; whoever stops before the end must close."""
-        self._is_quiet = False
-        self._socket.sendall(operation)
-        yield from read_answer(self._stream)
-        self._is_quiet = True
-
-    def ask_whole(self, operation: bytes) -> bytes:
-        """The answer as it came. Raises OSError, DeviceError."""
-        self._is_quiet = False
-        self._socket.sendall(operation)
-        answer = bytearray()
-        while not answer.endswith(END):
-            part = self._socket.recv(_PART)
-            if not part:
-                raise ConnectionResetError
-            answer += part
-            if len(answer) > _LONGEST_ANSWER:
-                raise MalformedAnswer("UAPI: an answer without an end")
-        self._is_quiet = True
-        return bytes(answer)
-
-    def is_quiet(self) -> bool:
-        """All that was asked is answered, nothing more was said, and the other end is still there."""
-        return self._is_quiet and not self._poll.poll(0)
-
-    def close(self) -> None:
-        self._stream.close()
-        self._socket.close()
 
 
 class UserspaceDevice:
@@ -96,7 +42,7 @@ class UserspaceDevice:
         self.name = name
         self.path = folder / f"{name}.sock"
         self._recall = Prefixes()
-        self._idle: deque[_Connection] = deque()
+        self._idle: deque[Connection] = deque()
         """The connection of the last call. Who takes it has it alone: a call on another thread makes its own."""
 
     def info(self) -> DeviceInfo:
@@ -147,7 +93,7 @@ class UserspaceDevice:
                     pass
 
     @contextmanager
-    def _session(self) -> Iterator[_Connection]:
+    def _session(self) -> Iterator[Connection]:
         """A connection for this call alone; what fails leaves as a DeviceError."""
         try:
             connection = self._take()
@@ -166,17 +112,17 @@ class UserspaceDevice:
                 raise self._gone() from None
             raise device_error(error.errno or errno.EIO, self.name, error.strerror or "") from None
 
-    def _take(self) -> _Connection:
+    def _take(self) -> Connection:
         while True:
             try:
                 connection = self._idle.pop()
             except IndexError:
-                return _Connection(self.path)
+                return Connection(self.path)
             if connection.is_quiet():
                 return connection
             connection.close()
 
-    def _give_back(self, connection: _Connection) -> None:
+    def _give_back(self, connection: Connection) -> None:
         if connection.is_quiet() and not self._idle:
             self._idle.append(connection)
         else:

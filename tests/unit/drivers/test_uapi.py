@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.contracts.device import new_key, prefixes
-from wgjit.drivers import wg_uapi
+from wgjit.drivers import uapi_connection
 from wgjit.drivers.uapi import encode_changes, encode_interface, read_answer, read_interface, read_peers
 from wgjit.drivers.wg_uapi import UserspaceDevice
 from wgjit.errors import DeviceError, DeviceFull, MalformedAnswer, NoSuchDevice
@@ -244,7 +244,7 @@ def test_a_silent_process_is_not_waited_for_for_ever(
     call: Callable[[UserspaceDevice], object],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(wg_uapi, "_TIMEOUT", 0.02)
+    monkeypatch.setattr(uapi_connection, "_TIMEOUT", 0.02)
     device = serve(None)
     started = time.monotonic()
     with pytest.raises(DeviceError, match="wg0: no answer in time"):
