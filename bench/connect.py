@@ -5,18 +5,14 @@ WireGuard client, a veth between them. In a round every site gets one fresh peer
 and one packet through it; what is measured is the time until that packet's answer is back. Rounds interleave the
 sites, so that whatever else this machine does falls on all alike. `pre-installed` is WireGuard alone, without wgjit.
 
-A copy is captured while the packet itself is on its way to WireGuard's worker. On one CPU the daemon often wins that
-race, and the kernel finds the peer in time, whatever the delivery. So for replay, flip and none a firewall rule behind
-the tap drops the first packet of each round: their figures are those of a lost race, which is what they are for.
-
-`none` is the client's own retry after 5 s: what there is without any delivery.
+`none` is the client's own retry after 5 s: what there is without any delivery. (Its median also tells that the daemon
+does not overtake WireGuard: a packet that found the peer in time would need no retry.)
 
 Goals: with no delay on the line hold's median is at most 1 ms over pre-installed, at 100 ms of round trip time at most
 1.02 times it; nothing is lost, by any delivery; flip costs about one round trip more. Ends with status 1 otherwise.
 
 Run it in a guest that has kernel WireGuard and netem: `./dev bench connect`. With `--backend go` it runs on this
-kernel, with wireguard-go on both sides. Without netem that is without delay only; without nftables the first packets
-are not dropped, and wireguard-go, slower than the kernel to refuse, is sometimes overtaken.
+kernel, with wireguard-go on both sides; without netem that is without delay only.
 """
 
 from __future__ import annotations
@@ -27,13 +23,13 @@ import math
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 
 from bench.plot import bars
 from bench.report import Report, add_option, section_for
 from lab.gateway import Gateway
-from lab.netns import CommandFailed, Lab
+from lab.netns import Lab
 from lab.wireguard import Backend, Client, WireGuard, peer_section
 from wgjit.model import Peer, PrivateKey
 from wgjit.stores.sqlite import SqliteRegistry
@@ -44,8 +40,6 @@ CLIENT_PORT = 20000
 """Of the first round."""
 SLOW = frozenset({"none"})
 """Deliveries that take seconds by design: a few rounds tell it all."""
-COPIES = frozenset({"replay", "flip", "none"})
-"""Deliveries that work on a copy, while the packet itself goes on."""
 OVER = {"hold": 0.001, "replay": 0.003}
 """Seconds that a median may be over the pre-installed peer's, with no delay on the line."""
 FAR, RATIO = 0.1, 1.02
@@ -85,13 +79,6 @@ class Site:
             )
             with_peers.close()
             stack.enter_context(Gateway(self.gateway, self.server.name, store=store, delivery=delivery))
-        self.lose_again: Callable[[], None] = lambda: None
-        if delivery in COPIES:
-            try:
-                self.lose_again = self.gateway.lose_first_knocks(PORT)
-            except CommandFailed:
-                if backend == "kernel":
-                    raise
         if rtt:
             self.gateway.netem(link.a, delay=rtt / 2)
             self.machine.netem(link.b, delay=rtt / 2)
@@ -99,7 +86,6 @@ class Site:
     def round(self, number: int) -> None:
         """One fresh peer, one packet."""
         self.client.begin_anew(self.keys[number], CLIENT_PORT + number)
-        self.lose_again()
         self.seconds.append(self.machine.ping(INSIDE, 20.0, source=self.hosts[number]))
 
 

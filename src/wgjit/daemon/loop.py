@@ -68,6 +68,13 @@ waiting for the last. One is read first, and more as long as more are waiting.""
 AWAITED = 64
 """Lookups in a remote store that may wait at once, each on a thread."""
 
+HEAD_START = 0.0003
+"""Seconds that WireGuard's workers have to be done with packets of which we got copies, before their peers are there.
+
+A worker may wait for the CPU that we are on, so it is less the length that counts than that we sleep. Without it a
+packet sometimes found its peer after all. If its replay was then taken at the same moment by another worker, WireGuard
+answered both, and kept the keys of the second answer where the client took the first: no session for 15 s."""
+
 HEARTBEAT = 1.0
 """Seconds between two signs of life to the capture."""
 
@@ -305,6 +312,8 @@ class Loop:
 
     def _install(self) -> None:
         changes, self._installs = self._installs, []
+        if not self._capture.holds:
+            time.sleep(HEAD_START)  # on the spot: a timer's shortest is a millisecond
         before = self._clock
         failures = self._work.install(changes)
         self._clock = time.monotonic()

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from functools import wraps
 from typing import Any
 
+import pytest
+
 from tests.unit.daemon.conftest import Running, running, until
 from wgjit.core.record import Decision
+from wgjit.daemon.loop import HEAD_START
 from wgjit.errors import CaptureError, DeviceError, DeviceFull, InjectError, StoreError
 from wgjit.model import Delivery, PeerChange, PrivateKey
 from wgjit.refusal import Refusal
@@ -45,6 +49,26 @@ async def test_a_held_packet_is_released_once() -> None:
         await stage.told()
         assert stage.capture.released == [1]
         assert stage.injector.injected == []
+
+
+@pytest.mark.parametrize("delivery", list(Delivery))
+def test_wireguard_is_done_with_a_packet_before_a_copy_of_it_has_effects(
+    delivery: Delivery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    happened: list[str] = []
+    monkeypatch.setattr(time, "sleep", lambda seconds: happened.append(f"slept {seconds}"))
+
+    @in_loop
+    async def once() -> None:
+        async with running(delivery=delivery) as stage:
+            apply = stage.device.apply
+            stage.device.apply = lambda changes: happened.append("installed") or apply(changes)  # type: ignore
+            stage.knock()
+            await stage.told()
+
+    once()
+    expected = ["installed"] if delivery is Delivery.HOLD else [f"slept {HEAD_START}", "installed"]
+    assert happened[: len(expected)] == expected
 
 
 @in_loop
