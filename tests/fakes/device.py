@@ -22,8 +22,6 @@ from wgjit.model import AllowedIP, DeviceInfo, DevicePeer, Endpoint, PeerChange,
 class FakeDevice:
     """Implements `wgjit.drivers.base.Device`."""
 
-    reads_ahead = True
-
     def __init__(
         self,
         name: str = "wg0",

@@ -49,7 +49,7 @@ from wgjit.core.vocabulary import (
     Tell,
     Tick,
 )
-from wgjit.model import Claim, Delivery, Endpoint, Peer, PeerChange, PublicKey, Registration, Tai64n
+from wgjit.model import Claim, Delivery, Endpoint, Peer, PeerChange, PublicKey, Registration
 from wgjit.refusal import Refusal
 from wgjit.wire.messages import parse_initiation
 from wgjit.wire.noise import Responder
@@ -157,14 +157,12 @@ class Gateway:
 
     def _may_ask(self, knock: Knock, now: Now) -> Refusal | None:
         """A registry elsewhere is asked for proven keys only, and not again for what it has just refused."""
-        key = knock.record.public_key
-        assert key is not None  # identified
+        key = knock.key
         return self._prove(knock, now) or self._refusals.recall(key, now.monotonic)
 
     def _look_up(self, knock: Knock, now: Now) -> list[Command]:
         """Ask for the key's registration, once its peer is not just on its way out."""
-        key = knock.record.public_key
-        assert key is not None  # identified
+        key = knock.key
         if not self._upkeep.is_leaving(key):
             knock.ticket = self._inquiries.begin(key)
             return [Lookup(knock.number, key)]
@@ -184,7 +182,7 @@ class Gateway:
         key = knock.record.public_key
         resident = self.residency.get(key)
         known = None if resident is None else resident.static_secret
-        if refusal := self._prove(knock, now, known) or self._claims.judge(key, _stamp(knock), None, now):
+        if refusal := self._prove(knock, now, known) or self._claims.judge(key, knock.timestamp, None, now):
             self._upkeep.was_forged(key)
             return self._refuse(knock, refusal, now)
         if resident is not None and knock.claimed is not None:
@@ -239,7 +237,7 @@ class Gateway:
         self._installing[peer.public_key] = (peer, [knock])
         knock.ticket = self._inquiries.begin(peer.public_key)
         if self._delivery_of(knock) is Delivery.FLIP:
-            return [Install(initiation(peer, _source(knock)))]
+            return [Install(initiation(peer, knock.source))]
         return [Install(PeerChange.install(peer))]
 
     def _may_install(self, knock: Knock, found: Registration | Refusal | None, now: Now) -> Refusal | None:
@@ -252,7 +250,7 @@ class Gateway:
             return refusal
         if refusal := self._prove(knock, now):
             return refusal
-        if refusal := self._claims.judge(peer.public_key, _stamp(knock), found.claim, now):
+        if refusal := self._claims.judge(peer.public_key, knock.timestamp, found.claim, now):
             return refusal
         if self.residency.owner_of_any(peer.allowed_ips, other_than=peer.public_key):
             return Refusal.CONFLICT
@@ -272,9 +270,7 @@ class Gateway:
         return None
 
     def _new_claim(self, knock: Knock, now: Now) -> Claim:
-        record = knock.record
-        assert record.public_key is not None
-        return Claim(record.public_key, _stamp(knock), self._settings.gateway, _source(knock), now.wall)
+        return Claim(knock.key, knock.timestamp, self._settings.gateway, knock.source, now.wall)
 
     def _accept(self, claim: Claim, knock: Knock, now: Now) -> None:
         """The claim is being acted upon."""
@@ -310,7 +306,7 @@ class Gateway:
         if record.delivery is Delivery.REPLAY and (knock is newest or newest is None):
             commands.append(Replay(knock.number))
         elif record.delivery is Delivery.FLIP and knock is newest:
-            self._upkeep.flips.start(peer, _source(knock), now)
+            self._upkeep.flips.start(peer, knock.source, now)
         if knock.claim is not None:
             self._accept(knock.claim, knock, now)
             commands.append(SaveClaim(knock.claim))
@@ -340,8 +336,7 @@ class Gateway:
         """The device is full: somebody has to leave first, if anybody may."""
         if not self._upkeep.room_may_come(now):
             return self._refuse(knock, Refusal.FULL, now)
-        assert knock.record.public_key is not None  # identified
-        return self._park(self._for_room, knock.record.public_key, knock, now)
+        return self._park(self._for_room, knock.key, knock, now)
 
     def _evicted(self, event: Evicted, now: Now) -> list[Command]:
         commands = self._upkeep.evicted(event, now)
@@ -390,15 +385,3 @@ class Gateway:
         for knock in self._for_room.take_overdue(now.monotonic):
             commands += self._refuse(knock, Refusal.FULL, now)
         return commands + self._upkeep.tick(now) + self._evict(now)
-
-
-def _stamp(knock: Knock) -> Tai64n:
-    """The timestamp of a knock that is proven."""
-    assert knock.record.timestamp is not None
-    return knock.record.timestamp
-
-
-def _source(knock: Knock) -> Endpoint:
-    """Where a knock came from, which is known of all that were an initiation."""
-    assert knock.record.source is not None
-    return knock.record.source

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from wgjit.core.record import FeedRecord
-from wgjit.model import Claim
+from wgjit.model import Claim, Endpoint, PublicKey, Tai64n
 from wgjit.wire.noise import Claimed
 
 
@@ -27,6 +27,24 @@ class Knock:
     """Of the inquiry about its key."""
     released: bool = False
     """It was held and has been let go: with a verdict, or because its deadline passed."""
+
+    @property
+    def source(self) -> Endpoint:
+        """Where it came from."""
+        assert self.record.source is not None  # of all that were an initiation it is known
+        return self.record.source
+
+    @property
+    def key(self) -> PublicKey:
+        """Whose it says to be, once it is identified."""
+        assert self.record.public_key is not None
+        return self.record.public_key
+
+    @property
+    def timestamp(self) -> Tai64n:
+        """When the client made it, once it is proven."""
+        assert self.record.timestamp is not None
+        return self.record.timestamp
 
 
 class Knocks:

@@ -77,11 +77,8 @@ class DeviceWork:
         reader = iter(self._device.peers(partial=True))
         run = asyncio.get_running_loop().run_in_executor
         try:
-            if self._device.reads_ahead:
-                first = await run(self._threads, next, reader, None)
-                peers = iter(()) if first is None else chain([first], reader)
-            else:
-                peers = iter(await run(self._threads, list, reader))
+            first = await run(self._threads, next, reader, None)  # all that has to be waited for
+            peers = iter(()) if first is None else chain([first], reader)
             took = time.monotonic() - began
             part = list(islice(peers, PART))
             while part:

@@ -12,6 +12,7 @@ import time
 
 import structlog
 
+from wgjit.core.idleness import SHARE
 from wgjit.drivers.base import Device
 from wgjit.errors import DeviceError, NoSuchDevice
 from wgjit.model import DeviceInfo
@@ -20,9 +21,6 @@ log = structlog.get_logger()
 
 INTERVAL = 2.0
 """Seconds between two looks at the interface."""
-
-SHARE = 50.0
-"""An answer that takes a second is followed by so many without a question, while the same interface is there."""
 
 
 async def until_changed(device: Device, served: DeviceInfo) -> None:

@@ -20,11 +20,10 @@ class Device(Protocol):
     def info(self) -> DeviceInfo:
         """Keys and port, read without its peers where the interface's protocol allows it."""
 
-    reads_ahead: bool
-    """Once `peers` has given the first one, the rest is in memory: only decoding is left, and nothing is waited for."""
-
     def peers(self, *, partial: bool = False) -> Iterator[DevicePeer]:
-        """All residents, each once, streamed as they are read. Safe on a thread of its own.
+        """All residents, each once, streamed as they are decoded. Safe on a thread of its own.
+
+        Once the first is given, the rest is in memory: only decoding is left, and nothing is waited for.
 
         Each is whole; with `partial` a few may not be (`is_whole`), of which something was changed or lost while they
         were read. For that, no reading is thrown away: of a crowd on a busy interface none is undisturbed.

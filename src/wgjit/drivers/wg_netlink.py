@@ -41,8 +41,6 @@ class KernelDevice:
     made this object, for `peers` and `info` the one that asks.
     """
 
-    reads_ahead = True
-
     def __init__(self, name: str) -> None:
         """Reach the kernel. Raises NoSuchDevice if it has no WireGuard; that the interface is there, `info` tells."""
         self.name = name

@@ -35,8 +35,6 @@ _GONE = {errno.ENOENT, errno.ENOTDIR, errno.ECONNREFUSED, errno.ECONNRESET, errn
 class UserspaceDevice:
     """Implements `wgjit.drivers.base.Device`. Its calls may come from any thread."""
 
-    reads_ahead = True
-
     def __init__(self, name: str, folder: Path = SOCKETS) -> None:
         """Name the interface; whether something answers for it, `info` tells."""
         self.name = name

@@ -374,7 +374,6 @@ def test_calls_at_the_same_time_have_a_connection_each(device: UserspaceDevice, 
 
 
 def test_the_rest_of_a_dump_is_in_memory_once_there_is_a_first(device: UserspaceDevice, talker: Talker) -> None:
-    assert device.reads_ahead
     talker.reply = ANSWER.encode()
     peers = device.peers()
     first = next(peers)
