@@ -162,11 +162,10 @@ class Namespace:
             ["-A", "INPUT", "-i", device, "!", "-p", "58", "-j", "DROP"],
         )
 
-    def lose_first_knocks(self, port: int) -> Callable[[], None]:
-        """Drop the first WireGuard initiation from each IPv4 address, behind the taps; gives what makes it begin anew.
+    def lose_first_knocks(self, port: int) -> None:
+        """Drop the first WireGuard initiation from each IPv4 address, behind the taps.
 
-        What works on a copy of a packet races with WireGuard's worker for the packet itself, and on one CPU often
-        wins: the kernel then finds the peer in time. With this the race is lost.
+        So what works on a copy of a packet never overtakes the packet itself, however late WireGuard's worker is.
         """
         self.run(
             "nft",
@@ -179,11 +178,6 @@ class Namespace:
                 }}
             }}""",
         )
-
-        def anew() -> None:
-            self.run("nft", "flush", "set", "inet", "lab_lose", "seen")
-
-        return anew
 
     def _firewall(self, nft: str, *iptables: Sequence[str]) -> None:
         """Load an nft ruleset; where the kernel lacks part of it, the same by iptables-legacy for both families."""

@@ -157,8 +157,7 @@ class Gateway:
 
     def _may_ask(self, knock: Knock, now: Now) -> Refusal | None:
         """A registry elsewhere is asked for proven keys only, and not again for what it has just refused."""
-        key = knock.key
-        return self._prove(knock, now) or self._refusals.recall(key, now.monotonic)
+        return self._prove(knock, now) or self._refusals.recall(knock.key, now.monotonic)
 
     def _look_up(self, knock: Knock, now: Now) -> list[Command]:
         """Ask for the key's registration, once its peer is not just on its way out."""

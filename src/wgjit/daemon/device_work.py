@@ -18,6 +18,13 @@ from wgjit.errors import DeviceFull, NoSuchDevice, NotPermitted
 from wgjit.model import PeerChange, PublicKey
 from wgjit.refusal import Refusal
 
+HEAD_START = 0.0003
+"""Seconds that WireGuard's workers have to be done with packets of which we got copies, before their peers are there.
+
+A worker may wait for the CPU that we are on, so it is less the length that counts than that we sleep. Without it a
+packet sometimes found its peer after all. If its replay was then taken at the same moment by another worker, WireGuard
+answered both, and kept the keys of the second answer where the client took the first: no session for 15 s."""
+
 AGAIN = 64
 """Peers for which a retry tries again what failed."""
 
@@ -31,15 +38,19 @@ PART = 32
 class DeviceWork:
     """The effects on one device. No call raises for what the device refuses: it is told as a fault."""
 
-    def __init__(self, device: Device, faults: Faults) -> None:
+    def __init__(self, device: Device, faults: Faults, head_start: float = 0.0) -> None:
+        """`head_start`: seconds that WireGuard has before each install; `HEAD_START` where packets are copied."""
         self._device = device
         self._faults = faults
+        self._head_start = head_start
         # One for a look, one for a batch of removals; theirs alone, so that a slow registry never keeps them waiting.
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="wgjit-device")
         self._undone: dict[PublicKey, list[PeerChange]] = {}
 
     def install(self, changes: Sequence[PeerChange]) -> dict[PublicKey, Refusal]:
         """Make peers resident; gives those that the device refused, and why."""
+        if self._head_start:
+            time.sleep(self._head_start)  # on the spot: a timer's shortest is a millisecond
         return self._apply(changes)
 
     def configure(self, changes: Sequence[PeerChange]) -> None:

@@ -48,7 +48,7 @@ from wgjit.core.vocabulary import (
     Tick,
 )
 from wgjit.daemon.alarm import Alarm
-from wgjit.daemon.device_work import DeviceWork
+from wgjit.daemon.device_work import HEAD_START, DeviceWork
 from wgjit.daemon.faults import Faults
 from wgjit.daemon.feed import FeedHub
 from wgjit.daemon.metrics import Metrics
@@ -67,13 +67,6 @@ waiting for the last. One is read first, and more as long as more are waiting.""
 
 AWAITED = 64
 """Lookups in a remote store that may wait at once, each on a thread."""
-
-HEAD_START = 0.0003
-"""Seconds that WireGuard's workers have to be done with packets of which we got copies, before their peers are there.
-
-A worker may wait for the CPU that we are on, so it is less the length that counts than that we sleep. Without it a
-packet sometimes found its peer after all. If its replay was then taken at the same moment by another worker, WireGuard
-answered both, and kept the keys of the second answer where the client took the first: no session for 15 s."""
 
 HEARTBEAT = 1.0
 """Seconds between two signs of life to the capture."""
@@ -130,7 +123,7 @@ class Loop:
         self._threads = ThreadPoolExecutor(4 if store.is_local else AWAITED, thread_name_prefix="wgjit")
         self._registry_thread = ThreadPoolExecutor(1, thread_name_prefix="wgjit-registry")
         self._watch = RegistryWatch(store, self._faults, gateway.concerned)
-        self._work = DeviceWork(device, self._faults)
+        self._work = DeviceWork(device, self._faults, head_start=0.0 if capture.holds else HEAD_START)
         self._perform: dict[type, Callable[[Any], None]] = {
             Release: self._release,
             Lookup: self._lookup,
@@ -312,8 +305,6 @@ class Loop:
 
     def _install(self) -> None:
         changes, self._installs = self._installs, []
-        if not self._capture.holds:
-            time.sleep(HEAD_START)  # on the spot: a timer's shortest is a millisecond
         before = self._clock
         failures = self._work.install(changes)
         self._clock = time.monotonic()

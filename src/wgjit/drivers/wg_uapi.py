@@ -2,7 +2,7 @@
 
 Contract: a call that got its whole answer leaves its connection to the next one, which an install by itself is the
 quicker for (docs/PERFORMANCE.md); a connection that has ended is not used, so an interface that was ended and started
-again is simply found again. Every read and write is waited for a bounded time.
+again is simply found again.
 """
 
 from __future__ import annotations

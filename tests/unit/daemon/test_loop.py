@@ -14,7 +14,7 @@ import pytest
 
 from tests.unit.daemon.conftest import Running, running, until
 from wgjit.core.record import Decision
-from wgjit.daemon.loop import HEAD_START
+from wgjit.daemon.device_work import HEAD_START
 from wgjit.errors import CaptureError, DeviceError, DeviceFull, InjectError, StoreError
 from wgjit.model import Delivery, PeerChange, PrivateKey
 from wgjit.refusal import Refusal
