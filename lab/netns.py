@@ -163,7 +163,7 @@ class Namespace:
         )
 
     def lose_first_knocks(self, port: int) -> None:
-        """Drop the first WireGuard initiation from each IPv4 address, behind the taps.
+        """Drop the first WireGuard initiation from each address, behind the taps.
 
         So what works on a copy of a packet never overtakes the packet itself, however late WireGuard's worker is.
         """
@@ -172,9 +172,11 @@ class Namespace:
             "-f",
             "-",
             input=f"""table inet lab_lose {{
-                set seen {{ type ipv4_addr; flags dynamic; }}
+                set seen4 {{ type ipv4_addr; flags dynamic; }}
+                set seen6 {{ type ipv6_addr; flags dynamic; }}
                 chain input {{ type filter hook input priority 0;
-                    udp dport {port} @th,64,8 1 ip saddr != @seen add @seen {{ ip saddr }} drop;
+                    udp dport {port} @th,64,8 1 ip saddr != @seen4 add @seen4 {{ ip saddr }} drop;
+                    udp dport {port} @th,64,8 1 ip6 saddr != @seen6 add @seen6 {{ ip6 saddr }} drop;
                 }}
             }}""",
         )

@@ -88,6 +88,14 @@ class Site:
         machine.ip(f"route add default via 10.10.{number}.1")
         return machine
 
+    def keep_flips_from_crossing(self) -> None:
+        """Lose first knocks where WireGuard is wireguard-go: by a race of its own a crossing flip may lose its client.
+
+        See docs/DELIVERY.md. Crossing flips have a test of their own, in tests/userspace/test_gateway.py.
+        """
+        if self.backend == "go":
+            self.gateway.lose_first_knocks(PORT)
+
     def up(self, delivery: str = "auto", *options: str | Path) -> Gateway:
         """Start `wgjit up`."""
         return Gateway(self.gateway, self.server.name, *options, store=self.path, delivery=delivery)
