@@ -88,8 +88,10 @@ class Link:
         timeout = self._timeout if self._waits else 0.0
         connection = schema.connect(self._path, read_only=self._read_only, timeout=timeout)
         try:
-            if schema.verify(connection, self._path, self._kind) != len(schema.migrations(self._kind)):
-                raise StoreError(f"registry {self._path}: replaced by a file of an older schema; restart to migrate it")
+            version = schema.verify(connection, self._path, self._kind)
+            if version != len(schema.migrations(self._kind)):
+                what = "a file of an older schema" if version else "an empty file: no schema was made in it"
+                raise StoreError(f"registry {self._path}: {what}; restart to migrate it")
         except BaseException:
             connection.close()
             raise

@@ -11,6 +11,7 @@ import pytest
 from tests.contracts.store import claim, key, peer
 from wgjit.errors import AddressConflict, StoreError
 from wgjit.model import Peer
+from wgjit.stores.schema import APPLICATION_ID
 from wgjit.stores.sqlite import SqliteRegistry
 
 
@@ -82,6 +83,23 @@ def test_a_file_that_is_replaced_is_read_anew(registry: SqliteRegistry, path: Pa
     assert registry.lookup(key(1)) is None
     assert registry.lookup(key(2)) is not None
     registry.remove(key(2))
+
+
+@pytest.mark.parametrize(
+    ("version", "told"), [(0, "an empty file: no schema was made in it"), (1, "a file of an older schema")]
+)
+def test_a_file_that_was_replaced_by_one_of_another_schema_is_told(
+    registry: SqliteRegistry, path: Path, version: int, told: str
+) -> None:
+    registry.add([peer(1)])
+    for file in (path, Path(f"{path}-wal"), Path(f"{path}-shm")):
+        file.unlink()
+    with contextlib.closing(sqlite3.connect(path)) as other:
+        if version:
+            other.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        other.execute(f"PRAGMA user_version = {version}")
+    with pytest.raises(StoreError, match=f"{told}; restart to migrate it"):
+        registry.lookup(key(1))
 
 
 def test_a_failed_call_leaves_no_transaction_behind(registry: SqliteRegistry, shell: sqlite3.Connection) -> None:
