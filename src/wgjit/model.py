@@ -19,6 +19,7 @@ __all__ = [
     "Change",
     "ChangeKind",
     "Claim",
+    "Cover",
     "Delivery",
     "DeviceInfo",
     "DevicePeer",
@@ -109,6 +110,15 @@ class Registration:
     claim: Claim | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Cover:
+    """Prefixes that together hold all registered addresses inside some wider prefixes, and as little else as can be."""
+
+    prefixes: tuple[AllowedIP, ...]
+    exact: bool = True
+    """False: there are so many registered addresses that the prefixes also hold ones that are not registered."""
+
+
 class ChangeKind(StrEnum):
     """What happened to a registered peer."""
 
@@ -183,6 +193,8 @@ class PeerChange:
     keepalive: int | None = None
     allowed_ips: tuple[AllowedIP, ...] | None = field(default=None)
     """The whole new set: it replaces what was there."""
+    more_allowed_ips: tuple[AllowedIP, ...] = ()
+    """Added to those that the peer has, or to the new set; each is taken from the peer that had it."""
 
     @classmethod
     def install(cls, peer: Peer, endpoint: Endpoint | None = None, keepalive: int | None = None) -> PeerChange:

@@ -140,6 +140,8 @@ class FakeDevice:
         self._peers[key] = peer
         if change.allowed_ips is not None:
             self._own(key, change.allowed_ips)
+        if change.more_allowed_ips:
+            self._own(key, (*self._peers[key].allowed_ips, *change.more_allowed_ips))
         return None
 
     def _own(self, key: PublicKey, prefixes: Sequence[AllowedIP]) -> None:

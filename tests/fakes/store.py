@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 from wgjit.errors import StoreError
-from wgjit.model import Change, ChangeKind, Claim, Peer, PublicKey, Registration
+from wgjit.model import AllowedIP, Change, ChangeKind, Claim, Cover, Peer, PublicKey, Registration
 from wgjit.stores import checks
 
 
@@ -71,6 +71,20 @@ class FakeRegistry:
 
     def attend(self, concerned: Callable[[], Collection[PublicKey]]) -> None:
         pass
+
+    def addresses_version(self) -> int:
+        self._enter("addresses_version")
+        return hash((self._sequence, tuple(self._peers)))
+
+    def cover(self, within: Collection[AllowedIP], limit: int) -> Cover | None:
+        """Every registered prefix, whatever the limit; that of the real one is a matter of its own tests."""
+        self._enter("cover")
+        if not self.is_local:
+            return None
+        with self._lock:
+            prefixes = [prefix for peer in self._peers.values() for prefix in peer.allowed_ips]
+        inside = [p for p in prefixes if any(w != p and w.version == p.version and p.subnet_of(w) for w in within)]  # type: ignore[arg-type]
+        return Cover(tuple(inside))
 
     def figures(self) -> dict[str, Any]:
         return {}

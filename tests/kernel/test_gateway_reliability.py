@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.contracts.gateway_drift import DriftContract
+from tests.contracts.gateway_foreign import ForeignContract
 from tests.contracts.gateway_replays import ReplaysContract
 from tests.contracts.gateway_revocation import RevocationContract
 
@@ -16,4 +17,8 @@ class TestRevocationOnKernelWireGuard(RevocationContract):
 
 
 class TestDriftOnKernelWireGuard(DriftContract):
+    pass
+
+
+class TestForeignPeersOnKernelWireGuard(ForeignContract):
     pass

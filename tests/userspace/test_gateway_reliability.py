@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.contracts.gateway_drift import DriftContract
 from tests.contracts.gateway_faults import StoreFaultsContract
+from tests.contracts.gateway_foreign import ForeignContract
 from tests.contracts.gateway_replays import ReplaysContract
 from tests.contracts.gateway_revocation import RevocationContract
 
@@ -21,4 +22,8 @@ class TestDriftOnWireguardGo(DriftContract):
 
 
 class TestStoreFaultsOnWireguardGo(StoreFaultsContract):
+    pass
+
+
+class TestForeignPeersOnWireguardGo(ForeignContract):
     pass

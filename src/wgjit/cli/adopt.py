@@ -12,7 +12,7 @@ import typer
 
 from wgjit.cli.registry_file import ConfigFile, Store, author, made
 from wgjit.daemon.adoption import adopt as adopt_peers
-from wgjit.daemon.adoption import idle_residents
+from wgjit.daemon.adoption import idle_residents, peers_of
 from wgjit.drivers.device import open_device
 from wgjit.management.site import site
 from wgjit.model import NEVER
@@ -33,7 +33,7 @@ def adopt(
     Peers that the gateway keeps alive (a persistent keepalive on this side) are pinned: it may have to call them.
     """
     with closing(open_device(interface)) as device:
-        residents = list(device.peers())
+        residents = peers_of(device)
     settings = site(interface, config, store)
     path = settings.store
     with made(path) as registry:

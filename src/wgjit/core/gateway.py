@@ -31,6 +31,7 @@ from wgjit.core.vocabulary import (
     ClaimsSaved,
     Command,
     Count,
+    Covered,
     DeviceRead,
     Event,
     Evicted,
@@ -78,7 +79,9 @@ class Gateway:
         """Knocks of peers whose removal is being made."""
         self._for_room = Parking()
         """Knocks for which somebody has to leave first."""
-        self._upkeep = Upkeep(settings, self._claims, self._for_room)
+        self._for_look = Parking()
+        """Knocks that may be installed once the device has been read: few are in it."""
+        self._upkeep = Upkeep(settings, self._claims, self._for_room, responder.public_key)
         self._last_suspicion = float("-inf")
         self._wall_offset = 0.0
         self._handlers: dict[type, Callable[[Any, Now], list[Command]]] = {
@@ -89,6 +92,7 @@ class Gateway:
             FollowUpDue: self._follow_up,
             DeviceRead: self._device_read,
             RegistryChanged: self._registry_changed,
+            Covered: self._upkeep.covered,
             ClaimsSaved: self._claims_saved,
             Tick: self._tick,
         }
@@ -97,6 +101,11 @@ class Gateway:
     def residency(self) -> Residency:
         """Who is in the device."""
         return self._upkeep.residency
+
+    @property
+    def sheltered(self) -> int:
+        """Prefixes that the placeholder keeps for registered peers which are not in the device."""
+        return self._upkeep.placeholder.size
 
     def concerned(self) -> set[PublicKey]:
         """Whose registration matters right now: residents, and those who are about to be. Any thread may ask."""
@@ -231,6 +240,8 @@ class Gateway:
         if peer.public_key in self._installing:
             self._installing[peer.public_key][1].append(knock)
             return []
+        if not knock.looked and len(self.residency) < self._settings.watchful:
+            return self._look_first(knock, now)
         if self._upkeep.free() <= len(self._installing):
             return self._wait_for_room(knock, now)
         self._installing[peer.public_key] = (peer, [knock])
@@ -238,6 +249,14 @@ class Gateway:
         if self._delivery_of(knock) is Delivery.FLIP:
             return [Install(initiation(peer, knock.source))]
         return [Install(PeerChange.install(peer))]
+
+    def _look_first(self, knock: Knock, now: Now) -> list[Command]:
+        """An install takes its prefixes from whoever has them, without a word. In a small device it costs little to see
+        first whether somebody has put such a peer in since the last look.
+        """
+        knock.looked = True
+        waits = self._park(self._for_look, knock.key, knock, now)
+        return waits or self._upkeep.read_device(at_once=True)
 
     def _may_install(self, knock: Knock, found: Registration | Refusal | None, now: Now) -> Refusal | None:
         if found is None:
@@ -346,7 +365,11 @@ class Gateway:
 
     def _device_read(self, event: DeviceRead, now: Now) -> list[Command]:
         commands = self._upkeep.device_read(event, now)
-        return commands if event.more else commands + self._give_room(now) + self._evict(now)
+        if event.more:
+            return commands
+        for knock in self._for_look.take_first(len(self._for_look)):
+            commands += self._look_up(knock, now)
+        return commands + self._give_room(now) + self._evict(now)
 
     def _registry_changed(self, event: RegistryChanged, now: Now) -> list[Command]:
         self._inquiries.changed(event.found)
@@ -383,4 +406,6 @@ class Gateway:
             commands += self._refuse(knock, Refusal.DEVICE_FAILED, now)
         for knock in self._for_room.take_overdue(now.monotonic):
             commands += self._refuse(knock, Refusal.FULL, now)
+        for knock in self._for_look.take_overdue(now.monotonic):
+            commands += self._refuse(knock, Refusal.DEVICE_FAILED, now)
         return commands + self._upkeep.tick(now) + self._evict(now)

@@ -20,7 +20,11 @@ SESSION = 180.0
 """Seconds that a session lives after its handshake (REJECT_AFTER_TIME, messages.h). Nobody leaves before."""
 
 INTERVAL = 30.0
-"""Seconds between two looks, if nothing calls for one."""
+"""Seconds between two looks, if nothing calls for one, at a device that takes long to read."""
+
+ATTENTIVE = 500.0
+"""A look that takes a millisecond is followed by the next after half a second, but `SPACING` at least and `INTERVAL`
+at most: so peers that somebody put in or took out by hand are seen soon, and it costs a five-hundredth of the time."""
 
 SPACING = 2.0
 """Seconds between two looks at least."""
@@ -46,6 +50,7 @@ class Idleness:
     def __init__(self, settings: Settings) -> None:
         self._idle_timeout = settings.idle_timeout
         self._unconfirmed_timeout = settings.unconfirmed_timeout
+        self._watchful = settings.watchful > 0
         self._unconfirmed: dict[PublicKey, Resident] = {}
         """Installed for a knock and not seen to complete a handshake; the one that knocked longest ago first."""
         self._looked = float("inf")  # the first look is not ours to call for
@@ -114,7 +119,7 @@ class Idleness:
 
     def next_look(self) -> float:
         """When the device should be looked at again, monotonic seconds: for somebody has put peers in, or taken out."""
-        due = self._looked + INTERVAL
+        due = self._looked + (min(INTERVAL, ATTENTIVE * self._took) if self._watchful else INTERVAL)
         if self._unconfirmed:
             oldest = next(iter(self._unconfirmed.values()))
             due = min(due, oldest.last_knock + self._unconfirmed_timeout)

@@ -25,6 +25,8 @@ class Knock:
     """What this knock will leave in the store if it is acted upon."""
     ticket: int = 0
     """Of the inquiry about its key."""
+    looked: bool = False
+    """The device was read for it before its install."""
     released: bool = False
     """It was held and has been let go: with a verdict, or because its deadline passed."""
 

@@ -79,6 +79,10 @@ class Residency:
         """The resident with this key, or None."""
         return self._residents.get(key)
 
+    def owner_of(self, prefix: AllowedIP) -> PublicKey | None:
+        """The resident that owns this very prefix, or None."""
+        return self._owners.get(prefix)
+
     def owner_of_any(self, allowed_ips: Iterable[AllowedIP], other_than: PublicKey) -> PublicKey | None:
         """Another resident that owns one of these very prefixes, or None."""
         for prefix in allowed_ips:
@@ -118,14 +122,16 @@ class Residency:
             self.release_prefixes(key)
             del self._residents[key]
 
-    def release_prefixes(self, key: PublicKey) -> None:
-        """The resident is about to have other prefixes, or to go."""
+    def release_prefixes(self, key: PublicKey) -> tuple[AllowedIP, ...]:
+        """The resident is about to have other prefixes, or to go; gives those that it had."""
         self.touch(key)
         resident = self._residents[key]
-        for prefix in resident.allowed_ips:
+        had = resident.allowed_ips
+        for prefix in had:
             if self._owners.get(prefix) == key:  # the kernel may have moved it to another peer since
                 del self._owners[prefix]
         resident.allowed_ips = ()
+        return had
 
     # --- a reading of the device ------------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from wgjit.model import Delivery
+from wgjit.model import AllowedIP, Delivery
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,3 +34,8 @@ class Settings:
     """Peers in the device at most."""
     exclusive: bool = False
     """Peers that the registry does not know are taken out of the device."""
+    networks: tuple[AllowedIP, ...] = ()
+    """The interface's own networks: where registered peers' addresses are, if the registry cannot list them."""
+    watchful: int = 0
+    """Others may put peers into the device. With fewer residents than this it is read before each install, and it is
+    looked at as often as that costs next to nothing. 0: neither."""

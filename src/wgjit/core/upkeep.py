@@ -8,23 +8,26 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import islice
 
 from wgjit.core.claims import Claims
 from wgjit.core.flips import Flips
-from wgjit.core.idleness import FRESH, Idleness
+from wgjit.core.idleness import FRESH, INTERVAL, Idleness
 from wgjit.core.parking import Parking
+from wgjit.core.placeholder import Placeholder
 from wgjit.core.removals import Removals
 from wgjit.core.residency import Residency, Resident
 from wgjit.core.settings import Settings
 from wgjit.core.vocabulary import (
     Command,
     Configure,
+    Covered,
     Departure,
     DeviceRead,
     Evict,
     Evicted,
+    FindCover,
     Flipped,
     Left,
     Now,
@@ -32,7 +35,7 @@ from wgjit.core.vocabulary import (
     Recheck,
     RegistryChanged,
 )
-from wgjit.model import DevicePeer, Peer, PeerChange, PublicKey, Registration
+from wgjit.model import AllowedIP, DevicePeer, Peer, PeerChange, PublicKey, Registration
 from wgjit.refusal import Refusal
 
 AT_ONCE = 256
@@ -45,12 +48,13 @@ HEADROOM = 64
 class Upkeep:
     """The residents of one interface, from their install to their leaving."""
 
-    def __init__(self, settings: Settings, claims: Claims, for_room: Parking) -> None:
+    def __init__(self, settings: Settings, claims: Claims, for_room: Parking, interface: PublicKey) -> None:
         """`for_room`: the knocks for which somebody has to leave; the gateway's, only counted here."""
         self._settings = settings
         self._for_room = for_room
         self._claims = claims
         self.residency = Residency()
+        self.placeholder = Placeholder(interface, self.residency, settings.networks)
         self.flips = Flips()
         self._idleness = Idleness(settings)
         self._removals = Removals()
@@ -67,6 +71,7 @@ class Upkeep:
         """Of the look that is being made: who should leave, who could, and what is to be seen of running flips."""
         self._recalled: dict[PublicKey, Departure] = {}
         """Called back by a knock that is not proven yet."""
+        self._ask_not_before = -math.inf
         self._nobody_until = -math.inf
         """Until then it is known that nobody may."""
 
@@ -75,6 +80,7 @@ class Upkeep:
     def installed(self, peer: Peer, knocked: float, now: Now) -> Resident:
         """The peer is in the device, for a knock that arrived at `knocked`."""
         resident = self.residency.add(peer, now.monotonic)
+        self.placeholder.taken(peer.allowed_ips)
         resident.last_knock = knocked
         self._stays(peer.public_key)
         self._register(peer, resident)
@@ -129,6 +135,7 @@ class Upkeep:
             self._stays(key)
         resident.registered_as(peer)
         self._foreign.pop(key, None)
+        self.placeholder.not_foreign(key)
         if peer.is_pinned:
             self._idleness.left(key)
         if peer.expires_at is not None and peer.expires_at != moment:
@@ -155,14 +162,14 @@ class Upkeep:
 
     # --- the device is read -----------------------------------------------------------------------------------
 
-    def read_device(self) -> list[Command]:
+    def read_device(self, *, at_once: bool = False) -> list[Command]:
         """Look, unless it is being done."""
         if self._reading:
             return []
         self._reading = True
         self.residency.reading_begins()
         self._overdue, self._spare, self._flipped = {}, {}, {}
-        return [ReadDevice()]
+        return [ReadDevice(at_once)]
 
     def device_read(self, event: DeviceRead, now: Now) -> list[Command]:
         """One part of a look at the device, or all of it."""
@@ -172,7 +179,8 @@ class Upkeep:
             self._idleness.looked(event.took, now.monotonic)
             return self._judge_flips(event.began, now)
         found = [peer.public_key for peer in event.peers if self._see(peer, event.began)]
-        if not event.more:
+        if not event.more and event.began >= self._ask_not_before:
+            self._ask_not_before = event.began + INTERVAL
             found += self._ask_again()
         self._foreign.update(dict.fromkeys(found))
         commands: list[Command] = [Recheck(tuple(found))] if found else []
@@ -184,11 +192,30 @@ class Upkeep:
             self._forget(key)
         commands += self._judge_flips(event.began, now)
         self._choose(now)
+        self.placeholder.looked(event.began)
+        return commands + self._keep_addresses(now)
+
+    def _keep_addresses(self, now: Now) -> list[Command]:
+        """Have registered addresses kept from peers that the registry does not know."""
+        commands: list[Command] = []
+        if (within := self.placeholder.news()) is not None:
+            commands.append(FindCover(within))
+        if changes := self.placeholder.mend(now.monotonic):
+            commands.append(Configure(tuple(changes)))
+        if told := self.placeholder.told():
+            commands.append(told)
         return commands
+
+    def covered(self, event: Covered, now: Now) -> list[Command]:
+        """The registry has told which prefixes hold registered addresses."""
+        self.placeholder.covered(event.within, event.cover)
+        return self._keep_addresses(now)
 
     def _see(self, peer: DevicePeer, began: float) -> bool:
         """Follow what a look tells of one peer; True if nobody knew that it is there."""
         key = peer.public_key
+        if self.placeholder.is_ours(peer, began):
+            return False
         if self.flips.watches(key):
             self._flipped[key] = peer
         if self._removals.is_settled(key):
@@ -198,6 +225,8 @@ class Upkeep:
         resident = self.residency.read(peer, began)
         if resident is None:
             return False
+        if not resident.registered:
+            self.placeholder.foreign(key, resident.allowed_ips)
         self._idleness.observe(resident, peer, began)
         if self._claims.is_unsaved(key) or self.flips.watches(key):
             pass  # not before the registry has its claim: here, the kernel protects it
@@ -242,7 +271,10 @@ class Upkeep:
     def evict(self, now: Now) -> list[Command]:
         """The next batch, if it is time for one. Not called while installs wait: they come first."""
         batch = self._removals.next_batch(now.monotonic)
-        return [Evict(batch)] if batch else []
+        if not batch:
+            return []
+        residents = {key: resident.allowed_ips for key in batch if (resident := self.residency.get(key))}
+        return [Evict(batch, self.placeholder.take(residents, now.monotonic))]
 
     def evicted(self, event: Evicted, now: Now) -> list[Command]:
         """A batch has been removed, or could not be."""
@@ -253,6 +285,8 @@ class Upkeep:
             self._forget(key)
             commands.append(Left(key, why))
         for key in event.failed:
+            if change := self.placeholder.give_back(key):
+                commands.append(Configure((change,)))
             resident = self.residency.get(key)
             if resident is not None and resident.expires_at is not None:
                 self._await_expiry(resident.expires_at, key)  # it may have passed while the peer was on its way out
@@ -263,18 +297,22 @@ class Upkeep:
 
     def _forget(self, key: PublicKey) -> None:
         self._foreign.pop(key, None)
+        self.placeholder.not_foreign(key)
+        self.placeholder.gone(key)
         self._claims.left(key)
         self._idleness.left(key)
         self._stays(key)
         self.flips.abandon(key)
 
-    def _revoke(self, keys: Iterable[PublicKey]) -> list[PeerChange]:
-        """These residents lose their sessions at once: without allowed IPs nothing passes, in either direction.
+    def _revoke(self, leaving: Mapping[PublicKey, Iterable[AllowedIP]], now: Now) -> list[PeerChange]:
+        """These residents, with these prefixes, lose their sessions at once: without allowed IPs nothing passes, in
+        either direction.
 
         That is cheap, also for many, which the removal is not; it follows.
         """
-        changes = []
-        for key in keys:
+        kept = self.placeholder.take(leaving, now.monotonic)  # whoever is disabled is registered, too
+        changes = [] if kept is None else [kept]
+        for key in leaving:
             self._removals.revoke(key)
             self.residency.remove(key)
             self._forget(key)
@@ -308,17 +346,21 @@ class Upkeep:
                 leave.append(key)  # the kernel's own memory of the greatest timestamp has to go, too
             elif not resident.is_as(registration.peer):
                 stay.append(registration.peer)
+        had: dict[PublicKey, tuple[AllowedIP, ...]] = {}
         for key in (*leave, *(peer.public_key for peer in stay)):
             self.flips.abandon(key)
-            self.residency.release_prefixes(key)  # all let go of their addresses before any takes another's
+            had[key] = self.residency.release_prefixes(key)  # all let go of their addresses before any takes another's
         changes: list[PeerChange] = []
+        updated: list[AllowedIP] = []
         for peer in stay:
             if self.residency.owner_of_any(peer.allowed_ips, other_than=peer.public_key):
                 leave.append(peer.public_key)  # an address of a peer that the registry does not know
             else:
                 self.residency.update(peer)
                 changes.append(PeerChange.update(peer))
-        changes = self._revoke(leave) + changes
+                updated += peer.allowed_ips
+        changes = self._revoke({key: had[key] for key in leave}, now) + changes
+        self.placeholder.taken(updated)
         return [Configure(tuple(changes))] if changes else []
 
     # --- time passes ------------------------------------------------------------------------------------------
@@ -346,13 +388,13 @@ class Upkeep:
         return self._idleness.relaxed_look if self._removals.ran_stale else self._idleness.next_look()
 
     def _expire(self, now: Now) -> list[Command]:
-        expired: dict[PublicKey, None] = {}
+        expired: dict[PublicKey, tuple[AllowedIP, ...]] = {}
         while self._expiries and self._expiries[0][0] <= now.wall:
             moment, key = heapq.heappop(self._expiries)
             resident = self.residency.get(key)
             if resident is not None and resident.expires_at == moment and not self._removals.is_settled(key):
-                expired[key] = None
-        changes = self._revoke(expired)
+                expired[key] = resident.allowed_ips
+        changes = self._revoke(expired, now)
         return [Configure(tuple(changes))] if changes else []
 
 

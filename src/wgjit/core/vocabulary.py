@@ -16,7 +16,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from wgjit.core.record import Decision, FeedRecord
-from wgjit.model import Claim, Delivery, DevicePeer, PeerChange, PublicKey, Registration
+from wgjit.model import AllowedIP, Claim, Cover, Delivery, DevicePeer, PeerChange, PublicKey, Registration
 from wgjit.refusal import Refusal
 
 __all__ = ["Command", "Decision", "Delivery", "Event", "FeedRecord", "Now", "Refusal"]
@@ -111,6 +111,15 @@ class RegistryChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class Covered:
+    """The registry's answer to a FindCover, given anew whenever it has changed."""
+
+    within: frozenset[AllowedIP]
+    cover: Cover | None
+    """None from a registry that does not know all its peers."""
+
+
+@dataclass(frozen=True, slots=True)
 class ClaimsSaved:
     """These claims are in the store."""
 
@@ -122,7 +131,9 @@ class Tick:
     """The moment that `Gateway.next_deadline` named has come, or some time has passed."""
 
 
-Event = Arrived | LookedUp | Installed | Evicted | FollowUpDue | DeviceRead | RegistryChanged | ClaimsSaved | Tick
+Event = (
+    Arrived | LookedUp | Installed | Evicted | FollowUpDue | DeviceRead | RegistryChanged | Covered | ClaimsSaved | Tick
+)
 
 
 # --- commands: what the core says ---------------------------------------------------------------------------
@@ -165,6 +176,8 @@ class Evict:
     """
 
     keys: tuple[PublicKey, ...]
+    first: PeerChange | None = None
+    """To be made before; if it fails, nobody is removed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +204,28 @@ class SaveClaim:
 @dataclass(frozen=True, slots=True)
 class ReadDevice:
     """Read all residents; answer with DeviceRead."""
+
+    at_once: bool = False
+    """They are few, and a packet waits: read them on the spot."""
+
+
+@dataclass(frozen=True, slots=True)
+class FindCover:
+    """Ask the registry which prefixes hold all registered addresses inside these; answer with Covered, from now on."""
+
+    within: frozenset[AllowedIP]
+
+
+@dataclass(frozen=True, slots=True)
+class Sheltered:
+    """Addresses of registered peers are kept from peers that the registry does not know: tell people."""
+
+    peers: tuple[PublicKey, ...]
+    """Those with prefixes around registered addresses; none if there are none any more."""
+    prefixes: int
+    """How many the placeholder has."""
+    exact: bool
+    """They hold registered addresses alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,6 +301,8 @@ Command = (
     | Replay
     | SaveClaim
     | ReadDevice
+    | FindCover
+    | Sheltered
     | FollowUp
     | Flipped
     | Left

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
+from wgjit.core.placeholder import placeholder_key
 from wgjit.drivers.base import Device
 from wgjit.errors import AddressConflict, DeviceFull, PeerExists
 from wgjit.model import NEVER, AllowedIP, DevicePeer, Peer, PeerChange, PublicKey
@@ -36,6 +37,17 @@ class Adoption:
     """Registered already, with other values: a gateway would give them the registered ones."""
     refused: list[tuple[PublicKey, str]] = field(default_factory=list)
     """Not to be registered, and why: they stay on the interface, and a gateway leaves them alone."""
+
+
+def peers_of(device: Device) -> list[DevicePeer]:
+    """The interface's peers, without a gateway's placeholder. Raises DeviceError."""
+    ours = _placeholder(device)
+    return [peer for peer in device.peers() if peer.public_key != ours]
+
+
+def _placeholder(device: Device) -> PublicKey | None:
+    private_key = device.info().private_key
+    return None if private_key is None else placeholder_key(private_key.public())
 
 
 class _Rehearsed(Exception):
@@ -149,6 +161,8 @@ def release(registry: Roll, device: Device, now: float, *, dry_run: bool = False
     Raises StoreError, DeviceError; DeviceFull before anything is changed if they are too many.
     """
     residents = {resident.public_key: resident.allowed_ips for resident in device.peers()}
+    ours = _placeholder(device)
+    kept = set(residents.pop(ours, ())) if ours else set()
     if (total := registry.count()) > MOST:
         raise DeviceFull(f"{device.name}: {total} peers are registered; an interface holds {MOST}")
     owners = {prefix: key for key, prefixes in residents.items() for prefix in prefixes}
@@ -157,7 +171,10 @@ def release(registry: Roll, device: Device, now: float, *, dry_run: bool = False
     while batch := list(islice(changes, BATCH)):
         if not dry_run:
             device.apply(batch)
+            kept -= {prefix for change in batch for prefix in change.allowed_ips or ()}
         result.installed += len(batch)
+    if ours and not kept and not dry_run:  # else it keeps the addresses of those that may not connect
+        device.apply([PeerChange(ours, remove=True)])
     return result
 
 

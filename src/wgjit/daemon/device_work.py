@@ -69,14 +69,28 @@ class DeviceWork:
         """Let go of the threads; a call that hangs is left to itself."""
         self._threads.shutdown(wait=False)
 
-    async def evict(self, keys: tuple[PublicKey, ...]) -> Evicted:
-        """Take peers out, on a thread: it may take long, and knocks go on meanwhile."""
+    async def evict(self, keys: tuple[PublicKey, ...], first: PeerChange | None = None) -> Evicted:
+        """Take peers out, on a thread: it may take long, and knocks go on meanwhile. Nobody is, if `first` fails."""
         changes = [PeerChange(key, remove=True) for key in keys]
         began = time.monotonic()
-        failures = await asyncio.get_running_loop().run_in_executor(self._threads, _make, self._device, changes)
+        run = asyncio.get_running_loop().run_in_executor
+        failures: dict[PublicKey, Exception] = {}
+        if first is not None and (refused := await run(self._threads, _make, self._device, [first])):
+            failures = dict.fromkeys(keys, refused[first.public_key])
+        else:
+            failures = await run(self._threads, _make, self._device, changes)
         took = time.monotonic() - began
         self._forget_undone(key for key in keys if key not in failures)
         return Evicted(keys, frozenset(self._blame(failures)), took)
+
+    def read_at_once(self) -> DeviceRead:
+        """All residents, of whom there are few, on the spot."""
+        began = time.monotonic()
+        try:
+            return DeviceRead(began, list(self._device.peers(partial=True)), took=time.monotonic() - began)
+        except Exception as error:
+            self._faults.occurred("device", error)
+            return DeviceRead(float("-inf"), (), took=time.monotonic() - began)
 
     async def read(self) -> AsyncIterator[DeviceRead]:
         """All residents, told in parts.

@@ -30,6 +30,7 @@ from wgjit.core.vocabulary import (
     DeviceRead,
     Event,
     Evict,
+    FindCover,
     Flipped,
     FollowUp,
     FollowUpDue,
@@ -44,6 +45,7 @@ from wgjit.core.vocabulary import (
     Release,
     Replay,
     SaveClaim,
+    Sheltered,
     Tell,
     Tick,
 )
@@ -133,7 +135,9 @@ class Loop:
             Recheck: lambda command: self._watch.recheck(command.keys),
             Replay: self._replay,
             SaveClaim: self._after.append,
-            ReadDevice: lambda command: self._in_background(self._read_device()),
+            ReadDevice: self._read_device,
+            FindCover: lambda command: self._watch.find_cover(command.within),
+            Sheltered: self._sheltered,
             FollowUp: lambda command: self._later.append(FollowUpDue(command.knock)),
             Flipped: self._flipped,
             Left: self._left,
@@ -322,9 +326,15 @@ class Loop:
             self._perform[type(command)](command)
 
     async def _evict(self, command: Evict) -> None:
-        self.feed_event(await self._work.evict(command.keys))
+        self.feed_event(await self._work.evict(command.keys, command.first))
 
-    async def _read_device(self) -> None:
+    def _read_device(self, command: ReadDevice) -> None:
+        if command.at_once:
+            self._events.append(self._work.read_at_once())
+        else:
+            self._in_background(self._read_in_parts())
+
+    async def _read_in_parts(self) -> None:
         async for part in self._work.read():
             self.feed_event(part)
 
@@ -336,6 +346,17 @@ class Loop:
     def _left(self, command: Left) -> None:
         self._metrics.departures[command.why] += 1
         log.debug("peer left the device", peer=str(command.key), why=command.why.value)
+
+    def _sheltered(self, command: Sheltered) -> None:
+        if not command.peers:
+            log.info("no peer is around registered addresses any more")
+            return
+        log.warning(
+            "peers that the registry does not know have prefixes around registered addresses: these are kept from them"
+            + ("" if command.exact else ", and unregistered ones beside them, too, for there are too many to list"),
+            peers=[str(key) for key in command.peers],
+            kept=command.prefixes,
+        )
 
     def _flipped(self, command: Flipped) -> None:
         self._metrics.flips[command.outcome] += 1
@@ -388,6 +409,7 @@ class Loop:
         return {
             "residents": len(self._gateway.residency),
             "waiting": len(self._handling),
+            "sheltered": self._gateway.sheltered,
             **self._metrics.as_dict(counters),
             "feed_dropped": self._feed.dropped,
             **({"registry": figures} if (figures := self._store.figures()) else {}),

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Hashable, Iterable
 
-from wgjit.core.vocabulary import ClaimsSaved, Event, RegistryChanged
+from wgjit.core.placeholder import LIMIT
+from wgjit.core.vocabulary import ClaimsSaved, Covered, Event, RegistryChanged
 from wgjit.daemon.faults import Faults
 from wgjit.errors import StoreError
-from wgjit.model import Claim, PublicKey, Registration
+from wgjit.model import AllowedIP, Claim, Cover, PublicKey, Registration
 from wgjit.stores.base import Store
 
 FAILURES = 3
@@ -21,6 +22,9 @@ FAILURES = 3
 
 LONGEST_ROUND = 1.0
 """Seconds of a round that may go into lookups: a store elsewhere takes its time, and claims wait meanwhile."""
+
+COVER_REST = 4.0
+"""A cover that took a second to find is found anew after so many, at the earliest: a registry may change for ever."""
 
 CLOSING = 3.0
 """Seconds for which the last writing is tried again."""
@@ -48,6 +52,10 @@ class RegistryWatch:
         self._unsure: dict[PublicKey, None] | None = None
         """Residents to look up because the log does not tell; None before the first round."""
         self._found: dict[PublicKey, None] = {}
+        self._within: frozenset[AllowedIP] = frozenset()
+        self._covered: tuple[frozenset[AllowedIP], Hashable, Cover | None] = frozenset(), None, None
+        """The last answer to `find_cover`, and what it was the answer to."""
+        self._cover_not_before = 0.0
         self._seen = 0
         store.attend(residents)
 
@@ -63,6 +71,10 @@ class RegistryWatch:
         with self._lock:
             self._found.update(dict.fromkeys(keys))
 
+    def find_cover(self, within: frozenset[AllowedIP]) -> None:
+        """Tell, from the next round on and after each change, which prefixes hold all registered ones inside these."""
+        self._within = within
+
     def round(self) -> list[Event]:
         """Write what waits, read what is new; gives what the core must hear, whatever else failed.
 
@@ -72,7 +84,7 @@ class RegistryWatch:
         events: list[Event] = []
         failures: list[Exception] = []
         with self._at_work:
-            for step in (self._flush, self._follow):
+            for step in (self._flush, self._follow, self._cover):
                 try:
                     events += step(failures)
                 except Exception as error:
@@ -116,6 +128,18 @@ class RegistryWatch:
         self._take_found()
         events = self._look_up(self._changed, failures, rechecked=False)
         return events + self._look_up(self._unsure or {}, failures, rechecked=True)
+
+    def _cover(self, _failures: list[Exception]) -> list[Event]:
+        within, began = self._within, time.monotonic()
+        if not within or began < self._cover_not_before:
+            return []
+        version = self._store.addresses_version()
+        if (within, version) == self._covered[:2]:
+            return []
+        cover = self._store.cover(within, LIMIT)
+        self._cover_not_before = time.monotonic() + COVER_REST * (time.monotonic() - began)
+        known, self._covered = self._covered, (within, version, cover)
+        return [] if known[0] == within and known[2] == cover else [Covered(within, cover)]
 
     def _read_changes(self) -> None:
         """Note whose registration changed, in the order of the last change."""

@@ -56,6 +56,7 @@ def encode_changes(changes: Iterable[PeerChange]) -> bytes:
         if change.allowed_ips is not None:
             lines.append("replace_allowed_ips=true")
             lines.extend([f"allowed_ip={prefix}" for prefix in change.allowed_ips])
+        lines.extend([f"allowed_ip={prefix}" for prefix in change.more_allowed_ips])
     return _finish(lines)
 
 

@@ -204,6 +204,7 @@ def _encode_change(change: PeerChange, room: int) -> Iterator[bytes]:
         values["endpoint"] = change.endpoint
     if change.keepalive is not None:
         values["keepalive"] = change.keepalive
+    allowed_ips = (*(allowed_ips or ()), *change.more_allowed_ips)
     if not allowed_ips:
         yield PEER.encode(values)
         return

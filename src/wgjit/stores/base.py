@@ -5,10 +5,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
-from wgjit.model import Change, Claim, Peer, PublicKey, Registration
+from wgjit.model import AllowedIP, Change, Claim, Cover, Peer, PublicKey, Registration
 
 
 class Store(Protocol):
@@ -35,6 +35,15 @@ class Store(Protocol):
 
     def attend(self, concerned: Callable[[], Collection[PublicKey]]) -> None:
         """These keys matter from now on: a store that only asks others keeps what it knows of them young."""
+
+    def addresses_version(self) -> Hashable:
+        """Differs from an earlier one if an address has been registered since; may differ without that, too."""
+
+    def cover(self, within: Collection[AllowedIP], limit: int) -> Cover | None:
+        """About `limit` prefixes at most that hold every registered prefix inside one of `within`.
+
+        Each is longer than the prefix of `within` that it lies in. None from a store that does not know all peers.
+        """
 
     def figures(self) -> dict[str, Any]:
         """For people: how a store stands that asks others; empty for a local one."""

@@ -25,7 +25,7 @@ from typing import Any
 import structlog
 
 from wgjit.errors import StoreError, StoreUnreachable
-from wgjit.model import Change, ChangeKind, Claim, PublicKey, Registration
+from wgjit.model import AllowedIP, Change, ChangeKind, Claim, PublicKey, Registration
 from wgjit.stores.remote_answer import Absent, Answer, Found, ReadPeer
 from wgjit.stores.remote_breaker import Breaker
 from wgjit.stores.remote_budget import Budget
@@ -129,6 +129,12 @@ class RemoteStore:
     def changes(self, after: int, limit: int = 1000) -> list[Change]:
         with self._lock:
             return [change for change in self._log if change.sequence > after][:limit]
+
+    def addresses_version(self) -> int:
+        return 0
+
+    def cover(self, within: Collection[AllowedIP], limit: int) -> None:
+        """A service is asked for one key at a time."""
 
     def attend(self, concerned: Callable[[], Collection[PublicKey]]) -> None:
         """Keep the answers for these keys young: what changes of them is then in the log."""

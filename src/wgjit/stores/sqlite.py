@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from wgjit.errors import StoreError
-from wgjit.model import Change, ChangeKind, Claim, Peer, PublicKey, Registration
+from wgjit.model import AllowedIP, Change, ChangeKind, Claim, Cover, Peer, PublicKey, Registration
 from wgjit.stores import checks, packing, schema
 from wgjit.stores.bulk import BeforeCommit, BulkLoad, unnoted
 from wgjit.stores.bulk_aside import temporary_folder
 from wgjit.stores.connection import Link
+from wgjit.stores.cover import Range, find_cover
 from wgjit.stores.sqlite_errors import primary_code
 
 _CHUNK = 10_000
@@ -107,6 +108,20 @@ class SqliteStore:
 
     def attend(self, concerned: Callable[[], Collection[PublicKey]]) -> None:
         """Nothing here grows old."""
+
+    def addresses_version(self) -> tuple[int, int]:
+        # Not PRAGMA data_version, which moves with each saved claim. Additions are in no log, but they are counted.
+        return self.last_change(), self.count()
+
+    def cover(self, within: Collection[AllowedIP], limit: int) -> Cover:
+        return find_cover(self._ranges, within, limit)
+
+    def _ranges(self, first: bytes, last: bytes, count: int) -> list[Range]:
+        """See `cover.Ranges`. A read of its own each, so that lookups have their turn in between."""
+        order = "DESC" if count < 0 else "ASC"
+        query = f"SELECT first, coalesce(last, first) FROM addresses WHERE first BETWEEN ? AND ? ORDER BY first {order}"
+        with self._reader as db:
+            return db.execute(f"{query} LIMIT ?", (first, last, abs(count))).fetchall()
 
     def figures(self) -> dict[str, Any]:
         return {}
