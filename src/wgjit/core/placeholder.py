@@ -32,7 +32,7 @@ def placeholder_key(interface: PublicKey) -> PublicKey:
     return PublicKey(sha256(b"wgjit placeholder" + interface).digest())
 
 
-def _waste_key(interface: PublicKey) -> PublicKey:
+def waste_key(interface: PublicKey) -> PublicKey:
     """A peer that takes prefixes away from the placeholder, and is removed with them."""
     return PublicKey(sha256(b"wgjit placeholder's waste" + interface).digest())
 
@@ -43,7 +43,7 @@ class Placeholder:
     def __init__(self, interface: PublicKey, residency: Residency, networks: tuple[AllowedIP, ...] = ()) -> None:
         """`networks`: where registered addresses are, for a registry that cannot tell which are registered."""
         self.key = placeholder_key(interface)
-        self._waste = _waste_key(interface)
+        self._waste = waste_key(interface)
         self._residency = residency
         self._networks = networks
         self._foreign: dict[PublicKey, tuple[AllowedIP, ...]] = {}
@@ -138,16 +138,15 @@ class Placeholder:
         if self._has:
             self._has.difference_update(allowed_ips)
 
-    def take(self, leaving: Mapping[PublicKey, Iterable[AllowedIP]], now: float) -> PeerChange | None:
-        """The change that gives it the prefixes of peers that leave; None if no other peer could use them."""
-        if not self._wide:
-            return None
-        taken: list[AllowedIP] = []
-        for key, allowed_ips in leaving.items():
-            prefixes = tuple(prefix for prefix in allowed_ips if self._is_exposed(prefix))
-            if prefixes:
-                self._given[key] = prefixes
-                taken += prefixes
+    def take_for_removal(self, leaving: Mapping[PublicKey, Iterable[AllowedIP]], now: float) -> PeerChange | None:
+        """As `take`, of peers whose removal takes a while: `gone` or `give_back` tells how it ended."""
+        exposed = {key: tuple(filter(self._is_exposed, allowed_ips)) for key, allowed_ips in leaving.items()}
+        self._given.update({key: prefixes for key, prefixes in exposed.items() if prefixes})
+        return self.take((prefix for prefixes in exposed.values() for prefix in prefixes), now)
+
+    def take(self, allowed_ips: Iterable[AllowedIP], now: float) -> PeerChange | None:
+        """The change that gives it prefixes of which a peer lets go; None if no other peer could use them."""
+        taken = list(filter(self._is_exposed, allowed_ips)) if self._wide else []
         if not taken:
             return None
         self._has.update(taken)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from itertools import islice
 
 from wgjit.core.claims import Claims
@@ -263,6 +263,10 @@ class Upkeep:
     def _judge_flips(self, began: float, now: Now) -> list[Command]:
         changes, outcomes = self.flips.judge(self._flipped, began, now)
         self._flipped = {}
+        anew = [prefix for change in changes for prefix in change.allowed_ips or ()]  # removed and installed again
+        if kept := self.placeholder.take(anew, now.monotonic):
+            self.placeholder.taken(anew)
+            changes.insert(0, kept)
         commands: list[Command] = [Configure(tuple(changes))] if changes else []
         return commands + [Flipped(key, outcome) for key, outcome in outcomes.items()]
 
@@ -274,7 +278,7 @@ class Upkeep:
         if not batch:
             return []
         residents = {key: resident.allowed_ips for key in batch if (resident := self.residency.get(key))}
-        return [Evict(batch, self.placeholder.take(residents, now.monotonic))]
+        return [Evict(batch, self.placeholder.take_for_removal(residents, now.monotonic))]
 
     def evicted(self, event: Evicted, now: Now) -> list[Command]:
         """A batch has been removed, or could not be."""
@@ -304,15 +308,13 @@ class Upkeep:
         self._stays(key)
         self.flips.abandon(key)
 
-    def _revoke(self, leaving: Mapping[PublicKey, Iterable[AllowedIP]], now: Now) -> list[PeerChange]:
-        """These residents, with these prefixes, lose their sessions at once: without allowed IPs nothing passes, in
-        either direction.
+    def _revoke(self, keys: Iterable[PublicKey]) -> list[PeerChange]:
+        """These residents lose their sessions at once: without allowed IPs nothing passes, in either direction.
 
         That is cheap, also for many, which the removal is not; it follows.
         """
-        kept = self.placeholder.take(leaving, now.monotonic)  # whoever is disabled is registered, too
-        changes = [] if kept is None else [kept]
-        for key in leaving:
+        changes = []
+        for key in keys:
             self._removals.revoke(key)
             self.residency.remove(key)
             self._forget(key)
@@ -346,12 +348,9 @@ class Upkeep:
                 leave.append(key)  # the kernel's own memory of the greatest timestamp has to go, too
             elif not resident.is_as(registration.peer):
                 stay.append(registration.peer)
-        had: dict[PublicKey, tuple[AllowedIP, ...]] = {}
-        for key in (*leave, *(peer.public_key for peer in stay)):
-            self.flips.abandon(key)
-            had[key] = self.residency.release_prefixes(key)  # all let go of their addresses before any takes another's
         changes: list[PeerChange] = []
         updated: list[AllowedIP] = []
+        kept = self._let_go((*leave, *(peer.public_key for peer in stay)), now)
         for peer in stay:
             if self.residency.owner_of_any(peer.allowed_ips, other_than=peer.public_key):
                 leave.append(peer.public_key)  # an address of a peer that the registry does not know
@@ -359,9 +358,18 @@ class Upkeep:
                 self.residency.update(peer)
                 changes.append(PeerChange.update(peer))
                 updated += peer.allowed_ips
-        changes = self._revoke({key: had[key] for key in leave}, now) + changes
         self.placeholder.taken(updated)
+        changes = kept + self._revoke(leave) + changes
         return [Configure(tuple(changes))] if changes else []
+
+    def _let_go(self, keys: Iterable[PublicKey], now: Now) -> list[PeerChange]:
+        """These residents lose all their addresses before any of them takes another's; gives the change for that."""
+        prefixes: list[AllowedIP] = []
+        for key in keys:
+            self.flips.abandon(key)
+            prefixes += self.residency.release_prefixes(key)
+        kept = self.placeholder.take(prefixes, now.monotonic)
+        return [] if kept is None else [kept]
 
     # --- time passes ------------------------------------------------------------------------------------------
 
@@ -388,13 +396,13 @@ class Upkeep:
         return self._idleness.relaxed_look if self._removals.ran_stale else self._idleness.next_look()
 
     def _expire(self, now: Now) -> list[Command]:
-        expired: dict[PublicKey, tuple[AllowedIP, ...]] = {}
+        expired: dict[PublicKey, None] = {}
         while self._expiries and self._expiries[0][0] <= now.wall:
             moment, key = heapq.heappop(self._expiries)
             resident = self.residency.get(key)
             if resident is not None and resident.expires_at == moment and not self._removals.is_settled(key):
-                expired[key] = resident.allowed_ips
-        changes = self._revoke(expired, now)
+                expired[key] = None
+        changes = self._let_go(expired, now) + self._revoke(expired)
         return [Configure(tuple(changes))] if changes else []
 
 

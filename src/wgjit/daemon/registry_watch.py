@@ -134,12 +134,14 @@ class RegistryWatch:
         if not within or began < self._cover_not_before:
             return []
         version = self._store.addresses_version()
-        if (within, version) == self._covered[:2]:
+        asked, known_version, known = self._covered
+        is_answered = asked is within  # the same question; an equal one that is asked again wants an answer of its own
+        if is_answered and version == known_version:
             return []
         cover = self._store.cover(within, LIMIT)
         self._cover_not_before = time.monotonic() + COVER_REST * (time.monotonic() - began)
-        known, self._covered = self._covered, (within, version, cover)
-        return [] if known[0] == within and known[2] == cover else [Covered(within, cover)]
+        self._covered = within, version, cover
+        return [] if is_answered and cover == known else [Covered(within, cover)]
 
     def _read_changes(self) -> None:
         """Note whose registration changed, in the order of the last change."""

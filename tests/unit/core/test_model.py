@@ -13,7 +13,8 @@ also knows the truth: who sent what, and what was acted upon. So it can say, aft
   never within 180 s of a handshake that the look could see, and never if the registry does not know it;
 - an install finds room, and waits until the peer's own removal is done;
 - the core's residents are the device's, but for those that somebody else put in or took out;
-- stored claims grow, but by the operator's word.
+- stored claims grow, but by the operator's word;
+- no change that the core makes hands a registered peer's address to a wider peer that the registry does not know.
 
 Whoever is idle for long leaves. And once all answers are there: every knock has been told, the core's residents are the
 device's, and no peer that the registry switched off or removed is among them.
@@ -32,7 +33,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from tests.forge import forge_initiation, with_mac1
 from tests.unit.core.conftest import SERVER, Client
-from tests.unit.core.world import RESPONDER, Sent, World
+from tests.unit.core.world import KEEPERS, RESPONDER, WIDER, Sent, World
 from wgjit.core.vocabulary import (
     Arrived,
     DeviceRead,
@@ -40,7 +41,7 @@ from wgjit.core.vocabulary import (
     Tick,
 )
 from wgjit.errors import StoreError
-from wgjit.model import NEVER, Delivery, DevicePeer, Endpoint, PeerChange, PrivateKey, Tai64n
+from wgjit.model import NEVER, Delivery, DevicePeer, Endpoint, PeerChange, PrivateKey, Tai64n, parse_allowed_ip
 from wgjit.refusal import Refusal
 from wgjit.wire.packets import build
 
@@ -55,6 +56,7 @@ class Named(Client):
 CLIENTS = [Named(RESPONDER.public_key, number) for number in (1, 2)]
 STRANGER = Named(RESPONDER.public_key, 9)
 ELSEWHERE = Endpoint.parse("203.0.113.7:9")
+EVERYTHING = parse_allowed_ip("0.0.0.0/0")
 FOREIGN = PrivateKey(b"\x77" * 32).public()
 
 clients = st.sampled_from(CLIENTS)
@@ -278,6 +280,11 @@ class Model(World, RuleBasedStateMachine):
     def address_taken_behind_our_back(self, client: Client) -> None:
         self.interfere(PeerChange(FOREIGN, allowed_ips=client.peer.allowed_ips))
 
+    @rule(there=mostly)
+    def wider_peer_by_hand(self, there: bool) -> None:
+        """An exit node, say, is put in, or taken out again."""
+        self.interfere(PeerChange(WIDER, remove=not there, allowed_ips=(EVERYTHING,) if there else None))
+
     @rule()
     def heartbeat(self) -> None:
         self.configure(tuple(change for changes in list(self.undone.values()) for change in changes))
@@ -296,6 +303,7 @@ class Model(World, RuleBasedStateMachine):
                 self.answer(0)
                 self.hear()
             elif self.reading:
+                self.unkept = False
                 self.looked, self.reading = self.clock(), None
                 self.hear(DeviceRead(self.looked, list(self.device.peers())))
             else:
@@ -353,7 +361,9 @@ class Model(World, RuleBasedStateMachine):
             self.all_is_quiet()
             self.time_passes(1.1)
         self.all_is_quiet()
-        assert set(self.gateway.residency.keys()) == self.device.keys
+        assert set(self.gateway.residency.keys()) == self.device.keys - KEEPERS
+        assert not self.strangers_addresses(), "a wider peer has a registered address"
+        assert self.device.keys.isdisjoint(KEEPERS) or WIDER in self.device.keys, "a placeholder for nothing"
         for client in CLIENTS:
             if client.key in self.device.keys and client.key not in self.by_hand:
                 assert self.is_registered(client), "removed from the registry, and still there"
@@ -399,4 +409,12 @@ def test_a_knock_is_not_forgotten_between_removal_and_saving(model: Model) -> No
     model.changes(client=CLIENTS[0], enabled=True, keepalive=0, expires=None)
     model.replayed(back=1, after=2.0, held=True)
     assert not model.device.keys
+    model.teardown()
+
+
+def test_a_wider_peer_that_comes_again_is_kept_away_again(model: Model) -> None:
+    for there in (True, False, True):
+        model.wider_peer_by_hand(there=there)
+        model.time_passes(31.0)
+        model.all_is_quiet()
     model.teardown()

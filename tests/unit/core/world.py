@@ -14,6 +14,7 @@ from tests.fakes.store import FakeRegistry
 from tests.unit.core.conftest import START
 from wgjit.core.gateway import Gateway
 from wgjit.core.idleness import FRESH, SESSION
+from wgjit.core.placeholder import placeholder_key, waste_key
 from wgjit.core.settings import Settings
 from wgjit.core.vocabulary import (
     Arrived,
@@ -25,6 +26,7 @@ from wgjit.core.vocabulary import (
     Event,
     Evict,
     Evicted,
+    FindCover,
     FollowUp,
     FollowUpDue,
     Install,
@@ -45,11 +47,25 @@ from wgjit.daemon.faults import Faults
 from wgjit.daemon.metrics import Metrics
 from wgjit.daemon.registry_watch import RegistryWatch
 from wgjit.errors import StoreError
-from wgjit.model import Delivery, DevicePeer, Peer, PeerChange, PrivateKey, PublicKey, Registration, Tai64n
+from wgjit.model import (
+    AllowedIP,
+    Delivery,
+    DevicePeer,
+    Peer,
+    PeerChange,
+    PrivateKey,
+    PublicKey,
+    Registration,
+    Tai64n,
+    parse_allowed_ip,
+)
 from wgjit.refusal import Refusal
 from wgjit.wire.noise import Responder
 
 RESPONDER = Responder(PrivateKey(b"\x42" * 32))
+WIDER = PrivateKey(b"\x76" * 32).public()
+"""Put in by hand around all addresses."""
+KEEPERS = {placeholder_key(RESPONDER.public_key), waste_key(RESPONDER.public_key)}
 
 
 @dataclass(frozen=True)
@@ -81,7 +97,14 @@ class World:
     def create(self, delivery: Delivery, local: bool, peers: list[Peer], capacity: int = 65536) -> None:
         """A gateway over an empty device and a registry of these peers."""
         self.monotonic, self.offset = 100.0, START - 100.0
-        self.settings = Settings(gateway="g", delivery=delivery, store_is_local=local, max_waiting=6, capacity=capacity)
+        self.settings = Settings(
+            gateway="g",
+            delivery=delivery,
+            store_is_local=local,
+            max_waiting=6,
+            capacity=capacity,
+            networks=(parse_allowed_ip("10.8.0.0/24"),),
+        )
         self.store = FakeRegistry(peers, is_local=local)
         self.device = FakeDevice()
         self.failure: Refusal | None = None
@@ -111,6 +134,9 @@ class World:
         """When the last reading that came to its end began."""
         self.ended = float("-inf")
         self.eviction: tuple[PublicKey, ...] | None = None
+        self.before_eviction: PeerChange | None = None
+        self.unkept = False
+        """The device refused a change of the placeholder, and has not been looked at since."""
         self.revoked: set[PublicKey] = set()
         """Who has lost its allowed IPs, and is to be removed."""
         self.round: list[Event] | None = None
@@ -147,7 +173,8 @@ class World:
             else:
                 self.handle(self.later.popleft())
         known = set(self.gateway.residency.keys()) | self.revoked
-        assert known - self.unsure == self.device.keys - self.unsure, "the core has lost track of the device"
+        others = self.unsure | KEEPERS
+        assert known - others == self.device.keys - others, "the core has lost track of the device"
 
     def handle(self, event: Event) -> None:
         now = Now(self.clock(), self.monotonic + self.offset)
@@ -192,8 +219,11 @@ class World:
                 self.configure(changes)
             case SaveClaim(claim):
                 self.watch.save(claim)
-            case Evict(keys):
+            case Evict(keys, first):
                 self.eviction = keys
+                self.before_eviction = first
+            case FindCover(within):
+                self.watch.find_cover(within)
             case Recheck(keys):
                 self.watch.recheck(keys)
             case ReadDevice():
@@ -217,6 +247,7 @@ class World:
         failures = [self.apply(change) for change in changes]
         for change, failure in zip(changes, failures, strict=True):
             if failure:
+                self.unkept = self.unkept or change.public_key in KEEPERS
                 self.undone.setdefault(change.public_key, []).append(change)
                 self.unsure.add(change.public_key)
 
@@ -224,6 +255,9 @@ class World:
         """The thread has done it."""
         assert self.eviction is not None
         keys, self.eviction = self.eviction, None
+        if self.before_eviction is not None and self.apply(self.before_eviction):
+            self.hear(Evicted(keys, frozenset(keys), took))
+            return
         for key in keys:
             self.undone.pop(key, None)
         failed = frozenset(key for key in keys if self.apply(PeerChange(key, remove=True)))
@@ -233,8 +267,24 @@ class World:
     def apply(self, change: PeerChange) -> Refusal | None:
         failure, self.failure = self.failure, None
         if failure is None:
+            before = self.strangers_addresses()
             self.put(change)
+            news = self.strangers_addresses() - before
+            is_seen = WIDER in self.gateway.residency and not self.unkept
+            assert not (news and is_seen), (
+                f"a registered address went to a peer that the registry does not know: {news}"
+            )
         return failure
+
+    def strangers_addresses(self) -> set[AllowedIP]:
+        """The registered prefixes whose packets WireGuard would give to a wider peer."""
+        owners = {p: peer.public_key for peer in self.device.peers() for p in peer.allowed_ips}
+        strangers = set()
+        for prefix in (p for peer in self.store._peers.values() for p in peer.allowed_ips):
+            around = [p for p in owners if prefix.subnet_of(p)]  # type: ignore[arg-type]
+            if around and owners[max(around, key=lambda p: p.prefixlen)] == WIDER:
+                strangers.add(prefix)
+        return strangers
 
     def put(self, change: PeerChange) -> None:
         """The device changes, by whoever's hand."""
@@ -324,6 +374,9 @@ class World:
 
     def check_change(self, change: PeerChange, changes: tuple[PeerChange, ...], event: Event, now: Now) -> None:
         key = change.public_key
+        if key in KEEPERS:
+            assert change.endpoint is None
+            return
         mended = any(other == PeerChange(key, remove=True) for other in changes) and isinstance(event, DeviceRead)
         if mended:
             if change.remove:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import ipaddress
+from dataclasses import replace
 
 import pytest
 
 from tests.fakes.device import FakeDevice
 from tests.fakes.store import FakeRegistry
+from wgjit.core.placeholder import placeholder_key
 from wgjit.daemon import adoption
-from wgjit.daemon.adoption import adopt, release
+from wgjit.daemon.adoption import adopt, peers_of, release
 from wgjit.errors import DeviceFull, StoreError
 from wgjit.model import NEVER, DevicePeer, Peer, PeerChange, PresharedKey, PrivateKey
 
@@ -138,3 +140,22 @@ def test_there_and_back_again() -> None:
     adopt(crowd, registry, registry.add)
     release(registry, device, 0.0)
     assert {peer.public_key: peer for peer in device.peers()} == {peer.public_key: peer for peer in crowd}
+
+
+def test_a_gateways_placeholder_is_nobody_and_goes_when_all_are_back() -> None:
+    private = PrivateKey(b"\x42" * 32)
+    ours = placeholder_key(private.public())
+    device = FakeDevice(private_key=private)
+    kept = PeerChange(
+        ours, allowed_ips=(*resident(1, "10.8.0.1/32").allowed_ips, *resident(2, "10.8.0.2/32").allowed_ips)
+    )
+    device.apply([PeerChange(KEYS[8]), kept])
+    assert [peer.public_key for peer in peers_of(device)] == [KEYS[8]]
+    registry = registered(1, 2)
+    registry.replace(replace(registry.find(str(KEYS[2])), enabled=False))
+    result = release(registry, device, 0.0)
+    assert (result.installed, result.barred, result.refused) == (1, 1, [])
+    assert device.keys == {KEYS[8], KEYS[1], ours}, "who may not connect has an address all the same"
+    registry.replace(replace(registry.find(str(KEYS[2])), enabled=True))
+    assert release(registry, device, 0.0).installed == 1
+    assert device.keys == {KEYS[8], KEYS[1], KEYS[2]}
