@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import queue
 import socket
 import threading
 import time
@@ -274,6 +275,8 @@ class Talker:
     def __init__(self, path: Path) -> None:
         self.connections: list[socket.socket] = []
         self.reply = b"errno=0\n\n"
+        self.answered: queue.SimpleQueue[socket.socket] = queue.SimpleQueue()
+        """The connection of each operation, once the reply of that moment is sent: another reply is for later ones."""
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(path))
         self._listener.listen()
@@ -291,6 +294,7 @@ class Talker:
             for line in lines:
                 if line == b"\n":
                     connection.sendall(self.reply)
+                    self.answered.put(connection)
 
     def hang_up(self) -> None:
         self.connections[-1].shutdown(socket.SHUT_RDWR)
@@ -363,11 +367,10 @@ def test_calls_at_the_same_time_have_a_connection_each(device: UserspaceDevice, 
     peers: list[DevicePeer] = []
     reading = threading.Thread(target=lambda: peers.extend(device.peers()))
     reading.start()
-    while not talker.connections:
-        time.sleep(0.001)
+    connection = talker.answered.get(timeout=30)
     talker.reply = b"errno=0\n\n"
     install(device)
-    talker.connections[0].sendall(ANSWER.encode())
+    connection.sendall(ANSWER.encode())
     reading.join()
     assert peers == PEERS
     assert len(talker.connections) == 2
