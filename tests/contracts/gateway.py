@@ -70,6 +70,29 @@ class GatewayContract:
             assert gateway.about["delivery"] == self.deliveries[0]
             assert seamless(client.first_ping(INSIDE[0]))
 
+    @pytest.mark.parametrize("lost", [1, 4], ids=["the initiation", "the client's confirmation"])
+    def test_a_replay_of_which_no_session_came_is_mended(self, site: Site, lost: int) -> None:
+        """Of two answers the client takes one and WireGuard the other: to the gateway it looks as if nothing had come.
+
+        Neither does anything come here, ever, and what comes up comes from this side: no time is in question.
+        """
+        client = site.client()
+        drop = f"udp dport {PORT} @th,64,8 {lost} drop"
+        site.gateway.run(
+            "nft",
+            "-f",
+            "-",
+            input=f"table inet lost {{ chain input {{ type filter hook input priority 0; {drop}; }}; }}",
+        )
+        with site.up("replay") as gateway:
+            client.ping(INSIDE[0], timeout=0.1)  # the knock; it is the gateway that sees its session
+            wait_for(lambda: gateway.status()["flips"] == {"repeated": 1, "completed": 1}, 60)
+            assert site.server.peer(client.public_key).last_handshake > 0
+            assert gateway.status()["decisions"]["installed"] == 1
+            site.gateway.run("nft", "delete", "table", "inet", "lost")
+            assert client.ping(INSIDE[0]) is not None
+            wait_for(lambda: site.server.peer(client.public_key).keepalive == 0)
+
     @pytest.mark.parametrize("delivery", ["hold", "replay"])
     def test_a_preshared_key(self, site: Site, delivery: str) -> None:
         client = site.client(psk=PresharedKey.generate())

@@ -8,6 +8,8 @@ answer; or that ours was lost. Then the peer is installed anew, once, so that th
 too, it is put back without endpoint and keepalive, so that this side is silent and the client's own retry, 5 s after
 its first try, meets a quiet responder. (Alone that would not do: of a race that it lost, wireguard-go never tries
 again before there is more to send, since its answer to us counts as its last try.)
+
+A replay of which no session came (`replays`) is followed by a flip, too: its second try, so it is not run again.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from wgjit.core.replays import CONFIRMED, Replays
 from wgjit.core.vocabulary import FlipOutcome, Now
 from wgjit.model import DevicePeer, Endpoint, Peer, PeerChange, PublicKey
 
@@ -25,9 +28,8 @@ LOOKS = (0.25, 0.5, 1.0, 2.0, 3.5)
 """Seconds after the install at which the device is read. A reading that begins at the last or later decides: before
 REKEY_TIMEOUT (5 s), after which the client tries again."""
 
-REPEAT = 1.0
-"""Seconds after the install at which a reading without a handshake makes us initiate again: more than a round trip,
-since what is under way then is lost with the peer."""
+REPEAT = CONFIRMED
+"""Seconds after the install at which a reading without a handshake makes us initiate again."""
 
 FRESH = 0.1
 """Seconds: what an older reading did not see may have come up since, and is not put at risk for a second try."""
@@ -56,26 +58,33 @@ class Flips:
 
     def __init__(self) -> None:
         self._running: dict[PublicKey, _Flip] = {}
+        self.replays = Replays()
 
-    def start(self, peer: Peer, source: Endpoint, now: Now) -> None:
-        """The peer was just installed by what `initiation` said."""
-        self._running[peer.public_key] = _Flip(peer, initiation(peer, source), now.monotonic, now.monotonic + LOOKS[0])
+    def start(self, peer: Peer, source: Endpoint, now: Now, repeated: bool = False) -> None:
+        """The peer was just installed by what `initiation` said; `repeated` if that was not the first try."""
+        first = now.monotonic + LOOKS[0]
+        self._running[peer.public_key] = _Flip(peer, initiation(peer, source), now.monotonic, first, repeated)
 
     def abandon(self, key: PublicKey) -> None:
         """The peer is not ours to watch any more: it was removed or updated."""
         self._running.pop(key, None)
+        self.replays.abandon(key)
 
     def watches(self, key: PublicKey) -> bool:
-        """Whether a flip of this peer is running."""
-        return key in self._running
+        """Whether a flip of this peer is running, or a replay is waited for."""
+        return key in self._running or self.replays.watches(key)
 
-    def next_deadline(self) -> float | None:
-        """When the device should be read next, monotonic seconds."""
-        return min((flip.next_look for flip in self._running.values()), default=None)
+    def next_deadline(self, may_look: float) -> float | None:
+        """When the device should be read next, monotonic seconds; for replays alone not before `may_look`."""
+        replays = self.replays.next_deadline()
+        deadlines = [flip.next_look for flip in self._running.values()]
+        if replays is not None:
+            deadlines.append(max(replays, may_look))
+        return min(deadlines, default=None)
 
-    def due(self, now: float) -> bool:
+    def due(self, now: float, may_look: float) -> bool:
         """Is it time to read the device for one of them?"""
-        deadline = self.next_deadline()
+        deadline = self.next_deadline(may_look)
         return deadline is not None and deadline <= now
 
     def judge(
@@ -106,8 +115,17 @@ class Flips:
                 if not flip.repeated and began >= flip.started + REPEAT and now.monotonic <= began + FRESH:
                     flip.repeated = True
                     outcomes[key] = FlipOutcome.REPEATED
-                    # Only a new peer initiates at once: another would wait for REKEY_TIMEOUT since it last did.
-                    changes += [PeerChange(key, remove=True), flip.initiate]
+                    changes += _again(key, flip.initiate)
                 to_come = (flip.started + look for look in LOOKS if flip.started + look > now.monotonic)
                 flip.next_look = next(to_come, now.monotonic + LOOK_AGAIN)
+        for failed in self.replays.judge(peers, began, now):
+            key = failed.peer.public_key
+            outcomes[key] = FlipOutcome.REPEATED
+            changes += _again(key, initiation(failed.peer, failed.source))
+            self.start(failed.peer, failed.source, now, repeated=True)
         return changes, outcomes
+
+
+def _again(key: PublicKey, initiate: PeerChange) -> list[PeerChange]:
+    """Only a new peer initiates at once: another would wait for REKEY_TIMEOUT since it last sent a handshake."""
+    return [PeerChange(key, remove=True), initiate]

@@ -323,6 +323,8 @@ class Gateway:
         commands = self._let_go(knock)
         if record.delivery is Delivery.REPLAY and (knock is newest or newest is None):
             commands.append(Replay(knock.number))
+            if newest is not None:
+                self._upkeep.flips.replays.start(peer, knock.source, now)
         elif record.delivery is Delivery.FLIP and knock is newest:
             self._upkeep.flips.start(peer, knock.source, now)
         if knock.claim is not None:

@@ -97,6 +97,7 @@ class Upkeep:
         resident.active = now.monotonic
         self._idleness.knocked(key)
         self._stays(key)
+        self.flips.replays.abandon(key)  # the client tries again by itself
         return since
 
     def is_leaving(self, key: PublicKey) -> bool:
@@ -379,14 +380,14 @@ class Upkeep:
         if self._expiries:
             deadlines.append(self._expiries[0][0] - wall_offset + 0.001)  # after it in both clocks, however rounded
         if not self._reading:
-            deadlines.append(self.flips.next_deadline())
+            deadlines.append(self.flips.next_deadline(self._idleness.relaxed_look))
             deadlines.append(self._next_look())
         return min((deadline for deadline in deadlines if deadline is not None and deadline < math.inf), default=None)
 
     def tick(self, now: Now) -> list[Command]:
         """Let expired residents go, look if it is time, remove who waits for it."""
         commands = self._expire(now)
-        if now.monotonic >= self._next_look() or self.flips.due(now.monotonic):
+        if now.monotonic >= self._next_look() or self.flips.due(now.monotonic, self._idleness.relaxed_look):
             commands += self.read_device()
         return commands
 
