@@ -76,7 +76,7 @@ class Gateway:
     def status(self) -> dict[str, Any]:
         """What `wgjit status` tells."""
         with socket.socket(socket.AF_UNIX) as control:
-            control.settimeout(20)
+            control.settimeout(60)
             control.connect(str(socket_path(self.interface)))
             control.sendall(b'{"ask": "status"}\n')
             return dict(json.loads(control.makefile("r", encoding="utf-8").readline()))
@@ -94,7 +94,7 @@ class Gateway:
         if self.process.poll() is None:
             self.send(signal.SIGTERM)
         try:
-            return self.process.wait(timeout=20)
+            return self.process.wait(timeout=60)
         finally:
             self.process.kill()  # harmless if it has ended
 
@@ -109,7 +109,7 @@ class Feed:
 
     def __init__(self, interface: str) -> None:
         self._socket = socket.socket(socket.AF_UNIX)
-        self._socket.settimeout(10)
+        self._socket.settimeout(60)
         self._socket.connect(str(socket_path(interface)))
         self._socket.sendall(b'{"ask": "feed"}\n')
         self._lines = self._socket.makefile("r", encoding="utf-8")
@@ -122,7 +122,7 @@ class Feed:
         self._lines.close()
         self._socket.close()
 
-    def next(self, timeout: float = 10.0, **wanted: object) -> dict[str, Any]:
+    def next(self, timeout: float = 60.0, **wanted: object) -> dict[str, Any]:
         """The next initiation, or the next with these values. Raises TimeoutError, EOFError if the daemon ended."""
         end = time.monotonic() + timeout
         while True:

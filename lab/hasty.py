@@ -17,8 +17,8 @@ from wgjit.core import idleness
 from wgjit.core.settings import Settings
 from wgjit.daemon import lifecycle
 
-SESSION = 3.0
-IDLE = float(os.environ.get("HASTY_IDLE", "4"))
+SESSION = 6.0
+IDLE = float(os.environ.get("HASTY_IDLE", "8"))
 
 HASTY = (sys.executable, __file__)
 """The command, as an argument list."""

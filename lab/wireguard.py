@@ -29,7 +29,7 @@ Backend = Literal["auto", "kernel", "go"]
 
 STDIN = "/proc/self/fd/0"
 """wg(8) takes configurations and keys from files only."""
-START_TIMEOUT = 10.0
+START_TIMEOUT = 60.0
 TICK = 0.05
 """Seconds after which a client's next initiation is sure to count. Its timestamp moves in steps of 16.8 ms, and a
 server takes 50 a second from a peer (messages.h, INITIATIONS_PER_SECOND): one that comes sooner is dropped."""

@@ -48,10 +48,10 @@ class AdoptionContract:
             assert (adopted["registered"], adopted["refused"]) == (self.crowd, {})
             assert site.registry.count() == self.crowd
 
-            with site.up_in_a_hurry() as gateway:
+            with site.up_in_a_hurry(idle=15) as gateway:
                 assert gateway.about["residents"] == self.crowd
                 in_use = {client.public_key for client in clients}
-                wait_for(lambda: gateway.status()["residents"] == self.live, 60.0)
+                wait_for(lambda: gateway.status()["residents"] == self.live, 300.0)
                 assert set(site.server.peers()) == in_use
                 assert gateway.status()["departures"] == {"idle": self.crowd - self.live}
 

@@ -17,7 +17,7 @@ import pytest
 from lab.gateway import WGJIT, Gateway
 from lab.netns import Lab, run
 from lab.wireguard import STDIN, Backend, Client, WireGuard
-from tests.contracts.gateway_site import INSIDE, PORT, Site, seamless, sent_packets, wait_for
+from tests.contracts.gateway_site import INSIDE, PORT, SEAMLESS, Site, seamless, sent_packets, wait_for
 from tests.forge import forge_initiation
 from wgjit.model import Endpoint, PresharedKey, PrivateKey, Tai64n
 from wgjit.refusal import Refusal
@@ -60,9 +60,9 @@ class GatewayContract:
         client = site.client()
         site.gateway.lose_first_knocks(PORT)
         with site.up("none"):
-            seconds = client.first_ping(INSIDE[0])
+            seconds = client.first_ping(INSIDE[0], timeout=60)
             assert seconds is not None
-            assert 4.5 < seconds < 9
+            assert seconds > SEAMLESS
 
     def test_auto_takes_the_best_that_works_here(self, site: Site) -> None:
         client = site.client()
@@ -86,7 +86,7 @@ class GatewayContract:
         )
         with site.up("replay") as gateway:
             client.ping(INSIDE[0], timeout=0.1)  # the knock; it is the gateway that sees its session
-            wait_for(lambda: gateway.status()["flips"] == {"repeated": 1, "completed": 1}, 60)
+            wait_for(lambda: gateway.status()["flips"] == {"repeated": 1, "completed": 1})
             assert site.server.peer(client.public_key).last_handshake > 0
             assert gateway.status()["decisions"]["installed"] == 1
             site.gateway.run("nft", "delete", "table", "inet", "lost")
@@ -234,14 +234,15 @@ class GatewayContract:
     def test_twenty_clients_at_once(self, site: Site) -> None:
         clients = [site.client(site.direct) for _ in range(20 if self.backend == "kernel" else 8)]
         sockets = []
-        with site.up():
+        with site.up() as gateway:
             for client in clients:
                 udp = site.direct.socket()
                 udp.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, client.name.encode())
                 udp.sendto(b"knock", (INSIDE[0], 9))
                 sockets.append(udp)
             keys = {client.public_key for client in clients}
-            wait_for(lambda: {k for k, p in site.server.peers().items() if p.last_handshake} == keys, 4.5)
+            wait_for(lambda: {k for k, p in site.server.peers().items() if p.last_handshake} == keys)
+            assert gateway.status()["decisions"] == {"installed": len(clients)}, "somebody had to try again"
         for udp in sockets:
             udp.close()
 
@@ -305,7 +306,7 @@ class GatewayContract:
         with site.up():
             assert seamless(client.first_ping(INSIDE[0]))
             site.registry.replace(replace(client.registration, enabled=False))
-            wait_for(lambda: site.server.peers() == {}, 1.0)
+            wait_for(lambda: site.server.peers() == {})
             site.registry.replace(client.registration)
             client.forget()
             assert seamless(client.first_ping(INSIDE[0]))

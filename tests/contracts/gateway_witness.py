@@ -30,7 +30,7 @@ def steady(client: Client) -> Iterator[list[float | None]]:
 
     def go_on() -> None:
         while not done.is_set():
-            seconds.append(client.ping(INSIDE[0]))
+            seconds.append(client.ping(INSIDE[0], timeout=30.0))
             done.wait(INTERVAL)
 
     thread = threading.Thread(target=go_on)

@@ -60,7 +60,7 @@ class HandingOutContract:
             assert [str(prefix) for prefix in resident.allowed_ips] == ["10.8.0.2/32", "fd08::2/128"]
 
             wgjit(site, config, "rotate", "10.8.0.2", "--output", second)
-            wait_for(lambda: site.server.peers() == {}, 1.0)
+            wait_for(lambda: site.server.peers() == {})
             assert site.direct.ping(INSIDE[0], 0.5) is None
             phone.close()
             self.bring_up(site.direct, first)

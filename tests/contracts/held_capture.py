@@ -15,6 +15,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.contracts.site import GATEWAYS, PORT, Site, collect, datagram, knock
+from wgjit.drivers import rules_nft
 from wgjit.drivers.capture_nfqueue import Backend, NfqueueCapture
 from wgjit.drivers.nfqueue import statuses
 from wgjit.errors import CaptureError
@@ -23,8 +24,15 @@ IN_SESSION = b"\x04\x00\x00\x00" + bytes(28)
 """Transport data: it passes by what is held, so its arrival shows that what was sent before it waits."""
 
 
+@pytest.fixture
+def patient_switch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No dead-man switch goes off because the machine is busy and a test slow: held is what a test wants held."""
+    monkeypatch.setattr(rules_nft, "DEAD_AFTER", 600)
+
+
 @contextlib.contextmanager
 def holding(site: Site, backend: Backend, queue: int | None = None, max_length: int = 64) -> Iterator[NfqueueCapture]:
+    """A capture whose heart does not beat; `patient_switch` sees to it that nobody minds."""
     capture = site.inside(NfqueueCapture, "wg0", PORT, queue, backend, max_length)
     try:
         yield capture
@@ -36,6 +44,7 @@ def other_process(site: Site, backend: Backend) -> subprocess.Popen[str]:
     """A gateway's capture in a process of its own, with a beating heart; it reads and releases nothing."""
     code = f"""
 import time
+from wgjit.drivers import rules_nft
 from wgjit.drivers.capture_nfqueue import NfqueueCapture
 capture = NfqueueCapture("wg0", {PORT}, backend={backend!r})
 print("ready", flush=True)
@@ -63,6 +72,7 @@ def queues(site: Site) -> dict[int, int]:
     return {status.number: status.waiting for status in statuses(table)}
 
 
+@pytest.mark.usefixtures("patient_switch")
 class HeldCaptureContract:
     @pytest.mark.smp
     def test_several_are_held_and_released_in_any_order(self, site: Site, queue_backend: Backend) -> None:

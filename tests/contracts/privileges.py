@@ -192,7 +192,7 @@ class PrivilegesContract:
         (folder / "key").write_text(secret)
         (folder / "wg.toml").write_text(f'[interface]\nprivate_key_file = "{folder}/key"\n')
         done = subprocess.run(
-            [*WGJIT, "up", "absent0", "--config", folder / "wg.toml"], capture_output=True, timeout=60
+            [*WGJIT, "up", "absent0", "--config", folder / "wg.toml"], capture_output=True, timeout=120
         )
         assert done.returncode == 1
         said = done.stdout + done.stderr
@@ -207,5 +207,5 @@ class PrivilegesContract:
             # What is not dumpable belongs to root in /proc, so that its own account cannot read or trace it.
             assert (folder / "mem").stat().st_uid == 0
             for name in ("environ", "maps", "mem"):
-                look = subprocess.run([*unprivileged(), "head", "-c1", folder / name], capture_output=True, timeout=30)
+                look = subprocess.run([*unprivileged(), "head", "-c1", folder / name], capture_output=True, timeout=120)
                 assert look.returncode != 0, name

@@ -35,7 +35,7 @@ class RemoteRegistryContract:
     @pytest.fixture
     def service(self, site: Site) -> Iterator[RegistryService]:
         with RegistryService(site.lab.folder, PORT, site.gateway.popen) as service:
-            wait_for(lambda: site.gateway.call(service.answers), 30.0)
+            wait_for(lambda: site.gateway.call(service.answers))
             yield service
 
     def up(self, site: Site, service: RegistryService, *, hasty: bool = False) -> Gateway:
@@ -43,7 +43,7 @@ class RemoteRegistryContract:
         path.write_text(service.settings + "time_to_live = 2\n")
         program = HASTY if hasty else WGJIT
         gateway = Gateway(site.gateway, site.server.name, "--config", path, store=None, program=program)
-        wait_for(lambda: gateway.status()["registry"]["following"] == "yes", 20.0)
+        wait_for(lambda: gateway.status()["registry"]["following"] == "yes")
         return gateway
 
     def client(self, site: Site, service: RegistryService) -> Client:
@@ -67,7 +67,7 @@ class RemoteRegistryContract:
             wait_for(lambda: len(service.asked) >= 2)
             assert service.asked == [str(client.public_key), str(stranger.public_key)]
             service.remove(client.registration)
-            wait_for(lambda: site.server.peers() == {}, 3.0)
+            wait_for(lambda: site.server.peers() == {})
             assert client.ping(INSIDE[0], 0.5) is None
 
     def test_nobody_who_is_in_notices_that_it_is_down(self, site: Site, service: RegistryService) -> None:
@@ -80,7 +80,7 @@ class RemoteRegistryContract:
                 assert client.ping(INSIDE[0])
                 return list(site.server.peers()) == [client.public_key]
 
-            wait_for(evicted, 30.0)
+            wait_for(evicted)
             service.down()
             known.forget()
             assert seamless(known.first_ping(INSIDE[0])), "a stale answer serves"
@@ -93,5 +93,5 @@ class RemoteRegistryContract:
                 assert client.ping(INSIDE[0])
                 return new.ping(INSIDE[0], 0.5) is not None
 
-            wait_for(new_is_in, 40.0)  # its own retry finds the service again
+            wait_for(new_is_in)  # its own retry finds the service again
             assert gateway.stop() == 0

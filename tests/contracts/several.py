@@ -22,7 +22,7 @@ from wgjit.stores.sqlite import SqliteRegistry
 
 OTHER_PORT = 51821
 OTHER_INSIDE = "10.11.0.1"
-PATIENCE = 60.0
+PATIENCE = 120.0
 """Seconds until both are ready."""
 
 
@@ -53,7 +53,7 @@ class Daemon:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         try:
-            return self.process.wait(timeout=20)
+            return self.process.wait(timeout=60)
         finally:
             self.process.kill()
 
@@ -113,7 +113,7 @@ class SeveralContract:
             self.other.close()
             assert seamless(first.ping(INSIDE[0]))
             assert seamless(site.client().first_ping(INSIDE[0]))
-            wait_for(lambda: "waiting_for" in status(site, self.other.name), 15.0)
+            wait_for(lambda: "waiting_for" in status(site, self.other.name))
             assert seamless(first.ping(INSIDE[0]))
             assert status(site, site.server.name)["residents"] == 2
             assert daemon.stop() == 0

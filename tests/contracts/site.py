@@ -57,8 +57,8 @@ class Listener:
             self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
         self.socket.bind((address, PORT))
 
-    def next(self, timeout: float = 2.0) -> Arrival | None:
-        """What comes next; None if nothing does."""
+    def next(self, timeout: float = 30.0) -> Arrival | None:
+        """What comes next; None if nothing does in time."""
         self.socket.settimeout(timeout)
         try:
             payload, ((_, _, info),), _, _ = self.socket.recvmsg(4096, 200)
@@ -126,7 +126,7 @@ def datagram(packet: bytes) -> Datagram:
     return seen
 
 
-def collect(capture: Capture, count: int, timeout: float = 2.0) -> list[Captured]:
+def collect(capture: Capture, count: int, timeout: float = 30.0) -> list[Captured]:
     """What is captured until `count` packets are there; fewer if no more come in time."""
     found: list[Captured] = []
     while len(found) < count and select.select([capture], [], [], timeout)[0]:
@@ -134,7 +134,7 @@ def collect(capture: Capture, count: int, timeout: float = 2.0) -> list[Captured
     return found
 
 
-def _await_ipv6(namespace: Namespace, addresses: Sequence[str], timeout: float = 10.0) -> None:
+def _await_ipv6(namespace: Namespace, addresses: Sequence[str], timeout: float = 60.0) -> None:
     """Wait until packets to these addresses are delivered: without duplicate address detection, too, the kernel makes
     an address's local route later, in a work queue (addrconf_dad_work)."""
     deadline = time.monotonic() + timeout

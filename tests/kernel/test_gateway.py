@@ -55,12 +55,17 @@ class TestGatewayOnKernelWireGuard(GatewayContract):
             finally:
                 gateway.send(signal.SIGCONT)
 
-    def test_no_copy_overtakes_its_packet(self, site: Site) -> None:
-        """WireGuard has refused a knock before its peer is there. On one CPU the daemon would often be first."""
-        clients = [site.client() for _ in range(4)]
+    def test_a_copy_seldom_overtakes_its_packet_and_then_it_does_no_harm(self, site: Site) -> None:
+        """WireGuard has mostly refused a knock before its peer is there; if not, it answers, as it should.
+
+        By docs/DELIVERY.md it answers fewer than 2 in 100. Were it 5, six of ten would be one run in 300,000.
+        """
+        clients = [site.client() for _ in range(10)]
         with site.up("none") as gateway:
-            assert [client.first_ping(INSIDE[0], timeout=0.5) for client in clients] == [None] * 4
-            assert gateway.status()["decisions"] == {"installed": 4}
+            seconds = [client.first_ping(INSIDE[0], timeout=60) for client in clients]
+            assert None not in seconds, "no session, neither at once nor by a retry"
+            assert sum(map(seamless, seconds)) <= 5
+            assert gateway.status()["decisions"]["installed"] == len(clients)
 
     def test_a_firewall_in_front_keeps_its_word(self, site: Site) -> None:
         """What the firewall drops is never held, seen or installed."""
@@ -83,8 +88,10 @@ class TestOnTwoProcessors:
             site = Site(lab, "kernel")
             clients = [site.client() for _ in range(10)]
             with site.up(delivery) as gateway:
-                seconds = [client.first_ping(INSIDE[0], timeout=20) for client in clients]
-                print(delivery, [None if s is None else round(s, 3) for s in seconds], gateway.status()["flips"])
+                seconds = [client.first_ping(INSIDE[0], timeout=60) for client in clients]
+                status = gateway.status()
+                print(delivery, [None if s is None else round(s, 3) for s in seconds], status["flips"])
+                assert None not in seconds
                 # A flip whose initiation crossed the client's own is run again after a second.
-                assert all(s is not None and s < 4.5 for s in seconds)
+                assert status["decisions"] == {"installed": 10}, "a client had to try again"
             site.registry.close()

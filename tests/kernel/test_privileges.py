@@ -18,7 +18,7 @@ class TestPrivilegesOnKernelWireGuard(PrivilegesContract):
             rules = site.gateway.run("nft", "list", "ruleset")
             assert "queue flags bypass" in rules
             site.gateway.run("nft", "flush", "ruleset")
-            wait_for(lambda: "queue flags bypass" in site.gateway.run("nft", "list", "ruleset"), 5)
+            wait_for(lambda: "queue flags bypass" in site.gateway.run("nft", "list", "ruleset"))
             assert seamless(after.first_ping(INSIDE[0]))
             assert feed.next(public_key=str(after.public_key))["delivery"] == "hold"
             assert gateway.status()["faults"] == {}

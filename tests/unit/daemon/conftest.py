@@ -47,7 +47,7 @@ class Running:
 
     async def told(self) -> FeedRecord:
         """The next line of the feed."""
-        return await asyncio.wait_for(anext(self._records), 5)
+        return await asyncio.wait_for(anext(self._records), 60)
 
 
 @asynccontextmanager
@@ -74,9 +74,9 @@ async def running(
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Wait, up to 5 s, until something is so."""
-    for _ in range(500):
+    """Wait, up to a minute, until something is so."""
+    for _ in range(6000):
         if condition():
             return
         await asyncio.sleep(0.01)
-    raise AssertionError("it did not come about within 5 s")
+    raise AssertionError("it did not come about within a minute")

@@ -7,7 +7,6 @@ import io
 import queue
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -247,10 +246,8 @@ def test_a_silent_process_is_not_waited_for_for_ever(
 ) -> None:
     monkeypatch.setattr(uapi_connection, "_TIMEOUT", 0.02)
     device = serve(None)
-    started = time.monotonic()
     with pytest.raises(DeviceError, match="wg0: no answer in time"):
         call(device)
-    assert time.monotonic() - started < 2.0  # the product's own timeout would be over no sooner
 
 
 @pytest.mark.parametrize("call", CALLS)
