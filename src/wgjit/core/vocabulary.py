@@ -252,7 +252,7 @@ class Count:
 
 
 class FlipOutcome(StrEnum):
-    """What became of a delivery in which this side initiates."""
+    """What became of a delivery in which this side initiates: a flip, or the mending of a replay."""
 
     COMPLETED = "completed"
     """Its handshake is there."""

@@ -21,9 +21,9 @@ from wgjit.refusal import Refusal
 HEAD_START = 0.0003
 """Seconds that WireGuard's workers have to be done with packets of which we got copies, before their peers are there.
 
-A worker may wait for the CPU that we are on, so it is less the length that counts than that we sleep. Without it a
-packet sometimes found its peer after all. If its replay was then taken at the same moment by another worker, WireGuard
-answered both, and kept the keys of the second answer where the client took the first: no session for 15 s."""
+A worker may wait for the CPU that we are on, so it is less the length that counts than that we sleep. It makes it rare,
+not impossible, that a packet finds its peer after all (docs/DELIVERY.md has the rates); what comes of it is mended by
+`core.replays`."""
 
 AGAIN = 64
 """Peers for which a retry tries again what failed."""

@@ -22,7 +22,7 @@ class Metrics:
     faults: Counter[str] = field(default_factory=Counter)
     """Machinery that failed: store, device, inject, capture."""
     flips: Counter[str] = field(default_factory=Counter)
-    """What became of flips: completed, repeated, given_up."""
+    """What became of flips, and of replays that a flip had to mend: completed, repeated, given_up."""
     departures: Counter[str] = field(default_factory=Counter)
     """Peers taken out of the device, by reason: idle, unconfirmed, room, revoked."""
 
