@@ -124,9 +124,9 @@ class HeldCaptureContract:
     def test_a_full_socket_lets_packets_by_and_is_survived(self, site: Site, queue_backend: Backend) -> None:
         with holding(site, queue_backend, max_length=1000) as capture:
             capture._netfilter.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
-            site.send(*map(knock, range(100)))
+            site.send(*map(knock, range(100)), IN_SESSION)
             passed = 0
-            while site.listener(GATEWAYS[0]).next(0.3):
+            while site.listener(GATEWAYS[0]).receive(1) != [IN_SESSION]:
                 passed += 1
             assert 0 < passed < 100
             assert len(collect(capture, 100 - passed)) == 100 - passed

@@ -33,9 +33,10 @@ class Heart:
 
     def beat(self, times: int) -> None:
         """Wait until it has beaten so often from now on."""
+        self.socket.setblocking(False)
         with contextlib.suppress(BlockingIOError):
             while True:
-                self.socket.recv(4096, socket.MSG_DONTWAIT)
+                self.socket.recv(4096)
         self.socket.settimeout(60)
         while times:
             times -= self.socket.recv(4096).startswith(b"WATCHDOG=1")

@@ -178,7 +178,7 @@ async def test_claims_that_could_not_be_written_are_written_later() -> None:
 async def test_a_remote_store_that_hangs_holds_no_packet_beyond_its_deadline() -> None:
     async with running(delivery=Delivery.HOLD, store_is_local=False, hold_deadline=0.05) as stage:
         gate = threading.Event()
-        stage.store.on_call = lambda method: gate.wait(5) if method == "lookup" else None  # type: ignore[assignment,return-value]
+        stage.store.on_call = lambda method: gate.wait(60) if method == "lookup" else None  # type: ignore[assignment,return-value]
         stage.knock()
         await until(lambda: stage.capture.released == [1])
         assert stage.device.keys == set()
