@@ -13,6 +13,7 @@ them back before it goes: by WireGuard's own rule, each in one step, without a m
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from hashlib import sha256
 
@@ -48,7 +49,10 @@ class Placeholder:
         self._networks = networks
         self._foreign: dict[PublicKey, tuple[AllowedIP, ...]] = {}
         """Prefixes for more than one address of peers that the registry is not known to know."""
+        self._around: Counter[AllowedIP] = Counter()
+        """Of all of them, how many peers have each."""
         self._wide: frozenset[AllowedIP] = frozenset()
+        """Those for which the registry was asked."""
         self._cover: Cover | None = Cover(())
         self._is_answered = True
         """The cover is the registry's answer for these wide prefixes."""
@@ -70,20 +74,23 @@ class Placeholder:
     def foreign(self, key: PublicKey, allowed_ips: Iterable[AllowedIP]) -> None:
         """The device has this peer, with these prefixes, and the registry is not known to know it."""
         wide = tuple(prefix for prefix in allowed_ips if prefix.prefixlen < prefix.max_prefixlen)
-        if wide:
+        if wide != self._foreign.get(key, ()):
+            self.not_foreign(key)
             self._foreign[key] = wide
-        else:
-            self._foreign.pop(key, None)
+            self._around.update(wide)
 
     def not_foreign(self, key: PublicKey) -> None:
         """The peer is gone, or the registry knows it."""
-        self._foreign.pop(key, None)
+        for prefix in self._foreign.pop(key, ()):
+            self._around[prefix] -= 1
+            if not self._around[prefix]:
+                del self._around[prefix]
 
     def news(self) -> frozenset[AllowedIP] | None:
         """The foreign peers' wide prefixes, if they are not what they were: ask the registry for its cover of them."""
-        wide = frozenset(prefix for prefixes in self._foreign.values() for prefix in prefixes)
-        if wide == self._wide:
+        if self._around.keys() == self._wide:
             return None
+        wide = frozenset(self._around)
         self._wide = wide
         self._is_answered = not wide
         if not wide:
@@ -140,13 +147,12 @@ class Placeholder:
 
     def take_for_removal(self, leaving: Mapping[PublicKey, Iterable[AllowedIP]], now: float) -> PeerChange | None:
         """As `take`, of peers whose removal takes a while: `gone` or `give_back` tells how it ended."""
-        exposed = {key: tuple(filter(self._is_exposed, allowed_ips)) for key, allowed_ips in leaving.items()}
-        self._given.update({key: prefixes for key, prefixes in exposed.items() if prefixes})
-        return self.take((prefix for prefixes in exposed.values() for prefix in prefixes), now)
+        self._given.update({key: tuple(allowed_ips) for key, allowed_ips in leaving.items()})
+        return self.take((prefix for allowed_ips in leaving.values() for prefix in allowed_ips), now)
 
     def take(self, allowed_ips: Iterable[AllowedIP], now: float) -> PeerChange | None:
         """The change that gives it prefixes of which a peer lets go; None if no other peer could use them."""
-        taken = list(filter(self._is_exposed, allowed_ips)) if self._wide else []
+        taken = list(filter(self._is_exposed, allowed_ips)) if self._around else []
         if not taken:
             return None
         self._has.update(taken)
@@ -160,7 +166,7 @@ class Placeholder:
 
     def give_back(self, key: PublicKey) -> PeerChange | None:
         """The peer that was to leave is still there: the change that gives it its prefixes again."""
-        prefixes = self._given.pop(key, ())
+        prefixes = tuple(prefix for prefix in self._given.pop(key, ()) if prefix in self._has)
         self._has.difference_update(prefixes)
         return PeerChange(key, update_only=True, more_allowed_ips=prefixes) if prefixes else None
 
@@ -169,7 +175,7 @@ class Placeholder:
         around = prefix
         while around.prefixlen:
             around = around.supernet()
-            if around in self._wide:
+            if around in self._around:
                 return True
             if around in self._has:
                 return False
@@ -202,6 +208,8 @@ class Placeholder:
         if self._cover is None:
             candidates = (*self._networks, *self._kept, *self._has)
             prefixes |= {p for p in candidates if any(_is_inside(p, outer) for outer in self._wide)}
+        # A wider peer may be noticed while a removal is made that was begun without a thought of it.
+        prefixes |= {p for given in self._given.values() for p in given if p in self._has or self._is_exposed(p)}
         for prefix in prefixes:
             owner = self._residency.owner_of(prefix)
             if owner is None or owner in self._given:

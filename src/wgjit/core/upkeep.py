@@ -191,10 +191,11 @@ class Upkeep:
         self._idleness.looked(event.took, now.monotonic)
         for key in self.residency.reading_ends(event.began):
             self._forget(key)
+        self.placeholder.looked(event.began)
+        commands += self._keep_addresses(now)
         commands += self._judge_flips(event.began, now)
         self._choose(now)
-        self.placeholder.looked(event.began)
-        return commands + self._keep_addresses(now)
+        return commands
 
     def _keep_addresses(self, now: Now) -> list[Command]:
         """Have registered addresses kept from peers that the registry does not know."""

@@ -14,7 +14,8 @@ also knows the truth: who sent what, and what was acted upon. So it can say, aft
 - an install finds room, and waits until the peer's own removal is done;
 - the core's residents are the device's, but for those that somebody else put in or took out;
 - stored claims grow, but by the operator's word;
-- no change that the core makes hands a registered peer's address to a wider peer that the registry does not know.
+- no change that the core makes hands a registered peer's address to a wider peer that the registry does not know, once
+  a look has shown what others did to the device.
 
 Whoever is idle for long leaves. And once all answers are there: every knock has been told, the core's residents are the
 device's, and no peer that the registry switched off or removed is among them.
@@ -264,6 +265,7 @@ class Model(World, RuleBasedStateMachine):
         self.failure = failure
 
     def interfere(self, change: PeerChange) -> None:
+        self.interfered = self.clock()
         self.unsure.add(change.public_key)
         self.put(change)
 
