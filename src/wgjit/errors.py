@@ -40,6 +40,14 @@ class StoreUnreachable(StoreError):
         self.retry_after = retry_after
 
 
+class StoreThrottled(StoreUnreachable):
+    """A registry elsewhere is well, and wants fewer requests (429)."""
+
+
+class StoreDeferred(StoreError):
+    """A registry elsewhere was not asked, since knocks come first: ask again, later."""
+
+
 class PeerRefused(StoreError):
     """A peer cannot be registered beside those that are; `public_key` (32 raw bytes) is the newcomer's."""
 

@@ -46,7 +46,7 @@ class FakeRegistry:
 
     # --- Store ----------------------------------------------------------------------------------------------
 
-    def lookup(self, key: PublicKey) -> Registration | None:
+    def lookup(self, key: PublicKey, *, for_knock: bool = True) -> Registration | None:
         self._enter("lookup")
         with self._lock:
             peer = self._peers.get(key)

@@ -82,11 +82,19 @@ def _user(uid: int) -> str:
 
 
 class Gatekeeper:
-    """Tells who asks, from an ASGI scope. `rate`: requests a second of a token that does not say otherwise."""
+    """Tells who asks, from an ASGI scope. `rate`, `gateway_rate`: requests a second of a token that does not say
+    otherwise; the latter of one with scope `gateway`, which is to have what `store.requests` of its gateway is."""
 
-    def __init__(self, registries: Registries, rate: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        registries: Registries,
+        rate: float,
+        gateway_rate: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._registries = registries
         self._rate = rate
+        self._gateway_rate = gateway_rate or rate
         self._clock = clock
         self._requests = Rates()
         self._failures = Rates()
@@ -111,7 +119,8 @@ class Gatekeeper:
                 "send Authorization: Bearer TOKEN; the token may be wrong, expired or revoked",
                 headers={"WWW-Authenticate": "Bearer" if text is None else 'Bearer error="invalid_token"'},
             )
-        if wait := self._requests.take(token.id, token.rate or self._rate, self._clock()):
+        rate = token.rate or (self._gateway_rate if token.scope is Scope.GATEWAY else self._rate)
+        if wait := self._requests.take(token.id, rate, self._clock()):
             raise too_often(wait, "this token asks more often than it may")
         author = Author(f"token {token.name} ({token.id})")
         return Caller(author, token.scope, lambda: self._authenticate(text or "") is not None)

@@ -25,11 +25,15 @@ def to_segment(text: str) -> str:
 
 
 def find(registry: ManagedRegistry, segment: str) -> Registration:
-    """The peer that a segment means. Raises Problem, AmbiguousHandle, StoreError."""
+    """The peer that a segment means. Raises Problem, AmbiguousHandle, StoreError.
+
+    What is a whole key means that key alone: who asks for a peer by its key must not be given one that is named so.
+    """
     if re.fullmatch(r"[A-Za-z0-9_-]{43}=?", segment):
         found = registry.lookup(PublicKey(base64.urlsafe_b64decode(segment[:43] + "=")))
-        if found is not None:
-            return found
+        if found is None:
+            raise no_such_peer(segment)
+        return found
     try:
         return registry.registration(segment)
     except NoSuchPeer:

@@ -190,13 +190,15 @@ def show(
     preshared_key: Secrets = False,
     if_none_match: Annotated[str | None, Header(description="An ETag; 304 if the peer still has it.")] = None,
 ) -> Response:
-    """By its key as base64url, or any handle without `/`: name, address, beginning of a key."""
+    """By its key as base64url, or any handle without `/`: name, address, beginning of a key. A gateway may keep the
+    answer, since it follows the changes; for how long is its own affair (`store.time_to_live`)."""
     if preshared_key:
         caller.need(Scope.GATEWAY)
     with service.registries.use() as registry:
         found = handles.find(registry, peer)
         entry = Entry(found.peer, registry.labels(found.peer.public_key))
-    headers = {"ETag": etags.tag(entry, with_secret=preshared_key), "Cache-Control": "no-store"}
+    keeping = "private" if caller.scope is Scope.GATEWAY else "no-store"
+    headers = {"ETag": etags.tag(entry, with_secret=preshared_key), "Cache-Control": keeping}
     if if_none_match is not None and etags.fits(if_none_match, headers["ETag"], weakly=True):
         return Response(status_code=304, headers=headers)
     return answer(peer_fields(entry, preshared_keys=preshared_key) | {"claim": claim_fields(found.claim)}, 200, headers)

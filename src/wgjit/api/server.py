@@ -32,11 +32,16 @@ from wgjit.config import ApiSettings, run_folder
 from wgjit.errors import ConfigError
 from wgjit.management.site import Site
 from wgjit.notify import Notifier
+from wgjit.stores.tokens import Scope
 
 log = structlog.get_logger()
 
 HEAD_TIME = 10.0
 """Seconds for a request's head to come in, from the connection or the answer before on."""
+
+GATEWAY_KEEP_ALIVE = 75
+"""Seconds for which a gateway's connection may lie idle: longer than the gateway itself keeps it (60 s), so that the
+next client waits for no TLS handshake. Others have uvicorn's 5 s."""
 
 MOST_CONNECTIONS = 1024
 """On each listener; who is beyond is hung up on."""
@@ -81,6 +86,10 @@ class Protocol(H11Protocol):
     def on_response_complete(self) -> None:
         """From now on the keep-alive timer counts."""
         self._set_head(None)
+        scope: Any = self.scope
+        caller = scope.get("wgjit.caller")
+        if caller is not None and caller.scope is Scope.GATEWAY:
+            self.timeout_keep_alive = GATEWAY_KEEP_ALIVE
         super().on_response_complete()
 
     def send_400_response(self, msg: str) -> None:

@@ -31,7 +31,8 @@ class Service:
     streams: Streams = field(default_factory=Streams)
 
     def __post_init__(self) -> None:
-        self.gatekeeper = Gatekeeper(self.registries, self.site.config.api.rate)
+        settings = self.site.config.api
+        self.gatekeeper = Gatekeeper(self.registries, settings.rate, settings.gateway_rate)
         self.follower = Follower(self.registries)
 
     @asynccontextmanager

@@ -202,6 +202,9 @@ class ApiSettings(_Section):
     """Its private key, PEM."""
     rate: float = Field(default=50.0, gt=0, le=100_000)
     """Requests per second of one token, if the token does not say otherwise; twice as many at once."""
+    gateway_rate: float = Field(default=200.0, gt=0, le=100_000)
+    """The same for a token of scope gateway: what `store.requests` is where it is used, so that no gateway is refused
+    what its own setting allows."""
 
     @field_validator("listen")
     @classmethod

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Hashable, Iterable
 from wgjit.core.placeholder import LIMIT
 from wgjit.core.vocabulary import ClaimsSaved, Covered, Event, RegistryChanged
 from wgjit.daemon.faults import Faults
-from wgjit.errors import StoreError
+from wgjit.errors import StoreDeferred, StoreError
 from wgjit.model import AllowedIP, Claim, Cover, PublicKey, Registration
 from wgjit.stores.base import Store
 
@@ -185,8 +185,12 @@ class RegistryWatch:
                 if not self._store.is_local and time.monotonic() > end:
                     break
                 try:
-                    found[key] = self._store.lookup(key)
+                    found[key] = self._store.lookup(key, for_knock=False)
+                except StoreDeferred:
+                    break
                 except StoreError as error:
+                    del keys[key]
+                    keys[key] = None  # behind the others: those that always fail keep nobody from being looked up
                     failures.append(error)
                     failed += 1
                     if failed == FAILURES:

@@ -17,8 +17,12 @@ class Store(Protocol):
     is_local: bool
     """True if a lookup costs less than a Diffie-Hellman, so that it comes before the proof of a key."""
 
-    def lookup(self, key: PublicKey) -> Registration | None:
-        """The peer of this key with its last claim, or None if no such peer is registered."""
+    def lookup(self, key: PublicKey, *, for_knock: bool = True) -> Registration | None:
+        """The peer of this key with its last claim, or None if no such peer is registered.
+
+        Not `for_knock`: no packet waits for it, so a store that asks others gives way to knocks, and raises
+        StoreDeferred if that takes too long.
+        """
 
     def save_claims(self, claims: Sequence[Claim]) -> None:
         """Record claims in one go. A stored claim with a greater timestamp stays; unknown keys are left out."""

@@ -24,16 +24,16 @@ from typing import Any
 
 import structlog
 
-from wgjit.errors import StoreError, StoreUnreachable
-from wgjit.model import AllowedIP, Change, ChangeKind, Claim, PublicKey, Registration
+from wgjit.errors import StoreDeferred, StoreError, StoreUnreachable
+from wgjit.model import AllowedIP, Change, ChangeKind, Claim, Peer, PublicKey, Registration
 from wgjit.stores.remote_answer import Absent, Answer, Found, ReadPeer
-from wgjit.stores.remote_breaker import Breaker
-from wgjit.stores.remote_budget import Budget
 from wgjit.stores.remote_cache import AnswerCache
-from wgjit.stores.remote_client import AT_ONCE, RegistryClient
+from wgjit.stores.remote_client import RegistryClient
 from wgjit.stores.remote_entry import Entry, lives
 from wgjit.stores.remote_events import EventStream, Following
 from wgjit.stores.remote_negatives import Negatives
+from wgjit.stores.remote_renewal import Renewal
+from wgjit.stores.remote_requests import Requests, Unanswered
 
 log = structlog.get_logger()
 
@@ -63,16 +63,6 @@ class Terms:
     follow: bool
 
 
-class _Flight:
-    """A request under way. `outdated`: an event spoke of its key since it was sent."""
-
-    __slots__ = ("outdated", "task")
-
-    def __init__(self) -> None:
-        self.outdated = False
-        self.task: asyncio.Task[Registration | None] | None = None
-
-
 class RemoteStore:
     """Implements `wgjit.stores.base.Store` on a service; see the head of this file."""
 
@@ -84,16 +74,15 @@ class RemoteStore:
         self._client = RegistryClient(terms.url, read_peer, token_file=terms.token_file, ca_file=terms.ca_file)
         self._cache = AnswerCache(cache, terms.url)
         self._negatives = Negatives(terms.negative_time_to_live, terms.negatives)
-        self._budget = Budget(terms.requests)
-        self._breaker = Breaker()
-        self._flights: dict[PublicKey, _Flight] = {}
+        self._figures: Counter[str] = Counter()
+        self._renewal = Renewal()
+        self._waiting: deque[PublicKey] = deque()  # to be asked for again
+        self._requests = Requests(terms.url, terms.requests, self._client, self._renewal, self._figures, self._take)
         self._lock = threading.Lock()  # negatives, log, concerned
         self._log: deque[Change] = deque(maxlen=LOG)
         self._sequence = 0
         self._concerned: Callable[[], Collection[PublicKey]] = tuple
-        self._due: dict[PublicKey, float] = {}
-        self._not_before = float(self._cache.mark("not_before") or 0)
-        self._figures: Counter[str] = Counter()
+        self._not_before = min(float(self._cache.mark("not_before") or 0), time.time())
         self._stream_is_broken = False
         self._stream = EventStream(self._client, self, self._cache.mark("last_event")) if terms.follow else None
         self._loop = asyncio.new_event_loop()
@@ -103,10 +92,10 @@ class RemoteStore:
 
     # --- Store ------------------------------------------------------------------------------------------------
 
-    def lookup(self, key: PublicKey) -> Registration | None:
+    def lookup(self, key: PublicKey, *, for_knock: bool = True) -> Registration | None:
         """As `Store.lookup`; waits `timeout` at most. Raises StoreError."""
         entry = self._known(key)
-        return self._registration(entry) if entry is not None else self._call(self._answer(key))
+        return self._registration(entry) if entry is not None else self._call(self._answer(key, for_knock=for_knock))
 
     def _known(self, key: PublicKey) -> Entry | None:
         """What need not be asked for; None if it has to be."""
@@ -115,10 +104,15 @@ class RemoteStore:
                 self._figures["hits"] += 1
                 return Entry(key, None, None, 0.0, 0.0)
         entry = self._cache.get(key)
-        if entry is None or not entry.is_fresh(time.time(), self._not_before):
+        if entry is None or not self._is_fresh(entry):
             return None
         self._figures["hits"] += 1
         return entry
+
+    def _is_fresh(self, entry: Entry) -> bool:
+        now = time.time()
+        self._not_before = min(self._not_before, now)  # a clock that was set back must not make all answers old
+        return entry.is_fresh(now, self._not_before)
 
     def save_claims(self, claims: Sequence[Claim]) -> None:
         self._cache.save_claims(claims)
@@ -156,7 +150,8 @@ class RemoteStore:
             "failures": self._figures["failures"],
             "hits": self._figures["hits"],
             "stale_answers": self._figures["stale"],
-            "reachable": not self._breaker.is_down,
+            "throttled": self._figures["throttled"],
+            "reachable": not self._requests.service_is_down,
             "following": stream.value,
         }
 
@@ -168,19 +163,23 @@ class RemoteStore:
             raise StoreError("store.url: closed")
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(self._terms.timeout + 5.0)
 
-    async def _answer(self, key: PublicKey) -> Registration | None:
+    async def _answer(self, key: PublicKey, *, for_knock: bool) -> Registration | None:
         """Ask, unless somebody is asking already, and wait for it; or what is known, if that may still be used."""
-        if key not in self._flights and (entry := self._known(key)) is not None:
+        if not self._requests.has(key) and (entry := self._known(key)) is not None:
             return self._registration(entry)  # somebody has just asked
         try:
-            task = self._request(key, self._cache.get(key), for_knock=True)
+            if not for_knock and (lately := self._renewal.failure(key, time.monotonic())) is not None:
+                raise Unanswered(lately) if isinstance(lately, StoreUnreachable) else lately
             async with asyncio.timeout(self._terms.timeout):
-                return await asyncio.shield(task)
+                request = await self._requests.begin(key, self._cache.get(key), for_knock=for_knock)
+                return await asyncio.shield(request)
         except TimeoutError:
+            if not for_knock and not self._requests.has(key):
+                raise StoreDeferred("store.requests: knocks come first") from None
             failure: StoreError = StoreUnreachable(
                 f"store.url: no answer from {self._terms.url} within store.timeout, {self._terms.timeout:g} s"
             )
-        except _Unanswered as error:
+        except Unanswered as error:
             failure = error.why
         known = self._cache.get(key)  # an event may have spoken of it meanwhile
         if known is not None and known.is_usable(time.time(), self._terms.stale):
@@ -188,65 +187,33 @@ class RemoteStore:
             return self._registration(known)
         raise failure
 
-    def _request(self, key: PublicKey, entry: Entry | None, *, for_knock: bool) -> asyncio.Task[Registration | None]:
-        """The request for this key. Raises _Unanswered if none may go out."""
-        if (flight := self._flights.get(key)) is not None and flight.task is not None:
-            return flight.task
-        now = time.monotonic()
-        if len(self._flights) >= AT_ONCE:
-            raise _Unanswered(StoreError(f"store.url: {AT_ONCE} requests are under way; the service is too slow"))
-        if self._breaker.is_down and not self._breaker.may_ask(now):
-            raise _Unanswered(StoreUnreachable(f"{self._breaker.why} (the last of several failures)"))
-        if not self._budget.take(now, for_knock=for_knock):
-            raise _Unanswered(StoreError(f"store.requests: {self._terms.requests:g} a second are used up"))
-        flight = self._flights[key] = _Flight()
-        flight.task = self._loop.create_task(self._fly(key, entry, flight))
-        flight.task.add_done_callback(_look_at)
-        return flight.task
-
-    async def _fly(self, key: PublicKey, entry: Entry | None, flight: _Flight) -> Registration | None:
-        try:
-            while True:
-                flight.outdated = False
-                asked_at = time.time()
-                self._figures["requests"] += 1
-                try:
-                    answer = await self._client.ask(key, entry.etag if entry is not None else None)
-                except StoreUnreachable as error:
-                    self._figures["failures"] += 1
-                    self._breaker.failed(time.monotonic(), str(error), error.retry_after)
-                    raise _Unanswered(error) from None
-                self._breaker.succeeded()
-                if not flight.outdated:
-                    return self._take(key, entry, answer, asked_at)
-                await asyncio.sleep(0.05)  # it changes at this very moment: it will again
-        finally:
-            del self._flights[key]
-
     def _take(self, key: PublicKey, before: Entry | None, answer: Answer, asked_at: float) -> Registration | None:
         """Remember an answer; what it changes goes into the log."""
-        now, terms = time.time(), self._terms
+        now = time.time()
         match answer:
             case Found(peer, etag, max_age):
-                seconds = lives(peer, now, terms.time_to_live, terms.negative_time_to_live, max_age)
-                entry = Entry(key, peer, etag, asked_at, seconds)
+                entry = Entry(key, peer, etag, asked_at, self._lives(peer, now, max_age))
             case Absent():
                 if before is None or before.peer is None:
                     with self._lock:
                         self._negatives.add(key, time.monotonic())
                     if before is None:
                         return None
-                seconds = min(terms.time_to_live, terms.negative_time_to_live)
-                entry = Entry(key, None, None, asked_at, seconds)
+                entry = Entry(key, None, None, asked_at, self._lives(None, now, None))
             case _:
                 assert before is not None  # only its ETag can be answered with "unchanged"
-                seconds = lives(before.peer, now, terms.time_to_live, terms.negative_time_to_live, answer.max_age)
+                seconds = self._lives(before.peer, now, answer.max_age)
                 entry = replace(before, asked_at=asked_at, lives=seconds, is_valid=True)
         self._cache.put(entry)
-        self._due[key] = now + entry.lives
+        self._renewal.answered(key, time.monotonic(), entry.lives)
         if before is not None and before.peer != entry.peer:
             self._changed(key, ChangeKind.UPDATED if entry.peer is not None else ChangeKind.REMOVED)
         return self._registration(entry)
+
+    def _lives(self, peer: Peer | None, now: float, max_age: float | None) -> float:
+        terms = self._terms
+        followed = self._stream is not None and self._stream.following is Following.YES
+        return lives(peer, now, terms.time_to_live, terms.negative_time_to_live, max_age, followed=followed)
 
     def _registration(self, entry: Entry) -> Registration | None:
         return None if entry.peer is None else Registration(entry.peer, self._cache.claim(entry.key))
@@ -262,7 +229,6 @@ class RemoteStore:
         """This peer was added or updated: ask again."""
         self._spoken_of(key)
         self._cache.invalidate(key)
-        self._due[key] = 0.0
         self._changed(key, ChangeKind.UPDATED)
 
     def removed(self, key: PublicKey) -> None:
@@ -272,18 +238,17 @@ class RemoteStore:
         self._changed(key, ChangeKind.REMOVED)
 
     def _spoken_of(self, key: PublicKey) -> None:
-        if (flight := self._flights.get(key)) is not None:
-            flight.outdated = True
+        self._requests.outdate(key)
+        self._renewal.spoken_of(key)
         with self._lock:
             self._negatives.forget(key)
 
     def all_may_have_changed(self) -> None:
         """Events were missed: no answer from before counts as fresh."""
-        for flight in self._flights.values():
-            flight.outdated = True
+        self._requests.outdate_all()
         self._not_before = time.time()
         self._cache.remember("not_before", repr(self._not_before))
-        self._due.clear()
+        self._renewal.all_spoken_of()
         with self._lock:
             self._negatives.clear()
 
@@ -328,40 +293,34 @@ class RemoteStore:
             await asyncio.sleep(ROUND)
             number += 1
             concerned = self._concerned()
-            self._renew(concerned)
+            await self._renew(concerned)
             await asyncio.to_thread(self._cache.mend)
             if number % PRUNE == 0:
-                self._due = {key: due for key, due in self._due.items() if key in concerned}
+                self._renewal.keep(concerned)
                 await asyncio.to_thread(self._cache.prune, concerned)
 
-    def _renew(self, concerned: Collection[PublicKey]) -> None:
-        """Ask again for those of which the answer has grown old, as far as the budget goes."""
-        now = time.time()
-        for key in concerned:
-            if self._due.get(key, 0.0) > now:
-                continue
-            entry = self._cache.get(key)
-            if entry is None:
-                self._due[key] = now + self._terms.time_to_live  # never asked for: who put it there asks
-                continue
-            if entry.is_fresh(now, self._not_before):
-                self._due[key] = entry.asked_at + entry.lives
-                continue
-            with suppress(_Unanswered):
-                self._request(key, entry, for_knock=False)
-                continue
-            return  # the service is down, or the budget used up: so it is for the others
+    async def _renew(self, concerned: Collection[PublicKey]) -> None:
+        """Ask again for those of which the answer has grown old, as far as a round and the budget go.
 
+        Who is left over is first in the next round: a budget that is too small for all is shared by all.
+        """
+        if not self._waiting:
+            now = time.monotonic()
+            self._waiting.extend(key for key in concerned if self._renewal.is_due(key, now))
+        with suppress(TimeoutError, Unanswered):  # the round is over, or the service down: so it is for the others
+            async with asyncio.timeout(ROUND):
+                while self._waiting:
+                    await self._ask_again(self._waiting[0], concerned)
+                    self._waiting.popleft()
 
-class _Unanswered(Exception):
-    """The service gave no answer: what is known may serve instead."""
-
-    def __init__(self, why: StoreError) -> None:
-        super().__init__(str(why))
-        self.why = why
-
-
-def _look_at(task: asyncio.Task[Registration | None]) -> None:
-    """Whoever waited may have gone: its failure is nobody's surprise."""
-    if not task.cancelled():
-        task.exception()
+    async def _ask_again(self, key: PublicKey, concerned: Collection[PublicKey]) -> None:
+        now = time.monotonic()
+        if key not in concerned or not self._renewal.is_due(key, now):
+            return
+        entry = self._cache.get(key)
+        if entry is None:
+            self._renewal.answered(key, now, self._terms.time_to_live)  # never asked for: who put it there asks
+        elif self._is_fresh(entry):
+            self._renewal.answered(key, now, entry.asked_at + entry.lives - time.time())
+        else:
+            await self._requests.begin(key, entry, for_knock=False)

@@ -14,11 +14,14 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from wgjit.errors import InvalidValue, StoreError, StoreUnreachable
+from wgjit.errors import InvalidValue, StoreError, StoreThrottled, StoreUnreachable
 from wgjit.model import Peer, PublicKey
 
 MOST = 65_536
 """Bytes of an answer."""
+
+MOST_ETAG = 256
+"""Characters of an ETag that is sent back: a long one would make the question too large for its own service."""
 
 FIELDS = (
     "public_key",
@@ -44,7 +47,7 @@ class Found:
     peer: Peer
     etag: str | None
     max_age: float | None
-    """Seconds for which the service itself would have it used; None if it does not say."""
+    """Seconds for which the service itself would have it used, as `max_age` reads them; None if it does not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +70,18 @@ def read_answer(
 ) -> Answer:
     """The meaning of an HTTP answer to the question for `key`. `now` in Unix seconds.
 
-    Raises StoreError if what it says of this peer cannot be used, StoreUnreachable if it is no answer at all. Nothing
-    of the body is repeated in an error, since it may hold a preshared key.
+    Raises StoreError if what it says of this peer cannot be used, StoreUnreachable if it is no answer at all,
+    StoreThrottled if it wants fewer questions. Nothing of the body is repeated in an error, since it may hold a
+    preshared key.
     """
+    if (coding := headers.get("content-encoding", "identity").strip().lower()) not in ("identity", ""):
+        raise StoreUnreachable(
+            f"store.url: the service answers in Content-Encoding {coding[:40]!r}, and was asked not to; "
+            "turn compression off for it"
+        )
     match status:
         case 200:
-            return Found(_peer(headers, body, key, read_peer), headers.get("etag"), max_age(headers))
+            return Found(_peer(headers, body, key, read_peer), etag(headers), max_age(headers))
         case 304:
             return Unchanged(max_age(headers))
         case 404 if _names_the_peer(body, key):
@@ -84,6 +93,8 @@ def read_answer(
             )
         case 401 | 403:
             raise StoreUnreachable(f"store.token_file: the service refuses us (status {status}); give a valid token")
+        case 429:
+            raise StoreThrottled("store.url: the service wants fewer requests (status 429)", retry_after(headers, now))
         case _ if 300 <= status < 400:
             raise StoreUnreachable(f"store.url: the service sends us elsewhere (status {status}); give its own address")
     raise StoreUnreachable(f"store.url: the service answers with status {status}", retry_after(headers, now))
@@ -134,7 +145,10 @@ def _media_type(headers: Mapping[str, str]) -> str:
 
 
 def max_age(headers: Mapping[str, str]) -> float | None:
-    """Seconds of Cache-Control (RFC 9111); 0 for no-cache and no-store, None if it says nothing."""
+    """Seconds of Cache-Control (RFC 9111); 0 for no-cache and no-store, None if it says nothing that can be read.
+
+    It is a wish: `remote_entry.lives` says what comes of it.
+    """
     directives = [word.strip().lower() for word in headers.get("cache-control", "").split(",")]
     if "no-cache" in directives or "no-store" in directives:
         return 0.0
@@ -142,6 +156,12 @@ def max_age(headers: Mapping[str, str]) -> float | None:
         if match := re.fullmatch(r'max-age="?([0-9]{1,10})"?', directive):
             return float(match[1])
     return None
+
+
+def etag(headers: Mapping[str, str]) -> str | None:
+    """The ETag, if it is one (RFC 9110, 8.8.3) that can be sent back."""
+    text = headers.get("etag", "").strip()
+    return text if len(text) <= MOST_ETAG and re.fullmatch(r'(?:W/)?"[!#-~]*"', text) else None
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:

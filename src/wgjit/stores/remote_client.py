@@ -28,8 +28,8 @@ PATIENCE = 4.0
 SILENCE = 60.0
 """Seconds without a byte after which the stream of events counts as dead."""
 
-AT_ONCE = 64
-"""Connections at most."""
+CONNECTIONS = 32
+"""Connections at most, the stream's aside: a service counts them, and each has cost it a TLS handshake."""
 
 
 class RegistryClient:
@@ -45,7 +45,7 @@ class RegistryClient:
             verify=_tls(ca_file),
             timeout=httpx.Timeout(PATIENCE),
             limits=httpx.Limits(
-                max_connections=AT_ONCE + 2, max_keepalive_connections=AT_ONCE, keepalive_expiry=SILENCE
+                max_connections=CONNECTIONS + 1, max_keepalive_connections=CONNECTIONS, keepalive_expiry=SILENCE
             ),
             follow_redirects=False,
             trust_env=False,
@@ -58,7 +58,8 @@ class RegistryClient:
         Raises StoreUnreachable if there is no answer within `PATIENCE`, StoreError if it cannot be used.
         """
         name = base64.urlsafe_b64encode(key).decode("ascii").rstrip("=")
-        headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
+        # no-cache: an older answer that somebody on the way has kept is none
+        headers = {"Accept": "application/json", "Accept-Encoding": "identity", "Cache-Control": "no-cache"}
         if etag is not None:
             headers["If-None-Match"] = etag
         try:

@@ -16,6 +16,12 @@ from dataclasses import dataclass
 
 from wgjit.model import Peer, PublicKey
 
+LEAST = 10.0
+"""Seconds for which an answer counts at least, whatever its service says: a resident costs one request in so many."""
+
+LEAST_FOLLOWED = 60.0
+"""The same while the service tells by events what changes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -41,11 +47,19 @@ class Entry:
         return self.peer is not None and self.is_valid and now - self.asked_at < self.lives + stale
 
 
-def lives(peer: Peer | None, now: float, most: float, most_negative: float, max_age: float | None) -> float:
+def lives(
+    peer: Peer | None, now: float, most: float, most_negative: float, max_age: float | None, *, followed: bool
+) -> float:
     """Seconds for which an answer counts; `max_age` is the service's own word, which only shortens it.
+
+    It cannot make every resident cost a request a second: there is a least. With `followed`, the service tells by
+    events what changes, and 0 (no-store, no-cache), which many frameworks and proxies put on every answer, says
+    nothing of how long this one holds.
 
     A "no" lives as long as "no such peer" does: who was disabled and is enabled again wants in at the next try.
     """
     refuses = peer is None or not peer.enabled or (peer.expires_at is not None and peer.expires_at <= now)
     longest = min(most, most_negative) if refuses else most
-    return longest if max_age is None else min(longest, max_age)
+    if max_age is None or (followed and max_age <= 0.0):
+        return longest
+    return min(longest, max(max_age, LEAST_FOLLOWED if followed else LEAST))

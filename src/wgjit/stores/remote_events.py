@@ -112,7 +112,7 @@ class EventStream:
         least: float | None = None
         try:
             async with self._client.events(self._last_id) as response:
-                if response.status_code in ABSENT:
+                if response.status_code in ABSENT and self._last_id is None:  # else it is a service that had one
                     self.following = Following.NOT_OFFERED
                     return SELDOM
                 if response.status_code != 200:

@@ -77,7 +77,7 @@ class SqliteStore:
 
     # --- Store: the gateway's side ----------------------------------------------------------------------------
 
-    def lookup(self, key: PublicKey) -> Registration | None:
+    def lookup(self, key: PublicKey, *, for_knock: bool = True) -> Registration | None:
         with self._reader as db:
             row = db.execute(_LOOKUP, (key,)).fetchone()
         if row is None:

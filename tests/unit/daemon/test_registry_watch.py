@@ -13,7 +13,8 @@ from wgjit.core.vocabulary import ClaimsSaved, RegistryChanged
 from wgjit.daemon.faults import Faults
 from wgjit.daemon.metrics import Metrics
 from wgjit.daemon.registry_watch import RegistryWatch
-from wgjit.errors import StoreBusy, StoreError
+from wgjit.errors import StoreBusy, StoreDeferred, StoreError
+from wgjit.model import PublicKey, Registration
 
 
 class Watched:
@@ -58,3 +59,34 @@ def test_a_damaged_row_is_told_once_however_many_rounds_it_lasts(watched: Watche
             assert watched.watch.round() == []
     assert [line["event"] for line in log] == ["fault"]
     assert watched.metrics.faults == {"registry": 20}
+
+
+def test_lookups_that_always_fail_keep_no_revocation_from_being_followed() -> None:
+    """Three fail in each round: those behind them come to their turn all the same."""
+    damaged = {key(number) for number in range(1, 6)}
+
+    class Damaged(FakeRegistry):
+        def lookup(self, key: PublicKey, *, for_knock: bool = True) -> Registration | None:
+            if key in damaged:
+                raise StoreError("damaged")
+            return super().lookup(key, for_knock=for_knock)
+
+    store = Damaged([peer(number) for number in range(1, 7)])
+    everybody = {key(number) for number in range(1, 7)}
+    watch = RegistryWatch(store, Faults(Metrics()), lambda: everybody)
+    for number in range(1, 7):
+        store.replace(replace(peer(number), enabled=False))
+    events = [event for _ in range(3) for event in watch.round()]
+    found = {found for event in events if isinstance(event, RegistryChanged) for found in event.found}
+    assert found == {key(6)}
+
+
+def test_a_store_that_has_no_request_left_is_asked_in_the_next_round(watched: Watched) -> None:
+    watched.store.replace(replace(peer(1), enabled=False))
+    watched.store.fail(StoreDeferred("knocks come first"), "lookup")
+    assert watched.watch.round() == []
+    assert not watched.metrics.faults, "that is no fault"
+    watched.store.fail(None)
+    (event,) = watched.watch.round()
+    assert isinstance(event, RegistryChanged)
+    assert set(event.found) == {key(1)}

@@ -7,14 +7,15 @@ from typing import Any
 
 import pytest
 
-from wgjit.errors import InvalidValue, StoreError, StoreUnreachable
+from wgjit.errors import InvalidValue, StoreError, StoreThrottled, StoreUnreachable
 from wgjit.model import Peer, PublicKey
-from wgjit.stores.remote_answer import Absent, Found, Unchanged, max_age, read_answer, retry_after
+from wgjit.stores.remote_answer import Absent, Found, Unchanged, etag, max_age, read_answer, retry_after
 from wgjit.stores.remote_breaker import FAILURES, Breaker
 from wgjit.stores.remote_breaker import LONGEST as LONGEST_PEACE
-from wgjit.stores.remote_budget import Budget
-from wgjit.stores.remote_entry import Entry, lives
+from wgjit.stores.remote_budget import RECOVERY, Budget
+from wgjit.stores.remote_entry import LEAST, LEAST_FOLLOWED, Entry, lives
 from wgjit.stores.remote_events import LONGEST, SELDOM, SHORTEST, Backoff
+from wgjit.stores.remote_renewal import AGAIN, Renewal
 
 KEY = PublicKey(bytes(range(32)))
 OTHER = PublicKey(bytes(range(1, 33)))
@@ -80,11 +81,71 @@ class TestBudget:
         assert budget.take(0.0, for_knock=True)
         assert not budget.take(0.0, for_knock=True)
 
+    def test_who_asks_again_has_half_of_the_rate_however_long_there_is_no_knock(self) -> None:
+        budget = Budget(10.0)
+        taken = sum(budget.take(now / 100, for_knock=False) for now in range(1001))  # ten seconds
+        assert 50 <= taken <= 56
+
+    def test_a_service_that_allows_less_is_given_peace_and_then_half(self) -> None:
+        budget = Budget(16.0)
+        assert budget.slow_down(100.0, 2.0)
+        assert not budget.slow_down(100.5, 2.0), "what was sent before the first 429 came"
+        assert not budget.take(102.4, for_knock=True)
+        assert budget.rate == pytest.approx(8.0, abs=0.1)
+        assert sum(budget.take(102.5, for_knock=True) for _ in range(100)) == 8
+        assert sum(budget.take(103.5, for_knock=True) for _ in range(100)) == 8
+
+    def test_it_takes_half_an_hour_to_ask_as_before(self) -> None:
+        budget = Budget(16.0)
+        budget.slow_down(100.0, 0.0)
+        budget.take(100.0 + RECOVERY / 4, for_knock=True)
+        assert budget.rate == pytest.approx(12.0, abs=0.1)
+        budget.take(100.0 + RECOVERY, for_knock=True)
+        assert budget.rate == 16.0
+
+    def test_there_is_a_least_rate_and_a_longest_peace(self) -> None:
+        budget = Budget(16.0)
+        for number in range(20):
+            budget.slow_down(100.0 + 2 * number, 1e9)
+        assert 1.0 <= budget.rate < 2.0
+        assert not budget.take(138.0 + LONGEST_PEACE - 0.1, for_knock=True)
+        assert budget.take(138.0 + LONGEST_PEACE, for_knock=True)
+
     def test_a_clock_that_goes_back_brings_nothing(self) -> None:
         budget = Budget(2.0)
         while budget.take(100.0, for_knock=True):
             pass
         assert not budget.take(50.0, for_knock=True)
+
+
+class TestRenewal:
+    def test_an_answer_is_due_when_it_has_grown_old_or_was_spoken_of(self) -> None:
+        renewal = Renewal()
+        assert renewal.is_due(KEY, 100.0), "nobody knows"
+        renewal.answered(KEY, 100.0, 60.0)
+        assert not renewal.is_due(KEY, 159.9)
+        assert renewal.is_due(KEY, 160.0)
+        renewal.answered(KEY, 160.0, 60.0)
+        renewal.spoken_of(KEY)
+        assert renewal.is_due(KEY, 160.0)
+
+    def test_what_failed_is_not_asked_again_at_once_unless_it_is_spoken_of(self) -> None:
+        renewal, why = Renewal(), StoreError("no")
+        renewal.failed(KEY, 100.0, why)
+        assert renewal.failure(KEY, 100.0 + AGAIN - 0.1) is why
+        assert not renewal.is_due(KEY, 100.0 + AGAIN - 0.1)
+        assert renewal.is_due(KEY, 100.0 + AGAIN)
+        renewal.failed(KEY, 200.0, why)
+        renewal.spoken_of(KEY)
+        assert renewal.is_due(KEY, 200.0)
+
+    def test_it_holds_nothing_of_those_who_matter_no_more(self) -> None:
+        renewal = Renewal()
+        for key in (KEY, OTHER):
+            renewal.failed(key, 100.0, StoreError("no"))
+        renewal.keep({OTHER})
+        assert renewal.failure(KEY, 100.0) is None
+        assert renewal.failure(OTHER, 100.0) is not None
 
 
 class TestEntry:
@@ -117,9 +178,11 @@ class TestEntry:
         ("peer", "max_age", "expected"),
         [
             (PEER, None, 300.0),
-            (PEER, 10.0, 10.0),
+            (PEER, 100.0, 100.0),
             (PEER, 1e6, 300.0),  # the service's word shortens only
-            (PEER, 0.0, 0.0),
+            (PEER, 5.0, LEAST),  # but not to a request a second of each resident
+            (PEER, 0.0, LEAST),
+            (None, 0.0, 4.0),
             (None, None, 4.0),
             (Peer(KEY, (), enabled=False), None, 4.0),
             (Peer(KEY, (), expires_at=1000), None, 4.0),
@@ -127,7 +190,16 @@ class TestEntry:
         ],
     )
     def test_how_long_an_answer_lives(self, peer: Peer | None, max_age: float | None, expected: float) -> None:
-        assert lives(peer, 1000.0, 300.0, 4.0, max_age) == expected
+        assert lives(peer, 1000.0, 300.0, 4.0, max_age, followed=False) == expected
+
+    @pytest.mark.parametrize(
+        ("max_age", "expected"),
+        [(None, 300.0), (0.0, 300.0), (1.0, LEAST_FOLLOWED), (100.0, 100.0), (1e6, 300.0)],
+    )
+    def test_how_long_it_lives_while_events_tell_what_changes(self, max_age: float | None, expected: float) -> None:
+        assert lives(PEER, 1000.0, 300.0, 4.0, max_age, followed=True) == expected
+        assert lives(PEER, 1000.0, 5.0, 4.0, max_age, followed=True) == 5.0, "never longer than is configured"
+        assert lives(None, 1000.0, 300.0, 4.0, max_age, followed=True) == 4.0
 
 
 def read_peer(fields: dict[str, Any]) -> Peer:
@@ -212,6 +284,23 @@ class TestAnswer:
             found(name="broken", preshared_key=secret)
         assert secret not in str(caught.value)
 
+    def test_429_is_the_word_of_a_service_that_is_well(self) -> None:
+        with pytest.raises(StoreThrottled) as caught:
+            answered(429, b"{}", retry_after="2")
+        assert caught.value.retry_after == 2.0
+
+    @pytest.mark.parametrize("text", ['"a"', 'W/"a"', '""', '"' + "x" * 254 + '"'])
+    def test_a_tag_is_kept(self, text: str) -> None:
+        assert etag({"etag": text}) == text
+
+    @pytest.mark.parametrize("text", ["", "a", '"a', "*", '"a b"', '"\u00e9"', '"a"b"', 'w/"a"', '"' + "x" * 255 + '"'])
+    def test_what_cannot_be_sent_back_is_no_tag(self, text: str) -> None:
+        assert etag({"etag": text}) is None
+
+    def test_a_compressed_answer_is_told_as_that(self) -> None:
+        with pytest.raises(StoreUnreachable, match="Content-Encoding 'gzip'"):
+            answered(200, b"\x1f\x8b", content_type="application/json", content_encoding="gzip")
+
     def test_peace_is_asked_for_in_seconds_or_until_a_date(self) -> None:
         with pytest.raises(StoreUnreachable) as caught:
             answered(503, retry_after="17")
@@ -226,7 +315,9 @@ class TestAnswer:
     @pytest.mark.parametrize(
         ("text", "expected"),
         [("", None), ("private", None), ("max-age=60", 60.0), ('MAX-AGE="5"', 5.0), ("max-age=60, no-store", 0.0),
-         ("max-age=-1", None), ("max-age=x", None), ("s-maxage=9", None)],
+         ("max-age=-1", None), ("max-age=0", 0.0), ("No-Cache, max-age=0, must-revalidate", 0.0),
+         ('no-cache="set-cookie"', None), ("max-age=99999999999999", None), ("max-age=\u0663", None),
+         ("max-age=x", None), ("s-maxage=9", None)],
     )  # fmt: skip
     def test_the_services_word_on_age(self, text: str, expected: float | None) -> None:
         assert max_age({"cache-control": text}) == expected
