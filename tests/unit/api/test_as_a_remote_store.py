@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import base64
 import ipaddress
-from collections.abc import Iterator
+import socket
+import ssl
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from lab.registry_service import wait_until
-from tests.unit.api.conftest import BY, Api
+from tests.unit.api.conftest import BY, CONFIG, Api
 from wgjit.config import load_config
 from wgjit.daemon.open_store import open_store
 from wgjit.errors import StoreError
-from wgjit.model import Peer, PresharedKey, PrivateKey
+from wgjit.model import Peer, PresharedKey, PrivateKey, PublicKey
 from wgjit.stores.remote import RemoteStore
 
 
@@ -72,3 +75,85 @@ def test_a_token_that_may_not_read_preshared_keys_is_an_error_and_no_peer_withou
             store.lookup(PrivateKey.generate().public())
     finally:
         store.close()
+
+
+def segment(key: PublicKey) -> str:
+    return base64.urlsafe_b64encode(key).decode().rstrip("=")
+
+
+def test_a_gateway_may_keep_what_it_is_told_and_nobody_else_may(api: Api) -> None:
+    peer = Peer(PrivateKey.generate().public(), (ipaddress.ip_network("10.8.0.78/32"),))
+    with api.registry() as registry:
+        registry.hand_out(peer, {}, by=BY)
+    path = f"/v1/peers/{segment(peer.public_key)}?preshared_key=true"
+    kept, others = api.remote(api.token("gateway")), api.remote(api.token("admin"))
+    answer = kept.get(path)
+    assert answer.headers["Cache-Control"] == "private"
+    again = kept.get(path, headers={"If-None-Match": answer.headers["ETag"]})
+    assert (again.status_code, again.headers["Cache-Control"]) == (304, "private")
+    assert others.get(path).headers["Cache-Control"] == "no-store"
+    assert api.local.get(path).headers["Cache-Control"] == "no-store"
+
+
+@pytest.mark.parametrize("raw", [b"\xff" * 32, b"\xfb\xef\xbe" * 10 + b"\x00\x00", bytes(range(32))])
+def test_every_key_fits_into_a_path(api: Api, store: RemoteStore, raw: bytes) -> None:
+    """In base64 the first has `/` alone, the second `+` alone."""
+    assert store.lookup(PublicKey(raw)) is None
+    host = ipaddress.ip_network(f"10.8.1.{raw[0]}/32")
+    other = Peer(PublicKey(bytes([raw[0] ^ 1, *raw[1:]])), (host,))
+    with api.registry() as registry:
+        registry.hand_out(other, {}, by=BY)
+    found = store.lookup(other.public_key)
+    assert found is not None
+    assert found.peer == other
+    assert store.figures()["failures"] == 0
+
+
+def test_who_is_named_like_a_key_is_not_taken_for_its_owner(api: Api, store: RemoteStore) -> None:
+    """So a stranger's key stays unknown, rather than a fault of the registry."""
+    unknown = PrivateKey.generate().public()
+    named = Peer(PrivateKey.generate().public(), (ipaddress.ip_network("10.8.0.79/32"),), name="x")
+    with api.registry() as registry:
+        registry.hand_out(named, {}, by=BY)
+        # As an older version would have let it be named.
+        with registry._writer as db:
+            db.execute("UPDATE peers SET name = ? WHERE public_key = ?", (segment(unknown), named.public_key))
+    assert store.lookup(unknown) is None
+
+
+def test_a_gateways_token_may_ask_as_often_as_a_gateway_does(own: Callable[..., Api]) -> None:
+    """Its rate is of its own, and by default what `store.requests` is: also while other tokens may hardly ask."""
+    api = own(config=CONFIG.replace("rate = 1000", "rate = 0.001"))
+    gateway, reader = api.remote(api.token("gateway")), api.remote(api.token("read"))
+    path = f"/v1/peers/{segment(PrivateKey.generate().public())}"
+    assert {gateway.get(path).status_code for _ in range(50)} == {404}
+    assert [reader.get(path).status_code for _ in range(2)] == [404, 429]
+
+
+def hung_up(connection: ssl.SSLSocket, seconds: float) -> bool:
+    """Wait until the server ends the connection; False if it sends nothing for so long."""
+    connection.settimeout(seconds)
+    try:
+        while connection.recv(65536):
+            pass
+    except TimeoutError:
+        return False
+    return True
+
+
+def test_a_gateways_connection_is_kept_open_longer_than_others(api: Api) -> None:
+    """For more than uvicorn's 5 s; else each client that comes after a pause waits for a TLS handshake."""
+    trusted = ssl.create_default_context(cafile=api.folder / "cert.pem")
+    host, _, port = str(api.about["listen"]).rpartition(":")
+
+    def connected(scope: str) -> ssl.SSLSocket:
+        made = trusted.wrap_socket(socket.create_connection((host, int(port)), 30), server_hostname=host)
+        made.sendall(
+            f"GET /v1/count HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {api.token(scope)}\r\n\r\n".encode()
+        )
+        assert made.recv(65536).startswith(b"HTTP/1.1 200 ")
+        return made
+
+    with connected("gateway") as gateway, connected("read") as reader:
+        assert hung_up(reader, 30.0)
+        assert not hung_up(gateway, 0.5), "it was there first"

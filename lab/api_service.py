@@ -1,0 +1,85 @@
+"""`wgjit api` as a process with a registry of its own: what a fleet's gateways ask, as in docs/REMOTE.md."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import IO, Any, Self
+
+from lab.certificate import make_certificate
+from wgjit.stores.audit import Author
+from wgjit.stores.managed import ManagedRegistry
+from wgjit.stores.sqlite import SqliteRegistry
+from wgjit.stores.tokens import Scope
+
+INTERFACE = "fleet"
+"""What its files are called by; there is no such interface."""
+
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+class ApiFailed(Exception):
+    """The process ended, or did not get ready; the text has what it logged."""
+
+
+class ApiService:
+    """On 127.0.0.1, all settings as they are by default. A context manager: at its end it gets SIGTERM."""
+
+    def __init__(self, folder: Path, start: Start | None = None) -> None:
+        """`folder` is made, and its own; `start` starts a command, as `Namespace.popen` does, by default right here."""
+        folder.mkdir()
+        self.folder = folder
+        self._start = start or _here
+        self._process: subprocess.Popen[str] | None = None
+        self.about: dict[str, Any] = {}
+        make_certificate(folder / "cert.pem", folder / "key.pem")
+        (folder / "api.toml").write_text(
+            f'[store]\npath = "{folder}/registry.db"\n[api]\nlisten = "127.0.0.1:0"\nsocket = "{folder}/api.sock"\n'
+            f'tls_certificate_file = "{folder}/cert.pem"\ntls_private_key_file = "{folder}/key.pem"\n'
+        )
+        with closing(ManagedRegistry(folder / "registry.db", timeout=5)) as registry:
+            _, token = registry.create_token("gateways", Scope.GATEWAY, by=Author("lab"))
+        (folder / "token").write_text(token)
+        self.registry = SqliteRegistry(folder / "registry.db", timeout=5)
+        """The file itself, beside the API."""
+
+    @property
+    def settings(self) -> str:
+        """The section [store] of a gateway that asks it; more settings may follow."""
+        return (
+            f'[store]\nurl = "https://{self.about["listen"]}/v1"\npath = "{self.folder}/answers.db"\n'
+            f'token_file = "{self.folder}/token"\nca_file = "{self.folder}/cert.pem"\n'
+        )
+
+    def __enter__(self) -> Self:
+        with (self.folder / "api.log").open("a") as log:
+            self._process = self._start(
+                sys.executable, "-m", "wgjit", "api", INTERFACE, "--config", self.folder / "api.toml",
+                stdout=subprocess.PIPE, stderr=log,
+            )  # fmt: skip
+        assert self._process.stdout is not None
+        if not (line := self._process.stdout.readline()):
+            self._process.wait()
+            raise ApiFailed((self.folder / "api.log").read_text())
+        self.about = json.loads(line)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.registry.close()
+        assert self._process is not None
+        assert self._process.stdout is not None
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            self._process.wait(20)
+        finally:
+            self._process.kill()  # harmless if it has ended
+            self._process.stdout.close()
+
+
+def _here(*command: str | Path, stdout: int, stderr: IO[str]) -> subprocess.Popen[str]:
+    return subprocess.Popen([*map(str, command)], stdout=stdout, stderr=stderr, stdin=subprocess.DEVNULL, text=True)
