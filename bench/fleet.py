@@ -132,8 +132,8 @@ def play_local(lab: Lab, backend: Backend, count: int, rate: float) -> Result:
 
 
 HEAD = (
-    "registry", "clients", "rate /s", "requests a new peer", "requests while they stayed", "store_failed", "connect p50 ms",
-    "p90 ms", "p99 ms", "without a retry", "lost",
+    "registry", "clients", "rate /s", "requests a new peer", "requests while they stayed", "store_failed",
+    "connect p50 ms", "p90 ms", "p99 ms", "without a retry", "lost",
 )  # fmt: skip
 
 
