@@ -244,8 +244,8 @@ def _tcp_socket(listen: str) -> socket.socket:
     host, _, port = listen.rpartition(":")
     host = host.strip("[]")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # asyncio switches Nagle's delay off (TCP_NODELAY) only where the protocol is named. With it each second answer, whose
-    # head and body are two writes, waits 40 ms for the other end's delayed acknowledgement.
+    # asyncio switches Nagle's delay off (TCP_NODELAY) only where the protocol is named. With it an answer, which is two
+    # writes, often waits 40 ms for the other end's delayed acknowledgement.
     made = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
