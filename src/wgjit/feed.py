@@ -24,6 +24,7 @@ from wgjit.daemon.control import socket_path
 from wgjit.drivers.capture_packet import PacketCapture
 from wgjit.drivers.device import open_device
 from wgjit.errors import ConfigError, DeviceError, GatewayUnavailable, NotPermitted
+from wgjit.wire.key_text import shown
 from wgjit.wire.noise import Responder
 
 __all__ = ["ask", "feed", "listen", "watch"]
@@ -97,7 +98,9 @@ async def _connect(interface: str, question: str) -> AsyncIterator[dict[str, Any
     try:
         reader, writer = await asyncio.open_unix_connection(path)
     except (FileNotFoundError, ConnectionRefusedError):
-        raise GatewayUnavailable(f"{interface}: no gateway runs on it; start one with `wgjit up {interface}`") from None
+        raise GatewayUnavailable(
+            f"{shown(interface)}: no gateway runs on it; start one with `wgjit up {shown(interface)}`"
+        ) from None
     except PermissionError:
         raise NotPermitted(f"{path}: permission denied; ask as the user that the gateway runs as") from None
     except OSError as error:

@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from wgjit.errors import InvalidValue
 from wgjit.wire.endpoint import Endpoint
+from wgjit.wire.key_text import holds_key, quoted, without_keys
 from wgjit.wire.keys import KEY_LENGTH, PresharedKey, PrivateKey, PublicKey
 from wgjit.wire.tai64n import Tai64n
 
@@ -32,6 +33,7 @@ __all__ = [
     "Registration",
     "Tai64n",
     "parse_allowed_ip",
+    "refuse_key",
 ]
 
 AllowedIP = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -43,7 +45,18 @@ def parse_allowed_ip(text: str) -> AllowedIP:
     try:
         return ipaddress.ip_network(text.strip(), strict=True)
     except ValueError as error:
-        raise InvalidValue(f"allowed IP {text!r}: {error}; write a prefix such as 10.8.0.2/32") from None
+        raise InvalidValue(
+            f"allowed IP {quoted(text)}: {without_keys(str(error))}; write a prefix such as 10.8.0.2/32"
+        ) from None
+
+
+def refuse_key(text: str, field: str) -> None:
+    """Raise InvalidValue if a key stands in a name, a label or the like; the text is not repeated.
+
+    A name is shown, exported and logged, and what stands in it may be somebody's private key.
+    """
+    if holds_key(text):
+        raise InvalidValue(f"{field}: a key stands in it, and it may be a secret; choose a text without it")
 
 
 NEVER = 0
@@ -74,6 +87,8 @@ class Peer:
     keeps it there: pinned."""
 
     def __post_init__(self) -> None:
+        if self.name is not None:
+            refuse_key(self.name, "name")
         if not 0 <= self.keepalive <= 65535:
             raise InvalidValue(f"keepalive {self.keepalive}: must be 0 (off) to 65535 seconds")
         if len(self.allowed_ips) > 1 and len(set(self.allowed_ips)) != len(self.allowed_ips):

@@ -16,6 +16,7 @@ from wgjit.api.caller import OPEN_PATHS, scope_of
 from wgjit.api.gate import Gate
 from wgjit.api.service import Service
 from wgjit.errors import WgjitError
+from wgjit.wire.key_text import quoted, shown
 
 _ABOUT = """The registry of a wgjit gateway over HTTP. On its Unix socket whoever may open that may do everything; on
 TCP a token is needed (`Authorization: Bearer`). Errors are problem details (RFC 9457) that name the field."""
@@ -68,7 +69,7 @@ def _known_query(request: Request) -> None:
     if unknown := sorted(request.query_params.keys() - known):
         names = ", ".join(sorted(known)) or "none"
         raise problems.invalid(
-            f"query {unknown[0][:40]!r}: there is no such parameter; here are: {names}", unknown[0][:40]
+            f"query {quoted(unknown[0], 40)}: there is no such parameter; here are: {names}", shown(unknown[0])[:40]
         )
 
 

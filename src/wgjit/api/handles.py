@@ -9,6 +9,9 @@ from wgjit.api.problems import Kind, Problem
 from wgjit.errors import InvalidValue, NoSuchPeer
 from wgjit.model import PublicKey, Registration
 from wgjit.stores.managed import ManagedRegistry
+from wgjit.wire.key_text import quoted
+
+_KEY = r"[A-Za-z0-9_-]{43}=?"
 
 
 def to_path(key: PublicKey) -> str:
@@ -29,7 +32,7 @@ def find(registry: ManagedRegistry, segment: str) -> Registration:
 
     What is a whole key means that key alone: who asks for a peer by its key must not be given one that is named so.
     """
-    if re.fullmatch(r"[A-Za-z0-9_-]{43}=?", segment):
+    if re.fullmatch(_KEY, segment):
         found = registry.lookup(PublicKey(base64.urlsafe_b64decode(segment[:43] + "=")))
         if found is None:
             raise no_such_peer(segment)
@@ -42,4 +45,5 @@ def find(registry: ManagedRegistry, segment: str) -> Registration:
 
 def no_such_peer(handle: str) -> Problem:
     """The problem of a handle that nobody has."""
-    return Problem(Kind.NO_SUCH_PEER, f"no peer {handle[:200]!r} is registered")
+    who = "peer of this public key" if re.fullmatch(_KEY, handle) else f"peer {quoted(handle)}"
+    return Problem(Kind.NO_SUCH_PEER, f"no {who} is registered")

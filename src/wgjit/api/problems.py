@@ -37,6 +37,7 @@ from wgjit.errors import (
     TokenExists,
     WgjitError,
 )
+from wgjit.wire.key_text import shown, without_keys
 
 log = structlog.get_logger()
 
@@ -231,7 +232,7 @@ async def on_invalid(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     errors = []
     for each in error.errors():
-        where = [str(part) for part in each["loc"][1:]]
+        where = [shown(str(part)) for part in each["loc"][1:]]  # a field that there is not may be a key
         if each["type"] == "json_invalid":
             return Problem(Kind.MALFORMED, "the body is not JSON").response()
         errors.append((".".join(where) or str(each["loc"][0]), _plain(each)))
@@ -246,6 +247,7 @@ def _plain(error: Mapping[str, Any]) -> str:
         case "missing":
             return "is missing"
     text = str(error["msg"]).removeprefix("Value error, ")
+    text = without_keys(text)
     return text[:1].lower() + text[1:]
 
 

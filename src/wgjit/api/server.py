@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 import ssl
+import stat
 import struct
 import threading
 from collections.abc import Callable, Iterator
@@ -33,6 +34,7 @@ from wgjit.errors import ConfigError
 from wgjit.management.site import Site
 from wgjit.notify import Notifier
 from wgjit.stores.tokens import Scope
+from wgjit.wire.key_text import shown
 
 log = structlog.get_logger()
 
@@ -227,16 +229,16 @@ def _load(context: ssl.SSLContext, settings: ApiSettings) -> None:
         try:
             text = path.read_bytes()
         except OSError as error:
-            raise ConfigError(f"{field}: {path}: {error.strerror}") from None
+            raise ConfigError(f"{field}: {shown(path)}: {error.strerror}") from None
         if b"-----BEGIN " not in text:
-            raise ConfigError(f"{field}: {path}: not PEM")
+            raise ConfigError(f"{field}: {shown(path)}: not PEM")
     try:
         context.load_cert_chain(certificate, key, password=lambda: "")
     except (ssl.SSLError, ValueError) as error:
         reason = getattr(error, "reason", None) or "not readable"
         raise ConfigError(
-            f"api.tls_certificate_file: {certificate} and api.tls_private_key_file: {key}: no certificate "
-            f"with its own unencrypted key ({reason})"
+            f"api.tls_certificate_file: {shown(certificate)} and api.tls_private_key_file: {shown(key)}: "
+            f"no certificate with its own unencrypted key ({reason})"
         ) from None
 
 
@@ -270,7 +272,7 @@ def _unix_socket(path: Path, mode: int) -> Iterator[socket.socket]:
             made.bind(str(path))
         finally:
             os.umask(mask)
-        own = path.stat().st_ino
+        own = path.lstat()
         made.setblocking(False)
     except OSError as error:
         made.close()
@@ -283,14 +285,16 @@ def _unix_socket(path: Path, mode: int) -> Iterator[socket.socket]:
     finally:
         made.close()
         with suppress(OSError):
-            if path.stat().st_ino == own:
+            if os.path.samestat(path.lstat(), own):
                 path.unlink()
 
 
 def _clear(path: Path) -> None:
-    if not path.exists() and not path.is_symlink():
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
         return
-    if not path.is_socket():
+    if not stat.S_ISSOCK(mode):
         raise ConfigError(f"api.socket: {path}: is there and is no socket; set it to another path")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(1.0)

@@ -14,6 +14,7 @@ from wgjit.api.problems import about
 from wgjit.feed import ask
 from wgjit.management.records import audit_fields, audited_key, token_fields
 from wgjit.management.times import parse_past
+from wgjit.stderr import lost_lines
 from wgjit.stores.audit import AuditFilter, Verb
 from wgjit.stores.tokens import Scope
 
@@ -35,8 +36,10 @@ def add_routes(app: FastAPI) -> None:
 
     @app.get("/v1/status", tags=["system"], summary="The gateway's status", responses={200: {"model": dict[str, Any]}})
     async def status(request: Request) -> Response:
-        """What `wgjit status --json` prints. 503 if no gateway runs."""
-        return answer(await ask(request.app.state.service.interface, "status"))
+        """What `wgjit status --json` prints, and `api_log_lines_lost`: lines of the API's own log that nobody could be
+        given. 503 if no gateway runs."""
+        told = await ask(request.app.state.service.interface, "status")
+        return answer(told | {"api_log_lines_lost": lost_lines()})
 
     @app.get("/v1/tokens", tags=["tokens"], summary="List tokens", responses={200: {"model": bodies.TokenList}})
     def tokens(service: ServiceOf) -> Response:

@@ -25,11 +25,15 @@ import importlib
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
+from wgjit import stderr
 from wgjit.errors import WgjitError
+from wgjit.wire.key_text import without_keys
 
 COMMANDS = (
     "up",
@@ -49,10 +53,34 @@ COMMANDS = (
 """In the order of `wgjit --help`; each is a module here, with a function of its name or, for a group, an `app`."""
 
 
+class _Commands(TyperGroup):
+    """What is wrong with a command line is told without the keys in it: people give one in the place of its file."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        with _without_keys():
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, ctx: Any) -> Any:
+        with _without_keys():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _without_keys() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        # click's own errors; whose module they are is typer's matter, and changes
+        if hasattr(error, "format_message") and isinstance(told := getattr(error, "message", None), str):
+            error.message = without_keys(told)  # type: ignore[attr-defined]
+        raise
+
+
 def command_line(*names: str) -> typer.Typer:
     """The command line with these commands, or all. A daemon need not load what the others stand on to start."""
     app = typer.Typer(
         name="wgjit",
+        cls=_Commands,
         help="Just-in-time WireGuard peers: install a peer when its client knocks.",
         no_args_is_help=True,
         pretty_exceptions_enable=False,  # its frames print local variables, and a local variable can be a secret
@@ -89,11 +117,13 @@ def _loading() -> Iterator[None]:
 
 def main() -> None:
     """Entry point of the console script: an error made on purpose is one line and exit status 1."""
+    stderr.hold_places()
     wanted = sys.argv[1:2] if sys.argv[1:2] and sys.argv[1] in COMMANDS else []
     try:
         with _loading():
             app = command_line(*wanted)
         app()
     except WgjitError as error:
-        print(f"wgjit: {error}", file=sys.stderr)
+        with suppress(OSError):  # nobody reads it, and the status tells
+            print(f"wgjit: {error}", file=sys.stderr)
         sys.exit(1)

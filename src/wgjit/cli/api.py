@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +11,7 @@ import typer
 from pydantic import ValidationError
 
 from wgjit.api.server import serve
-from wgjit.cli.log import set_up_log
+from wgjit.cli.log import announce, set_up_log
 from wgjit.cli.registry_file import ConfigFile, Store, made
 from wgjit.config import ApiSettings
 from wgjit.errors import ConfigError
@@ -58,8 +57,7 @@ def _with(here: Site, socket: Path | None, listen: str | None) -> Site:
 
 def _ready(about: dict[str, Any]) -> None:
     """Say on standard output that requests are answered: a sentence on a terminal, else a line of JSON."""
-    with suppress(OSError):
-        print(_sentence(about) if sys.stdout.isatty() else json.dumps({"ready": True, **about}), flush=True)
+    announce(_sentence(about) if sys.stdout.isatty() else json.dumps({"ready": True, **about}))
 
 
 def _sentence(about: dict[str, Any]) -> str:

@@ -14,6 +14,7 @@ import typer
 from wgjit.core.observe import observe_message, observe_packet
 from wgjit.core.record import FeedRecord
 from wgjit.errors import InvalidValue
+from wgjit.wire.key_text import holds_key, shown
 from wgjit.wire.keys import PrivateKey
 from wgjit.wire.noise import Responder
 from wgjit.wire.pcap import read_packets
@@ -50,13 +51,13 @@ def _read_key(path: Path) -> PrivateKey:
     try:
         text = path.read_text("ascii")
     except OSError as error:
-        raise InvalidValue(f"--private-key {path}: {error.strerror}") from None
+        raise InvalidValue(f"--private-key {shown(path)}: {error.strerror}") from None
     except UnicodeDecodeError:
         text = ""
     try:
         return PrivateKey.parse(text)
     except InvalidValue as error:
-        raise InvalidValue(f"--private-key {path}: {error}") from None
+        raise InvalidValue(f"--private-key {shown(path)}: {error}") from None
 
 
 def _decode_source(responder: Responder, source: str) -> Iterator[FeedRecord]:
@@ -72,7 +73,7 @@ def _decode_source(responder: Responder, source: str) -> Iterator[FeedRecord]:
             yield from _decode_packets(responder, read_packets(stream))
     except OSError as error:
         if error.errno not in (errno.ENOENT, errno.ENAMETOOLONG):
-            raise InvalidValue(f"{source}: {error.strerror}") from None
+            raise InvalidValue(f"{shown(source)}: {error.strerror}") from None
         yield _decode_hex(responder, source)
 
 
@@ -100,7 +101,9 @@ def _decode_hex(responder: Responder, text: str) -> FeedRecord:
 
 
 def _shortened(text: str) -> str:
-    return text if len(text) <= 40 else f"{text[:40]}..."
+    """As much of what was given as tells it apart; of what may be a key, no more than a glimpse."""
+    most = 8 if holds_key(text) else 40
+    return text if len(text) <= most else f"{text[:most]}..."
 
 
 def _line(record: FeedRecord) -> str:

@@ -16,6 +16,7 @@ from pathlib import Path
 import segno
 
 from wgjit.errors import ConfigError
+from wgjit.wire.key_text import shown
 
 
 @dataclass(slots=True)
@@ -29,7 +30,7 @@ class Outlet:
 
     def __post_init__(self) -> None:
         if self.qr_file is not None and self.qr_file.suffix not in (".png", ".svg"):
-            raise ConfigError(f"--qr-file {self.qr_file}: its name must end with .png or .svg")
+            raise ConfigError(f"--qr-file {shown(self.qr_file)}: its name must end with .png or .svg")
 
     @property
     def is_given(self) -> bool:
@@ -72,9 +73,9 @@ class Outlet:
         try:
             file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         except FileExistsError:
-            raise ConfigError(f"{option} {path}: exists already; remove it or give another name") from None
+            raise ConfigError(f"{option} {shown(path)}: exists already; remove it or give another name") from None
         except OSError as error:
-            raise ConfigError(f"{option} {path}: {error.strerror}") from None
+            raise ConfigError(f"{option} {shown(path)}: {error.strerror}") from None
         self._written.append(path)
         try:
             with open(file, "wb") as out:
@@ -82,7 +83,7 @@ class Outlet:
                 out.flush()
                 os.fsync(file)
         except OSError as error:
-            raise ConfigError(f"{option} {path}: {error.strerror}") from None
+            raise ConfigError(f"{option} {shown(path)}: {error.strerror}") from None
 
 
 def _code(text: str) -> segno.QRCode:

@@ -38,6 +38,7 @@ from wgjit.management.site import site
 from wgjit.management.times import parse_idle_timeout
 from wgjit.stores import checks
 from wgjit.stores.labels import check_key, parse_labels
+from wgjit.wire.key_text import quoted
 
 app = typer.Typer(
     name="peer", help="Hand tunnels out; show, change, switch off and remove peers.", no_args_is_help=True
@@ -94,7 +95,7 @@ def set_(
         raise ConfigError(f"--label and --unlabel: {min(both)} is in both; give one of the two")
     told = [*values, *(["labels"] if given or taken else [])]
     if not told:
-        raise ConfigError(f"nothing to change for {handle!r}: give an option, such as --keepalive 25")
+        raise ConfigError(f"nothing to change for {quoted(handle)}: give an option, such as --keepalive 25")
     here = site(interface, config, store)
     with existing(here.store) as registry:
         registry.know(here.pools)  # its old addresses wait out their quarantine

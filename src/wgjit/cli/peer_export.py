@@ -16,6 +16,7 @@ from typing import Annotated, TextIO
 
 import typer
 
+from wgjit.cli.describe import Withheld
 from wgjit.cli.registry_file import ConfigFile, Interface, Store, existing
 from wgjit.errors import ConfigError
 from wgjit.management import fields as peer_fields
@@ -23,6 +24,7 @@ from wgjit.management.peer_readers import Format, by_ending
 from wgjit.management.site import site
 from wgjit.model import Peer
 from wgjit.stores.listing import Entry, Filter
+from wgjit.wire.key_text import shown
 
 _DASH = Path("-")
 
@@ -47,7 +49,7 @@ def export(
     left = _Left(preshared_keys, time.time())
     here = site(interface, config, store)
     with existing(here.store, read_only=True) as registry, _opened(file) as output:
-        for text in _TEXTS[form or by_ending(file.name) or Format.JSONL](registry.entries(Filter()), left):
+        for text in _TEXTS[form or by_ending(file.name) or Format.JSONL](left.seen(registry.entries(Filter())), left):
             output.write(text)
     left.tell()
 
@@ -60,6 +62,13 @@ class _Left:
         self._now = now
         self._secrets = 0
         self._peers = 0
+        self._withheld = Withheld()
+
+    def seen(self, entries: Iterable[Entry]) -> Iterator[Entry]:
+        """The same, and counted of whom a name or label is withheld."""
+        for entry in entries:
+            self._withheld.seen(entry)
+            yield entry
 
     def preshared_key(self, peer: Peer) -> str | None:
         """Its preshared key in base64, None if it has none or it is to be left out."""
@@ -80,6 +89,7 @@ class _Left:
 
     def tell(self) -> None:
         """Say on standard error what was left out."""
+        self._withheld.tell()
         if self._secrets:
             print(f"wgjit: {self._secrets} preshared keys were left out; --preshared-keys writes them", file=sys.stderr)
         if self._peers:
@@ -161,4 +171,4 @@ def _opened(path: Path) -> Iterator[TextIO]:
             os.unlink(name)
             raise
     except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from None
+        raise ConfigError(f"{shown(path)}: {error.strerror}") from None

@@ -21,6 +21,7 @@ from wgjit.management import imports, peer_readers
 from wgjit.management.peer_readers import Format
 from wgjit.management.site import site
 from wgjit.stores.bulk import BulkLoad, Loaded
+from wgjit.wire.key_text import shown
 
 _SHOWN = 20
 """Bad lines shown on standard error; the rest is counted."""
@@ -64,7 +65,7 @@ def import_(
             refusals.begin(path, batch)
             with _opened(path) as file:
                 _import(path, file, form, names, batch, load, refusals, progress, total)
-    print(_summary(total, refusals.count))
+    print(_summary(total, refusals.count, refusals.key_comments))
 
 
 class _Total:
@@ -100,14 +101,14 @@ def _import(
     try:
         form = form or peer_readers.guess(path.name, file.peek(4096))
         chunks = peer_readers.read(progress.reading(file), form, names=names)
-        tell = imports.Teller(refusals.refused, loaded, progress.count, progress.writing)
+        tell = imports.Teller(refusals.refused, loaded, refusals.key_comment, progress.count, progress.writing)
         imports.register(chunks, load, batch, source, tell)
     except InvalidValue as error:
         if refusals.is_told:
             raise
-        raise InvalidValue(f"{path}: {error}; {refusals.consequence}") from None
+        raise InvalidValue(f"{shown(path)}: {error}; {refusals.consequence}") from None
     except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from None
+        raise ConfigError(f"{shown(path)}: {error.strerror}") from None
 
 
 class _Refusals:
@@ -115,6 +116,7 @@ class _Refusals:
 
     def __init__(self, report: TextIO | None, skip: bool) -> None:
         self.count = 0
+        self.key_comments = 0
         self.committed = 0
         """Peers of all files so far that are in the registry whatever comes."""
         self.is_told = False
@@ -129,16 +131,28 @@ class _Refusals:
 
     def refused(self, line: int, what: object) -> None:
         """A line that is not imported. Raises InvalidValue unless bad lines are skipped."""
-        text = f"{self._path}: line {line}: {what}"
+        text = f"{shown(self._path)}: line {line}: {what}"
         if not self._skip:
             self.is_told = True
             raise InvalidValue(f"{text}; {self.consequence}")
         self.count += 1
+        self._tell(text, self.count)
+
+    def key_comment(self, line: int) -> None:
+        """A comment that is passed over; its peer is imported."""
+        self.key_comments += 1
+        text = (
+            "a comment with a key in it was not taken for a name; if that is a secret, make another and remove it here"
+        )
+        self._tell(f"{shown(self._path)}: line {line}: {text}", self.key_comments)
+
+    def _tell(self, text: str, count: int) -> None:
+        """Report it; show the first of its kind."""
         if self._report is not None:
             print(text, file=self._report)
-        if self.count <= _SHOWN:
+        if count <= _SHOWN:
             print(f"wgjit: {text}", file=sys.stderr)
-        elif self.count == _SHOWN + 1:
+        elif count == _SHOWN + 1:
             where = "more follow in the report" if self._report else "more are only counted; --report FILE has them all"
             print(f"wgjit: {where}", file=sys.stderr)
 
@@ -227,7 +241,7 @@ def _opened(path: Path) -> Iterator[io.BufferedReader]:
     try:
         file = open(path, "rb")  # noqa: SIM115 - closed below
     except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from None
+        raise ConfigError(f"{shown(path)}: {error.strerror}") from None
     with file:
         yield file
 
@@ -240,17 +254,19 @@ def _written(report: Path | None) -> Iterator[TextIO | None]:
     try:
         file = open(report, "w", encoding="utf-8")  # noqa: SIM115 - closed below
     except OSError as error:
-        raise ConfigError(f"--report {report}: {error.strerror}") from None
+        raise ConfigError(f"--report {shown(report)}: {error.strerror}") from None
     with file:
         yield file
 
 
-def _summary(total: _Total, refused: int) -> str:
+def _summary(total: _Total, refused: int, key_comments: int) -> str:
     text = f"imported {_peers(total.added)}"
     if total.present:
         text += f", {total.present} already present"
     if refused:
         text += f", {refused} {'line' if refused == 1 else 'lines'} left out"
+    if key_comments:
+        text += f", {key_comments} {'comment' if key_comments == 1 else 'comments'} with a key not taken for a name"
     return text
 
 

@@ -11,15 +11,15 @@ from typing import Annotated
 import typer
 
 from wgjit.cli.claim import summary
-from wgjit.cli.describe import row, show_labels
+from wgjit.cli.describe import Withheld, row, show_labels, show_name
 from wgjit.cli.registry_file import ConfigFile, Handle, Interface, Json, Store, existing
 from wgjit.management.fields import claim_fields, state, to_fields
 from wgjit.management.site import site
 from wgjit.management.times import parse_expiry, show_idle_timeout, show_moment
 from wgjit.stores import listing
-from wgjit.stores.checks import printable
 from wgjit.stores.labels import parse_labels
 from wgjit.stores.listing import Entry, Filter, State
+from wgjit.wire.key_text import quoted
 
 WithLabel = Annotated[
     list[str] | None, typer.Option("--label", metavar="KEY=VALUE", help="With this label; several: with all of them.")
@@ -59,15 +59,17 @@ def list_(
     """
     wanted = filter_of(label, in_state, name_prefix, expires_before)
     last: Entry | None = None
+    withheld = Withheld()
     with existing(site(interface, config, store).store, read_only=True) as registry:
         now = time.time()
         for number, entry in enumerate(registry.entries(wanted, after, page=min(limit or 1000, 1000))):
             if number == limit:
                 assert last is not None
                 print(f"next page: --after '{listing.cursor(wanted, last.peer)}'", file=sys.stderr)
-                return
-            _print([entry], now, as_json)
+                break
+            _print([entry], now, as_json, withheld)
             last = entry
+    withheld.tell()
 
 
 def find(
@@ -82,11 +84,13 @@ def find(
     """Find peers by what you know of them. Exit status 1 if there is none."""
     with existing(site(interface, config, store).store, read_only=True) as registry:
         entries = registry.search(text, limit, anywhere=anywhere)
-    _print(entries, time.time(), as_json)
+    withheld = Withheld()
+    _print(entries, time.time(), as_json, withheld)
+    withheld.tell()
     if len(entries) == limit:
         print(f"{limit} shown, there may be more; see --limit", file=sys.stderr)
     if not entries:
-        print(f"no peer found by {text!r}" + ("" if anywhere else "; try --anywhere"), file=sys.stderr)
+        print(f"no peer found by {quoted(text)}" + ("" if anywhere else "; try --anywhere"), file=sys.stderr)
         raise typer.Exit(1)
 
 
@@ -100,14 +104,16 @@ def show(
     """Show one peer and its last claim: when and where it was last proven."""
     with existing(site(interface, config, store).store, read_only=True) as registry:
         found = registry.registration(handle)
-        labels = registry.labels(found.peer.public_key)
-    peer, claim = found.peer, found.claim
-    entry = Entry(peer, labels)
+        entry = registry.entry(found.peer.public_key)
+    peer, claim = entry.peer, found.claim
+    withheld = Withheld()
+    withheld.seen(entry)
     if as_json:
         print(json.dumps(to_fields(entry) | {"claim": claim_fields(claim)}))
+        withheld.tell()
         return
     fields = {
-        "name": printable(peer.name),
+        "name": show_name(entry),
         "public key": peer.public_key,
         "state": state(peer, time.time()),
         "allowed IPs": ", ".join(map(str, peer.allowed_ips)) or "-",
@@ -120,8 +126,10 @@ def show(
     }
     for label, value in fields.items():
         print(f"{label + ':':<15}{value}")
+    withheld.tell()
 
 
-def _print(entries: Iterable[Entry], now: float, as_json: bool) -> None:
+def _print(entries: Iterable[Entry], now: float, as_json: bool, withheld: Withheld) -> None:
     for entry in entries:
+        withheld.seen(entry)
         print(json.dumps(to_fields(entry)) if as_json else row(entry, now))

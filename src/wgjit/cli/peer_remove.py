@@ -14,6 +14,7 @@ from wgjit.management.site import site
 from wgjit.model import PublicKey
 from wgjit.stores import checks
 from wgjit.stores.managed import ManagedRegistry
+from wgjit.wire.key_text import shown
 
 
 def remove(
@@ -48,7 +49,7 @@ def remove(
         print(json.dumps({"removed": count}))
     elif handles:
         for handle in handles:
-            print(f"removed {handle}")
+            print(f"removed {handle if checks.parse_key(handle) else shown(handle)}")
     else:
         print(f"removed {count:,} peer{'' if count == 1 else 's'}")
 

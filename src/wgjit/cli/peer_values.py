@@ -9,6 +9,7 @@ from pathlib import Path
 from wgjit.errors import ConfigError
 from wgjit.management.times import parse_expiry, parse_lifetime
 from wgjit.model import AllowedIP, PresharedKey, parse_allowed_ip
+from wgjit.wire.key_text import shown
 
 EXPIRES = "How long it may connect from now on: 30d, 12h, or never."
 EXPIRY = "2027-01-31, 2027-01-31T12:00:00Z, from now: +30d, +12h, or never."
@@ -40,5 +41,5 @@ def read_preshared_key(file: Path) -> PresharedKey:
     except UnicodeDecodeError:
         text = ""  # the key's own parser says what is expected, without the content
     except OSError as error:
-        raise ConfigError(f"--preshared-key-file {file}: {error.strerror}") from None
+        raise ConfigError(f"--preshared-key-file {shown(file)}: {error.strerror}") from None
     return PresharedKey.parse(text)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from wgjit.cli.log import set_up_log
+from wgjit.cli.log import announce, set_up_log
 from wgjit.config import Loaded, listed_interfaces, load_all
 from wgjit.config.environment import put_store, unknown_variables
 from wgjit.config.layers import Named
@@ -92,8 +91,7 @@ def _settings(interfaces: list[str], path: Path | None, options: Named) -> list[
 
 def _ready(about: dict[str, Any]) -> None:
     """Say on standard output that the first knock can be answered: a sentence on a terminal, else a line of JSON."""
-    with suppress(OSError):  # nobody reads it: that is no reason not to serve
-        print(_sentence(about) if sys.stdout.isatty() else json.dumps({"ready": True, **about}), flush=True)
+    announce(_sentence(about) if sys.stdout.isatty() else json.dumps({"ready": True, **about}))
 
 
 def _sentence(about: dict[str, Any]) -> str:

@@ -15,6 +15,7 @@ from wgjit.config.key_file import read_private_key
 from wgjit.config.layers import Mistake, Setting
 from wgjit.config.loading import Loaded
 from wgjit.errors import ConfigError
+from wgjit.wire.key_text import shown
 
 
 class Finding(NamedTuple):
@@ -49,7 +50,7 @@ def _key_file(loaded: Loaded) -> Iterator[tuple[Setting, str, bool]]:
         yield setting, str(error).removeprefix("interface.private_key_file: "), False
         return
     if path.stat().st_mode & 0o007:
-        yield setting, f"{path}: others may read it; chmod 640 {path}", True
+        yield setting, f"{shown(path)}: others may read it; chmod 640 {path}", True
 
 
 def _pools(loaded: Loaded) -> Iterator[tuple[Setting, str, bool]]:
@@ -111,9 +112,9 @@ def _readable(setting: Setting, path: Path) -> Iterator[tuple[Setting, str, bool
     try:
         with open(path, "rb") as file:
             if not file.read(1):
-                yield setting, f"{path}: is empty", False
+                yield setting, f"{shown(path)}: is empty", False
     except OSError as error:
-        yield setting, f"{path}: {error.strerror}", False
+        yield setting, f"{shown(path)}: {error.strerror}", False
 
 
 def _certificates(setting: Setting, path: Path) -> Iterator[tuple[Setting, str, bool]]:

@@ -19,6 +19,7 @@ from wgjit.config.layers import SECTIONS, Layer, Mistake, Origin, Setting, Value
 from wgjit.config.positions import Positions, error_line
 from wgjit.config.settings import store_in_short
 from wgjit.errors import ConfigError
+from wgjit.wire.key_text import shown
 
 
 class TomlFile:
@@ -34,7 +35,7 @@ class TomlFile:
         try:
             raw = path.read_bytes()
         except OSError as error:
-            raise ConfigError(f"{path}: {error.strerror}") from None
+            raise ConfigError(f"{shown(path)}: {error.strerror}") from None
         try:
             self._text = raw.decode()
             content = tomllib.loads(self._text)
@@ -63,10 +64,8 @@ class TomlFile:
     def layers(self, interface: str) -> list[Layer]:
         """What the file says of an interface, the general first. Raises ConfigError if it is for others."""
         if self.is_shared and interface not in self.own and not self.mistakes:
-            listed = ", ".join(self.own) or "none"
-            raise ConfigError(
-                f"{self.path}: does not list {interface}, only: {listed}; add a section [interfaces.{interface}]"
-            )
+            listed, asked = ", ".join(self.own) or "none", shown(interface)
+            raise ConfigError(f"{self.path}: does not list {asked}, only: {listed}; add a section [interfaces.{asked}]")
         return [self.common, *([self.own[interface]] if interface in self.own else [])]
 
     def line(self, path: tuple[str | int, ...]) -> int:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from wgjit.errors import ConfigError
 from wgjit.model import PrivateKey
+from wgjit.wire.key_text import shown
 
 
 def read_private_key(path: Path) -> PrivateKey:
@@ -13,8 +14,8 @@ def read_private_key(path: Path) -> PrivateKey:
     try:
         text = path.read_text(encoding="ascii", errors="replace")
     except OSError as error:
-        raise ConfigError(f"interface.private_key_file: {path}: {error.strerror}") from None
+        raise ConfigError(f"interface.private_key_file: {shown(path)}: {error.strerror}") from None
     try:
         return PrivateKey.parse(text)
     except ValueError as error:
-        raise ConfigError(f"interface.private_key_file: {path}: {error}") from None
+        raise ConfigError(f"interface.private_key_file: {shown(path)}: {error}") from None

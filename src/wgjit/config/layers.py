@@ -14,6 +14,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 from pydantic import BaseModel, ValidationError
 
 from wgjit.config.settings import Config
+from wgjit.wire.key_text import without_keys
 
 Setting = tuple[str, str]
 """Section and name."""
@@ -54,8 +55,9 @@ class Mistake(NamedTuple):
 
     def __str__(self) -> str:
         named = self.origin.kind in ("environment", "command line")  # the variable is the setting's name
-        parts = ("" if self.origin == DEFAULT else str(self.origin), "" if named else self.field, self.text)
-        return ": ".join(filter(None, parts))
+        # What is written at the wrong place may be a key: as a setting's name, or quoted by what could not read it.
+        told = (*(() if named else (without_keys(self.field),)), without_keys(self.text))
+        return ": ".join(filter(None, ("" if self.origin == DEFAULT else str(self.origin), *told)))
 
 
 class Layer(Protocol):

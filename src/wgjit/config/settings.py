@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from wgjit.config.addresses import AnyInterface, AnyNetwork
 from wgjit.config.folders import STATE_FOLDER
 from wgjit.model import Delivery, PrivateKey, PublicKey
+from wgjit.wire.key_text import holds_key, quoted
 
 
 class _Section(BaseModel):
@@ -151,7 +152,7 @@ class ClientSettings(_Section):
     def _are_hosts(cls, dns: list[str]) -> list[str]:
         for entry in dns:
             if not re.fullmatch(r"[0-9A-Za-z._:-]+", entry):
-                raise ValueError(f"{entry!r} is neither an address nor a domain")
+                raise ValueError(f"{quoted(entry)} is neither an address nor a domain")
         return dns
 
 
@@ -159,7 +160,7 @@ class GatewaySettings(_Section):
     """How the gateway treats a knock."""
 
     name: str = Field(default_factory=socket.gethostname, min_length=1)
-    """This gateway's name in claims; by default the host name."""
+    """This gateway's name in claims; by default the host name. No key may stand in it."""
     delivery: Delivery | Literal["auto"] = "auto"
     """How the first handshake is completed; `auto` takes the best that this machine can do."""
     hold_deadline: float = Field(default=0.5, gt=0, le=4)
@@ -185,6 +186,13 @@ class GatewaySettings(_Section):
     exchange_rate: float = Field(default=8000.0, ge=100)
     """X25519 calls per second that knocks may cause, about what one CPU can do. Beyond it they pass unseen, those from
     sources with a bad name first."""
+
+    @field_validator("name")
+    @classmethod
+    def _is_no_secret(cls, name: str) -> str:
+        if holds_key(name):
+            raise ValueError("a key stands in it, and claims show it; choose a text without it")
+        return name
 
 
 class ApiSettings(_Section):

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import stat
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
@@ -20,6 +21,7 @@ from typing import Any
 from wgjit.config import run_folder
 from wgjit.daemon.feed import FeedHub, Subscription
 from wgjit.errors import ConfigError, WgjitError
+from wgjit.wire.key_text import without_keys
 
 PATIENCE = 5.0
 """Seconds that a client has for its question."""
@@ -38,16 +40,18 @@ class ControlServer:
         self._status = status
         self._feed = feed
         self._server: asyncio.Server | None = None
+        self._made: os.stat_result | None = None
         self._clients: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> ControlServer:
         try:
-            self._path.unlink(missing_ok=True)  # left by a killed predecessor: the interface's lock is ours
+            self._clear()
             mask = os.umask(0o177)
             try:
                 self._server = await asyncio.start_unix_server(self._serve, self._path)
             finally:
                 os.umask(mask)
+            self._made = os.stat(self._path, follow_symlinks=False)
         except OSError as error:
             raise ConfigError(f"control socket {self._path}: {error}; set WGJIT_RUN_FOLDER to another folder") from None
         return self
@@ -58,7 +62,20 @@ class ControlServer:
         for client in self._clients:
             client.cancel()
         await asyncio.gather(*self._clients, return_exceptions=True)
-        self._path.unlink(missing_ok=True)
+        with suppress(OSError):  # what somebody has put in its place stays, and so does one that may not be removed
+            if self._made and os.path.samestat(self._made, os.stat(self._path, follow_symlinks=False)):
+                self._path.unlink()
+
+    def _clear(self) -> None:
+        """Take away what a killed predecessor left: the interface's lock is ours. Raises OSError, and ConfigError for
+        anything that is no socket, for that is not from us."""
+        with suppress(FileNotFoundError):
+            if not stat.S_ISSOCK(os.stat(self._path, follow_symlinks=False).st_mode):
+                raise ConfigError(
+                    f"control socket {self._path}: is there and is no socket; remove it, or set WGJIT_RUN_FOLDER to "
+                    "another folder"
+                )
+            self._path.unlink()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -71,7 +88,7 @@ class ControlServer:
         except (ValueError, RecursionError, TimeoutError):
             await self._complain(writer, 'write {"ask": "status"} or {"ask": "feed"} and a newline')
         except Exception as error:
-            await self._complain(writer, str(error) if isinstance(error, WgjitError) else repr(error))
+            await self._complain(writer, str(error) if isinstance(error, WgjitError) else without_keys(repr(error)))
         finally:
             self._clients.discard(task)
             writer.close()

@@ -10,6 +10,7 @@ import structlog
 
 from wgjit.daemon.metrics import Metrics
 from wgjit.errors import WgjitError
+from wgjit.wire.key_text import without_keys
 
 log = structlog.get_logger()
 
@@ -54,7 +55,7 @@ class Faults:
             log.warning("fault", part=part, error=str(error), **self._context)
         else:
             frames = "".join(traceback.format_tb(error.__traceback__))
-            log.error("bug", part=part, error=repr(error), traceback=frames, **self._context)
+            log.error("bug", part=part, error=without_keys(repr(error)), traceback=frames, **self._context)
 
     def passed(self, part: str) -> None:
         """The part works; logged if it did not before, and has not failed again for `CALM` seconds."""

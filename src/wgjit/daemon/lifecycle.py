@@ -34,7 +34,9 @@ from wgjit.drivers.inject import ReplayInjector
 from wgjit.drivers.links import create_interface, delete_interface, interface_exists
 from wgjit.errors import CaptureError, ConfigError, DeviceError, NotPermitted, WgjitError
 from wgjit.model import AllowedIP, Delivery, DeviceInfo
+from wgjit.stderr import lost_lines
 from wgjit.stores.base import Store
+from wgjit.wire.key_text import without_keys
 from wgjit.wire.noise import Responder
 
 P = ParamSpec("P")
@@ -107,7 +109,7 @@ class Service:
                 elif self._together.alone:
                     raise
                 else:  # the others shall not suffer; we begin anew
-                    told = str(error) if isinstance(error, WgjitError) else repr(error)
+                    told = str(error) if isinstance(error, WgjitError) else without_keys(repr(error))
                     frames = "".join(traceback.format_tb(error.__traceback__))
                     log.error("gateway starts over", interface=self._interface, error=told, traceback=frames)
                     await self._pause()
@@ -206,8 +208,14 @@ class Service:
     async def status(self) -> dict[str, Any]:
         """What `wgjit status` tells."""
         if self._loop is None:
-            return {**self._about, "interface": self._interface, "residents": 0, "waiting_for": "the interface"}
-        return self._about | await self._loop.status()
+            return {
+                **self._about,
+                "interface": self._interface,
+                "residents": 0,
+                "waiting_for": "the interface",
+                "log_lines_lost": lost_lines(),
+            }
+        return self._about | await self._loop.status() | {"log_lines_lost": lost_lines()}
 
 
 async def _to_its_end(function: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:

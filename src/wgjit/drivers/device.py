@@ -6,6 +6,7 @@ from wgjit.drivers.base import Device
 from wgjit.drivers.wg_netlink import KernelDevice
 from wgjit.drivers.wg_uapi import UserspaceDevice
 from wgjit.errors import NoSuchDevice
+from wgjit.wire.key_text import shown, without_keys
 
 
 def open_device(name: str) -> Device:
@@ -21,9 +22,10 @@ def open_device(name: str) -> Device:
     try:
         return _answering(UserspaceDevice(name))
     except NoSuchDevice as absent:
+        told = shown(name)
         raise NoSuchDevice(
-            f"{name}: no WireGuard interface. In the kernel: {_reason(in_kernel, name)}. In userspace: "
-            f"{_reason(absent, name)}. Make it with `ip link add {name} type wireguard` or `wireguard-go {name}`"
+            f"{told}: no WireGuard interface. In the kernel: {_reason(in_kernel, name)}. In userspace: "
+            f"{_reason(absent, name)}. Make it with `ip link add {told} type wireguard` or `wireguard-go {told}`"
         ) from None
 
 
@@ -37,4 +39,4 @@ def _answering(device: Device) -> Device:
 
 
 def _reason(error: NoSuchDevice, name: str) -> str:
-    return str(error).removeprefix(f"{name}: ")
+    return without_keys(str(error).removeprefix(f"{name}: "))

@@ -22,6 +22,7 @@ from wgjit.drivers.wg_netlink import KernelDevice
 from wgjit.drivers.wg_uapi import UserspaceDevice
 from wgjit.errors import DeviceError, InvalidValue, NoSuchDevice
 from wgjit.model import AllowedIP, parse_allowed_ip
+from wgjit.wire.key_text import quoted, without_keys
 
 Backend = Literal["kernel", "userspace"]
 
@@ -113,14 +114,16 @@ def _await_end(name: str) -> None:
 def check_name(name: str) -> None:
     """Raise InvalidValue for a name that no interface can have (`dev_valid_name` in the kernel)."""
     if not 0 < len(name.encode()) < 16 or name in (".", "..") or any(c in "/:" or c.isspace() for c in name):
-        raise InvalidValue(f"interface name {name!r}: must be 1 to 15 bytes without spaces, '/' and ':'")
+        raise InvalidValue(f"interface name {quoted(name)}: must be 1 to 15 bytes without spaces, '/' and ':'")
 
 
 def _parse_address(text: str) -> InterfaceAddress:
     try:
         return ipaddress.ip_interface(text)
     except ValueError as error:
-        raise InvalidValue(f"address {text!r}: {error}; write an address such as 10.8.0.1/16") from None
+        raise InvalidValue(
+            f"address {quoted(text)}: {without_keys(str(error))}; write an address such as 10.8.0.1/16"
+        ) from None
 
 
 def _make(route: Rtnetlink, name: str, backend: Backend | Literal["auto"]) -> Backend:

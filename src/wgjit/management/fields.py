@@ -35,6 +35,7 @@ from wgjit.model import AllowedIP, Claim, Peer, PresharedKey, PublicKey, parse_a
 from wgjit.stores import labels
 from wgjit.stores.checks import check_name
 from wgjit.stores.listing import Entry, State
+from wgjit.wire.key_text import quoted
 
 Labels = dict[str, str] | None
 """None: nothing is said about them."""
@@ -116,7 +117,7 @@ def from_fields(fields: Any) -> tuple[Peer, Labels]:
         raise InvalidValue('not an object; write {"public_key": ..., "allowed_ips": [...]}')
     for name, value in fields.items():
         if name not in _TYPES:
-            raise InvalidValue(f"field {name[:40]!r}: unknown; the fields are {', '.join(FIELDS)}")
+            raise InvalidValue(f"field {quoted(name, 40)}: unknown; the fields are {', '.join(FIELDS)}")
         types, wanted = _TYPES[name]
         if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
             raise InvalidValue(f"field {name!r}: write {wanted}")
@@ -237,13 +238,15 @@ def parse_moment(value: str | int | None) -> int | None:
     if isinstance(value, str):
         text = value
         if value.startswith("+"):
-            raise InvalidValue(f"field 'expires_at': {value[:40]!r} depends on when it is read; write a date or time")
+            raise InvalidValue(
+                f"field 'expires_at': {quoted(value, 40)} depends on when it is read; write a date or time"
+            )
         match = re.fullmatch(r"@(-?[0-9]{1,19})", value)
         try:
             value = int(match[1]) if match else parse_expiry(value, 0.0)
         except InvalidValue:
             raise InvalidValue(
-                f"field 'expires_at': {text[:40]!r} is no moment; write 2027-01-31 or 2027-01-31T12:00:00Z"
+                f"field 'expires_at': {quoted(text, 40)} is no moment; write 2027-01-31 or 2027-01-31T12:00:00Z"
             ) from None
     if value is not None and value not in _SECONDS:
         raise InvalidValue("field 'expires_at': too large a number")

@@ -18,6 +18,8 @@ class Teller:
     """The line of a peer that is not registered, and why. If it raises, nothing of the batch is registered."""
     loaded: Callable[[Loaded], None]
     """A batch is through."""
+    key_comment: Callable[[int], None] = lambda line: None
+    """The line of a comment that was not taken for a name, since a key stands in it."""
     read: Callable[[int], None] = lambda count: None
     """So many more were read."""
     writing: Callable[[int], None] = lambda count: None
@@ -32,6 +34,8 @@ def register(chunks: Iterable[Chunk], load: BulkLoad, batch: int, source: str, t
     for chunk in chunks:
         for line, what in chunk.bad:
             tell.refused(line, what)
+        for line in chunk.key_comments:
+            tell.key_comment(line)
         for part in _parts(chunk, batch, load):
             if part.plain:
                 load.plain(part.plain_lines, part.plain, unlabelled=part.unlabelled)

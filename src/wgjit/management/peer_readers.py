@@ -22,6 +22,7 @@ from wgjit.management.fields import Labels, cells_of
 from wgjit.management.wg_config import read_keepalive, read_prefixes, read_sections
 from wgjit.model import Peer, PresharedKey, PublicKey
 from wgjit.stores.packing import pack_plain
+from wgjit.wire.key_text import quoted
 
 _CHUNK = 1 << 20
 """Bytes read at a time, and the longest line."""
@@ -58,6 +59,8 @@ class Chunk:
     """Of the peers in `peers`, by line: labels, if the line says anything about them."""
     bad: list[tuple[int, str]] = field(default_factory=list)
     """Line, and what is wrong with it; never a secret."""
+    key_comments: list[int] = field(default_factory=list)
+    """Lines of comments that were not taken for a name, since a key stands in them."""
 
     @property
     def count(self) -> int:
@@ -251,7 +254,7 @@ def _columns(header: bytes) -> list[str]:
         columns = []
     unknown = [name for name in columns if name not in peer_fields.FIELDS]
     if "public_key" not in columns or unknown or len(set(columns)) != len(columns):
-        what = f"unknown column {unknown[0][:40]!r}" if unknown else "no column public_key, or a column twice"
+        what = f"unknown column {quoted(unknown[0], 40)}" if unknown else "no column public_key, or a column twice"
         raise InvalidValue(f"line 1: {what}; the header names columns among {', '.join(peer_fields.FIELDS)}")
     return columns
 
@@ -314,10 +317,14 @@ def _section_block(number: int, block: bytes, names: bool) -> Iterator[Chunk]:
 
 def _careful_sections(number: int, text: Iterable[str], names: bool) -> Iterator[Chunk]:
     """`number` is the first line's."""
+    keys: list[int] = []
     try:
-        sections = ((number - 1 + line, peer) for line, peer in read_sections(text, names=names))
-        while some := list(islice(sections, _SECTIONS)):
+        read = read_sections(text, names=names, on_key=lambda line: keys.append(number - 1 + line))
+        sections = ((number - 1 + line, peer) for line, peer in read)
+        while (some := list(islice(sections, _SECTIONS))) or keys:
+            found, keys[:] = list(keys), []
             yield Chunk(
+                key_comments=found,
                 peers=[(line, peer) for line, peer in some if isinstance(peer, Peer)],
                 bad=[(line, str(error)) for line, error in some if isinstance(error, InvalidValue)],
             )

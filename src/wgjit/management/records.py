@@ -12,6 +12,7 @@ from wgjit.stores import checks
 from wgjit.stores.audit import AuditEntry
 from wgjit.stores.managed import ManagedRegistry
 from wgjit.stores.tokens import Token
+from wgjit.wire.key_text import quoted
 
 
 class TokenState(StrEnum):
@@ -66,5 +67,5 @@ def audited_key(registry: ManagedRegistry, handle: str) -> PublicKey:
         return registry.resolve(handle)
     except NoSuchPeer:
         raise NoSuchPeer(
-            f"no peer {handle!r} is registered; of one that was removed, give the whole public key"
+            f"no peer {quoted(handle)} is registered; of one that was removed, give the whole public key"
         ) from None

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from wgjit.errors import InvalidValue
 from wgjit.model import NEVER
+from wgjit.wire.key_text import quoted
 
 _UNITS = {"w": 604800, "d": 86400, "h": 3600, "m": 60, "s": 1}
 
@@ -15,7 +16,7 @@ def parse_duration(text: str, field: str) -> int:
     """Seconds of `90s`, `30m`, `12h`, `30d` or `2w`. Raises InvalidValue that names `field`."""
     match = re.fullmatch(r"([0-9]{1,9})([smhdw])", text)
     if match is None:
-        raise InvalidValue(f"{field} {text!r}: write a number and a unit, s, m, h, d or w, such as 30m")
+        raise InvalidValue(f"{field} {quoted(text)}: write a number and a unit, s, m, h, d or w, such as 30m")
     return int(match[1]) * _UNITS[match[2]]
 
 
@@ -32,7 +33,7 @@ def parse_idle_timeout(text: str) -> int | None:
         case "never":
             return NEVER
     if not (seconds := parse_duration(text, "idle-timeout")):
-        raise InvalidValue(f"idle-timeout {text!r}: write never to keep the peer for good, or at least 180s")
+        raise InvalidValue(f"idle-timeout {quoted(text)}: write never to keep the peer for good, or at least 180s")
     return seconds
 
 
@@ -56,7 +57,7 @@ def parse_expiry(text: str, now: float, field: str = "expires-at") -> int | None
         moment = datetime.fromisoformat(text)
     except ValueError:
         raise InvalidValue(
-            f"{field} {text!r}: write a date or time such as 2027-01-31 or 2027-01-31T12:00:00Z, "
+            f"{field} {quoted(text)}: write a date or time such as 2027-01-31 or 2027-01-31T12:00:00Z, "
             "+30d from now, or never"
         ) from None
     return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
@@ -73,7 +74,7 @@ def parse_past(text: str, now: float, field: str) -> float:
         moment = datetime.fromisoformat(text)
     except ValueError:
         raise InvalidValue(
-            f"{field} {text!r}: write how long ago, such as 7d or 12h, or a date or time such as 2027-01-31"
+            f"{field} {quoted(text)}: write how long ago, such as 7d or 12h, or a date or time such as 2027-01-31"
         ) from None
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 

@@ -5,7 +5,8 @@ Rules:
   a line, AllowedIPs may come several times, host bits of a prefix are masked. `[Interface]` is passed over unread.
   Endpoint is dropped: a registered peer has none.
 - A comment directly above `[Peer]`, or in the section before its first key, is the peer's name: `# alice`,
-  `### Client alice`, `# Name = alice`. A setting that is commented out is never one.
+  `### Client alice`, `# Name = alice`. A setting that is commented out is never one. A comment
+  with a key in it is passed over as if it were not there, and told (`on_key`).
 - An error is an InvalidValue that begins with the line's number. It repeats nothing that could be a secret.
 """
 
@@ -14,18 +15,23 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from wgjit.errors import InvalidValue
 from wgjit.model import AllowedIP, Peer, PresharedKey, PublicKey
-from wgjit.stores.checks import check_name
+from wgjit.stores.checks import NAME_LENGTH, check_name
+from wgjit.wire.key_text import holds_key, quoted, without_keys
 
 _SETTING = re.compile(
     r"\[|(PublicKey|PrivateKey|PresharedKey|AllowedIPs|Endpoint|PersistentKeepalive|Address|DNS|ListenPort|MTU|FwMark)\s*=",
     re.IGNORECASE,
 )
 _PREFIX = re.compile(r"(?:(?:begin|client|name|friendly_name)\b\s*[:=]?\s*)?(.*)", re.IGNORECASE)
+
+
+def _nobody(_: int) -> None:
+    """Is told nothing."""
 
 
 def read_peers(lines: Iterable[str], *, names: bool = True) -> Iterator[tuple[int, Peer]]:
@@ -36,8 +42,13 @@ def read_peers(lines: Iterable[str], *, names: bool = True) -> Iterator[tuple[in
         yield line, peer
 
 
-def read_sections(lines: Iterable[str], *, names: bool = True) -> Iterator[tuple[int, Peer | InvalidValue]]:
-    """As `read_peers`, but a mistake is given with its line, not raised; the rest of its section is left out."""
+def read_sections(
+    lines: Iterable[str], *, names: bool = True, on_key: Callable[[int], None] = _nobody
+) -> Iterator[tuple[int, Peer | InvalidValue]]:
+    """As `read_peers`, but a mistake is given with its line, not raised; the rest of its section is left out.
+
+    `on_key`: told the line of each comment that is no name because a key stands in it.
+    """
     section: _Section | None = None
     inside = False  # in a section that is not a peer's, or has a mistake
     comment: str | None = None
@@ -47,7 +58,9 @@ def read_sections(lines: Iterable[str], *, names: bool = True) -> Iterator[tuple
         if is_header and section is not None:
             yield section.line, section.peer(names)
         try:
-            if not setting:
+            if not setting and names and _is_key(remark):
+                on_key(number)
+            elif not setting:
                 comment = _name(remark)
                 if section is not None and section.untouched and section.name is None:
                     section.name, comment = comment, None
@@ -95,7 +108,7 @@ class _Section:
             case "endpoint":
                 pass
             case _:
-                raise InvalidValue(f"unknown key {key!r} in [Peer]; remove it or comment it out")
+                raise InvalidValue(f"unknown key {quoted(key)} in [Peer]; remove it or comment it out")
 
     def peer(self, names: bool) -> Peer | InvalidValue:
         if self.public_key is None:
@@ -148,7 +161,15 @@ def _prefix(text: str) -> AllowedIP:
     try:
         return ipaddress.ip_network(text.strip(), strict=False)
     except ValueError as error:
-        raise InvalidValue(f"AllowedIPs: {error}; write prefixes such as 10.8.0.2/32, separated by commas") from None
+        raise InvalidValue(
+            f"AllowedIPs: {without_keys(str(error))}; write prefixes such as 10.8.0.2/32, separated by commas"
+        ) from None
+
+
+def _is_key(remark: str) -> bool:
+    """Whether a comment that may be a name has a key in it; one that is too long for a name is none anyway."""
+    text = remark.strip("# \t")
+    return len(text) <= 2 * NAME_LENGTH and not _SETTING.match(text) and holds_key(text)
 
 
 def _name(remark: str) -> str | None:

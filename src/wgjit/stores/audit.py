@@ -13,7 +13,8 @@ Functions on an open connection; the caller's transaction decides when it counts
 | audit-prune           | one a batch | `before`, `removed`                                                            |
 
 Fields have the names of an export and plain values: Unix seconds, texts. A preshared key is `has_preshared_key`, true
-or false; one that is changed for another reads [true, true]. Nothing secret is in an entry.
+or false; one that is changed for another reads [true, true]. Nothing secret is in an entry: a text with a key in it,
+other than under `public_key`, is neither written nor, from an older wgjit, shown.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from typing import Any
 
 from wgjit.model import Claim, Peer, PublicKey
 from wgjit.stores.listing import Entry
+from wgjit.wire.key_text import shown, without_keys
 
 _ACTOR_LENGTH = 200
 """Greatest length of an actor, characters: part of it is what others chose."""
@@ -120,7 +122,15 @@ def write(
     """Add an entry, of this moment."""
     db.execute(
         "INSERT INTO audit (at, actor, verb, public_key, old_key, name, details) VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (time.time(), by.actor[:_ACTOR_LENGTH], verb, public_key, old_key, name, json.dumps(details)),
+        (
+            time.time(),
+            without_keys(by.actor)[:_ACTOR_LENGTH],
+            verb,
+            public_key,
+            old_key,
+            None if name is None else shown(name),
+            json.dumps(_without_keys(details)),
+        ),
     )
 
 
@@ -228,7 +238,23 @@ def _entry(
     if not isinstance(read, dict):  # another program wrote it; the rest of the log is still to be seen
         read = {"damaged": True}
     key_, old_ = (None if raw is None else PublicKey(raw) for raw in (key, old))
-    return AuditEntry(number, at, actor, verb, key_, old_, name, read)
+    name = None if name is None else shown(name)
+    return AuditEntry(number, at, without_keys(actor), verb, key_, old_, name, _without_keys(read))
+
+
+def _without_keys(details: Any) -> Any:
+    """Details without keys in their texts, but for public ones under their name."""
+    match details:
+        case str():
+            return without_keys(details)
+        case list():
+            return [_without_keys(each) for each in details]
+        case Mapping():
+            return {
+                without_keys(name): value if name == "public_key" else _without_keys(value)
+                for name, value in details.items()
+            }
+    return details
 
 
 def _said(entry: Entry) -> dict[str, Any]:

@@ -5,26 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from wgjit.errors import AddressConflict, InvalidValue, NoSuchPeer, PeerExists
-from wgjit.model import AllowedIP, Peer, PublicKey
+from wgjit.model import AllowedIP, Peer, PublicKey, refuse_key
+from wgjit.wire.key_text import WITHHELD, holds_key, quoted
 
 NAME_LENGTH = 200
 """Greatest length of a peer's name, characters."""
 
 
-_KEY_CHARACTERS = 44
-"""Of a public key in base64."""
-
-
 def check_name(name: str | None) -> None:
-    """Raise InvalidValue for a name that could not be a handle: empty, unprintable, or taken for a key."""
+    """Raise InvalidValue for a name that could not be a handle: empty, unprintable, or with a key in it."""
     if name is None:
         return
     if not name or len(name) > NAME_LENGTH or not name.isprintable() or name != name.strip():
         raise InvalidValue(
-            f"name {name[:NAME_LENGTH]!r}: write 1 to {NAME_LENGTH} printable characters, no space at either end"
+            f"name {quoted(name, NAME_LENGTH)}: write 1 to {NAME_LENGTH} printable characters, no space at either end"
         )
-    if len(name) == _KEY_CHARACTERS and parse_key(name) is not None:
-        raise InvalidValue(f"name {name!r}: reads as a public key; choose another")
+    refuse_key(name, "name")
 
 
 def changed(peer: Peer, how: Callable[[Peer], Peer]) -> Peer:
@@ -47,9 +43,11 @@ def parse_key(handle: str) -> PublicKey | None:
 
 
 def printable(text: str | None) -> str:
-    """A text as a terminal may show it: another program could have written control characters into the registry."""
+    """A text as a terminal may show it: another program may have written control characters, or a key."""
     if text is None:
         return "-"
+    if holds_key(text):
+        return WITHHELD
     return text if text.isprintable() else repr(text)
 
 
@@ -75,10 +73,12 @@ def key_exists(new: Peer, present: Peer) -> PeerExists:
 def name_exists(new: Peer, present: Peer) -> PeerExists:
     """The error for a name that is taken."""
     return PeerExists(
-        f"name {new.name!r}: taken by peer {present.public_key}; choose another for {new.public_key}", new.public_key
+        f"name {quoted(new.name or '')}: taken by peer {present.public_key}; choose another for {new.public_key}",
+        new.public_key,
     )
 
 
 def no_such_peer(handle: str) -> NoSuchPeer:
     """The error for a handle (a key or a name) that no peer has."""
-    return NoSuchPeer(f"no peer {handle!r} is registered; `wgjit peer list` shows all")
+    who = f"peer {quoted(handle)}" if parse_key(handle) is None else "peer of this public key"
+    return NoSuchPeer(f"no {who} is registered; `wgjit peer list` shows all")

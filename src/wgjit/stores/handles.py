@@ -12,6 +12,7 @@ import sqlite3
 from wgjit.errors import AmbiguousHandle, InvalidValue
 from wgjit.model import AllowedIP, PublicKey, parse_allowed_ip
 from wgjit.stores import checks, packing
+from wgjit.wire.key_text import quoted
 
 LEAST_PREFIX = 4
 """Characters of a key that may stand for it."""
@@ -64,7 +65,7 @@ def _by_prefix(db: sqlite3.Connection, handle: str) -> tuple[bytes] | None:
     query = f"SELECT public_key, name FROM peers WHERE public_key BETWEEN ? AND ? ORDER BY 1 LIMIT {_CANDIDATES + 1}"
     rows = db.execute(query, bounds).fetchall()
     if len(rows) > 1:
-        names = [f"{PublicKey(key)}{f' ({name!r})' if name else ''}" for key, name in rows[:_CANDIDATES]]
+        names = [f"{PublicKey(key)}{f' ({quoted(name)})' if name else ''}" for key, name in rows[:_CANDIDATES]]
         more = ", and more" if len(rows) > _CANDIDATES else ""
-        raise AmbiguousHandle(f"handle {handle!r}: write more of the key; it begins {', '.join(names)}{more}")
+        raise AmbiguousHandle(f"handle {quoted(handle)}: write more of the key; it begins {', '.join(names)}{more}")
     return (rows[0][0],) if rows else None

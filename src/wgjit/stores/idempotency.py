@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from wgjit.errors import StoreError
 from wgjit.stores.audit import Author
 from wgjit.stores.listing import Entry
+from wgjit.wire.key_text import quoted
 
 KEPT = 86400.0
 """Seconds that a record is kept."""
@@ -46,7 +47,7 @@ class AnsweredBefore(StoreError):
     """This actor's request with this key was done already. If `answer.fingerprint` differs, it was another request."""
 
     def __init__(self, key: str, answer: Answer) -> None:
-        super().__init__(f"idempotency key {key[:40]!r}: was used before; this is not done again")
+        super().__init__(f"idempotency key {quoted(key, 40)}: was used before; this is not done again")
         self.answer = answer
 
 

@@ -10,7 +10,8 @@ import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 
 from wgjit.errors import InvalidValue
-from wgjit.model import PublicKey
+from wgjit.model import PublicKey, refuse_key
+from wgjit.wire.key_text import holds_key, quoted
 
 KEY_LENGTH = 63
 """Greatest length of a label's key, characters."""
@@ -24,7 +25,7 @@ def parse_label(text: str) -> tuple[str, str]:
     """Key and value of `team=infra`. Raises InvalidValue."""
     key, equals, value = text.partition("=")
     if not equals:
-        raise InvalidValue(f"label {text[:VALUE_LENGTH]!r}: write KEY=VALUE, such as team=infra")
+        raise InvalidValue(f"label {quoted(text, VALUE_LENGTH)}: write KEY=VALUE, such as team=infra")
     check(key, value)
     return key, value
 
@@ -32,18 +33,20 @@ def parse_label(text: str) -> tuple[str, str]:
 def check(key: str, value: str) -> None:
     """Raise InvalidValue for what cannot be a label."""
     check_key(key)
+    refuse_key(key, "label")
     if not value or len(value) > VALUE_LENGTH or not value.isprintable() or value != value.strip():
         raise InvalidValue(
             f"label {key}: its value must be 1 to {VALUE_LENGTH} printable characters, no space at either end"
         )
+    refuse_key(value, f"label {key}")
 
 
 def check_key(key: str) -> None:
-    """Raise InvalidValue for what cannot be a label's key."""
+    """Raise InvalidValue for what cannot be a label's key, also of one that is to be taken away."""
     if not _KEY.fullmatch(key):
         raise InvalidValue(
-            f"label {key[:KEY_LENGTH]!r}: its key must be 1 to {KEY_LENGTH} letters, digits, '.', '_', '/' or '-', "
-            "a letter or digit first"
+            f"label {quoted(key, KEY_LENGTH)}: its key must be 1 to {KEY_LENGTH} letters, digits, '.', '_', '/' or "
+            "'-', a letter or digit first"
         )
 
 
@@ -59,18 +62,37 @@ def parse_labels(texts: Iterable[str]) -> dict[str, str]:
 
 def read(db: sqlite3.Connection, keys: Sequence[PublicKey]) -> dict[PublicKey, dict[str, str]]:
     """The labels of these peers, in the order of their keys; a peer without is left out."""
+    return read_all(db, keys)[0]
+
+
+def read_all(
+    db: sqlite3.Connection, keys: Sequence[PublicKey]
+) -> tuple[dict[PublicKey, dict[str, str]], set[PublicKey]]:
+    """As `read`; and who has one that is left out, since a key stands in it that an older wgjit took for a label."""
     found: dict[PublicKey, dict[str, str]] = {}
+    withheld = set[PublicKey]()
     for start in range(0, len(keys), 500):  # SQLite's oldest limit is 999 parameters
         some = keys[start : start + 500]
         marks = ",".join("?" * len(some))
         rows = db.execute(f"SELECT public_key, key, value FROM labels WHERE public_key IN ({marks})", some)
         for public_key, key, value in rows:
-            found.setdefault(PublicKey(public_key), {})[key] = value
-    return found
+            if holds_key(key) or holds_key(value):
+                withheld.add(PublicKey(public_key))
+            else:
+                found.setdefault(PublicKey(public_key), {})[key] = value
+    return found, withheld
 
 
 def write(db: sqlite3.Connection, peer: PublicKey, add: Mapping[str, str], remove: Iterable[str] = ()) -> None:
-    """Take labels from a peer and give it others, in the place of those with the same keys."""
+    """Take labels from a peer and give it others, in the place of those with the same keys. Raises InvalidValue.
+
+    A label with a key in it that it still has goes, too: nobody sees it, so nobody could take it away.
+    """
+    for key, value in add.items():
+        refuse_key(key, "label")
+        refuse_key(value, f"label {key}")
+    old = db.execute("SELECT key, value FROM labels WHERE public_key = ?", (peer,)).fetchall()
+    remove = [*remove, *(key for key, value in old if holds_key(key) or holds_key(value))]
     db.executemany("DELETE FROM labels WHERE public_key = ? AND key = ?", [(peer, key) for key in remove])
     db.executemany(
         "INSERT INTO labels (public_key, key, value) VALUES (?, ?, ?) "

@@ -23,6 +23,7 @@ from typing import Any
 from wgjit.errors import InvalidValue
 from wgjit.model import Peer, PublicKey
 from wgjit.stores import checks, handles, labels, packing
+from wgjit.wire.key_text import holds_key, quoted
 
 
 class State(StrEnum):
@@ -56,6 +57,8 @@ class Entry:
 
     peer: Peer
     labels: Mapping[str, str] = field(default_factory=dict)
+    withheld: tuple[str, ...] = ()
+    """Of `name` and `labels`, what is left out, or in part, since the registry has it with a key in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,14 +110,22 @@ def search(db: sqlite3.Connection, text: str, limit: int, *, anywhere: bool) -> 
 def names(db: sqlite3.Connection, prefix: str, limit: int) -> list[str]:
     """Names that begin so, in order."""
     query = "SELECT name FROM peers WHERE name >= ? AND name < ? ORDER BY name LIMIT ?"
-    return [name for (name,) in db.execute(query, (prefix, prefix + _BEYOND_TEXT, limit))]
+    found = (name for (name,) in db.execute(query, (prefix, prefix + _BEYOND_TEXT, limit)))
+    return [name for name in found if not holds_key(name)]
 
 
 def entries_of(db: sqlite3.Connection, rows: list[tuple[Any, ...]]) -> list[Entry]:
     """Rows of peers with their labels. Raises StoreError for a damaged row."""
     peers = [packing.row_peer(*row) for row in rows]
-    labelled = labels.read(db, [peer.public_key for peer in peers])
-    return [Entry(peer, labelled.get(peer.public_key, {})) for peer in peers]
+    labelled, withheld = labels.read_all(db, [peer.public_key for peer in peers])
+    entries = []
+    for peer, row in zip(peers, rows, strict=True):
+        left_out = (
+            *(("name",) if peer.name is None and row[6] is not None else ()),
+            *(("labels",) if peer.public_key in withheld else ()),
+        )
+        entries.append(Entry(peer, labelled.get(peer.public_key, {}), left_out))
+    return entries
 
 
 def _query(wanted: Filter, now: float, after: str | None) -> tuple[str, dict[str, Any]]:
@@ -164,9 +175,10 @@ def _query(wanted: Filter, now: float, after: str | None) -> tuple[str, dict[str
 
 
 def cursor(wanted: Filter, last: Peer) -> str:
-    """Where a page ended that ended with this peer: its place in the order."""
+    """Where a page ended that ended with this peer: its place in the order. A name that is withheld is stood for by the
+    peer's key, which no name can be."""
     if not wanted.labels and wanted.name_prefix is not None:
-        return str(last.name)
+        return str(last.public_key) if last.name is None else last.name
     if not wanted.labels and (wanted.expires_before is not None or wanted.state is State.EXPIRED):
         return f"{last.expires_at}:{last.public_key}"
     return str(last.public_key)
@@ -175,13 +187,15 @@ def cursor(wanted: Filter, last: Peer) -> str:
 def _behind(order: str, after: str, parameters: dict[str, Any]) -> str:
     """The condition for what comes behind a cursor."""
     if order == "p.name":
-        parameters["after"] = after
+        parameters["after"] = checks.parse_key(after) or after
+        if isinstance(parameters["after"], PublicKey):
+            return "p.name > (SELECT name FROM peers WHERE public_key = :after)"
         return "p.name > :after"
     expiry, _, key = after.rpartition(":")
     with_expiry = order.startswith("p.expires_at")
     parsed = checks.parse_key(key)
     if parsed is None or with_expiry != bool(expiry):
-        raise InvalidValue(f"after {after!r}: give what the page before ended with, and the same filters")
+        raise InvalidValue(f"after {quoted(after)}: give what the page before ended with, and the same filters")
     parameters["after"] = parsed
     if not with_expiry:
         return f"{order} > :after"
@@ -190,7 +204,9 @@ def _behind(order: str, after: str, parameters: dict[str, Any]) -> str:
         if not -(2**63) <= parameters["expiry"] < 2**63:
             raise ValueError
     except ValueError:
-        raise InvalidValue(f"after {after!r}: give what the page before ended with, and the same filters") from None
+        raise InvalidValue(
+            f"after {quoted(after)}: give what the page before ended with, and the same filters"
+        ) from None
     return "(p.expires_at, p.public_key) > (:expiry, :after)"
 
 

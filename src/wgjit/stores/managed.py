@@ -90,6 +90,14 @@ class ManagedRegistry(Records):
         with self._reader as db:
             return listing.search(db, text, limit, anywhere=anywhere)
 
+    def entry(self, key: PublicKey) -> Entry:
+        """One peer as a listing shows it. Raises NoSuchPeer."""
+        with self._reader as db:
+            row = db.execute(f"SELECT {listing._COLUMNS} FROM peers p WHERE public_key = ?", (key,)).fetchone()
+            if row is None:
+                raise checks.no_such_peer(str(key))
+            return listing.entries_of(db, [row])[0]
+
     # --- changing -----------------------------------------------------------------------------------------------
 
     def know(self, some: Iterable[Pool]) -> None:

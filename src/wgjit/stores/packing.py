@@ -18,6 +18,7 @@ from socket import AF_INET, inet_pton
 
 from wgjit.errors import StoreError
 from wgjit.model import AllowedIP, Claim, Endpoint, Peer, PresharedKey, PublicKey, Tai64n
+from wgjit.wire.key_text import holds_key, shown
 
 PeerRow = tuple[PublicKey, bytes, bytes | None, int, bool, int | None, str | None, int | None]
 """The order of the table's columns: public_key, allowed_ips, preshared_key, keepalive, enabled, expires_at, name,
@@ -120,7 +121,10 @@ def row_peer(
     name: str | None,
     idle_timeout: int | None,
 ) -> Peer:
-    """The peer of a row. Raises StoreError if a column is damaged; it names the peer, not the content."""
+    """The peer of a row. Raises StoreError if a column is damaged; it names the peer, not the content.
+
+    A name with a key in it, which an older wgjit took or another program wrote, is left out.
+    """
     try:
         return Peer(
             PublicKey(key),
@@ -129,7 +133,7 @@ def row_peer(
             keepalive,
             bool(enabled),
             expires_at,
-            name,
+            None if name is not None and holds_key(name) else name,
             idle_timeout,
         )
     except (ValueError, TypeError, IndexError):  # InvalidValue is a ValueError
@@ -155,7 +159,7 @@ def unpack_endpoint(packed: bytes) -> Endpoint:
 def row_claim(key: PublicKey, timestamp: bytes, gateway: str, endpoint: bytes, proven_at: float) -> Claim:
     """The claim of a row. Raises StoreError if a column is damaged."""
     try:
-        return Claim(key, Tai64n(timestamp), gateway, unpack_endpoint(endpoint), proven_at)
+        return Claim(key, Tai64n(timestamp), shown(gateway), unpack_endpoint(endpoint), proven_at)
     except (ValueError, TypeError):
         raise damaged("claim", key) from None
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from wgjit.errors import InvalidValue, StoreError, StoreThrottled, StoreUnreachable
 from wgjit.model import Peer, PublicKey
+from wgjit.wire.key_text import holds_key, quoted
 
 MOST = 65_536
 """Bytes of an answer."""
@@ -103,11 +104,13 @@ def read_answer(
 def _peer(headers: Mapping[str, str], body: bytes, key: PublicKey, read_peer: ReadPeer) -> Peer:
     who = f"store.url: the service's answer for peer {key}"
     if _media_type(headers) != "application/json":
-        raise StoreUnreachable(f"store.url: an answer 200 is not application/json but {_media_type(headers)!r}")
+        raise StoreUnreachable(f"store.url: an answer 200 is not application/json but {quoted(_media_type(headers))}")
     fields = _object(body)
     if fields is None:
         raise StoreError(f"{who}: not a JSON object")
     fields = {name: fields[name] for name in FIELDS if name in fields}
+    if isinstance(name := fields.get("name"), str) and holds_key(name):
+        del fields["name"]  # a name is for people; its peer may connect all the same
     if fields.get("has_preshared_key") is True and fields.get("preshared_key") is None:
         raise StoreError(
             f"{who}: field 'preshared_key' is not there, and 'has_preshared_key' says that there is one; "

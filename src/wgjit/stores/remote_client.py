@@ -21,6 +21,7 @@ import httpx
 from wgjit.errors import ConfigError, StoreUnreachable
 from wgjit.model import PublicKey
 from wgjit.stores.remote_answer import MOST, Answer, ReadPeer, read_answer
+from wgjit.wire.key_text import shown
 
 PATIENCE = 4.0
 """Seconds for one request, from the first byte to the last: less than a client's retry of 5 s."""
@@ -146,9 +147,9 @@ def _read_token(path: Path | None) -> str | None:
     try:
         token = path.read_text(encoding="ascii", errors="replace").strip()
     except OSError as error:
-        raise ConfigError(f"store.token_file: {path}: {error.strerror}") from None
+        raise ConfigError(f"store.token_file: {shown(path)}: {error.strerror}") from None
     if not re.fullmatch(r"[!-~]+", token):
-        raise ConfigError(f"store.token_file: {path}: holds no token; write it there, in one line of ASCII")
+        raise ConfigError(f"store.token_file: {shown(path)}: holds no token; write it there, in one line of ASCII")
     return token
 
 
@@ -157,8 +158,8 @@ def _tls(ca_file: Path | None) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=None if ca_file is None else str(ca_file))
     except ssl.SSLError:
-        raise ConfigError(f"store.ca_file: {ca_file}: holds no certificates (PEM)") from None
+        raise ConfigError(f"store.ca_file: {shown(ca_file)}: holds no certificates (PEM)") from None
     except OSError as error:
-        raise ConfigError(f"store.ca_file: {ca_file}: {error.strerror}") from None
+        raise ConfigError(f"store.ca_file: {shown(ca_file)}: {error.strerror}") from None
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     return context

@@ -23,6 +23,7 @@ from urllib.parse import quote
 
 from wgjit.errors import StoreError
 from wgjit.stores.sqlite_errors import primary_code, translate
+from wgjit.wire.key_text import shown
 
 APPLICATION_ID = 0x77676A74
 """The four bytes "wgjt" in the file's header."""
@@ -67,10 +68,10 @@ def identity(path: Path) -> tuple[int, int]:
         status = os.stat(path)
     except FileNotFoundError:
         raise StoreError(
-            f"registry {path}: no such file; give the right path, or add a first peer to make it"
+            f"registry {shown(path)}: no such file; give the right path, or add a first peer to make it"
         ) from None
     except OSError as error:
-        raise StoreError(f"registry {path}: {error.strerror}") from error
+        raise StoreError(f"registry {shown(path)}: {error.strerror}") from error
     return status.st_dev, status.st_ino
 
 
@@ -153,7 +154,7 @@ def _create(path: Path) -> None:
             f"registry {path}: no folder {path.parent}; make it with `mkdir -p -m 0700 {path.parent}`"
         ) from None
     except OSError as error:
-        raise StoreError(f"registry {path}: cannot create it: {error.strerror}") from error
+        raise StoreError(f"registry {shown(path)}: cannot create it: {error.strerror}") from error
     try:
         _give_to_folders_owner(file, path.parent)
     finally:

@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from wgjit.errors import InvalidValue, NoSuchToken, TokenExists
+from wgjit.model import refuse_key
+from wgjit.wire.key_text import quoted, shown
 
 NAME_LENGTH = 100
 """Greatest length of a token's name, characters."""
@@ -73,14 +75,17 @@ def create(
     """Make a token; gives it and its text, which is kept nowhere. Raises InvalidValue, TokenExists."""
     if not name or len(name) > NAME_LENGTH or not name.isprintable() or name != name.strip():
         raise InvalidValue(
-            f"name {name[:NAME_LENGTH]!r}: write 1 to {NAME_LENGTH} printable characters, no space at either end"
+            f"name {quoted(name, NAME_LENGTH)}: write 1 to {NAME_LENGTH} printable characters, no space at either end"
         )
+    refuse_key(name, "name")
     if rate is not None and not 0 < rate < float("inf"):
         raise InvalidValue(f"rate {rate:g}: write requests a second, more than 0")
     if expires_at is not None and not now < expires_at < float("inf"):
         raise InvalidValue("expires_at: is past already; write a moment to come, or leave it out for never")
     if db.execute("SELECT 1 FROM tokens WHERE name = ?", (name,)).fetchone():
-        raise TokenExists(f"name {name!r}: a token had it before, and the audit log knows it by that; choose another")
+        raise TokenExists(
+            f"name {quoted(name)}: a token had it before, and the audit log knows it by that; choose another"
+        )
     while True:
         number = base64.b32encode(secrets.token_bytes(5)).decode().lower()
         if db.execute("SELECT 1 FROM tokens WHERE id = ?", (number,)).fetchone() is None:
@@ -104,7 +109,7 @@ def revoke(db: sqlite3.Connection, handle: str, now: float) -> tuple[Token, bool
     query = f"SELECT {_COLUMNS} FROM tokens WHERE name = ?1 OR id = ?1 ORDER BY name = ?1 DESC LIMIT 1"
     row = db.execute(query, (handle,)).fetchone()
     if row is None:
-        raise NoSuchToken(f"no token has the name or id {handle[:NAME_LENGTH]!r}; `wgjit token list` shows all")
+        raise NoSuchToken(f"no token has the name or id {quoted(handle, NAME_LENGTH)}; `wgjit token list` shows all")
     token = _token(*row)
     if token.revoked_at is not None:
         return token, False
@@ -145,4 +150,4 @@ def _token(
     last_used_at: float | None,
     revoked_at: float | None,
 ) -> Token:
-    return Token(number, name, Scope(scope), rate, created_at, expires_at, last_used_at, revoked_at)
+    return Token(number, shown(name), Scope(scope), rate, created_at, expires_at, last_used_at, revoked_at)

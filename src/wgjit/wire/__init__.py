@@ -9,6 +9,7 @@
 | `messages` | initiation, response, cookie reply: shape only                                      |
 | `noise`    | Responder: mac1, claimed key, proof. Initiator: the client's side                   |
 | `kdf`      | BLAKE2s, HMAC, HKDF and ChaCha20-Poly1305 as the WireGuard paper names them         |
+| `key_text` | keys that stand in texts of others                                                 |
 | `cookie`   | cookie replies, XChaCha20-Poly1305                                                  |
 | `bpf`      | the capture filter as classic BPF                                                   |
 | `pcap`     | packets out of a capture file                                                       |

@@ -7,6 +7,7 @@ import socket
 from typing import NamedTuple, Self
 
 from wgjit.errors import InvalidValue
+from wgjit.wire.key_text import quoted
 
 
 class Endpoint(NamedTuple):
@@ -35,7 +36,7 @@ class Endpoint(NamedTuple):
             raise
         except ValueError:
             raise InvalidValue(
-                f"endpoint {text!r}: write 192.0.2.1:51820 or [2001:db8::1]:51820 with a port up to 65535"
+                f"endpoint {quoted(text)}: write 192.0.2.1:51820 or [2001:db8::1]:51820 with a port up to 65535"
             ) from None
 
     @property
@@ -61,4 +62,4 @@ def _scope(zone: str) -> int:
     try:
         return socket.if_nametoindex(zone)
     except OSError:
-        raise InvalidValue(f"endpoint: no interface {zone!r} for the address scope") from None
+        raise InvalidValue(f"endpoint: no interface {quoted(zone)} for the address scope") from None

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Self
 
 from wgjit.errors import InvalidValue
+from wgjit.wire.key_text import quoted
 
 _EPOCH = (1 << 62) + 10
 _NANOSECONDS = 1_000_000_000
@@ -50,7 +51,7 @@ class Tai64n(bytes):
                 raise ValueError
         except ValueError:
             raise InvalidValue(
-                f"timestamp {text!r}: write 2026-01-31T12:00:00.000000000Z or @ and 24 hex digits"
+                f"timestamp {quoted(text)}: write 2026-01-31T12:00:00.000000000Z or @ and 24 hex digits"
             ) from None
         return cls.from_unix_ns(int(moment.timestamp()) * _NANOSECONDS + int(part))
 

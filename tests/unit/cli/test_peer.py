@@ -144,7 +144,7 @@ def test_no_such_peer(run: Run, two: Path, command: list[str], handle: str) -> N
         (["carol", "--public-key", K1, "--allowed-ips", "10.0.0.9"], f"public key {K1}: registered already as alice"),
         (["alice", "--public-key", K3, "--allowed-ips", "10.0.0.9"], f"name 'alice': taken by peer {K1}"),
         (["carol", "--public-key", K3, "--allowed-ips", "10.9.0.9"], "overlaps 10.9.0.0/24 of bob"),
-        ([K2, "--public-key", K3, "--allowed-ips", "10.0.0.9"], "reads as a public key"),
+        ([K2, "--public-key", K3, "--allowed-ips", "10.0.0.9"], "name: a key stands in it"),
     ],
 )
 def test_refused_additions(run: Run, two: Path, arguments: list[str], error: str) -> None:
