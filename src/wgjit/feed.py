@@ -102,9 +102,9 @@ async def _connect(interface: str, question: str) -> AsyncIterator[dict[str, Any
             f"{shown(interface)}: no gateway runs on it; start one with `wgjit up {shown(interface)}`"
         ) from None
     except PermissionError:
-        raise NotPermitted(f"{path}: permission denied; ask as the user that the gateway runs as") from None
+        raise NotPermitted(f"{shown(path)}: permission denied; ask as the user that the gateway runs as") from None
     except OSError as error:
-        raise ConfigError(f"{path}: {error}") from None
+        raise ConfigError(f"{shown(path)}: {error}") from None
     writer.write(json.dumps({"ask": question}).encode() + b"\n")
     return _lines(reader, writer)
 

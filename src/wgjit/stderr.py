@@ -61,7 +61,9 @@ class LossyStream(io.TextIOBase):
             before = "\n" if self._is_cut else ""
             missing = self.lost - self._told
             note = (
-                f"wgjit: {missing} {'line' if missing == 1 else 'lines'} of the log were lost here\n" if missing else ""
+                f"wgjit: {missing} {'line of the log was' if missing == 1 else 'lines of the log were'} lost here\n"
+                if missing
+                else ""
             )
             if self._send((before + note + line).encode("utf-8", "backslashreplace")):
                 self._told = self.lost

@@ -64,10 +64,10 @@ class _Rendered:
     def __call__(
         self, logger: structlog.typing.WrappedLogger, method: str, event: structlog.typing.EventDict
     ) -> structlog.typing.ProcessorReturnValue:
+        what = event.get("event")
         try:
             return self._render(logger, method, event)
         except Exception as error:
-            what = f"{event.get('event')!s}"
             return f'level={method} event="{what}" unwritable={type(error).__name__}'
 
 

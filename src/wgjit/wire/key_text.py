@@ -107,8 +107,8 @@ def _spans(text: str) -> Iterator[tuple[int, int]]:
 
 
 def _strange(run: str) -> int:
-    """Characters of a run that are part of no word."""
-    parts = re.split(r"[+/_-]", run)
+    """Characters of a run that are part of no word, nor one character over and over."""
+    parts = [part for part in re.split(r"[+/_-]", run) if part.strip(part[:1])]
     return sum(len(part) for part in parts if len(part) > _LONGEST_WORD or not _WORD.fullmatch(part))
 
 

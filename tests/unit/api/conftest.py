@@ -9,7 +9,7 @@ import signal
 import ssl
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -101,24 +101,32 @@ class Api:
         return client
 
 
-def start(folder: Path, *options: object, config: str = CONFIG) -> subprocess.Popen[bytes]:
-    """The process alone."""
+def start(folder: Path, *options: object, config: str = CONFIG, through: Sequence[str] = ()) -> subprocess.Popen[bytes]:
+    """The process alone. `through` is a command that becomes it."""
     (folder / "wg0.toml").write_text(config.format(folder=folder))
     if not (folder / "cert.pem").exists():
         write_certificate(folder)
     clean = {name: value for name, value in os.environ.items() if not name.startswith("WGJIT_")}
     with open(folder / "log", "ab") as log:
         return subprocess.Popen(
-            [Path(sys.executable).parent / "wgjit", "api", "wg0", "--config", folder / "wg0.toml", *map(str, options)],
+            [
+                *through,
+                Path(sys.executable).parent / "wgjit",
+                "api",
+                "wg0",
+                "--config",
+                folder / "wg0.toml",
+                *map(str, options),
+            ],
             stdout=subprocess.PIPE,
             stderr=log,
             env={**clean, "WGJIT_RUN_FOLDER": str(folder)},
         )
 
 
-def run(folder: Path, *options: object, config: str = CONFIG) -> Api:
+def run(folder: Path, *options: object, config: str = CONFIG, through: Sequence[str] = ()) -> Api:
     """A server that answers."""
-    process = start(folder, *options, config=config)
+    process = start(folder, *options, config=config, through=through)
     assert process.stdout
     line = process.stdout.readline()
     assert line, (folder / "log").read_text()

@@ -53,10 +53,11 @@ def test_show(wgjit: Run, proven: Path) -> None:
 @pytest.mark.parametrize("command", ["show", "reset"])
 @pytest.mark.parametrize("handle", ["nobody", K3])
 def test_no_such_peer(wgjit: Run, proven: Path, command: str, handle: str) -> None:
+    who = "peer 'nobody'" if handle == "nobody" else "peer of this public key"
     assert wgjit("claim", command, handle) == (
         1,
         "",
-        f"wgjit: no peer {handle!r} is registered; `wgjit peer list` shows all\n",
+        f"wgjit: no {who} is registered; `wgjit peer list` shows all\n",
     )
 
 

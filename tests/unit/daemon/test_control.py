@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import socket
 import stat
 from pathlib import Path
 
@@ -97,7 +98,8 @@ def test_nobody_there_is_a_clear_error() -> None:
 
 
 def test_a_socket_left_by_a_killed_gateway_is_replaced(run_folder: Path) -> None:
-    socket_path("wgtest").touch()
+    with socket.socket(socket.AF_UNIX) as killed:
+        killed.bind(str(socket_path("wgtest")))
 
     async def test() -> None:
         async with ControlServer("wgtest", status, FeedHub()):
