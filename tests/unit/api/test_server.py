@@ -67,6 +67,15 @@ def test_a_file_that_is_no_socket_stays(tmp_path: Path) -> None:
     assert (tmp_path / "wg0.api.sock").read_text() == "mine"
 
 
+def test_a_link_in_the_sockets_place_is_not_followed(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(tmp_path / "elsewhere"))  # nobody listens: were it ours, it would be taken away
+    (tmp_path / "wg0.api.sock").symlink_to(tmp_path / "elsewhere")
+    assert "is no socket" in refused(tmp_path)
+    assert (tmp_path / "wg0.api.sock").is_symlink()
+    assert (tmp_path / "elsewhere").is_socket()
+
+
 @pytest.mark.parametrize("name", ["cert.pem", "key.pem"])
 @pytest.mark.parametrize("content", ["nonsense", "-----BEGIN NONSENSE-----\n"])
 def test_a_bad_certificate_file_is_told_by_its_field(tmp_path: Path, name: str, content: str) -> None:
