@@ -7,6 +7,7 @@ import base64
 import html
 import json
 import random
+import time
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import quote
@@ -145,7 +146,6 @@ def test_a_path_that_was_a_key_is_withheld_also_where_it_lost_a_slash() -> None:
 @pytest.mark.parametrize("part", ["a", "ab:", "Ab/", "aB1", "&#x3D;", "\\u002B", "ab cd ", "%2F"])
 def test_a_long_text_is_read_once(part: str) -> None:
     """Not a time but a shape: ten times the text is never a hundred times the work."""
-    import time
 
     def cost(length: int) -> float:
         text = part * (length // len(part))
