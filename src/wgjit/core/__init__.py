@@ -12,5 +12,6 @@
 | `claims`     | is this proof newer than the last one?                                     |
 | `residency`  | who is installed right now, and which addresses are taken                  |
 | `flips`      | the watch over deliveries in which the gateway initiates                   |
-| `replays`    | the watch over replays: one of which no session came is followed by a flip  |
+| `placeholder`| the peer that keeps registered addresses while their own peers are away    |
+| `replays`    | the watch over replays: one of which no session came is followed by a flip |
 """
