@@ -33,7 +33,7 @@ from wgjit.errors import InvalidValue
 from wgjit.management.times import parse_expiry, show_moment
 from wgjit.model import AllowedIP, Claim, Peer, PresharedKey, PublicKey, parse_allowed_ip
 from wgjit.stores import labels
-from wgjit.stores.checks import check_name
+from wgjit.stores.checks import check_allowed_ips, check_name
 from wgjit.stores.listing import Entry, State
 from wgjit.wire.key_text import quoted
 
@@ -133,6 +133,7 @@ def from_fields(fields: Any) -> tuple[Peer, Labels]:
         raise InvalidValue("field 'allowed_ips': write a list of texts")
     name = fields.get("name")
     check_name(name)
+    labels.check_count(len(fields.get("labels", {})))
     for key, value in fields.get("labels", {}).items():
         if not isinstance(value, str):
             raise InvalidValue(f"field 'labels': write {_TYPES['labels'][1]}")
@@ -147,6 +148,7 @@ def from_fields(fields: Any) -> tuple[Peer, Labels]:
         name,
         fields.get("idle_timeout"),
     )
+    check_allowed_ips(peer.allowed_ips)
     return peer, fields.get("labels")
 
 

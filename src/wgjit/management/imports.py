@@ -26,24 +26,44 @@ class Teller:
     """All is read; the last batch has so many."""
 
 
+def _fine() -> None:
+    """Nothing is said against it."""
+
+
 def register(chunks: Iterable[Chunk], load: BulkLoad, batch: int, source: str, tell: Teller) -> None:
     """Register all peers of the chunks: in one transaction, or (`batch`) so many in each. `source` is for the log.
 
     Raises what reading them and `tell` raise, and StoreBusy, StoreError.
     """
     for chunk in chunks:
-        for line, what in chunk.bad:
-            tell.refused(line, what)
-        for line in chunk.key_comments:
-            tell.key_comment(line)
-        for part in _parts(chunk, batch, load):
-            if part.plain:
-                load.plain(part.plain_lines, part.plain, unlabelled=part.unlabelled)
-            if part.peers:
-                load.peers(part.peers, part.labels)
-            if batch and load.staged >= batch:
-                tell.loaded(load.commit(tell.refused, source))
-        tell.read(chunk.count)
+        stage(chunk, load, batch, source, tell)
+    finish(load, source, tell)
+
+
+def stage(
+    chunk: Chunk, load: BulkLoad, batch: int, source: str, tell: Teller, before_commit: Callable[[], None] = _fine
+) -> None:
+    """Take in one chunk of an import, and register each batch that is full.
+
+    Raises what `tell` and `before_commit` raise, and StoreBusy, StoreError.
+    """
+    for line, what in chunk.bad:
+        tell.refused(line, what)
+    for line in chunk.key_comments:
+        tell.key_comment(line)
+    for part in _parts(chunk, batch, load):
+        if part.plain:
+            load.plain(part.plain_lines, part.plain, unlabelled=part.unlabelled)
+        if part.peers:
+            load.peers(part.peers, part.labels)
+        if batch and load.staged >= batch:
+            before_commit()
+            tell.loaded(load.commit(tell.refused, source))
+    tell.read(chunk.count)
+
+
+def finish(load: BulkLoad, source: str, tell: Teller) -> None:
+    """Register the last batch. Raises as `stage` does."""
     tell.writing(load.staged)
     tell.loaded(load.commit(tell.refused, source))
 

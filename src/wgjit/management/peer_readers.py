@@ -21,6 +21,7 @@ from wgjit.management import fields as peer_fields
 from wgjit.management.fields import Labels, cells_of
 from wgjit.management.wg_config import read_keepalive, read_prefixes, read_sections
 from wgjit.model import Peer, PresharedKey, PublicKey
+from wgjit.stores.checks import check_allowed_ips
 from wgjit.stores.packing import pack_plain
 from wgjit.wire.key_text import quoted
 
@@ -135,28 +136,61 @@ def read(file: BinaryIO, form: Format, *, names: bool = True) -> Iterator[Chunk]
         case Format.DUMP:
             return _lines(_blocks(file), lambda _: _Plain(_DUMP), _dump_line)
         case Format.JSONL:
-            return _lines(_blocks(file), _plain_json, lambda text: peer_fields.from_json(text) if text else None)
+            return _lines(_blocks(file), _plain_json, _json_line)
         case Format.CSV:
             return _csv(file)
 
 
+def read_lines(block: tuple[int, bytes]) -> Iterator[Chunk]:
+    """The peers of a block of JSON Lines, as `Blocks` gives it."""
+    return _lines([block], _plain_json, _json_line)
+
+
+def _json_line(text: str) -> tuple[Peer, Labels] | None:
+    return peer_fields.from_json(text) if text else None
+
+
+class Blocks:
+    """Whole lines out of bytes that come in parts of any size: the first line's number, and lines with newlines."""
+
+    def __init__(self) -> None:
+        self._number = 1
+        self._rest: list[bytes] = []
+        self._size = 0
+
+    def push(self, data: bytes) -> tuple[int, bytes] | None:
+        """Take more; a block, if there is enough for one. Raises InvalidValue for an endless line."""
+        self._rest.append(data)
+        self._size += len(data)
+        if self._size < _CHUNK:
+            return None
+        whole = b"".join(self._rest)
+        end = whole.rfind(b"\n") + 1
+        self._rest, self._size = [whole[end:]], len(whole) - end
+        if self._size > _CHUNK:
+            raise InvalidValue(f"line {self._number}: longer than {_CHUNK >> 10} KiB; is this a file of peers?")
+        return self._block(whole[:end]) if end else None
+
+    def end(self) -> tuple[int, bytes] | None:
+        """All that is left, if there is anything."""
+        rest, self._rest, self._size = b"".join(self._rest), [], 0
+        if not rest:
+            return None
+        return self._block(rest if rest.endswith(b"\n") else rest + b"\n")
+
+    def _block(self, lines: bytes) -> tuple[int, bytes]:
+        number, self._number = self._number, self._number + lines.count(b"\n")
+        return number, lines.removeprefix(b"\xef\xbb\xbf") if number == 1 else lines
+
+
 def _blocks(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
-    """The number of its first line, and whole lines, each with its newline."""
-    number, rest = 1, b""
+    """A file's blocks."""
+    blocks = Blocks()
     while data := file.read(_CHUNK):
-        if number == 1 and not rest:
-            data = data.removeprefix(b"\xef\xbb\xbf")
-        end = data.rfind(b"\n") + 1
-        if not end:
-            rest += data
-            if len(rest) > _CHUNK:
-                raise InvalidValue(f"line {number}: longer than {_CHUNK >> 10} KiB; is this a file of peers?")
-            continue
-        block, rest = rest + data[:end], data[end:]
-        yield number, block
-        number += block.count(b"\n")
-    if rest:
-        yield number, rest + b"\n"
+        if block := blocks.push(data):
+            yield block
+    if block := blocks.end():
+        yield block
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,6 +307,7 @@ def _dump_line(text: str) -> tuple[Peer, Labels] | None:
         None if preshared_key == "(none)" else PresharedKey.parse(preshared_key),
         read_keepalive(keepalive),
     )
+    check_allowed_ips(peer.allowed_ips)
     return peer, None
 
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 
 from wgjit.errors import InvalidValue
 from wgjit.model import AllowedIP, Peer, PresharedKey, PublicKey
-from wgjit.stores.checks import NAME_LENGTH, check_name
+from wgjit.stores.checks import NAME_LENGTH, check_allowed_ips, check_name
 from wgjit.wire.key_text import holds_key, quoted, without_keys
 
 _SETTING = re.compile(
@@ -105,6 +105,7 @@ class _Section:
                 self.keepalive = read_keepalive(value)
             case "allowedips":
                 self.allowed_ips |= dict.fromkeys(read_prefixes(value))
+                check_allowed_ips(tuple(self.allowed_ips))
             case "endpoint":
                 pass
             case _:

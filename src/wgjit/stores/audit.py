@@ -30,8 +30,11 @@ from enum import StrEnum
 from typing import Any
 
 from wgjit.model import Claim, Peer, PublicKey
-from wgjit.stores.listing import Entry
+from wgjit.stores.listing import PAGE_SIZE, Entry
 from wgjit.wire.key_text import shown, without_keys
+
+_ENTRY_SIZE = 1000
+"""Bytes of JSON of an entry without details, at most about."""
 
 _ACTOR_LENGTH = 200
 """Greatest length of an actor, characters: part of it is what others chose."""
@@ -183,7 +186,8 @@ def claim_reset(db: sqlite3.Connection, by: Author, name: str | None, claim: Cla
 
 
 def page(db: sqlite3.Connection, wanted: AuditFilter, limit: int, after: int | None = None) -> AuditPage:
-    """The newest `limit` entries that fit, or those behind (so, older than) a page's cursor."""
+    """The newest `limit` entries that fit, or those behind (so, older than) a page's cursor; fewer if their details
+    come to `listing.PAGE_SIZE`."""
     conditions = ["TRUE"]
     if after is not None:
         conditions.append("id < :after")
@@ -207,8 +211,15 @@ def page(db: sqlite3.Connection, wanted: AuditFilter, limit: int, after: int | N
             "since": wanted.since,
             "limit": limit + 1,
         },
-    ).fetchall()
-    return AuditPage([_entry(*row) for row in rows[:limit]], rows[limit - 1][0] if len(rows) > limit else None)
+    )
+    entries: list[AuditEntry] = []
+    left = PAGE_SIZE
+    for row in rows:
+        left -= _ENTRY_SIZE + len(row[7])
+        if len(entries) == limit or (left < 0 and entries):
+            return AuditPage(entries, entries[-1].id)
+        entries.append(_entry(*row))
+    return AuditPage(entries)
 
 
 def prune(db: sqlite3.Connection, by: Author, before: float, limit: int) -> int:

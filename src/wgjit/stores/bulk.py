@@ -176,10 +176,11 @@ def unnoted(_db: sqlite3.Connection, _loaded: Loaded, _source: str) -> None:
 
 
 class BulkLoad:
-    """Peers on their way into a registry, a batch at a time. One thread.
+    """Peers on their way into a registry, a batch at a time. Any thread, one at a time.
 
     `db` is a connection of the load's own; sqlite3.Error is left for who opened it. `insert` registers a round of peers
-    with all triggers, and has words for a refusal. A batch's lines ascend, and no line comes twice.
+    with all triggers, and has words for a refusal. `cache`: KiB of memory for each of the load's two connections. A
+    batch's lines ascend, and no line comes twice.
     """
 
     def __init__(
@@ -187,15 +188,16 @@ class BulkLoad:
         db: sqlite3.Connection,
         insert: Callable[[sqlite3.Connection, list[Peer]], None],
         before_commit: BeforeCommit = unnoted,
+        cache: int = CACHE,
     ) -> None:
         self._db = db
         self._insert_one = insert
         self._before_commit = before_commit
         self.staged = 0
         """Peers in this batch so far."""
-        db.execute(f"PRAGMA cache_size = {CACHE}")
+        db.execute(f"PRAGMA cache_size = -{cache}")
         self._run(_STAGE)
-        self._aside = Aside(db)
+        self._aside = Aside(db, cache)
 
     def close(self) -> None:
         """Drop what is staged and not committed. Before `db` is closed."""
@@ -222,14 +224,16 @@ class BulkLoad:
         self.staged += len(records)
 
     def peers(self, peers: Iterable[tuple[int, Peer]], said: Mapping[int, Mapping[str, str]] | None = None) -> None:
-        """Stage any peers, with the line of each. Raises InvalidValue for a name that cannot be one.
+        """Stage any peers, with the line of each. Raises InvalidValue for a name that cannot be one, and for too much.
 
-        `said`: by line, the labels of those of which labels are said; they are valid.
+        `said`: by line, the labels of those of which labels are said; each is valid.
         """
         said = said or {}
+        for given in said.values():
+            labels.check_count(len(given))
         rows, ranges = [], []
         for line, peer in peers:
-            checks.check_name(peer.name)
+            checks.check_peer(peer)
             row = packing.peer_row(peer)
             rows.append((line, *row, line in said))
             ranges += [(line, first, last, row[0]) for first, last in packing.pack_ranges(row[1], peer.allowed_ips)]

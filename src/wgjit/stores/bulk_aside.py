@@ -20,8 +20,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import quote
 
-CACHE = "-180224"
-"""KiB (SQLite's sign for them), taken as needed: of pages, and of rows that are sorted before they are written out. So
+CACHE = 180_224
+"""KiB, taken as needed: of pages, and of rows that are sorted before they are written out. So
 many that the runs of 50 million peers are merged in one pass, of 16 runs at most."""
 
 _STAGED = """
@@ -51,14 +51,14 @@ class Aside:
     The caller's thread is one; sqlite3.Error comes out of `settle` and what calls it.
     """
 
-    def __init__(self, db: sqlite3.Connection) -> None:
+    def __init__(self, db: sqlite3.Connection, cache: int = CACHE) -> None:
         self._db = db
         self._second = sqlite3.connect("", uri=True, isolation_level=None, check_same_thread=False)
         self._thread = ThreadPoolExecutor(1, "wgjit-bulk-load")
         self._pending: Future[object] | None = None
         self._is_sorted = False
         try:
-            self._second.execute(f"PRAGMA cache_size = {CACHE}")
+            self._second.execute(f"PRAGMA cache_size = -{cache}")
             self._share("staged", self._db, self._second, _STAGED)
         except BaseException:
             self.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from wgjit.errors import AddressConflict, InvalidValue, NoSuchPeer, PeerExists
 from wgjit.model import AllowedIP, Peer, PublicKey, refuse_key
@@ -10,6 +10,9 @@ from wgjit.wire.key_text import WITHHELD, holds_key, quoted
 
 NAME_LENGTH = 200
 """Greatest length of a peer's name, characters."""
+
+MOST_ALLOWED_IPS = 1024
+"""Allowed IPs of a peer: a page of peers, and an install, have to hold them."""
 
 
 def check_name(name: str | None) -> None:
@@ -23,6 +26,20 @@ def check_name(name: str | None) -> None:
     refuse_key(name, "name")
 
 
+def check_allowed_ips(prefixes: Sequence[AllowedIP | str]) -> None:
+    """Raise InvalidValue for too many of them."""
+    if len(prefixes) > MOST_ALLOWED_IPS:
+        raise InvalidValue(
+            f"allowed IPs: {len(prefixes)} are too many; a peer has {MOST_ALLOWED_IPS} at most, so write wider prefixes"
+        )
+
+
+def check_peer(peer: Peer) -> None:
+    """Raise InvalidValue for what no registry takes in: a name that cannot be one, too many allowed IPs."""
+    check_name(peer.name)
+    check_allowed_ips(peer.allowed_ips)
+
+
 def changed(peer: Peer, how: Callable[[Peer], Peer]) -> Peer:
     """What `how` makes of a peer, checked. Raises InvalidValue: another key, or a name that cannot be one."""
     after = how(peer)
@@ -31,6 +48,8 @@ def changed(peer: Peer, how: Callable[[Peer], Peer]) -> Peer:
             f"public key {after.public_key}: a peer's key does not change; remove {label(peer)} and add the other"
         )
     check_name(after.name)
+    if after.allowed_ips != peer.allowed_ips:
+        check_allowed_ips(after.allowed_ips)
     return after
 
 

@@ -22,10 +22,19 @@ from wgjit.stores.sqlite_errors import translate
 
 
 class Link:
-    """See the head of this file. `timeout`: seconds to wait for another thread or process."""
+    """See the head of this file. `timeout`: seconds to wait for another thread or process; `cache`: KiB kept of it."""
 
-    def __init__(self, path: Path, *, read_only: bool, timeout: float, kind: schema.Kind = schema.REGISTRY) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        read_only: bool,
+        timeout: float,
+        kind: schema.Kind = schema.REGISTRY,
+        cache: int = schema.PAGE_CACHE,
+    ) -> None:
         self._path = path
+        self._cache = cache
         self._kind = kind
         self._read_only = read_only
         self._timeout = timeout
@@ -86,7 +95,7 @@ class Link:
             return self._connection
         self._drop()
         timeout = self._timeout if self._waits else 0.0
-        connection = schema.connect(self._path, read_only=self._read_only, timeout=timeout)
+        connection = schema.connect(self._path, read_only=self._read_only, timeout=timeout, cache=self._cache)
         try:
             version = schema.verify(connection, self._path, self._kind)
             if version != len(schema.migrations(self._kind)):

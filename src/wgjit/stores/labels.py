@@ -17,6 +17,8 @@ KEY_LENGTH = 63
 """Greatest length of a label's key, characters."""
 VALUE_LENGTH = 200
 """Greatest length of a label's value, characters."""
+MOST_LABELS = 64
+"""Labels of a peer: a page of peers has to hold them."""
 
 _KEY = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._/-]{{0,{KEY_LENGTH - 1}}}")
 
@@ -50,6 +52,12 @@ def check_key(key: str) -> None:
         )
 
 
+def check_count(count: int) -> None:
+    """Raise InvalidValue for more labels than a peer may have."""
+    if count > MOST_LABELS:
+        raise InvalidValue(f"labels: {count} are too many; a peer has {MOST_LABELS} at most")
+
+
 def parse_labels(texts: Iterable[str]) -> dict[str, str]:
     """Several labels by key. Raises InvalidValue, also for a key that is given two values."""
     found: dict[str, str] = {}
@@ -57,6 +65,7 @@ def parse_labels(texts: Iterable[str]) -> dict[str, str]:
         key, value = parse_label(text)
         if found.setdefault(key, value) != value:
             raise InvalidValue(f"label {key}: given twice; a peer has one value of it")
+    check_count(len(found))
     return found
 
 
@@ -81,6 +90,22 @@ def read_all(
             else:
                 found.setdefault(PublicKey(public_key), {})[key] = value
     return found, withheld
+
+
+def sizes(db: sqlite3.Connection, keys: Sequence[PublicKey]) -> dict[bytes, int]:
+    """How many bytes of JSON the labels of these peers come to, without reading them; a peer without is left out."""
+    found: dict[bytes, int] = {}
+    for start in range(0, len(keys), 500):
+        some = keys[start : start + 500]
+        marks = ",".join("?" * len(some))
+        # A character of two to four bytes is written as 6 or 12; `"": "", ` is 8.
+        rows = db.execute(
+            "SELECT public_key, sum(5 * length(CAST(value AS BLOB)) - 4 * length(value) + length(key) + 8) FROM labels "
+            f"WHERE public_key IN ({marks}) GROUP BY public_key",
+            some,
+        )
+        found |= {key: int(size) for key, size in rows}
+    return found
 
 
 def write(db: sqlite3.Connection, peer: PublicKey, add: Mapping[str, str], remove: Iterable[str] = ()) -> None:

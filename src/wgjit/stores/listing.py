@@ -18,6 +18,7 @@ import sqlite3
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import islice
 from typing import Any
 
 from wgjit.errors import InvalidValue
@@ -72,16 +73,28 @@ class Page:
 _COLUMNS = "p.public_key, p.allowed_ips, p.preshared_key, p.keepalive, p.enabled, p.expires_at, p.name, p.idle_timeout"
 _BEYOND_TEXT = "\U0010ffff"
 
+PAGE_SIZE = 1 << 20
+"""Bytes of JSON that a page comes to at most, roughly: its end is where the next peer would exceed it."""
+
+_PEER_SIZE = 400
+"""Of it, a peer without labels and allowed IPs."""
+
+_PREFIX_FACTOR = 4
+"""Bytes of JSON to a packed byte of allowed IPs: 6 bytes become `"255.255.255.255/32", `."""
+
+_ROUND = 200
+"""Peers read before they are weighed."""
+
 
 def page(db: sqlite3.Connection, wanted: Filter, now: float, limit: int, after: str | None = None) -> Page:
     """The first `limit` peers that fit, or those behind a cursor. Raises InvalidValue for a cursor of another filter.
 
-    `now`, Unix seconds, decides who has expired.
+    `now`, Unix seconds, decides who has expired. A page ends early, with a cursor, when it comes to `PAGE_SIZE`.
     """
     query, parameters = _query(wanted, now, after)
-    rows = db.execute(f"{query} LIMIT :limit", parameters | {"limit": limit + 1}).fetchall()
-    entries = entries_of(db, rows[:limit])
-    return Page(entries, cursor(wanted, entries[-1].peer) if len(rows) > limit else None)
+    found = db.execute(f"{query} LIMIT :limit", parameters | {"limit": limit + 1})
+    entries, is_whole = _within(db, iter(found.fetchone, None), limit)
+    return Page(entries, None if is_whole else cursor(wanted, entries[-1].peer))
 
 
 def count(db: sqlite3.Connection, wanted: Filter, now: float) -> int:
@@ -94,7 +107,8 @@ def count(db: sqlite3.Connection, wanted: Filter, now: float) -> int:
 def search(db: sqlite3.Connection, text: str, limit: int, *, anywhere: bool) -> list[Entry]:
     """Peers whose name or key begins with a text, who own an address in it, or have the label that it is.
 
-    `anywhere`: also those whose name has it somewhere inside, for which all names are looked at.
+    `anywhere`: also those whose name has it somewhere inside, for which all names are looked at. Ends early when what
+    is found comes to `PAGE_SIZE`.
     """
     found: dict[bytes, None] = {}
     for query, parameters in _searches(text, anywhere):
@@ -103,8 +117,8 @@ def search(db: sqlite3.Connection, text: str, limit: int, *, anywhere: bool) -> 
         for (key,) in db.execute(f"{query} LIMIT :limit", parameters | {"limit": limit}):
             found[key] = None
     keys = list(found)[:limit]
-    rows = [db.execute(f"SELECT {_COLUMNS} FROM peers p WHERE public_key = ?", (key,)).fetchone() for key in keys]
-    return entries_of(db, [row for row in rows if row is not None])
+    rows = (db.execute(f"SELECT {_COLUMNS} FROM peers p WHERE public_key = ?", (key,)).fetchone() for key in keys)
+    return _within(db, (row for row in rows if row is not None), limit)[0]
 
 
 def names(db: sqlite3.Connection, prefix: str, limit: int) -> list[str]:
@@ -114,18 +128,39 @@ def names(db: sqlite3.Connection, prefix: str, limit: int) -> list[str]:
     return [name for name in found if not holds_key(name)]
 
 
-def entries_of(db: sqlite3.Connection, rows: list[tuple[Any, ...]]) -> list[Entry]:
-    """Rows of peers with their labels. Raises StoreError for a damaged row."""
+def entries_of(db: sqlite3.Connection, rows: list[tuple[Any, ...]], *, labelled: bool = True) -> list[Entry]:
+    """Rows of peers with their labels, if any has some. Raises StoreError for a damaged row."""
     peers = [packing.row_peer(*row) for row in rows]
-    labelled, withheld = labels.read_all(db, [peer.public_key for peer in peers])
+    found, withheld = labels.read_all(db, [peer.public_key for peer in peers]) if labelled else ({}, set())
     entries = []
     for peer, row in zip(peers, rows, strict=True):
         left_out = (
             *(("name",) if peer.name is None and row[6] is not None else ()),
             *(("labels",) if peer.public_key in withheld else ()),
         )
-        entries.append(Entry(peer, labelled.get(peer.public_key, {}), left_out))
+        entries.append(Entry(peer, found.get(peer.public_key, {}), left_out))
     return entries
+
+
+def _within(db: sqlite3.Connection, rows: Iterator[tuple[Any, ...]], limit: int) -> tuple[list[Entry], bool]:
+    """The first `limit` rows as entries, or fewer that come to `PAGE_SIZE`, one at least; and whether that is all.
+
+    A round of rows at a time, of which the labels are weighed before they are read: a registry may have been written by
+    other programs, whose peers have whatever number of them.
+    """
+    entries: list[Entry] = []
+    left = PAGE_SIZE
+    while some := list(islice(rows, _ROUND)):
+        sizes = labels.sizes(db, [PublicKey(row[0]) for row in some])
+        for fitting, row in enumerate(some):
+            weight = (
+                _PEER_SIZE + _PREFIX_FACTOR * len(row[1] if isinstance(row[1], bytes) else b"") + sizes.get(row[0], 0)
+            )
+            if len(entries) + fitting >= limit or (weight > left and (entries or fitting)):
+                return entries + entries_of(db, some[:fitting], labelled=bool(sizes)), False
+            left -= weight
+        entries += entries_of(db, some, labelled=bool(sizes))
+    return entries, True
 
 
 def _query(wanted: Filter, now: float, after: str | None) -> tuple[str, dict[str, Any]]:

@@ -19,6 +19,7 @@ from wgjit.stores import audit, checks, handles, idempotency, labels, listing, p
 from wgjit.stores import sqlite as rows
 from wgjit.stores.audit import Author, Verb
 from wgjit.stores.bulk import BulkLoad, Loaded
+from wgjit.stores.bulk_aside import CACHE
 from wgjit.stores.idempotency import Answer, Once
 from wgjit.stores.listing import Entry, Filter, Page
 from wgjit.stores.pools import Pool
@@ -125,6 +126,7 @@ class ManagedRegistry(Records):
         """
         with self._writer as db:
             fresh = self._allocate(db, some, by, once)  # begins the transaction
+            labels.check_count(len(given))
             peer = dataclasses.replace(peer, allowed_ips=(*peer.allowed_ips, *fresh))
             rows._insert(db, [peer])
             pools.taken(db, peer.allowed_ips)
@@ -150,15 +152,15 @@ class ManagedRegistry(Records):
         return count
 
     @contextmanager
-    def load(self, *, by: Author) -> Iterator[BulkLoad]:
-        """Register many peers; see `SqliteRegistry.load`. Each batch is one entry of the audit log, whatever its
-        size."""
+    def load(self, *, by: Author, cache: int = CACHE) -> Iterator[BulkLoad]:
+        """Register many peers; see `SqliteRegistry.load`. Each batch is one entry of the audit log, whatever its size.
+        `cache`: KiB of memory for each of its two connections."""
 
         def note(db: sqlite3.Connection, loaded: Loaded, source: str) -> None:
             if loaded.added:
                 audit.write(db, by, Verb.IMPORT, dataclasses.asdict(loaded) | {"source": source})
 
-        with self._load(note) as load:
+        with self._load(note, cache) as load:
             yield load
 
     def _allocate(self, db: sqlite3.Connection, some: Sequence[Pool], by: Author, once: Once | None) -> list[AllowedIP]:
@@ -201,6 +203,8 @@ class ManagedRegistry(Records):
                 pools.taken(db, after.allowed_ips)
             labels.write(db, key, add, remove)
             entry = Entry(after, labels.read(db, [key]).get(key, {}))
+            if len(entry.labels) > len(before.labels):  # who has too many from before may still lose some
+                labels.check_count(len(entry.labels))
             audit.amended(db, by, before, entry)
             db.execute("COMMIT")
         return entry

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from wgjit.errors import StoreError
-from wgjit.stores import audit, idempotency, tokens
+from wgjit.stores import audit, idempotency, schema, tokens
 from wgjit.stores.audit import AuditFilter, AuditPage, Author, Verb
 from wgjit.stores.connection import Link
 from wgjit.stores.idempotency import Answer
@@ -22,10 +22,16 @@ class Records(SqliteStore):
     """See the head of this file; opened as SqliteStore is, and raises what that raises."""
 
     def __init__(
-        self, path: Path | str, *, create: bool = True, read_only: bool = False, timeout: float = 0.25
+        self,
+        path: Path | str,
+        *,
+        create: bool = True,
+        read_only: bool = False,
+        timeout: float = 0.25,
+        cache: int = schema.PAGE_CACHE,
     ) -> None:
-        super().__init__(path, create=create, read_only=read_only, timeout=timeout)
-        self._hasty = None if read_only else Link(self.path, read_only=False, timeout=0.0)
+        super().__init__(path, create=create, read_only=read_only, timeout=timeout, cache=cache)
+        self._hasty = None if read_only else Link(self.path, read_only=False, timeout=0.0, cache=cache)
 
     def close(self) -> None:
         super().close()

@@ -75,8 +75,14 @@ def identity(path: Path) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def connect(path: Path, *, read_only: bool, timeout: float) -> sqlite3.Connection:
+PAGE_CACHE = 65_536
+"""KiB that a connection keeps pages in: an import touches pages all over."""
+
+
+def connect(path: Path, *, read_only: bool, timeout: float, cache: int = PAGE_CACHE) -> sqlite3.Connection:
     """Open an existing file; its schema is looked at by `verify`. Raises sqlite3.Error, StoreError for a missing file.
+
+    `cache`: KiB of pages kept in memory, taken as needed.
 
     The caller sees to it that one thread at a time uses the connection. Transactions are begun by hand.
     """
@@ -90,7 +96,7 @@ def connect(path: Path, *, read_only: bool, timeout: float) -> sqlite3.Connectio
     )
     try:
         connection.execute("PRAGMA synchronous = NORMAL")
-        connection.execute("PRAGMA cache_size = -65536")  # KiB, taken as needed: an import touches pages all over
+        connection.execute(f"PRAGMA cache_size = -{cache}")
         connection.execute("PRAGMA journal_size_limit = 67108864")  # bytes of WAL kept after an import
     except BaseException:
         connection.close()

@@ -22,7 +22,7 @@ from wgjit.errors import StoreError
 from wgjit.model import AllowedIP, Change, ChangeKind, Claim, Cover, Peer, PublicKey, Registration
 from wgjit.stores import checks, packing, schema
 from wgjit.stores.bulk import BeforeCommit, BulkLoad, unnoted
-from wgjit.stores.bulk_aside import temporary_folder
+from wgjit.stores.bulk_aside import CACHE, temporary_folder
 from wgjit.stores.connection import Link
 from wgjit.stores.cover import Range, find_cover
 from wgjit.stores.sqlite_errors import primary_code
@@ -61,19 +61,26 @@ class SqliteStore:
 
     `create` makes a missing file (its folder must be there) and migrates an old one; without it a missing file is a
     StoreError, an old one is still migrated. `read_only` changes nothing at all. `timeout`, seconds: how long a call
-    may wait for another writer. Raises StoreError if the file is missing, newer, damaged or not a registry.
+    may wait for another writer. `cache`: KiB of pages that each connection keeps. Raises StoreError if the file is
+    missing, newer, damaged or not a registry.
     """
 
     is_local = True
 
     def __init__(
-        self, path: Path | str, *, create: bool = True, read_only: bool = False, timeout: float = 0.25
+        self,
+        path: Path | str,
+        *,
+        create: bool = True,
+        read_only: bool = False,
+        timeout: float = 0.25,
+        cache: int = schema.PAGE_CACHE,
     ) -> None:
         self.path = Path(path).absolute()
         schema.prepare(self.path, create=create, read_only=read_only)
         self._timeout = timeout
-        self._reader = Link(self.path, read_only=True, timeout=timeout)
-        self._writer = Link(self.path, read_only=read_only, timeout=timeout)
+        self._reader = Link(self.path, read_only=True, timeout=timeout, cache=cache)
+        self._writer = Link(self.path, read_only=read_only, timeout=timeout, cache=cache)
 
     # --- Store: the gateway's side ----------------------------------------------------------------------------
 
@@ -156,10 +163,10 @@ class SqliteStore:
         return int(count)
 
     @contextmanager
-    def _load(self, before_commit: BeforeCommit = unnoted) -> Iterator[BulkLoad]:
+    def _load(self, before_commit: BeforeCommit = unnoted, cache: int = CACHE) -> Iterator[BulkLoad]:
         link = Link(self.path, read_only=False, timeout=self._timeout)
         try:
-            with link as db, closing(BulkLoad(db, _insert, before_commit)) as load:
+            with link as db, closing(BulkLoad(db, _insert, before_commit, cache)) as load:
                 yield load
         except StoreError as error:
             if isinstance(error.__cause__, sqlite3.Error) and primary_code(error.__cause__) == sqlite3.SQLITE_FULL:
@@ -194,7 +201,7 @@ class SqliteRegistry(SqliteStore):
 
     def replace(self, peer: Peer) -> None:
         """Write a registered peer's new values. Raises NoSuchPeer, AddressConflict, PeerExists (the name)."""
-        checks.check_name(peer.name)
+        checks.check_peer(peer)
         with self._writer as db:
             db.execute("BEGIN IMMEDIATE")
             _replace(db, peer)
@@ -262,7 +269,7 @@ def _insert(db: sqlite3.Connection, peers: list[Peer]) -> None:
     def rows() -> Iterator[packing.PeerRow]:
         nonlocal current
         for current in sorted(peers, key=lambda peer: peer.public_key):
-            checks.check_name(current.name)
+            checks.check_peer(current)
             row = packing.peer_row(current)
             addresses.extend((first, last, current) for first, last in packing.pack_ranges(row[1], current.allowed_ips))
             yield row
