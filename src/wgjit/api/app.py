@@ -59,7 +59,7 @@ def create_app(service: Service) -> ASGIApp:
         return app.openapi_schema
 
     app.openapi = described  # type: ignore[method-assign]
-    return Gate(app, service.gatekeeper)
+    return Gate(app, service.gatekeeper, service.threads, service.tenure)
 
 
 def _known_query(request: Request) -> None:

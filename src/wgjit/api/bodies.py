@@ -12,7 +12,7 @@ from wgjit.management.fields import parse_moment
 from wgjit.management.times import parse_lifetime
 from wgjit.model import AllowedIP, PresharedKey, parse_allowed_ip
 from wgjit.stores import labels as label_rules
-from wgjit.stores.checks import check_name
+from wgjit.stores.checks import check_allowed_ips, check_name
 
 KEY = "aGFuZGVkIG91dCBieSB0aGUgb2ZmaWNlIHJvdXRlci4="
 
@@ -282,6 +282,7 @@ class ProblemBody(BaseModel):
 def prefixes(texts: list[str] | None) -> tuple[AllowedIP, ...]:
     """The prefixes of a list. Raises Problem."""
     with about("allowed_ips"):
+        check_allowed_ips(texts or ())
         return tuple(map(parse_allowed_ip, texts or ()))
 
 

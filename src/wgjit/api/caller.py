@@ -18,19 +18,21 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-import structlog
 from anyio import to_thread
 
+from wgjit.api.notices import Notices
 from wgjit.api.problems import Kind, Problem
 from wgjit.api.rates import Rates
 from wgjit.api.registries import Registries
+from wgjit.api.threads import Threads
 from wgjit.stores.audit import Author
 from wgjit.stores.tokens import Scope
 
-log = structlog.get_logger()
-
 _FAILURES = 5.0
 """Failed authentications a second of one source, twice as many at once. Beyond it no token of it is looked at."""
+
+_TOLD = 20
+"""Failed authentications logged a minute; the rest is counted."""
 
 _COVERS = {
     Scope.READ: {Scope.READ},
@@ -45,11 +47,13 @@ OPEN_PATHS = ("/v1/healthz",)
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks. `is_valid` tells, as long as a stream lasts, whether they still may; it may read the registry."""
+    """Who asks. `is_valid` tells, as long as a request lasts, whether they still may; it may read the registry."""
 
     author: Author
     scope: Scope
     is_valid: Callable[[], bool] = lambda: True
+    is_local: bool = False
+    """Came by the Unix socket."""
 
     def may(self, scope: Scope) -> bool:
         """Whether this caller's scope covers another."""
@@ -89,10 +93,14 @@ class Gatekeeper:
         self,
         registries: Registries,
         rate: float,
+        threads: Threads,
+        notices: Notices,
         gateway_rate: float | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._registries = registries
+        self._threads = threads
+        self._notices = notices
         self._rate = rate
         self._gateway_rate = gateway_rate or rate
         self._clock = clock
@@ -100,20 +108,24 @@ class Gatekeeper:
         self._failures = Rates()
 
     async def admit(self, scope: Any) -> Caller:
-        """The caller. Raises Problem: 401, 429."""
+        """The caller; the connection counts as theirs from now on. Raises Problem: 401, 429, 503."""
         uid = scope.get("state", {}).get("uid")
         if uid is not None:
-            return Caller(Author(_user(uid)), Scope.ADMIN)
+            caller = Caller(Author(_user(uid)), Scope.ADMIN, is_local=True)
+            _prove(scope, caller)
+            return caller
         source = source_of(scope)
         if wait := self._failures.wait(source, _FAILURES, self._clock()):
             raise too_often(wait, "too many failed authentications from this address")
         text = _bearer(scope)
         token = None
         if text is not None:
-            token = await to_thread.run_sync(self._authenticate, text)
+            token = await to_thread.run_sync(self._authenticate, text, limiter=self._threads.authentication)
         if token is None:
+            _doubt(scope)
             self._failures.take(source, _FAILURES, self._clock())
-            log.info("authentication failed", source=source, token="none" if text is None else "wrong")
+            shown = "none" if text is None else "wrong"
+            self._notices.tell("authentication failed", _TOLD, "info", source=source, token=shown)
             raise Problem(
                 Kind.UNAUTHENTICATED,
                 "send Authorization: Bearer TOKEN; the token may be wrong, expired or revoked",
@@ -123,11 +135,28 @@ class Gatekeeper:
         if wait := self._requests.take(token.id, rate, self._clock()):
             raise too_often(wait, "this token asks more often than it may")
         author = Author(f"token {token.name} ({token.id})")
-        return Caller(author, token.scope, lambda: self._authenticate(text or "") is not None)
+        caller = Caller(author, token.scope, lambda: self._authenticate(text or "") is not None)
+        _prove(scope, caller)
+        return caller
 
     def _authenticate(self, text: str) -> Any:
         with self._registries.use() as registry:
             return registry.authenticate(text, time.time())
+
+
+def _prove(scope: Any, caller: Caller) -> None:
+    """The connection is this caller's from now on. Raises Problem if they have as many as anybody may."""
+    prove = scope.get("state", {}).get("prove")
+    if prove is not None and not prove(caller.author.actor):
+        detail = "you have as many connections as anybody may; use those that are open for more than one request"
+        raise Problem(Kind.OVERLOADED, detail, headers={"Retry-After": "5", "Connection": "close"})
+
+
+def _doubt(scope: Any) -> None:
+    """The connection is nobody's any more."""
+    doubt = scope.get("state", {}).get("doubt")
+    if doubt is not None:
+        doubt()
 
 
 def too_often(wait: float, detail: str) -> Problem:
@@ -137,11 +166,16 @@ def too_often(wait: float, detail: str) -> Problem:
 
 
 def source_of(scope: Any) -> str:
-    """Where a request comes from, as it is counted: an IPv4 address, or an IPv6 /64, all of which is one host's."""
+    """Where a request comes from, as it is counted."""
     client = scope.get("client")
+    return source_of_host(client[0] if client else "")
+
+
+def source_of_host(host: str) -> str:
+    """An address as it is counted: an IPv4 address, or an IPv6 /64, all of which is one host's."""
     try:
-        address = ipaddress.ip_address(client[0])
-    except (TypeError, ValueError):
+        address = ipaddress.ip_address(host)
+    except ValueError:
         return "unknown"
     if isinstance(address, ipaddress.IPv6Address):
         if address.ipv4_mapped is not None:

@@ -15,6 +15,7 @@ import structlog
 from anyio import to_thread
 
 from wgjit.api.registries import Registries
+from wgjit.api.threads import Threads
 from wgjit.errors import StoreBusy, StoreError
 from wgjit.model import Change
 
@@ -38,8 +39,9 @@ class Reset:
 class Follower:
     """Reads the log for all. Use it on one event loop."""
 
-    def __init__(self, registries: Registries, poll: float = POLL) -> None:
+    def __init__(self, registries: Registries, threads: Threads, poll: float = POLL) -> None:
         self._registries = registries
+        self._limiter = threads.authentication
         self._poll = poll
         self._recent: deque[Change] = deque(maxlen=_KEPT)
         self._head = 0
@@ -51,7 +53,7 @@ class Follower:
 
     async def head(self) -> int:
         """The sequence number of the last change. Raises StoreError."""
-        return await to_thread.run_sync(self._last)
+        return await to_thread.run_sync(self._last, limiter=self._limiter)
 
     async def run(self) -> None:
         """Look at the log for as long as anybody follows it; never ends by itself."""
@@ -59,7 +61,7 @@ class Follower:
         while True:
             await self._wanted.wait()
             try:
-                now, identity = await to_thread.run_sync(self._look)
+                now, identity = await to_thread.run_sync(self._look, limiter=self._limiter)
             except StoreBusy:
                 pass
             except (StoreError, OSError) as error:
@@ -112,7 +114,7 @@ class Follower:
         if self._recent and self._recent[0].sequence <= after + 1 <= self._recent[-1].sequence:
             first = after + 1 - self._recent[0].sequence
             return [self._recent[index] for index in range(first, min(len(self._recent), first + _PAGE))]
-        page = await to_thread.run_sync(self._read, after)
+        page = await to_thread.run_sync(self._read, after, limiter=self._limiter)
         for change in page:
             if not self._recent or change.sequence == self._recent[-1].sequence + 1:
                 self._recent.append(change)

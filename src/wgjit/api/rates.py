@@ -36,6 +36,10 @@ class Rates:
         bucket.level -= 1.0
         return 0.0
 
+    def fill(self, key: Hashable, rate: float, now: float) -> float:
+        """How full the key's bucket is: 1.0 if it has not asked for long."""
+        return self._bucket(key, rate, now).level / max(1.0, 2.0 * rate)
+
     def _bucket(self, key: Hashable, rate: float, now: float) -> _Bucket:
         size = max(1.0, 2.0 * rate)
         bucket = self._buckets.get(key)

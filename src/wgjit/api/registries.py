@@ -19,6 +19,9 @@ _KEPT = 8
 _PATIENCE = 5.0
 """Seconds to wait for another program that writes."""
 
+_CACHE = 2 << 10
+"""KiB of pages that each connection keeps: there may be many at once, and the kernel keeps the file for all of them."""
+
 
 class Registries:
     """Opens a registry file as often as it is used at once. Threads may share it."""
@@ -35,7 +38,7 @@ class Registries:
         with self._lock:
             registry = self._idle.pop() if self._idle else None
         if registry is None:
-            registry = ManagedRegistry(self.path, create=False, timeout=_PATIENCE)
+            registry = ManagedRegistry(self.path, create=False, timeout=_PATIENCE, cache=_CACHE)
         try:
             yield registry
         finally:

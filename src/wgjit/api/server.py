@@ -13,22 +13,23 @@ import signal
 import socket
 import ssl
 import stat
-import struct
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import h11
 import structlog
 import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from wgjit.api import descriptors, streams, threads
 from wgjit.api.app import create_app
-from wgjit.api.problems import Kind, Problem
+from wgjit.api.listener import Server
+from wgjit.api.places import Bounds, Places
+from wgjit.api.protocol import Protocol
 from wgjit.api.registries import Registries
-from wgjit.api.service import Service
+from wgjit.api.service import IMPORTS, Service
 from wgjit.config import ApiSettings, run_folder
 from wgjit.errors import ConfigError
 from wgjit.management.site import Site
@@ -38,15 +39,11 @@ from wgjit.wire.key_text import shown
 
 log = structlog.get_logger()
 
-HEAD_TIME = 10.0
-"""Seconds for a request's head to come in, from the connection or the answer before on."""
+RATE, SOURCE_RATE = 128.0, 64.0
+"""New TCP connections a second: of all sources (see `places.Bounds`), and of one. A TLS handshake takes about 1 ms."""
 
-GATEWAY_KEEP_ALIVE = 75
-"""Seconds for which a gateway's connection may lie idle: longer than the gateway itself keeps it (60 s), so that the
-next client waits for no TLS handshake. Others have uvicorn's 5 s."""
-
-MOST_CONNECTIONS = 1024
-"""On each listener; who is beyond is hung up on."""
+UNIX_BOUNDS = Bounds(unproven=128, of_source=112, proven=128, of_caller=112)
+"""Of the Unix socket; a source and a caller is a user. Together `descriptors.MOST_UNIX`."""
 
 _GRACE = 3
 """Seconds for answers that are under way at the end."""
@@ -55,85 +52,19 @@ _LAST = 4.5
 """Seconds after which the process ends though a transaction goes on: SQLite takes that back."""
 
 
-class Protocol(H11Protocol):
-    """HTTP/1.1 as uvicorn speaks it; also knows who is at the other end of a Unix socket, and waits for nobody."""
-
-    _head: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: Any) -> None:
-        """Note the user; hang up on one too many."""
-        super().connection_made(transport)
-        if len(self.connections) > MOST_CONNECTIONS:
-            transport.abort()
-            return
-        peer = transport.get_extra_info("socket")
-        if peer.family == socket.AF_UNIX:
-            _, uid, _ = struct.unpack("3i", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
-            self.app_state = {**self.app_state, "uid": uid}
-        self._head = self.loop.call_later(HEAD_TIME, transport.abort)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Nothing waits for it any more."""
-        self._set_head(None)
-        super().connection_lost(exc)
-
-    def data_received(self, data: bytes) -> None:
-        """As uvicorn does; a head that is only begun has its time."""
-        super().data_received(data)
-        if self.cycle is not None and not self.cycle.response_complete:
-            self._set_head(None)
-        elif self._head is None and not self.transport.is_closing():
-            self._set_head(self.loop.call_later(HEAD_TIME, self.transport.abort))
-
-    def on_response_complete(self) -> None:
-        """From now on the keep-alive timer counts."""
-        self._set_head(None)
-        scope: Any = self.scope
-        caller = scope.get("wgjit.caller")
-        if caller is not None and caller.scope is Scope.GATEWAY:
-            self.timeout_keep_alive = GATEWAY_KEEP_ALIVE
-        super().on_response_complete()
-
-    def send_400_response(self, msg: str) -> None:
-        """What is not HTTP gets the same kind of answer as all else."""
-        if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
-            self.transport.close()
-            return
-        response = Problem(Kind.MALFORMED, "this is not HTTP/1.1").response()
-        headers = [*response.raw_headers, (b"connection", b"close")]
-        for event in (
-            h11.Response(status_code=400, headers=headers),
-            h11.Data(bytes(response.body)),
-            h11.EndOfMessage(),
-        ):
-            self.transport.write(self.conn.send(event) or b"")
-        self.transport.close()
-
-    def _set_head(self, timer: asyncio.TimerHandle | None) -> None:
-        if self._head is not None:
-            self._head.cancel()
-        self._head = timer
-
-
-class _Server(uvicorn.Server):
-    """Signals are ours: there are two servers, and streams to be ended first."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
 def serve(interface: str, site: Site, ready: Callable[[dict[str, Any]], None]) -> None:
     """Serve until SIGTERM or SIGINT. `ready` is called once, when requests are answered.
 
     The registry file is there. Raises ConfigError.
     """
-    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # strangers' nonsense, and what we log ourselves
+    for name in ("uvicorn.error", "asyncio"):  # strangers' nonsense, and what we log ourselves
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     asyncio.run(_serve(interface, site, ready))
 
 
 async def _serve(interface: str, site: Site, ready: Callable[[dict[str, Any]], None]) -> None:
     loop, stop, again = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
+    limit = descriptors.raise_limit()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     loop.add_signal_handler(signal.SIGHUP, again.set)
@@ -145,21 +76,24 @@ async def _serve(interface: str, site: Site, ready: Callable[[dict[str, Any]], N
         context = None if settings.listen is None else _context(settings)
         path = settings.socket or run_folder() / f"{interface}.api.sock"
         unix = stack.enter_context(_unix_socket(path, int(settings.socket_mode, 8)))
-        listeners: list[tuple[socket.socket, ssl.SSLContext | None]] = [(unix, None)]
+        listeners: list[tuple[socket.socket, ssl.SSLContext | None, Bounds]] = [(unix, None, UNIX_BOUNDS)]
         about: dict[str, Any] = {"interface": interface, "socket": str(path), "listen": None, "store": str(site.store)}
         if settings.listen is not None:
+            most = descriptors.tcp_connections(limit, threads.ALL, IMPORTS, streams.MOST)
             tcp = _tcp_socket(settings.listen)
             stack.callback(tcp.close)
-            listeners.append((tcp, context))
+            listeners.append((tcp, context, Bounds.of(most, RATE, SOURCE_RATE)))
             host, port = tcp.getsockname()[:2]
             about["listen"] = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         async with service.running():
             app = create_app(service)
-            servers = [_Server(_uvicorn(app, secure)) for _, secure in listeners]
-            running = [
-                asyncio.create_task(server.serve([listener]))
-                for server, (listener, _) in zip(servers, listeners, strict=True)
+            loop.set_exception_handler(partial(_on_loop_error, service))
+            servers = [
+                Server(_uvicorn(app), listening, secure, Places(bounds), service.notices)
+                for listening, secure, bounds in listeners
             ]
+            service.load = partial(_load_of, servers)
+            running = [asyncio.create_task(server.serve()) for server in servers]
             while not all(server.started for server in servers):
                 if failed := [task for task in running if task.done()]:
                     failed[0].result()
@@ -180,7 +114,7 @@ async def _serve(interface: str, site: Site, ready: Callable[[dict[str, Any]], N
         log.info("ended")
 
 
-def _uvicorn(app: Any, context: ssl.SSLContext | None) -> uvicorn.Config:
+def _uvicorn(app: Any) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         http=Protocol,
@@ -192,8 +126,23 @@ def _uvicorn(app: Any, context: ssl.SSLContext | None) -> uvicorn.Config:
         proxy_headers=False,
         server_header=False,
         timeout_graceful_shutdown=_GRACE,
-        ssl_context_factory=None if context is None else lambda config, make: context,
     )
+
+
+def _on_loop_error(service: Service, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """What the event loop has to say: without the exception's own text, which may repeat what strangers sent."""
+    error = context.get("exception")
+    kind = None if error is None else type(error).__name__
+    service.notices.tell("the event loop reports an error", 10, "error", what=context.get("message"), kind=kind)
+
+
+def _load_of(servers: list[Server]) -> dict[str, Any]:
+    """How many connections there are, and why how many were not let in."""
+    figures = {}
+    for name, server in zip(("unix", "tcp"), servers, strict=False):
+        unproven, proven = server.places.taken
+        figures[name] = {"unproven": unproven, "proven": proven, "refused": dict(server.places.refused)}
+    return {"connections": figures}
 
 
 async def _read_again(again: asyncio.Event, context: ssl.SSLContext | None, settings: ApiSettings) -> None:
@@ -216,6 +165,7 @@ def _context(settings: ApiSettings) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
+    context.options |= ssl.OP_NO_RENEGOTIATION  # a handshake is counted once, so there is only one
     _load(context, settings)
     return context
 

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from wgjit.api.caller import Gatekeeper
 from wgjit.api.changes import Follower
+from wgjit.api.health import Health
+from wgjit.api.notices import Notices
+from wgjit.api.quota import Quota
 from wgjit.api.registries import Registries
 from wgjit.api.streams import Streams
+from wgjit.api.tenure import Tenure
+from wgjit.api.threads import Threads
 from wgjit.errors import WgjitError
 from wgjit.feed import ask
 from wgjit.management import client_config
 from wgjit.management.client_config import Server
 from wgjit.management.site import Site
 from wgjit.model import PublicKey
+
+IMPORTS, IMPORT_SHARE, IMPORTS_KEPT = 8, 2, 2
+"""Imports at once: in all, of one caller, and how many of all are for the Unix socket alone."""
 
 
 @dataclass
@@ -26,19 +35,31 @@ class Service:
     interface: str
     site: Site
     registries: Registries
+    notices: Notices = field(default_factory=Notices)
+    threads: Threads = field(default_factory=Threads)
+    streams: Streams = field(default_factory=Streams)
+    imports: Quota = field(default_factory=lambda: Quota("imports", IMPORTS, IMPORTS_KEPT))
+    load: Callable[[], dict[str, Any]] = dict
+    """What the listeners have to tell; set by who opens them."""
     gatekeeper: Gatekeeper = field(init=False)
     follower: Follower = field(init=False)
-    streams: Streams = field(default_factory=Streams)
+    health: Health = field(init=False)
+    tenure: Tenure = field(init=False)
 
     def __post_init__(self) -> None:
         settings = self.site.config.api
-        self.gatekeeper = Gatekeeper(self.registries, settings.rate, settings.gateway_rate)
-        self.follower = Follower(self.registries)
+        self.gatekeeper = Gatekeeper(
+            self.registries, settings.rate, self.threads, self.notices, settings.gateway_rate
+        )
+        self.follower = Follower(self.registries, self.threads)
+        self.health = Health(self.registries, self.threads)
+        self.tenure = Tenure(self.threads)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """What goes on beside requests, while the block runs."""
-        tasks = [asyncio.create_task(self.follower.run()), asyncio.create_task(self.streams.watch())]
+        self.threads.set_up()
+        tasks = [asyncio.create_task(self.follower.run()), asyncio.create_task(self.tenure.watch())]
         try:
             yield
         finally:
@@ -46,6 +67,15 @@ class Service:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+    def figures(self) -> dict[str, Any]:
+        """How much of what is limited is taken, and how often it was refused."""
+        return {
+            "streams": {"open": self.streams.quota.total, "refused": self.streams.quota.refused},
+            "imports": {"open": self.imports.total, "refused": self.imports.refused},
+            "troubles": dict(self.notices.counts),
+            **self.load(),
+        }
 
     def server(self) -> Server | None:
         """The gateway as clients have to know it; None if the configuration does not say enough.

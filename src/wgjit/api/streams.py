@@ -8,31 +8,38 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Annotated, Any, TypeVar
 
-from anyio import to_thread
 from fastapi import FastAPI, Header, Query, Request
 from sse_starlette.event import ServerSentEvent
 from sse_starlette.sse import EventSourceResponse
 
 from wgjit.api.caller import Caller
 from wgjit.api.changes import Reset
-from wgjit.api.problems import Kind, Problem, invalid
+from wgjit.api.problems import invalid
+from wgjit.api.quota import Quota
 from wgjit.errors import StoreError
 from wgjit.feed import listen
+from wgjit.stores.tokens import Scope
 
 MOST = 256
 """Streams at once."""
+
+SHARE = 32
+"""Of them, of one caller that is no gateway."""
+
+GATEWAY_SHARE = 128
+"""Of one token of scope `gateway`: all gateways of a fleet may show the same one."""
+
+KEPT = 128
+"""How many of all are for gateways and the Unix socket alone."""
 
 PING = 15
 """Seconds between comments that keep a stream's connection open."""
 
 PATIENCE = 20.0
 """Seconds for which a client may take nothing of what is sent."""
-
-LOOK = 1.0
-"""Seconds between two looks whether the callers of streams still may."""
 
 T = TypeVar("T")
 
@@ -41,40 +48,30 @@ class Streams:
     """The streams that are open."""
 
     def __init__(self) -> None:
-        self._open: dict[asyncio.Event, Caller] = {}
+        self.quota = Quota("streams", MOST, KEPT)
+        self._open: set[asyncio.Event] = set()
         self._ending = False
 
     @contextmanager
-    def open(self, caller: Caller) -> Iterator[asyncio.Event]:
-        """An event that is set when this caller's stream is to end."""
-        over = asyncio.Event()
-        if self._ending:
-            over.set()
-        self._open[over] = caller
-        try:
-            yield over
-        finally:
-            del self._open[over]
-
-    def check_room(self) -> None:
-        """Raise Problem if there are too many already."""
-        if len(self._open) >= MOST:
-            raise Problem(Kind.OVERLOADED, f"{MOST} streams are open", headers={"Retry-After": "5"})
+    def open(self, caller: Caller, over: asyncio.Event) -> Iterator[None]:
+        """A place for a stream of this caller; `over` is set when it is to end. Raises Problem (503)."""
+        is_gateway = caller.scope is Scope.GATEWAY
+        with self.quota.place(
+            caller.author.actor, GATEWAY_SHARE if is_gateway else SHARE, comes_first=is_gateway or caller.is_local
+        ):
+            if self._ending:
+                over.set()
+            self._open.add(over)
+            try:
+                yield
+            finally:
+                self._open.discard(over)
 
     def end(self) -> None:
         """End all of them, and those to come."""
         self._ending = True
         for over in self._open:
             over.set()
-
-    async def watch(self) -> None:
-        """End the streams of those who may not any more; never ends by itself."""
-        while True:
-            await asyncio.sleep(LOOK)
-            for over, caller in list(self._open.items()):
-                with suppress(StoreError):  # who cannot be checked now is checked at the next look
-                    if not await to_thread.run_sync(caller.is_valid):
-                        over.set()
 
 
 async def until(over: asyncio.Event, source: AsyncIterator[T]) -> AsyncIterator[T]:
@@ -107,17 +104,17 @@ def add_routes(app: FastAPI) -> None:
     @app.get("/v1/feed", tags=["streams"], summary="Follow the gateway's feed", responses=_STREAM)
     async def feed(request: Request) -> EventSourceResponse:
         """Every initiation that the gateway sees from now on: `event: initiation`, data as docs/FEED.md tells."""
-        service = request.app.state.service
-        service.streams.check_room()
-        records = await listen(service.interface)
+        service, over = request.app.state.service, request.scope["wgjit.over"]
+        with ExitStack() as place:
+            place.enter_context(service.streams.open(request.scope["wgjit.caller"], over))
+            records = await listen(service.interface)
 
-        async def events() -> AsyncIterator[ServerSentEvent]:
-            with service.streams.open(request.scope["wgjit.caller"]) as over:
+            async def events() -> AsyncIterator[ServerSentEvent]:
                 yield ServerSentEvent(comment="open")
                 async for record in until(over, records):
                     yield ServerSentEvent(json.dumps(record.as_dict()), event="initiation")
 
-        return stream(events())
+            return stream(events(), place.pop_all())
 
     @app.get("/v1/changes", tags=["streams"], summary="Follow the registry's changes", responses=_STREAM)
     async def changes(
@@ -127,17 +124,17 @@ def add_routes(app: FastAPI) -> None:
     ) -> EventSourceResponse:
         """`open` (where the stream begins), then `updated` and `removed`, each with the peer's key and a sequence
         number as its id. `reset`: the log has lost your place, so anything may have changed."""
-        service = request.app.state.service
-        service.streams.check_room()
+        service, over = request.app.state.service, request.scope["wgjit.over"]
         if last_event_id is not None:
             if not (last_event_id.isascii() and last_event_id.isdigit() and len(last_event_id) <= 18):
                 raise invalid("Last-Event-ID: give the id of an event of this stream", "Last-Event-ID")
             after = int(last_event_id)
-        head = await service.follower.head()
-        start = head if after is None else after
+        with ExitStack() as place:
+            place.enter_context(service.streams.open(request.scope["wgjit.caller"], over))
+            head = await service.follower.head()
+            start = head if after is None else after
 
-        async def events() -> AsyncIterator[ServerSentEvent]:
-            with service.streams.open(request.scope["wgjit.caller"]) as over:
+            async def events() -> AsyncIterator[ServerSentEvent]:
                 yield _event("open", min(start, head), {"sequence": head})
                 with suppress(StoreError):  # the stream ends; who comes again is told why
                     async for page in until(over, service.follower.follow(start)):
@@ -145,19 +142,34 @@ def add_routes(app: FastAPI) -> None:
                             yield _event("reset", page.sequence, {"sequence": page.sequence})
                             continue
                         for change in page:
+                            if over.is_set():
+                                return
                             data = {"public_key": str(change.public_key), "sequence": change.sequence}
                             yield _event(change.kind.value, change.sequence, data)
 
-        return stream(events())
+            return stream(events(), place.pop_all())
 
 
 def _event(kind: str, number: int, data: dict[str, Any]) -> ServerSentEvent:
     return ServerSentEvent(json.dumps(data), event=kind, id=str(number))
 
 
-def stream(events: AsyncIterator[Any], patience: float = PATIENCE) -> EventSourceResponse:
-    """The answer that sends events, as long as its client takes them."""
-    return EventSourceResponse(
+class _Kept(EventSourceResponse):
+    """A stream's answer, which holds its place until it ends."""
+
+    def __init__(self, place: ExitStack, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._place = place
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        with self._place:
+            await super().__call__(scope, receive, send)
+
+
+def stream(events: AsyncIterator[Any], place: ExitStack, patience: float = PATIENCE) -> EventSourceResponse:
+    """The answer that sends events, as long as its client takes them; `place` is closed at its end."""
+    return _Kept(
+        place,
         events,
         ping=PING,
         sep="\n",

@@ -28,18 +28,18 @@ def add_routes(app: FastAPI) -> None:
         summary="Whether the registry can be read",
         responses={200: {"model": bodies.Health}},
     )
-    def healthz(service: ServiceOf) -> Response:
-        """Needs no token."""
-        with service.registries.use() as registry:
-            registry.count()
+    async def healthz(service: ServiceOf) -> Response:
+        """Needs no token. Looked at once a second at most."""
+        await service.health.check()
         return answer({"status": "ok"})
 
     @app.get("/v1/status", tags=["system"], summary="The gateway's status", responses={200: {"model": dict[str, Any]}})
     async def status(request: Request) -> Response:
-        """What `wgjit status --json` prints, and `api_log_lines_lost`: lines of the API's own log that nobody could be
-        given. 503 if no gateway runs."""
-        told = await ask(request.app.state.service.interface, "status")
-        return answer(told | {"api_log_lines_lost": lost_lines()})
+        """What `wgjit status --json` prints; `api`: how much of its limits is taken; and `api_log_lines_lost`: lines of
+        the API's own log that nobody could be given. 503 if no gateway runs."""
+        service = request.app.state.service
+        told = await ask(service.interface, "status")
+        return answer(told | {"api": service.figures(), "api_log_lines_lost": lost_lines()})
 
     @app.get("/v1/tokens", tags=["tokens"], summary="List tokens", responses={200: {"model": bodies.TokenList}})
     def tokens(service: ServiceOf) -> Response:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import ssl
 import subprocess
@@ -69,11 +70,26 @@ class Api:
             httpx.Client(transport=httpx.HTTPTransport(uds=str(self.socket)), base_url="http://wgjit", timeout=30)
         )
 
-    def remote(self, token: str | None) -> httpx.Client:
-        """By TLS."""
+    def remote(self, token: str | None, source: str | None = None) -> httpx.Client:
+        """By TLS, from an address in 127.0.0.0/8."""
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-        trusted = ssl.create_default_context(cafile=self.folder / "cert.pem")
-        return self._keep(httpx.Client(verify=trusted, base_url=self.url, headers=headers, timeout=30))
+        limits = httpx.Limits(keepalive_expiry=None)  # a busy machine is no reason to connect again
+        transport = httpx.HTTPTransport(verify=self.trusted(), local_address=source, limits=limits)
+        return self._keep(httpx.Client(transport=transport, base_url=self.url, headers=headers, timeout=30))
+
+    def trusted(self) -> ssl.SSLContext:
+        """What a client takes for the server: its certificate as it is now."""
+        return ssl.create_default_context(cafile=self.folder / "cert.pem")
+
+    @property
+    def address(self) -> tuple[str, int]:
+        host, _, port = str(self.about["listen"]).rpartition(":")
+        return host, int(port)
+
+    def memory(self) -> int:
+        """The most that the process ever held, MiB."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) // 1024
 
     def registry(self) -> contextlib.closing[ManagedRegistry]:
         """The file itself."""
@@ -101,8 +117,11 @@ class Api:
         return client
 
 
-def start(folder: Path, *options: object, config: str = CONFIG, through: Sequence[str] = ()) -> subprocess.Popen[bytes]:
-    """The process alone. `through` is a command that becomes it."""
+def start(
+    folder: Path, *options: object, config: str = CONFIG, files: int | None = None, through: Sequence[str] = ()
+) -> subprocess.Popen[bytes]:
+    """The process alone. `files`: how many it may have open, and cannot allow itself more. `through` is a command that
+    becomes it."""
     (folder / "wg0.toml").write_text(config.format(folder=folder))
     if not (folder / "cert.pem").exists():
         write_certificate(folder)
@@ -111,12 +130,9 @@ def start(folder: Path, *options: object, config: str = CONFIG, through: Sequenc
         return subprocess.Popen(
             [
                 *through,
+                *(() if files is None else ("prlimit", f"--nofile={files}:{files}")),
                 Path(sys.executable).parent / "wgjit",
-                "api",
-                "wg0",
-                "--config",
-                folder / "wg0.toml",
-                *map(str, options),
+                *("api", "wg0", "--config", folder / "wg0.toml", *map(str, options)),
             ],
             stdout=subprocess.PIPE,
             stderr=log,
@@ -124,9 +140,11 @@ def start(folder: Path, *options: object, config: str = CONFIG, through: Sequenc
         )
 
 
-def run(folder: Path, *options: object, config: str = CONFIG, through: Sequence[str] = ()) -> Api:
+def run(
+    folder: Path, *options: object, config: str = CONFIG, files: int | None = None, through: Sequence[str] = ()
+) -> Api:
     """A server that answers."""
-    process = start(folder, *options, config=config, through=through)
+    process = start(folder, *options, config=config, files=files, through=through)
     assert process.stdout
     line = process.stdout.readline()
     assert line, (folder / "log").read_text()
@@ -148,8 +166,8 @@ def own(tmp_path: Path) -> Iterator[Callable[..., Api]]:
     """Start servers in a folder of the test's own."""
     started: list[Api] = []
 
-    def begin(*options: object, config: str = CONFIG) -> Api:
-        started.append(run(tmp_path, *options, config=config))
+    def begin(*options: object, config: str = CONFIG, files: int | None = None) -> Api:
+        started.append(run(tmp_path, *options, config=config, files=files))
         return started[-1]
 
     try:

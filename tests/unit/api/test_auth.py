@@ -105,7 +105,7 @@ def test_who_guesses_is_not_listened_to(own: Callable[..., Api]) -> None:
     kinds = [problem(bad.get("/v1/count"))[1] for _ in range(40)]
     assert kinds[0] == "unauthenticated"
     assert "rate-limited" in kinds
-    assert server.log().count("authentication failed") == kinds.count("unauthenticated")
+    assert server.log().count("authentication failed") == min(20, kinds.count("unauthenticated"))  # so many a minute
     while good.get("/v1/count").status_code == 429:  # of the same address; it comes back
         pass
     assert server.local.get("/v1/count").status_code == 200

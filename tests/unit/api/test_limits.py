@@ -1,4 +1,4 @@
-"""What a slow or greedy client may take of the server: time for a head, time and bytes for a body, connections.
+"""What a slow or greedy client may take of the server: time for a head, time and bytes for a body and an answer.
 
 The real protocol and gate, with an application that only says how much it was sent; the times are made small.
 """
@@ -14,13 +14,22 @@ from typing import Any
 
 import pytest
 
-from wgjit.api import gate, server
+from wgjit.api import gate, pace, places, protocol
 from wgjit.api.caller import Caller
+from wgjit.api.listener import Server
+from wgjit.api.notices import Notices
+from wgjit.api.places import Bounds, Places
+from wgjit.api.server import _uvicorn
+from wgjit.api.tenure import Tenure
+from wgjit.api.threads import Threads
 from wgjit.stores.audit import Author
 from wgjit.stores.tokens import Scope
 
 SOON = 0.3
 """Seconds, in the place of the real limits."""
+
+LARGE = 1 << 24
+"""Bytes of an answer: more than the kernel keeps for a client that does not read."""
 
 HEAD = b"POST /v1/peers HTTP/1.1\r\nHost: wgjit\r\nContent-Type: application/json\r\n"
 IMPORT = b"POST /v1/peers/import HTTP/1.1\r\nHost: wgjit\r\nContent-Type: application/x-ndjson\r\n"
@@ -33,7 +42,7 @@ class Everybody:
         return Caller(Author("test"), Scope.ADMIN)
 
 
-async def measure(_scope: Any, receive: Any, send: Any) -> None:
+async def measure(scope: Any, receive: Any, send: Any) -> None:
     """Answers with the number of bytes in the body."""
     size, more = 0, True
     while more:
@@ -41,15 +50,21 @@ async def measure(_scope: Any, receive: Any, send: Any) -> None:
         if message["type"] != "http.request":
             return
         size, more = size + len(message.get("body", b"")), message.get("more_body", False)
+    if scope["path"] == "/v1/find":
+        size = LARGE
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % size)]})
+        await send({"type": "http.response.body", "body": bytes(size)})
+        return
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(str(size)))]})
     await send({"type": "http.response.body", "body": str(size).encode()})
 
 
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "HEAD_TIME", SOON)
-    monkeypatch.setattr(gate, "BODY_TIME", SOON)
-    monkeypatch.setattr(server, "MOST_CONNECTIONS", 3)
+    monkeypatch.setattr(protocol, "HEAD_TIME", SOON)
+    monkeypatch.setattr(protocol, "WRITE_TIME", SOON)
+    monkeypatch.setattr(pace, "BODY_TIME", SOON)
+    monkeypatch.setattr(pace, "IMPORT_LEAST", 1)
 
 
 @asynccontextmanager
@@ -58,8 +73,11 @@ async def served(path: Path) -> AsyncIterator[None]:
         path.unlink(missing_ok=True)  # noqa: ASYNC240 - of the talk before
         listener.bind(str(path))
         listener.setblocking(False)
-        one = server._Server(server._uvicorn(gate.Gate(measure, Everybody()), None))  # type: ignore[arg-type]
-        running = asyncio.create_task(one.serve([listener]))
+        threads = Threads()
+        app = gate.Gate(measure, Everybody(), threads, Tenure(threads))  # type: ignore[arg-type]
+        counted = Places(Bounds(unproven=3, of_source=3, proven=3, of_caller=3))
+        one = Server(_uvicorn(app), listener, None, counted, Notices())
+        running = asyncio.create_task(one.serve())
         while not one.started:  # noqa: ASYNC110 - uvicorn has no event for it
             await asyncio.sleep(0.01)
         try:
@@ -134,7 +152,7 @@ def test_an_import_may_take_long_but_not_stand_still(tmp_path: Path) -> None:
     assert talk(tmp_path, *lines[:10]).startswith(b"HTTP/1.1 408")
 
 
-@pytest.mark.parametrize("head", [b"Content-Length: 1048577\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\n"])
+@pytest.mark.parametrize("head", [b"Content-Length: 262145\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\n"])
 def test_a_body_that_is_too_large_is_refused_whether_it_says_so_or_not(tmp_path: Path, head: bytes) -> None:
     chunk = b"10000\r\n" + bytes(65536) + b"\r\n"
     parts = [HEAD + b"Connection: close\r\n" + head, *([chunk] * 17 if b"chunked" in head else [])]
@@ -143,7 +161,43 @@ def test_a_body_that_is_too_large_is_refused_whether_it_says_so_or_not(tmp_path:
     assert b"urn:wgjit:problem:too-large" in answer
 
 
-def test_who_is_one_too_many_is_hung_up_on_and_the_others_are_served(tmp_path: Path) -> None:
+def test_an_import_that_drips_does_not_come_by_as_slow_as_it_likes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pace, "IMPORT_LEAST", 100)
+    lines = [IMPORT + b"Content-Length: 20\r\nConnection: close\r\n\r\n", *[b"\n"] * 20]
+    assert talk(tmp_path, *lines, pause=SOON / 10).startswith(b"HTTP/1.1 408")
+    assert talk(tmp_path, *lines).endswith(b"\r\n\r\n20")  # the same, quickly
+
+
+def test_an_answer_that_is_not_taken_in_time_is_given_up(tmp_path: Path) -> None:
+    """It would be held in memory for as long as its client likes."""
+
+    async def all_of_it() -> tuple[int, bytes]:
+        path = tmp_path / "socket"
+        async with served(path):
+            reader, writer = await asyncio.open_unix_connection(str(path), limit=1 << 16)
+            writer.write(b"GET /v1/find HTTP/1.1\r\nHost: wgjit\r\n\r\n")
+            head = await reader.readuntil(b"\r\n\r\n")
+            await asyncio.sleep(3 * SOON)  # the whole of its time: this client reads nothing
+            with suppress(ConnectionError):
+                rest = 0
+                while part := await reader.read(1 << 20):
+                    rest += len(part)
+            writer.close()
+            return rest, head
+
+    taken, head = asyncio.run(all_of_it())
+    assert head.startswith(b"HTTP/1.1 200")
+    assert taken < LARGE
+
+
+def test_who_is_one_too_many_is_hung_up_on_and_the_others_are_served(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(places, "LEAST", 60.0)
+    monkeypatch.setattr(places, "KNOWN", 60.0)
+    monkeypatch.setattr(protocol, "HEAD_TIME", 60.0)
     whole = HEAD + b"Content-Length: 0\r\nConnection: close\r\n\r\n"
 
     async def all_of_it() -> None:
@@ -154,10 +208,29 @@ def test_who_is_one_too_many_is_hung_up_on_and_the_others_are_served(tmp_path: P
             first[0][1].write(whole)
             assert (await first[0][0].read()).startswith(b"HTTP/1.1 200")
             first[0][1].close()
-            async with asyncio.timeout(60):  # until the server has seen the one go
-                while not (await _talk(path, whole)).startswith(b"HTTP/1.1 200"):
+            async with asyncio.timeout(60):  # its end is seen here before it is counted there
+                while not (answer := await _talk(path, whole)):
                     pass
+            assert answer.startswith(b"HTTP/1.1 200")
             for _, writer in first[1:]:
+                writer.close()
+
+    asyncio.run(all_of_it())
+
+
+def test_who_said_nothing_for_long_makes_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(places, "LEAST", 0.0)
+    monkeypatch.setattr(places, "KNOWN", 0.0)
+    monkeypatch.setattr(protocol, "HEAD_TIME", 60.0)
+    whole = HEAD + b"Content-Length: 0\r\nConnection: close\r\n\r\n"
+
+    async def all_of_it() -> None:
+        path = tmp_path / "socket"
+        async with served(path):
+            first = [await asyncio.open_unix_connection(str(path)) for _ in range(3)]
+            assert (await _talk(path, whole)).startswith(b"HTTP/1.1 200")
+            assert await first[0][0].read() == b""
+            for _, writer in first:
                 writer.close()
 
     asyncio.run(all_of_it())

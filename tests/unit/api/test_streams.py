@@ -18,6 +18,7 @@ from tests.unit.api.test_peers import new_key, problem
 from wgjit.api import streams
 from wgjit.api.changes import Follower, Reset
 from wgjit.api.registries import Registries
+from wgjit.api.threads import Threads
 from wgjit.model import Change, Peer, PublicKey
 from wgjit.stores.managed import ManagedRegistry
 
@@ -118,7 +119,7 @@ def change(registry: ManagedRegistry, count: int) -> None:
 
 @contextlib.asynccontextmanager
 async def following(path: Path) -> AsyncIterator[Follower]:
-    follower = Follower(Registries(path), poll=0.001)
+    follower = Follower(Registries(path), Threads(), poll=0.001)
     task = asyncio.create_task(follower.run())
     try:
         yield follower
@@ -224,7 +225,8 @@ def test_a_client_that_takes_nothing_is_let_go_and_nothing_is_kept_for_it(regist
                         taken += 1
                         yield str(each.sequence)
 
-            response = streams.stream(events(), patience=0.001)
+            place = contextlib.ExitStack()
+            response = streams.stream(events(), place, patience=0.001)
 
             async def send(message: dict[str, object]) -> None:
                 if message["type"] == "http.response.body":

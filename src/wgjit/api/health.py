@@ -1,0 +1,44 @@
+"""Whether the registry can be read: asked by anybody, so it is looked at once a second, whoever asks how often."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import suppress
+
+from anyio import to_thread
+
+from wgjit.api.registries import Registries
+from wgjit.api.threads import Threads
+
+FRESH = 1.0
+"""Seconds for which an answer is given again."""
+
+
+class Health:
+    """Use it on one event loop."""
+
+    def __init__(self, registries: Registries, threads: Threads) -> None:
+        self._registries = registries
+        self._limiter = threads.authentication
+        self._look: asyncio.Task[None] | None = None
+        self._began = 0.0
+
+    async def check(self) -> None:
+        """Raises StoreError if the registry cannot be read."""
+        now = time.monotonic()
+        if self._look is None or (self._look.done() and now - self._began >= FRESH):
+            self._began = now
+            self._look = asyncio.create_task(to_thread.run_sync(self._read, limiter=self._limiter))
+            self._look.add_done_callback(_seen)
+        await asyncio.shield(self._look)
+
+    def _read(self) -> None:
+        with self._registries.use() as registry:
+            registry.count()
+
+
+def _seen(look: asyncio.Task[None]) -> None:
+    """Who asked may be gone: nobody else is to be told of what went wrong."""
+    with suppress(asyncio.CancelledError):
+        look.exception()
