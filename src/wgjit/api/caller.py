@@ -171,6 +171,7 @@ def source_of(scope: Any) -> str:
     return source_of_host(client[0] if client else "")
 
 
+@lru_cache(maxsize=4096)
 def source_of_host(host: str) -> str:
     """An address as it is counted: an IPv4 address, or an IPv6 /64, all of which is one host's."""
     try:

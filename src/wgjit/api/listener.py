@@ -13,21 +13,23 @@ import socket
 import ssl
 import time
 from asyncio import sslproto
+from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 
 import uvicorn
 
 from wgjit.api.caller import source_of_host
 from wgjit.api.notices import Notices
-from wgjit.api.places import Place, Places
+from wgjit.api.places import Place, Places, nothing
 from wgjit.api.protocol import HEAD_TIME, Protocol, uid_of
 
 BACKLOG = 1024
 """Connections that the kernel keeps for us until we look."""
 
-AT_ONCE = 64
-"""Connections looked at before others get their turn on the event loop."""
+SLICE = 0.001
+"""Seconds for which connections are accepted, or handshakes begun, before others get their turn on the event loop."""
 
 PAUSE = 0.5
 """Seconds without accepting after it failed: the connection that waits would only make it fail again at once."""
@@ -45,7 +47,11 @@ _PASSING = {errno.ECONNABORTED, errno.EPROTO, errno.ENETDOWN, errno.ENETUNREACH,
 
 
 class Listener:
-    """One listening socket, from `start` to `close`. It owns neither the socket nor what it counts by."""
+    """One listening socket, from `start` to `close`. It owns neither the socket nor what it counts by.
+
+    A TLS connection goes through three states: silent (a socket and its place, nothing else), spoke (it waits for its
+    turn to begin a handshake, those from good sources first), and in its handshake. Then it is a `Protocol`.
+    """
 
     def __init__(
         self,
@@ -60,8 +66,10 @@ class Listener:
         self._places = places
         self._notices = notices
         self._make = make
-        self._handshakes: set[asyncio.Task[object]] = set()
-        self._is_tcp = listening.family != socket.AF_UNIX
+        self._silent: dict[Place, tuple[socket.socket, asyncio.TimerHandle]] = {}
+        self._spoke: tuple[OrderedDict[Place, socket.socket], OrderedDict[Place, socket.socket]]
+        self._spoke = OrderedDict(), OrderedDict()
+        self._handshakes: dict[asyncio.Task[tuple[object, Protocol]], socket.socket] = {}
         self._resuming: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -74,20 +82,23 @@ class Listener:
         self._loop.add_reader(self._socket, self._accept)
 
     def close(self) -> None:
-        """Let nobody in any more; who is still in a handshake is hung up on."""
+        """Let nobody in any more; who has not finished a handshake is hung up on."""
         if self._loop is not None:
             self._loop.remove_reader(self._socket)
         if self._resuming is not None:
             self._resuming.cancel()
         self._socket.close()
-        for task in self._handshakes:
-            task.cancel()
+        for place in [*self._silent, *self._spoke[0], *self._spoke[1]]:
+            self._hang_up(place)
+        for accepted in self._handshakes.values():
+            _shut(accepted)
 
     async def wait_closed(self) -> None:
         """Nothing goes on behind `close`; uvicorn asks."""
 
     def _accept(self) -> None:
-        for _ in range(AT_ONCE):
+        end = time.monotonic() + SLICE
+        while time.monotonic() < end:
             try:
                 accepted, address = self._socket.accept()
             except (BlockingIOError, InterruptedError):
@@ -103,7 +114,7 @@ class Listener:
         assert self._loop is not None
         accepted.setblocking(False)
         source = source_of_host(address[0]) if isinstance(address, tuple) else f"uid {uid_of(accepted)}"
-        place = self._places.enter(source, time.monotonic(), accepted.close)
+        place = self._places.enter(source, time.monotonic(), nothing)
         if isinstance(place, str):
             accepted.close()
             self._notices.tell(
@@ -111,24 +122,73 @@ class Listener:
                 reason=place,
                 source=source,
             )
-            return
-        handshake = self._loop.connect_accepted_socket(
+        elif self._context is None:
+            self._begin(place, accepted)
+        else:
+            place.give_up = partial(self._hang_up, place)
+            self._silent[place] = accepted, self._loop.call_later(HEAD_TIME, self._hang_up, place)
+            self._loop.add_reader(accepted, self._hear, place)
+
+    def _hear(self, place: Place) -> None:
+        """It said something (or is gone, which its handshake will find): it is to begin a handshake."""
+        assert self._loop is not None
+        accepted, timer = self._silent.pop(place)
+        timer.cancel()
+        self._loop.remove_reader(accepted)
+        if not any(self._spoke):
+            self._loop.call_soon(self._begin_some)
+        self._spoke[not self._places.is_good(place.source)][place] = accepted
+
+    def _begin_some(self) -> None:
+        """Begin handshakes, a few at a time: each is about a millisecond's work as soon as its first bytes are read."""
+        assert self._loop is not None
+        end = time.monotonic() + SLICE
+        while time.monotonic() < end:
+            waiting = next(filter(None, self._spoke), None)
+            if waiting is None:
+                return
+            self._begin(*waiting.popitem(last=False))
+        self._loop.call_soon(self._begin_some)
+
+    def _hang_up(self, place: Place) -> None:
+        """End one that is not in a handshake yet."""
+        assert self._loop is not None
+        if place in self._silent:
+            accepted, timer = self._silent.pop(place)
+            timer.cancel()
+            self._loop.remove_reader(accepted)
+        else:
+            accepted = self._spoke[place not in self._spoke[0]].pop(place)
+        accepted.close()
+        self._places.leave(place)
+        place.give_up = nothing
+
+    def _begin(self, place: Place, accepted: socket.socket) -> None:
+        assert self._loop is not None
+        tls = self._context is not None
+        left = max(0.1, HEAD_TIME - (time.monotonic() - place.since))
+        connecting = self._loop.connect_accepted_socket(
             partial(self._make, place),
             accepted,
             ssl=self._context,
-            ssl_handshake_timeout=None if self._context is None else HEAD_TIME,
-            ssl_shutdown_timeout=None if self._context is None else _CLOSING,
+            ssl_handshake_timeout=left if tls else None,
+            ssl_shutdown_timeout=_CLOSING if tls else None,
         )
-        task = self._loop.create_task(handshake)
-        place.give_up = partial(_cancel, task)
-        self._handshakes.add(task)
-        task.add_done_callback(partial(self._shaken, place, accepted))
+        task = self._loop.create_task(connecting)
+        # Not by cancelling the task: in its first moments asyncio forgets the socket then, and keeps watching it.
+        place.give_up = partial(_shut, accepted)
+        self._handshakes[task] = accepted
+        task.add_done_callback(partial(self._shaken, place))
 
-    def _shaken(self, place: Place, accepted: socket.socket, task: asyncio.Task[object]) -> None:
-        self._handshakes.discard(task)
-        if task.cancelled() or task.exception() is not None:
-            accepted.close()  # if the task was ended before it began, nobody else does
+    def _shaken(self, place: Place, task: asyncio.Task[tuple[object, Protocol]]) -> None:
+        accepted = self._handshakes.pop(task)
+        failure = None if task.cancelled() else task.exception()
+        if task.cancelled() or failure is not None or task.result()[1].transport is None:
+            accepted.close()
             self._places.leave(place)
+            place.give_up = nothing
+        if failure is not None:  # its frames hold the connection, and what they wait for holds it: a circle
+            failure.__traceback__ = None
 
     def _pause(self, error: OSError) -> None:
         """Nothing more is accepted for a moment: whoever waits, waits in the kernel."""
@@ -137,7 +197,7 @@ class Listener:
         self._resuming = self._loop.call_later(PAUSE, self._resume)
         self._notices.tell(
             "connections cannot be accepted; allow more open files (LimitNOFILE= of the service) or free memory",
-            listener="TCP" if self._is_tcp else "Unix socket",
+            listener="Unix socket" if self._context is None else "TCP",
             error=os.strerror(error.errno or 0),
         )
 
@@ -147,8 +207,10 @@ class Listener:
         self._loop.add_reader(self._socket, self._accept)
 
 
-def _cancel(task: asyncio.Task[object]) -> None:
-    task.cancel()
+def _shut(accepted: socket.socket) -> None:
+    """End a connection that asyncio owns: it reads that its other end is gone."""
+    with suppress(OSError):
+        accepted.shutdown(socket.SHUT_RDWR)
 
 
 class Server(uvicorn.Server):

@@ -3,10 +3,11 @@
 A connection is *unproven* until a request on it shows a valid token (or comes by the Unix socket). Unproven ones are
 few, a source has its share of them, and who comes when all are taken may take the place of another that had its time:
 
-| all taken      | whose place is taken                                                                           |
-| -------------- | ---------------------------------------------------------------------------------------------- |
+| all taken      | whose place is taken                                                                            |
+| -------------- | ----------------------------------------------------------------------------------------------- |
 | of the source  | its own oldest without a finished handshake, after `LEAST`; else its oldest with, after `KNOWN` |
-| in all         | the oldest of the source that has most, if it has more than the newcomer's; else as above       |
+| in all         | the oldest of the source that has most, if it has more than the newcomer would have; else one   |
+|                | that has had its time, of a source that has more, or of the newcomer's own                      |
 
 A *proven* connection counts for its caller, and no stranger takes its place: a good token's connections outlive any
 crowd. Only if callers have taken all of them, the one who has most loses the one that was used longest ago.
@@ -61,6 +62,10 @@ class Bounds:
         return cls(unproven, max(1, unproven // 4), proven, max(1, proven // 3), rate, source_rate)
 
 
+def nothing() -> None:
+    """What there is to give up of a connection that is gone."""
+
+
 @dataclass(eq=False, slots=True)
 class Place:
     """A connection's place. `give_up` ends the connection; it is called when another gets its place."""
@@ -113,6 +118,10 @@ class Places:
     def taken(self) -> tuple[int, int]:
         """Unproven and proven connections."""
         return self._unproven, self._proven
+
+    def is_good(self, source: str) -> bool:
+        """Whether a valid token was shown from there lately."""
+        return source in self._good
 
     def enter(self, source: str, now: float, give_up: Callable[[], None]) -> Place | str:
         """A place for a new connection, or the reason why there is none."""
@@ -187,9 +196,10 @@ class Places:
     def _find_room(self, source: str, now: float) -> str | None:
         """The reason why there is no room for another one of a source; None: there is."""
         rate, source_rate = self.bounds.rate, self.bounds.source_rate
-        if self._rates.wait(("source", source), source_rate, now):
+        fill = self._rates.fill(("source", source), source_rate, now)
+        if fill * max(1.0, 2.0 * source_rate) < 1.0:
             return "source rate"
-        comes = "seldom" if self._rates.fill(("source", source), source_rate, now) >= _SELDOM else "often"
+        comes = "seldom" if fill >= _SELDOM else "often"
         is_good = source in self._good
         if not is_good and self._rates.wait(comes, rate, now):
             return "rate"
@@ -201,16 +211,20 @@ class Places:
         elif self._unproven >= self.bounds.unproven:
             most = max(self._sources.values(), key=len)
             greedy = most.oldest() if len(most) > number + 1 else None
-            reason = self._displace(greedy or next(self._spent(now), None), "all")
+            spent = greedy or next(self._spent(now, number), None) or (own and own.spent(now))
+            reason = self._displace(spent or None, "all")
         if reason is None:
             self._rates.take(("source", source), source_rate, now)
             if not is_good:
                 self._rates.take(comes, rate, now)
         return reason
 
-    def _spent(self, now: float) -> Iterator[Place]:
+    def _spent(self, now: float, number: int) -> Iterator[Place]:
+        """Those that have had their time, of sources that have more than so many."""
         for some, least in (("raw", LEAST), ("shaken", KNOWN)):
             for source in self._sources.values():
+                if len(source) <= number:
+                    continue
                 oldest = next(iter(getattr(source, some)), None)
                 if oldest is not None and now - oldest.since >= least:
                     yield oldest

@@ -14,7 +14,7 @@ from typing import Any
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from wgjit.api.places import Place, Places
+from wgjit.api.places import Place, Places, nothing
 from wgjit.api.problems import Kind, Problem
 
 HEAD_TIME = 10.0
@@ -67,6 +67,9 @@ class Protocol(H11Protocol):
         self._set_unsent(None)
         self._places.leave(self._place)
         super().connection_lost(exc)
+        # Its memory is free at once, not when somebody looks for circles: strangers make thousands of them.
+        self._place.give_up = nothing
+        self.app_state = {}
 
     def data_received(self, data: bytes) -> None:
         """As uvicorn does; a head that is only begun has its time."""
