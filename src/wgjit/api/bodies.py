@@ -228,9 +228,10 @@ class MadeToken(TokenBody):
 
 
 class TokenList(BaseModel):
-    """All tokens."""
+    """Part of all tokens; `next` is the `after` of the next part."""
 
     tokens: list[TokenBody]
+    next: str | None
 
 
 class AuditBody(BaseModel):

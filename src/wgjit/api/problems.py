@@ -43,6 +43,12 @@ log = structlog.get_logger()
 
 MEDIA_TYPE = "application/problem+json"
 
+_TOLD = 100
+"""Fields named in an answer: a body may have any number of wrong ones."""
+
+_FIELD, _DETAIL = 200, 4000
+"""Characters of a field's name, and of a detail, in an answer: parts of both are what was sent."""
+
 _PREFIX = "urn:wgjit:problem:"
 
 
@@ -102,11 +108,13 @@ class Problem(HTTPException):
             "type": self.kind.type,
             "title": self.kind.title,
             "status": self.kind.status,
-            "detail": self.detail,
+            "detail": self.detail[:_DETAIL],
         }
         content |= self.more
         if self.errors:
-            content["errors"] = [{"field": field, "detail": detail} for field, detail in self.errors]
+            content["errors"] = [
+                {"field": field[:_FIELD], "detail": detail[:_DETAIL]} for field, detail in self.errors[:_TOLD]
+            ]
         headers = {"Cache-Control": "no-store", **(self.headers or {})}
         return Response(json.dumps(content), self.kind.status, headers, MEDIA_TYPE)
 
@@ -231,7 +239,7 @@ async def on_invalid(_: Request, error: Exception) -> Response:
     """A query or body that does not fit its model. Nothing of what was sent is repeated: it may be a secret."""
     assert isinstance(error, RequestValidationError)
     errors = []
-    for each in error.errors():
+    for each in error.errors()[:_TOLD]:
         where = [shown(str(part)) for part in each["loc"][1:]]  # a field that there is not may be a key
         if each["type"] == "json_invalid":
             return Problem(Kind.MALFORMED, "the body is not JSON").response()

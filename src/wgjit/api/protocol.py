@@ -23,8 +23,10 @@ HEAD_TIME = 10.0
 WRITE_TIME = 30.0
 """Seconds for the other end to take what waits to be sent, as soon as that is more than `_BUFFER`."""
 
-IDLE_TIME = 60
-"""Seconds that a connection on which a valid token was shown may be idle between two requests; others, uvicorn's 5."""
+IDLE_TIME = 75
+"""Seconds that a connection on which a valid token was shown may be idle between two requests; others, uvicorn's 5.
+
+Longer than a gateway keeps it (60 s), so that the next client that knocks waits for no TLS handshake."""
 
 _BUFFER = 1 << 16
 """Bytes that may wait in a connection, each way, before its other end is waited for."""

@@ -35,7 +35,6 @@ from wgjit.config import ApiSettings, run_folder
 from wgjit.errors import ConfigError
 from wgjit.management.site import Site
 from wgjit.notify import Notifier
-from wgjit.stores.tokens import Scope
 from wgjit.wire.key_text import shown
 
 log = structlog.get_logger()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Annotated, Any
 
@@ -11,12 +12,16 @@ from starlette.responses import Response
 from wgjit.api import bodies
 from wgjit.api.answers import CallerOf, ServiceOf, answer
 from wgjit.api.problems import about
+from wgjit.errors import GatewayUnavailable
 from wgjit.feed import ask
 from wgjit.management.records import audit_fields, audited_key, token_fields
 from wgjit.management.times import parse_past
 from wgjit.stderr import lost_lines
 from wgjit.stores.audit import AuditFilter, Verb
 from wgjit.stores.tokens import Scope
+
+_PATIENCE = 5.0
+"""Seconds for a gateway to answer."""
 
 
 def add_routes(app: FastAPI) -> None:
@@ -38,16 +43,24 @@ def add_routes(app: FastAPI) -> None:
         """What `wgjit status --json` prints; `api`: how much of its limits is taken; and `api_log_lines_lost`: lines of
         the API's own log that nobody could be given. 503 if no gateway runs."""
         service = request.app.state.service
-        told = await ask(service.interface, "status")
-        return answer(told | {"api": service.figures(), "api_log_lines_lost": lost_lines()})
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                status = await ask(service.interface, "status")
+        except TimeoutError:
+            raise GatewayUnavailable(f"{service.interface}: the gateway does not answer; see its log") from None
+        return answer(status | {"api": service.figures(), "api_log_lines_lost": lost_lines()})
 
     @app.get("/v1/tokens", tags=["tokens"], summary="List tokens", responses={200: {"model": bodies.TokenList}})
-    def tokens(service: ServiceOf) -> Response:
-        """All tokens, without their secrets."""
+    def tokens(
+        service: ServiceOf,
+        limit: Annotated[int, Query(ge=1, le=1000)] = 1000,
+        after: Annotated[str | None, Query(description="`next` of the page before.")] = None,
+    ) -> Response:
+        """By name, without their secrets; also those that are expired or revoked."""
         with service.registries.use() as registry:
-            found = registry.tokens()
+            found, cursor = registry.token_page(limit, after)
         now = time.time()
-        return answer({"tokens": [token_fields(token, now) for token in found]})
+        return answer({"tokens": [token_fields(token, now) for token in found], "next": cursor})
 
     @app.post(
         "/v1/tokens",

@@ -79,6 +79,12 @@ class Records(SqliteStore):
         with self._reader as db:
             return tokens.every(db)
 
+    def token_page(self, limit: int, after: str | None = None) -> tuple[list[Token], str | None]:
+        """The first `limit` tokens by name, or those behind a page's cursor; and the cursor of the next page."""
+        with self._reader as db:
+            found = tokens.page(db, limit + 1, after)
+        return found[:limit], found[limit - 1].name if len(found) > limit else None
+
     def revoke_token(self, handle: str, *, by: Author) -> Token:
         """Make the token of this name or id worthless; harmless if it is. Raises NoSuchToken."""
         with self._writer as db:

@@ -99,6 +99,12 @@ def create(
     return Token(number, name, scope, rate, now, expires_at, None, None), f"wgjit_{number}_{text}"
 
 
+def page(db: sqlite3.Connection, limit: int, after: str | None) -> list[Token]:
+    """The first `limit` of them by name, or of those behind a name."""
+    query = f"SELECT {_COLUMNS} FROM tokens WHERE name > ? ORDER BY name LIMIT ?"
+    return [_token(*row) for row in db.execute(query, (after or "", limit))]
+
+
 def every(db: sqlite3.Connection) -> list[Token]:
     """All of them, by name; also those that are expired or revoked."""
     return [_token(*row) for row in db.execute(f"SELECT {_COLUMNS} FROM tokens ORDER BY name")]

@@ -324,3 +324,30 @@ def test_too_few_open_files_are_told(tmp_path: object, own: Callable[..., Api]) 
     process.stdout.close()
     assert process.wait(30) == 1
     assert "300 open files are too few" in (tmp_path / "log").read_text()  # type: ignore[operator]
+
+
+def test_answers_to_bad_bodies_are_bounded(api: Api) -> None:
+    body = {f"no such field {number} {'x' * 300}": 1 for number in range(500)}
+    answer = api.local.post("/v1/peers", json=body)
+    assert problem(answer) == (422, "invalid-value")
+    assert len(answer.json()["errors"]) == 100
+    assert len(answer.content) < 100_000
+    bad = json.dumps({"public_key": new_key(), "allowed_ips": ["x" * 500_000]})
+    headers = {"Content-Type": "application/x-ndjson"}
+    answer = api.local.post("/v1/peers/import?skip_bad=true", content=f"{bad}\n{bad}\n", headers=headers)
+    assert answer.json()["refused"] == 2
+    assert len(answer.content) < 10_000
+
+
+def test_tokens_come_in_pages(own: Callable[..., Api]) -> None:
+    api = own()
+    for number in range(5):
+        api.token("read", name=f"token {number}")
+    names, after = [], None
+    while after is not None or not names:
+        parameters = {"limit": "2"} | ({} if after is None else {"after": after})
+        page = api.local.get("/v1/tokens", params=parameters).json()
+        assert len(page["tokens"]) <= 2
+        names += [token["name"] for token in page["tokens"]]
+        after = page["next"]
+    assert names == [f"token {number}" for number in range(5)]
