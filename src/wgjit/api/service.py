@@ -48,9 +48,7 @@ class Service:
 
     def __post_init__(self) -> None:
         settings = self.site.config.api
-        self.gatekeeper = Gatekeeper(
-            self.registries, settings.rate, self.threads, self.notices, settings.gateway_rate
-        )
+        self.gatekeeper = Gatekeeper(self.registries, settings.rate, self.threads, self.notices, settings.gateway_rate)
         self.follower = Follower(self.registries, self.threads)
         self.health = Health(self.registries, self.threads)
         self.tenure = Tenure(self.threads)

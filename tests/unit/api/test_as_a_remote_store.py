@@ -146,14 +146,12 @@ def test_a_gateways_connection_is_kept_open_longer_than_others(api: Api) -> None
     trusted = ssl.create_default_context(cafile=api.folder / "cert.pem")
     host, _, port = str(api.about["listen"]).rpartition(":")
 
-    def connected(scope: str) -> ssl.SSLSocket:
+    def connected(token: str, status: bytes) -> ssl.SSLSocket:
         made = trusted.wrap_socket(socket.create_connection((host, int(port)), 30), server_hostname=host)
-        made.sendall(
-            f"GET /v1/count HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {api.token(scope)}\r\n\r\n".encode()
-        )
-        assert made.recv(65536).startswith(b"HTTP/1.1 200 ")
+        made.sendall(f"GET /v1/count HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {token}\r\n\r\n".encode())
+        assert made.recv(65536).startswith(b"HTTP/1.1 " + status)
         return made
 
-    with connected("gateway") as gateway, connected("read") as reader:
-        assert hung_up(reader, 30.0)
+    with connected(api.token("gateway"), b"200 ") as gateway, connected("nobody", b"401 ") as stranger:
+        assert hung_up(stranger, 30.0)
         assert not hung_up(gateway, 0.5), "it was there first"
