@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from wgjit.errors import InvalidValue
@@ -16,6 +16,7 @@ __all__ = [
     "LEAST_IDLE_TIMEOUT",
     "MOST_IDLE_TIMEOUT",
     "NEVER",
+    "NEVER_PROVEN",
     "AllowedIP",
     "Change",
     "ChangeKind",
@@ -31,6 +32,7 @@ __all__ = [
     "PrivateKey",
     "PublicKey",
     "Registration",
+    "Removed",
     "Tai64n",
     "parse_allowed_ip",
     "refuse_key",
@@ -114,7 +116,30 @@ class Claim:
     gateway: str
     endpoint: Endpoint
     proven_at: float
-    """Unix seconds by the gateway's clock; for people, never compared."""
+    """Unix seconds by the gateway's clock at which the client's clock showed `timestamp`: what its clock is ahead."""
+    proven: Tai64n | None = None
+    """None: `timestamp` itself was proven. Else it is what the device's last handshake lets expect, which no gateway
+    saw, and this is the greatest that was proven; `NEVER_PROVEN` if none was."""
+
+    @property
+    def greatest_proven(self) -> Tai64n:
+        """What is not greater is old for certain; what is, up to `timestamp`, most likely."""
+        return self.timestamp if self.proven is None else self.proven
+
+    def over(self, old: Claim | None) -> Claim:
+        """What is known of a peer by an old claim and this one: what a store holds once this was saved."""
+        if old is None:
+            return self
+        if self.proven is None:
+            return self if self.timestamp > old.greatest_proven else old
+        proven = max(self.proven, old.greatest_proven)
+        if self.timestamp > old.timestamp or (self.timestamp == old.timestamp and old.proven not in (None, proven)):
+            return replace(self, proven=proven)
+        return old
+
+
+NEVER_PROVEN = Tai64n(bytes(Tai64n.LENGTH))
+"""Less than any timestamp that a client makes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +157,15 @@ class Cover:
     prefixes: tuple[AllowedIP, ...]
     exact: bool = True
     """False: there are so many registered addresses that the prefixes also hold ones that are not registered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """What a store knows of a key that was registered and is no more."""
+
+    public_key: PublicKey
+    claim: Claim | None = None
+    """As it was, and as it has moved since: a recording from before the removal stays old."""
 
 
 class ChangeKind(StrEnum):

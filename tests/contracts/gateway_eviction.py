@@ -87,8 +87,9 @@ class EvictionContract:
 
     def test_a_handshake_that_is_never_completed_leaves_soon(self, site: Site) -> None:
         client, other = site.client(), site.client()
-        silent = Initiator(client.private_key, site.server.public_key).initiate(1, Tai64n.from_unix(time.time() - 9))
+        initiator = Initiator(client.private_key, site.server.public_key)
         with site.up_with(unconfirmed_timeout=1.0) as gateway, gateway.feed() as feed:
+            silent = initiator.initiate(1, Tai64n.from_unix(time.time()))
             site.send([silent])
             assert feed.next()["decision"] == "installed"
             wait_for(lambda: gateway.status()["departures"] == {"unconfirmed": 1})

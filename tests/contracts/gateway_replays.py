@@ -76,11 +76,12 @@ class ReplaysContract:
                 assert seamless(client.first_ping(INSIDE[0])), "the thief must not stand in the true client's way"
 
     def test_a_claim_that_a_crash_has_lost_gives_a_thief_one_answer_and_no_session(self, site: Site) -> None:
-        """The worst that can come of it, as docs/RELIABILITY.md says: the registry knows nothing as new."""
+        """The worst that can come of it, as docs/RELIABILITY.md says: a recording of this moment, which nobody saw."""
         client, thief = site.client(), Thief(site)
         key = client.public_key
-        recording = Initiator(client.private_key, site.server.public_key).initiate(1, Tai64n.from_unix(time.time()))
         with Wire(site.gateway, site.link.a) as wire, site.up() as gateway, gateway.feed() as feed:
+            stamp = Tai64n.from_unix(time.time())
+            recording = Initiator(client.private_key, site.server.public_key).initiate(1, stamp)
             thief.send(recording)
             assert feed.next()["decision"] == "installed"
             wait_for(lambda: len(wire.sent_to(Thief.ADDRESS)) == 1)

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -18,8 +20,12 @@ from lab.wireguard import STDIN, Backend
 from tests.contracts.gateway_site import INSIDE, PORT, Site, seamless, wait_for
 from tests.contracts.gateway_witness import steady
 from wgjit.model import PresharedKey, Tai64n
+from wgjit.stores.sqlite import SqliteRegistry
 from wgjit.wire.messages import RESPONSE
 from wgjit.wire.noise import Initiator, SessionKeys
+
+OUT_AGAIN = 2.0
+"""Seconds from its knock until a revoked peer that was put back is out."""
 
 
 class RevocationContract:
@@ -51,6 +57,77 @@ class RevocationContract:
                 for client in leaving:
                     assert client.ping(INSIDE[0], timeout=0.3) is None
             assert set(site.server.peers()) == {bystander.public_key}
+
+    @pytest.mark.parametrize("verb", ["remove", "disable"])
+    def test_who_was_revoked_and_is_put_back_by_another_program_is_out_after_its_knock(
+        self, site: Site, verb: str
+    ) -> None:
+        """Each time that an old file is loaded again; a bystander notices nothing, and the log tells it once."""
+        bystander, client = site.client(), site.client()
+        allowed = [str(prefix) for prefix in client.registration.allowed_ips]
+        with site.up() as gateway:
+            for one in (bystander, client):
+                assert seamless(one.first_ping(INSIDE[0]))
+            if verb == "remove":
+                site.registry.remove(client.public_key)
+            else:
+                site.registry.replace(replace(client.registration, enabled=False))
+            wait_for(lambda: client.public_key not in site.server.peers())
+            with steady(bystander):
+                for times in (1, 2):
+                    client.forget()
+                    site.server.add_peer(client.public_key, allowed)
+                    knocked = time.monotonic()
+                    client.first_ping(INSIDE[0], timeout=0.2)
+                    wait_for(
+                        lambda: client.public_key not in site.server.peers(), knocked + OUT_AGAIN - time.monotonic()
+                    )
+                    wait_for(lambda times=times: gateway.status()["put_back"] == times)  # type: ignore[misc]
+                    assert client.ping(INSIDE[0], timeout=0.3) is None
+            assert set(site.server.peers()) == {bystander.public_key}
+            told = [line for line in gateway.log.read_text().splitlines() if "put a revoked peer back" in line]
+            assert len(told) == 1
+            assert str(client.public_key) in told[0]
+
+    def test_a_peer_that_was_removed_and_put_back_while_no_gateway_ran_is_out_at_the_start(self, site: Site) -> None:
+        client, foreign = site.client(), site.client(registered=False)
+        site.registry.remove(client.public_key)
+        for one in (client, foreign):
+            site.server.add_peer(one.public_key, [str(prefix) for prefix in one.registration.allowed_ips])
+        with site.up():
+            wait_for(lambda: set(site.server.peers()) == {foreign.public_key})
+
+    def test_another_registry_that_is_renamed_over_the_file_counts_at_once(self, site: Site) -> None:
+        """With a longer log, and no claims: who is in both keeps the session, who is in the old one alone loses it."""
+        both, old = site.client(), site.client()
+        other = site.lab.folder / "other.db"
+        with closing(SqliteRegistry(other)) as registry:
+            registry.add([both.registration])
+            for number in range(50):
+                registry.replace(replace(both.registration, keepalive=number % 2))
+            registry.replace(both.registration)
+        with site.up():
+            for client in (both, old):
+                assert seamless(client.first_ping(INSIDE[0]))
+            wait_for(lambda: (found := site.registry.lookup(both.public_key)) is not None and found.claim is not None)
+            before = site.server.peer(both.public_key)
+            site.registry.close()
+            with steady(both):
+                for companion in ("-wal", "-shm"):
+                    Path(f"{site.path}{companion}").unlink(missing_ok=True)
+                other.rename(site.path)
+                wait_for(lambda: set(site.server.peers()) == {both.public_key})
+                site.registry = SqliteRegistry(site.path)
+                wait_for(
+                    lambda: (found := site.registry.lookup(both.public_key)) is not None and found.claim is not None
+                )
+            after = site.server.peer(both.public_key)
+            assert (after.last_handshake, after.endpoint) == (before.last_handshake, before.endpoint)
+            assert old.ping(INSIDE[0], timeout=0.3) is None
+            old.forget()
+            assert old.first_ping(INSIDE[0], timeout=0.3) is None
+            both.forget()
+            assert seamless(both.first_ping(INSIDE[0]))
 
     def test_a_change_that_keeps_the_key_keeps_the_session(self, site: Site) -> None:
         moved, rekeyed = site.client(), site.client()

@@ -25,6 +25,7 @@ from wgjit.model import (
     PresharedKey,
     PublicKey,
     Registration,
+    Removed,
     Tai64n,
     parse_allowed_ip,
 )
@@ -42,6 +43,11 @@ def peer(number: int, *prefixes: str, name: str | None = None) -> Peer:
 
 def claim(number: int, seconds: float, gateway: str = "gw1", endpoint: str = "192.0.2.1:5000") -> Claim:
     return Claim(key(number), Tai64n.from_unix(seconds), gateway, Endpoint.parse(endpoint), 1_700_000_000.25)
+
+
+def inferred(number: int, seconds: float, proven: float) -> Claim:
+    """A claim that no gateway saw, later than one that was proven."""
+    return dataclasses.replace(claim(number, seconds), proven=Tai64n.from_unix(proven))
 
 
 FULL = Peer(
@@ -237,15 +243,65 @@ class StoreContract:
         with pytest.raises(AddressConflict, match="bob"):
             registry.add([peer(4, "10.0.0.9/32")])
 
-    def test_remove_frees_key_name_addresses_and_claim(self, registry: Registry) -> None:
+    def test_remove_frees_key_name_and_addresses(self, registry: Registry) -> None:
         registry.add([FULL, peer(1, "10.8.0.1/32")])
-        registry.save_claims([claim(7, 1000.0)])
         registry.remove(key(7))
         assert registry.lookup(key(7)) is None
         with pytest.raises(NoSuchPeer):
             registry.remove(key(7))
         registry.add([FULL])
         assert registry.lookup(key(7)) == Registration(FULL, None)
+
+    # --- what is left of a removed peer -----------------------------------------------------------------------
+
+    def test_a_removed_key_is_remembered_until_it_is_registered_again(self, registry: Registry) -> None:
+        registry.add([peer(1), peer(2)])
+        assert registry.former(key(1)) is None, "it is registered"
+        assert registry.former(key(3)) is None, "never heard of"
+        registry.remove(key(1))
+        assert registry.former(key(1)) == Removed(key(1))
+        registry.add([peer(1)])
+        assert registry.former(key(1)) is None
+        registry.remove(key(1))
+        assert registry.former(key(1)) == Removed(key(1))
+
+    def test_the_claim_of_a_removed_key_stays_grows_and_is_there_when_it_is_added_again(
+        self, registry: Registry
+    ) -> None:
+        registry.add([peer(1), peer(2)])
+        registry.save_claims([claim(1, 1000.0)])
+        for number in (1, 2):
+            registry.remove(key(number))
+        registry.save_claims([claim(1, 999.0), claim(2, 7.0)])
+        assert registry.former(key(1)) == Removed(key(1), claim(1, 1000.0))
+        assert registry.former(key(2)) == Removed(key(2), claim(2, 7.0))
+        registry.save_claims([claim(1, 1001.0)])
+        registry.add([peer(1), peer(2)])
+        assert registry.lookup(key(1)) == Registration(peer(1), claim(1, 1001.0))
+        assert registry.lookup(key(2)) == Registration(peer(2), claim(2, 7.0))
+
+    def test_a_reset_alone_forgets_a_removed_key(self, registry: Registry) -> None:
+        registry.add([peer(1), peer(2)])
+        registry.save_claims([claim(1, 1000.0)])
+        for number in (1, 2):
+            registry.remove(key(number))
+        newest = registry.last_change()
+        assert registry.reset_claim(key(1)) is True
+        assert registry.reset_claim(key(2)) is False
+        assert [registry.former(key(number)) for number in (1, 2)] == [None, None]
+        registry.save_claims([claim(1, 5.0)])
+        registry.add([peer(1)])
+        assert registry.lookup(key(1)) == Registration(peer(1), None)
+        assert registry.last_change() == newest
+
+    def test_a_registry_has_an_identity_that_no_change_changes(self, registry: Registry) -> None:
+        before = registry.identity()
+        registry.add([peer(1)])
+        registry.save_claims([claim(1, 1.0)])
+        registry.replace(peer(1, name="alice"))
+        registry.remove(key(1))
+        assert len(before) >= 16
+        assert registry.identity() == before
 
     # --- claims -----------------------------------------------------------------------------------------------
 
@@ -263,6 +319,32 @@ class StoreContract:
         registry.save_claims([first])
         assert registry.lookup(key(1)) == Registration(peer(1), newer)
         assert registry.lookup(key(2)) == Registration(peer(2), claim(2, 5.0))
+
+    def test_an_inferred_timestamp_gives_way_to_what_was_proven_after_it(self, registry: Registry) -> None:
+        registry.add([peer(1)])
+        registry.save_claims([claim(1, 1000.0)])
+        registry.save_claims([inferred(1, 2000.0, proven=900.0)])
+        assert registry.lookup(key(1)) == Registration(peer(1), inferred(1, 2000.0, proven=1000.0))
+        registry.save_claims([claim(1, 1000.0), inferred(1, 1999.0, proven=1100.0)])
+        assert registry.lookup(key(1)) == Registration(peer(1), inferred(1, 2000.0, proven=1000.0))
+        registry.save_claims([claim(1, 1500.0)])
+        assert registry.lookup(key(1)) == Registration(peer(1), claim(1, 1500.0))
+
+    def test_claims_come_together_as_they_do_in_a_gateway(self, registry: Registry) -> None:
+        @settings(max_examples=60, deadline=None)
+        @given(steps=st.lists(st.tuples(st.integers(1, 6), st.none() | st.integers(0, 6)), max_size=8))
+        def agrees(steps: list[tuple[int, int | None]]) -> None:
+            registry.add([peer(1)])
+            known: Claim | None = None
+            for timestamp, proven in steps:
+                new = claim(1, timestamp) if proven is None else inferred(1, timestamp, min(proven, timestamp))
+                known = new.over(known)
+                registry.save_claims([new])
+                assert registry.lookup(key(1)) == Registration(peer(1), known)
+            registry.remove(key(1))
+            registry.reset_claim(key(1))
+
+        agrees()
 
     def test_claims_of_unknown_keys_are_left_out(self, registry: Registry) -> None:
         registry.add([peer(1)])

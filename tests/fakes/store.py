@@ -6,12 +6,13 @@ It overlaps addresses the slow, obvious way, so it is the oracle of the real che
 
 from __future__ import annotations
 
+import secrets
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 from wgjit.errors import StoreError
-from wgjit.model import AllowedIP, Change, ChangeKind, Claim, Cover, Peer, PublicKey, Registration
+from wgjit.model import AllowedIP, Change, ChangeKind, Claim, Cover, Peer, PublicKey, Registration, Removed
 from wgjit.stores import checks
 
 
@@ -32,6 +33,8 @@ class FakeRegistry:
         self._lock = threading.RLock()
         self._peers: dict[PublicKey, Peer] = {}
         self._claims: dict[PublicKey, Claim] = {}
+        self._removed: set[PublicKey] = set()
+        self._identity = secrets.token_bytes(16)
         self._changes: list[Change] = []
         self._sequence = 0
         self._insert(peers)
@@ -43,6 +46,12 @@ class FakeRegistry:
     def forget_changes(self) -> None:
         """Prune the change log, as the real one does with old entries."""
         self._changes.clear()
+
+    def put_in_place(self, other: FakeRegistry) -> None:
+        """Another registry's file is renamed over this one's."""
+        with self._lock:
+            self._peers, self._claims, self._removed = dict(other._peers), dict(other._claims), set(other._removed)
+            self._changes, self._sequence, self._identity = list(other._changes), other._sequence, other._identity
 
     # --- Store ----------------------------------------------------------------------------------------------
 
@@ -56,9 +65,19 @@ class FakeRegistry:
         self._enter("save_claims")
         with self._lock:
             for claim in claims:
-                last = self._claims.get(claim.public_key)
-                if claim.public_key in self._peers and (last is None or claim.timestamp > last.timestamp):
-                    self._claims[claim.public_key] = claim
+                if claim.public_key in self._peers or claim.public_key in self._removed:
+                    self._claims[claim.public_key] = claim.over(self._claims.get(claim.public_key))
+
+    def former(self, key: PublicKey) -> Removed | None:
+        self._enter("former")
+        with self._lock:
+            if key in self._peers or key not in self._removed:
+                return None
+            return Removed(key, self._claims.get(key))
+
+    def identity(self) -> bytes:
+        self._enter("identity")
+        return self._identity
 
     def last_change(self) -> int:
         self._enter("last_change")
@@ -74,7 +93,7 @@ class FakeRegistry:
 
     def addresses_version(self) -> int:
         self._enter("addresses_version")
-        return hash((self._sequence, tuple(self._peers)))
+        return hash((self._identity, self._sequence, tuple(self._peers)))
 
     def cover(self, within: Collection[AllowedIP], limit: int) -> Cover | None:
         """Every registered prefix, whatever the limit; that of the real one is a matter of its own tests."""
@@ -134,7 +153,7 @@ class FakeRegistry:
         with self._lock:
             if self._peers.pop(key, None) is None:
                 raise checks.no_such_peer(str(key))
-            self._claims.pop(key, None)
+            self._removed.add(key)
             self._log(ChangeKind.REMOVED, key)
 
     def find(self, handle: str) -> Peer:
@@ -155,9 +174,11 @@ class FakeRegistry:
     def reset_claim(self, key: PublicKey) -> bool:
         self._enter("reset_claim")
         with self._lock:
+            self._removed.discard(key)
             if self._claims.pop(key, None) is None:
                 return False
-            self._log(ChangeKind.UPDATED, key)
+            if key in self._peers:
+                self._log(ChangeKind.UPDATED, key)
             return True
 
     # --- inside ---------------------------------------------------------------------------------------------

@@ -6,9 +6,14 @@ from tests.contracts.gateway_drift import DriftContract
 from tests.contracts.gateway_foreign import ForeignContract
 from tests.contracts.gateway_replays import ReplaysContract
 from tests.contracts.gateway_revocation import RevocationContract
+from tests.contracts.gateway_unseen import UnseenContract
 
 
 class TestReplaysOnKernelWireGuard(ReplaysContract):
+    pass
+
+
+class TestUnseenOnKernelWireGuard(UnseenContract):
     pass
 
 

@@ -7,9 +7,14 @@ from tests.contracts.gateway_faults import StoreFaultsContract
 from tests.contracts.gateway_foreign import ForeignContract
 from tests.contracts.gateway_replays import ReplaysContract
 from tests.contracts.gateway_revocation import RevocationContract
+from tests.contracts.gateway_unseen import UnseenContract
 
 
 class TestReplaysOnWireguardGo(ReplaysContract):
+    pass
+
+
+class TestUnseenOnWireguardGo(UnseenContract):
     pass
 
 

@@ -129,6 +129,8 @@ class ClaimBody(BaseModel):
     gateway: str
     endpoint: str
     proven_at: str | None
+    inferred: bool
+    """No gateway saw this timestamp: it follows from the device's last handshake."""
 
 
 class OnePeer(PeerBody):

@@ -7,7 +7,7 @@ import re
 
 from wgjit.api.problems import Kind, Problem
 from wgjit.errors import InvalidValue, NoSuchPeer
-from wgjit.model import PublicKey, Registration
+from wgjit.model import Claim, PublicKey, Registration
 from wgjit.stores.managed import ManagedRegistry
 from wgjit.wire.key_text import quoted
 
@@ -32,8 +32,8 @@ def find(registry: ManagedRegistry, segment: str) -> Registration:
 
     What is a whole key means that key alone: who asks for a peer by its key must not be given one that is named so.
     """
-    if re.fullmatch(_KEY, segment):
-        found = registry.lookup(PublicKey(base64.urlsafe_b64decode(segment[:43] + "=")))
+    if (key := _key(segment)) is not None:
+        found = registry.lookup(key)
         if found is None:
             raise no_such_peer(segment)
         return found
@@ -41,6 +41,24 @@ def find(registry: ManagedRegistry, segment: str) -> Registration:
         return registry.registration(segment)
     except NoSuchPeer:
         raise no_such_peer(segment) from None
+
+
+def claim_of(registry: ManagedRegistry, segment: str) -> tuple[PublicKey, Claim | None]:
+    """Whose claim a segment means, a removed peer's too by its key. Raises Problem, AmbiguousHandle, StoreError."""
+    try:
+        found = find(registry, segment)
+    except Problem:
+        key = _key(segment)
+        if key is None or (removed := registry.former(key)) is None:
+            raise
+        return key, removed.claim
+    return found.peer.public_key, found.claim
+
+
+def _key(segment: str) -> PublicKey | None:
+    if re.fullmatch(r"[A-Za-z0-9_-]{43}=?", segment):
+        return PublicKey(base64.urlsafe_b64decode(segment[:43] + "="))
+    return None
 
 
 def no_such_peer(handle: str) -> Problem:

@@ -306,16 +306,17 @@ def rotate(
 
 
 def show_claim(service: ServiceOf, peer: str) -> Response:
-    """When and where it was last proven; null if never."""
+    """When and where it was last proven; null if never. A peer that was removed keeps it, by its key."""
     with service.registries.use() as registry:
-        found = handles.find(registry, peer)
-    return answer({"public_key": str(found.peer.public_key), "claim": claim_fields(found.claim)})
+        key, claim = handles.claim_of(registry, peer)
+    return answer({"public_key": str(key), "claim": claim_fields(claim)})
 
 
 def reset_claim(service: ServiceOf, caller: CallerOf, peer: str) -> Response:
-    """So that a client may connect whose clock was set back. Says what was forgotten."""
+    """So that a client may connect whose clock was set back. Says what was forgotten. By its key also for a peer that
+    was removed: then its removal is forgotten, too."""
     with service.registries.use() as registry:
-        key = handles.find(registry, peer).peer.public_key
+        key, _ = handles.claim_of(registry, peer)
         claim = registry.reset_claim(key, by=caller.author)
     return answer({"public_key": str(key), "forgotten": claim is not None, "claim": claim_fields(claim)})
 

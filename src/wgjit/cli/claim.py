@@ -14,7 +14,7 @@ from wgjit.cli.registry_file import ConfigFile, Handle, Interface, Json, Store, 
 from wgjit.management.fields import claim_fields
 from wgjit.management.site import site
 from wgjit.management.times import show_moment
-from wgjit.model import Claim
+from wgjit.model import NEVER_PROVEN, Claim, PublicKey, Registration, Removed
 from wgjit.stores import checks
 
 app = typer.Typer(name="claim", help="Show or forget when a peer was last proven.", no_args_is_help=True)
@@ -28,18 +28,22 @@ def show(
     interface: Interface = "wg0",
     config: ConfigFile = None,
 ) -> None:
-    """Show a peer's claim: the timestamp it last proved, at which gateway, from where."""
+    """Show a peer's claim: the timestamp it last proved, at which gateway, from where.
+
+    A peer that was removed keeps its claim; its HANDLE is its whole public key.
+    """
     with existing(site(interface, config, store).store, read_only=True) as registry:
-        found = registry.registration(handle)
+        holder = registry.claim_holder(handle)
     if as_json:
-        print(json.dumps({"public_key": str(found.peer.public_key), "claim": claim_fields(found.claim)}))
+        print(json.dumps({"public_key": str(_key(holder)), "claim": claim_fields(holder.claim)}))
         return
+    claim = holder.claim
     fields = {
-        "peer": checks.label(found.peer),
-        "timestamp": "-" if found.claim is None else found.claim.timestamp,
-        "gateway": "-" if found.claim is None else checks.printable(found.claim.gateway),
-        "endpoint": "-" if found.claim is None else found.claim.endpoint,
-        "proven at": "never" if found.claim is None else show_moment(found.claim.proven_at),
+        "peer": _label(holder),
+        "timestamp": "-" if claim is None else _timestamp(claim),
+        "gateway": "-" if claim is None else checks.printable(claim.gateway),
+        "endpoint": "-" if claim is None else claim.endpoint,
+        "proven at": "never" if claim is None or claim.proven == NEVER_PROVEN else show_moment(claim.proven_at),
     }
     for label, value in fields.items():
         print(f"{label + ':':<12}{value}")
@@ -55,27 +59,46 @@ def reset(
 ) -> None:
     """Forget a peer's claim, so that its client may connect though its clock was set back.
 
-    Until it has connected again, somebody who recorded an old handshake of it could send that: the peer would be
-    installed for it, without a session.
+    Until it has connected again, somebody who has just recorded a handshake of it could send that: the peer would be
+    installed for it, without a session. Of a peer that was removed, whose HANDLE is its whole public key, it also
+    forgets that it was: a gateway then leaves it alone if it is on the interface.
     """
     with existing(site(interface, config, store).store) as registry:
-        found = registry.registration(handle)
-        forgotten = registry.reset_claim(found.peer.public_key, by=author())
+        found = registry.claim_holder(handle)
+        forgotten = registry.reset_claim(_key(found), by=author())
     if as_json:
         about = {
-            "public_key": str(found.peer.public_key),
+            "public_key": str(_key(found)),
             "forgotten": forgotten is not None,
             "claim": claim_fields(forgotten),
         }
         print(json.dumps(about))
     elif forgotten is None:
-        print(f"{checks.label(found.peer)} has no claim; nothing to forget")
+        none = (
+            "has no claim; nothing to forget" if isinstance(found, Registration) else "has no claim; forgot its removal"
+        )
+        print(f"{_label(found)} {none}")
     else:
-        print(f"forgot the claim of {checks.label(found.peer)}: {summary(forgotten)}")
+        print(f"forgot the claim of {_label(found)}: {summary(forgotten)}")
+
+
+def _key(holder: Registration | Removed) -> PublicKey:
+    return holder.peer.public_key if isinstance(holder, Registration) else holder.public_key
+
+
+def _label(holder: Registration | Removed) -> str:
+    return checks.label(holder.peer) if isinstance(holder, Registration) else f"{holder.public_key} (removed)"
+
+
+def _timestamp(claim: Claim) -> str:
+    if claim.proven is None:
+        return str(claim.timestamp)
+    proven = "nothing" if claim.proven == NEVER_PROVEN else str(claim.proven)
+    return f"{claim.timestamp} (inferred from its last handshake; {proven} was proven)"
 
 
 def summary(claim: Claim | None) -> str:
     """A claim on one line, for people."""
     if claim is None:
         return "never"
-    return f"{claim.timestamp} at gateway {checks.printable(claim.gateway)}, from {claim.endpoint}"
+    return f"{_timestamp(claim)} at gateway {checks.printable(claim.gateway)}, from {claim.endpoint}"

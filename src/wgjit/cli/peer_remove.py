@@ -29,7 +29,7 @@ def remove(
     interface: Interface = "wg0",
     config: ConfigFile = None,
 ) -> None:
-    """Take peers out of the registry, with their claims and labels.
+    """Take peers out of the registry, with their labels. Their claims stay.
 
     Asks first if they are several, or if a HANDLE is only an address or the beginning of a key. Several HANDLEs go
     together or, if one of them is unknown, not at all. Their addresses go back to the pool after its quarantine.

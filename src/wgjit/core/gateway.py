@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 from wgjit.core.admission import RecentRefusals
+from wgjit.core.barred import standing
 from wgjit.core.claims import Claims
 from wgjit.core.door import Door
 from wgjit.core.flips import initiation
@@ -25,7 +26,7 @@ from wgjit.core.parking import REKEY_TIMEOUT, Parking
 from wgjit.core.record import Decision, FeedRecord
 from wgjit.core.residency import Residency
 from wgjit.core.settings import Settings
-from wgjit.core.upkeep import Upkeep, standing
+from wgjit.core.upkeep import Upkeep
 from wgjit.core.vocabulary import (
     Arrived,
     ClaimsSaved,
@@ -50,7 +51,7 @@ from wgjit.core.vocabulary import (
     Tell,
     Tick,
 )
-from wgjit.model import Claim, Delivery, Endpoint, Peer, PeerChange, PublicKey, Registration
+from wgjit.model import Claim, Delivery, Endpoint, Peer, PeerChange, PublicKey, Registration, Removed
 from wgjit.refusal import Refusal
 from wgjit.wire.messages import parse_initiation
 from wgjit.wire.noise import Responder
@@ -71,7 +72,7 @@ class Gateway:
         self._settings = settings
         self._door = Door(settings.exchanges, settings.source_rate)
         self._refusals = RecentRefusals()
-        self._claims = Claims(settings.max_skew)
+        self._claims = Claims(settings.gateway, settings.max_skew)
         self._knocks = Knocks()
         self._installing: dict[PublicKey, tuple[Peer, list[Knock]]] = {}
         self._inquiries = Inquiries()
@@ -190,16 +191,15 @@ class Gateway:
         key = knock.record.public_key
         resident = self.residency.get(key)
         known = None if resident is None else resident.static_secret
-        if refusal := self._prove(knock, now, known) or self._claims.judge(key, knock.timestamp, None, now):
+        if refusal := self._prove(knock, now, known) or self._claims.follow(knock, None, now):
             self._upkeep.was_forged(key)
             return self._refuse(knock, refusal, now)
         if resident is not None and knock.claimed is not None:
             resident.static_secret = knock.claimed.static_secret
-        claim = self._new_claim(knock, now)
         self._knocks.remove(knock)
-        self._accept(claim, knock, now)
+        save = self._accept(self._claims.followed(knock, None), knock, now)
         knock.record.decision = Decision.RESIDENT
-        return [SaveClaim(claim), *self._suspect(claim.public_key, now), Tell(knock.number, knock.record)]
+        return [save, *self._suspect(key, now), Tell(knock.number, knock.record)]
 
     def _suspect(self, key: PublicKey, now: Now) -> list[Command]:
         """A session that is up rekeys every 120 s. A second knock within a retry's time means that the first got no
@@ -227,9 +227,10 @@ class Gateway:
         if refusal := self._may_install(knock, found, now):
             if refusal in _FINAL and knock.record.proven:
                 self._refusals.remember(knock.claimed.public_key, refusal, now.monotonic)
-            return self._refuse(knock, refusal, now)
+            gone = self._let_go(knock)
+            return [*gone, *self._barred(knock, found, refusal, now), *self._refuse(knock, refusal, now)]
         assert isinstance(found, Registration)  # _may_install refuses all else
-        knock.claim = self._new_claim(knock, now)
+        knock.claim = self._claims.made(knock)
 
         peer = found.peer
         if self._upkeep.is_leaving(peer.public_key):  # since it was asked for
@@ -258,8 +259,23 @@ class Gateway:
         waits = self._park(self._for_look, knock.key, knock, now)
         return waits or self._upkeep.read_device(at_once=True)
 
-    def _may_install(self, knock: Knock, found: Registration | Refusal | None, now: Now) -> Refusal | None:
-        if found is None:
+    def _barred(
+        self, knock: Knock, found: Registration | Removed | Refusal | None, refusal: Refusal, now: Now
+    ) -> list[Command]:
+        """A peer knocks that was removed, is disabled or has expired.
+
+        If it is proven, its claim follows, so that nobody can send this again once the peer may connect; and we see to
+        it that the peer is not in the device.
+        """
+        if refusal not in _FINAL or not isinstance(found, Registration | Removed):
+            return []
+        if self._prove(knock, now) or self._claims.follow(knock, found.claim, now):
+            return []
+        claim = self._claims.accept(self._claims.followed(knock, found.claim))
+        return [SaveClaim(claim), *self._upkeep.suspect(claim.public_key, now), *self._evict(now)]
+
+    def _may_install(self, knock: Knock, found: Registration | Removed | Refusal | None, now: Now) -> Refusal | None:
+        if found is None or isinstance(found, Removed):
             return Refusal.UNKNOWN
         if isinstance(found, Refusal):
             return found
@@ -268,7 +284,7 @@ class Gateway:
             return refusal
         if refusal := self._prove(knock, now):
             return refusal
-        if refusal := self._claims.judge(peer.public_key, knock.timestamp, found.claim, now):
+        if refusal := self._claims.judge(knock, found.claim, now):
             return refusal
         if self.residency.owner_of_any(peer.allowed_ips, other_than=peer.public_key):
             return Refusal.CONFLICT
@@ -287,13 +303,10 @@ class Gateway:
         knock.record.proven, knock.record.timestamp = True, timestamp
         return None
 
-    def _new_claim(self, knock: Knock, now: Now) -> Claim:
-        return Claim(knock.key, knock.timestamp, self._settings.gateway, knock.source, now.wall)
-
-    def _accept(self, claim: Claim, knock: Knock, now: Now) -> None:
+    def _accept(self, claim: Claim, knock: Knock, now: Now) -> SaveClaim:
         """The claim is being acted upon."""
-        self._claims.accept(claim.public_key, claim.timestamp)
         self._door.proven(knock.address, now.monotonic)
+        return SaveClaim(self._claims.accept(claim))
 
     # --- the device answers: deliver --------------------------------------------------------------------------
 
@@ -328,8 +341,7 @@ class Gateway:
         elif record.delivery is Delivery.FLIP and knock is newest:
             self._upkeep.flips.start(peer, knock.source, now)
         if knock.claim is not None:
-            self._accept(knock.claim, knock, now)
-            commands.append(SaveClaim(knock.claim))
+            commands.append(self._accept(knock.claim, knock, now))
         return [*commands, Tell(knock.number, record)]
 
     def _delivery_of(self, knock: Knock) -> Delivery:

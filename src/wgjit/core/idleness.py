@@ -39,6 +39,12 @@ while it is being read."""
 URGENT = 4.0
 """As `SHARE`, while somebody waits for room."""
 
+PROMPT = 0.5
+"""Seconds between two looks at least, while somebody may have put back who was revoked."""
+
+CROWD = 0.25
+"""Seconds that a look may take to be made for that. A crowd is not read for one peer."""
+
 FRESH = 10.0
 """Seconds after its end for which a look's word that a peer is idle is enough to remove it. A handshake that the client
 began meanwhile would be seen in the feed; one that this side began would not."""
@@ -113,6 +119,16 @@ class Idleness:
     def urgent_look(self) -> float:
         """When the device may be looked at for somebody who waits for room, monotonic seconds."""
         return self._looked + self._without_a_look(URGENT)
+
+    @property
+    def prompt_look(self) -> float:
+        """When the device may be looked at for somebody who has to be out at once, monotonic seconds."""
+        return self._looked + max(PROMPT, URGENT * self._took)
+
+    @property
+    def is_quick(self) -> bool:
+        """Whether a look takes so little that one peer is worth it."""
+        return self._took <= CROWD
 
     def _without_a_look(self, share: float) -> float:
         return min(LONGEST, max(SPACING, share * self._took))

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
-from wgjit.model import NEVER, AllowedIP, DevicePeer, Peer, PresharedKey, PublicKey
+from wgjit.model import NEVER, AllowedIP, DevicePeer, Endpoint, Peer, PresharedKey, PublicKey
 
 
 @dataclass(slots=True)
@@ -37,6 +37,10 @@ class Resident:
     """Unix seconds of its last handshake, as the device told; only compared with itself, since clocks are stepped."""
     rx_bytes: int = 0
     """As the device told. It counts nothing but what the peer's keys have opened."""
+    endpoint: Endpoint | None = None
+    """Of one that a look has found, as the device told then."""
+    put_in: bool = False
+    """A look has found it that was not the first: somebody else has put it in since."""
     static_secret: bytes | None = field(default=None, repr=False)
     """`ss` of its key and the gateway's, once it was proven here: spares each rekey's proof one of two X25519."""
 

@@ -11,7 +11,9 @@ import math
 from collections.abc import Iterable
 from itertools import islice
 
+from wgjit.core.barred import put_back, standing
 from wgjit.core.claims import Claims
+from wgjit.core.expiries import Expiries
 from wgjit.core.flips import Flips
 from wgjit.core.idleness import FRESH, INTERVAL, Idleness
 from wgjit.core.parking import Parking
@@ -34,9 +36,9 @@ from wgjit.core.vocabulary import (
     ReadDevice,
     Recheck,
     RegistryChanged,
+    SaveClaim,
 )
 from wgjit.model import AllowedIP, DevicePeer, Peer, PeerChange, PublicKey, Registration
-from wgjit.refusal import Refusal
 
 AT_ONCE = 256
 """Peers that the registry does not know which a look asks it for again: all of them, or a tenth of a crowd."""
@@ -58,8 +60,7 @@ class Upkeep:
         self.flips = Flips()
         self._idleness = Idleness(settings)
         self._removals = Removals()
-        self._expiries: list[tuple[int, PublicKey]] = []
-        """A heap; entries of peers that have left or changed are passed over when their time comes."""
+        self._expiries = Expiries(self.residency)
         self._foreign: dict[PublicKey, None] = {}
         """Residents that the registry was not seen to know; the one asked for longest ago first."""
         self._postponed: dict[PublicKey, Registration | None] = {}
@@ -74,6 +75,11 @@ class Upkeep:
         self._ask_not_before = -math.inf
         self._nobody_until = -math.inf
         """Until then it is known that nobody may."""
+        self._began_watching = False
+        self._suspected = -math.inf
+        """When a peer that is revoked knocked last for which no look has been made yet."""
+        self._unseen: set[PublicKey] = set()
+        """Removed without a look: whether they are in the device is not known."""
 
     # --- coming and staying -----------------------------------------------------------------------------------
 
@@ -122,6 +128,21 @@ class Upkeep:
         """Whether the device may be looked at because a knock seems to have got no answer."""
         return now.monotonic >= self._idleness.relaxed_look
 
+    def suspect(self, key: PublicKey, now: Now) -> list[Command]:
+        """A peer that the registry has revoked proved itself: if somebody has put it back, it has to go at once.
+
+        A look tells; where that takes long, the peer is removed, whether it is there or not: for WireGuard that is no
+        work.
+        """
+        if key in self.residency or self._removals.is_settled(key):
+            return []
+        if not self._idleness.is_quick:
+            self._unseen.add(key)
+            self._removals.revoke(key)
+            return []
+        self._suspected = now.monotonic
+        return self.read_device() if now.monotonic >= self._idleness.prompt_look else []
+
     def _stays(self, key: PublicKey) -> None:
         """What was to be done about this resident rests on what it was before."""
         self._removals.recall(key)
@@ -140,14 +161,7 @@ class Upkeep:
         if peer.is_pinned:
             self._idleness.left(key)
         if peer.expires_at is not None and peer.expires_at != moment:
-            self._await_expiry(peer.expires_at, key)
-
-    def _await_expiry(self, moment: int, key: PublicKey) -> None:
-        heapq.heappush(self._expiries, (moment, key))
-        if len(self._expiries) > 2 * len(self.residency) + AT_ONCE:  # most are of peers that have left, or changed
-            residents = ((resident.expires_at, key) for key, resident in self.residency.items())
-            self._expiries = [(moment, key) for moment, key in residents if moment is not None]
-            heapq.heapify(self._expiries)
+            self._expiries.await_(peer.expires_at, key)
 
     # --- room -------------------------------------------------------------------------------------------------
 
@@ -174,6 +188,7 @@ class Upkeep:
 
     def device_read(self, event: DeviceRead, now: Now) -> list[Command]:
         """One part of a look at the device, or all of it."""
+        self._claims.watching(now)
         if event.began == float("-inf"):
             self._reading = False
             self.residency.reading_fails()
@@ -187,7 +202,9 @@ class Upkeep:
         commands: list[Command] = [Recheck(tuple(found))] if found else []
         if event.more:
             return commands
-        self._reading = False
+        self._reading, self._began_watching = False, True
+        if event.began > self._suspected:
+            self._suspected = -math.inf
         self._idleness.looked(event.took, now.monotonic)
         for key in self.residency.reading_ends(event.began):
             self._forget(key)
@@ -230,6 +247,8 @@ class Upkeep:
         if not resident.registered:
             self.placeholder.foreign(key, resident.allowed_ips)
         self._idleness.observe(resident, peer, began)
+        if is_new:
+            resident.endpoint, resident.put_in = peer.endpoint, self._began_watching
         if self._claims.is_unsaved(key) or self.flips.watches(key):
             pass  # not before the registry has its claim: here, the kernel protects it
         elif why := self._idleness.overdue(key, resident, began):
@@ -289,13 +308,16 @@ class Upkeep:
             self.residency.touch(key)  # a look that has begun may still have it
             self.residency.remove(key)
             self._forget(key)
+            if key in self._unseen:
+                self._unseen.discard(key)
+                continue
             commands.append(Left(key, why))
         for key in event.failed:
             if change := self.placeholder.give_back(key):
                 commands.append(Configure((change,)))
             resident = self.residency.get(key)
             if resident is not None and resident.expires_at is not None:
-                self._await_expiry(resident.expires_at, key)  # it may have passed while the peer was on its way out
+                self._expiries.await_(resident.expires_at, key)  # it may have passed while the peer was on its way out
         postponed, self._postponed = self._postponed, {}
         if still_here := {key: said for key, said in postponed.items() if key in self.residency}:
             commands += self.registry_changed(RegistryChanged(still_here), now)
@@ -329,6 +351,7 @@ class Upkeep:
         """Residents follow their registrations: who may stay keeps the session, who may not loses it at once."""
         stay: list[Peer] = []
         leave: list[PublicKey] = []
+        told: list[Command] = []
         for key, registration in event.found.items():
             resident = self.residency.get(key)
             if resident is None:
@@ -337,15 +360,16 @@ class Upkeep:
                 self._postponed[key] = registration
                 self.residency.release_prefixes(key)  # it will be gone: nobody has to wait for its addresses
                 continue
-            if registration is None and event.rechecked and not (resident.registered or self._settings.exclusive):
+            was_known = resident.registered or key in event.removed
+            if registration is None and event.rechecked and not (was_known or self._settings.exclusive):
                 continue
             if registration is None or standing(registration.peer, now):
                 leave.append(key)
+                if resident.put_in and not resident.registered and (registration or key in event.removed):
+                    told.append(put_back(key, registration, now))
                 continue
+            told += self._follow_claim(registration, resident, event.replaced, now)
             self._register(registration.peer, resident)
-            if registration.claim is not None:
-                self._claims.learn(registration.claim)
-            # Of a whole registry without claims nobody was told: another file has come into its place.
             if not event.rechecked and self._claims.was_reset(key, registration.claim):
                 leave.append(key)  # the kernel's own memory of the greatest timestamp has to go, too
             elif not resident.is_as(registration.peer):
@@ -362,7 +386,19 @@ class Upkeep:
                 updated += peer.allowed_ips
         self.placeholder.taken(updated)
         changes = kept + self._revoke(leave) + changes
-        return [Configure(tuple(changes))] if changes else []
+        return [Configure(tuple(changes)), *told] if changes else told
+
+    def _follow_claim(self, registration: Registration, resident: Resident, replaced: bool, now: Now) -> list[Command]:
+        """What the registry says of a resident's claim, and the device of its last handshake; what is to be saved."""
+        key, stored = registration.peer.public_key, registration.claim
+        if stored is not None:
+            self._claims.learn(stored)
+        claim = None
+        if replaced:
+            claim = self._claims.lacked(key, stored)
+        elif not resident.registered and resident.handshake and resident.endpoint is not None:
+            claim = self._claims.infer(key, stored, resident.handshake, resident.endpoint, now)
+        return [] if claim is None else [SaveClaim(claim)]
 
     def _let_go(self, keys: Iterable[PublicKey], now: Now) -> list[PeerChange]:
         """These residents lose all their addresses before any of them takes another's; gives the change for that."""
@@ -378,8 +414,8 @@ class Upkeep:
     def next_deadline(self, wall_offset: float, may_evict: bool) -> float | None:
         """When there is something to do, monotonic seconds. `wall_offset` is Unix minus monotonic seconds."""
         deadlines = [self._removals.next_deadline() if may_evict else None]
-        if self._expiries:
-            deadlines.append(self._expiries[0][0] - wall_offset + 0.001)  # after it in both clocks, however rounded
+        if (expiry := self._expiries.next()) is not None:
+            deadlines.append(expiry - wall_offset + 0.001)  # after it in both clocks, however rounded
         if not self._reading:
             deadlines.append(self.flips.next_deadline(self._idleness.relaxed_look))
             deadlines.append(self._next_look())
@@ -393,25 +429,12 @@ class Upkeep:
         return commands
 
     def _next_look(self) -> float:
+        due = self._idleness.relaxed_look if self._removals.ran_stale else self._idleness.next_look()
         if self._for_room:
-            return self._idleness.urgent_look
-        return self._idleness.relaxed_look if self._removals.ran_stale else self._idleness.next_look()
+            due = self._idleness.urgent_look
+        return due if self._suspected == -math.inf else min(due, self._idleness.prompt_look)
 
     def _expire(self, now: Now) -> list[Command]:
-        expired: dict[PublicKey, None] = {}
-        while self._expiries and self._expiries[0][0] <= now.wall:
-            moment, key = heapq.heappop(self._expiries)
-            resident = self.residency.get(key)
-            if resident is not None and resident.expires_at == moment and not self._removals.is_settled(key):
-                expired[key] = None
+        expired = self._expiries.take_due(now.wall, self._removals.is_settled)
         changes = self._let_go(expired, now) + self._revoke(expired)
         return [Configure(tuple(changes))] if changes else []
-
-
-def standing(peer: Peer, now: Now) -> Refusal | None:
-    """May this registered peer connect at all? DISABLED or EXPIRED if not."""
-    if not peer.enabled:
-        return Refusal.DISABLED
-    if peer.expires_at is not None and now.wall >= peer.expires_at:
-        return Refusal.EXPIRED
-    return None

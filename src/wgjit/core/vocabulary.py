@@ -16,7 +16,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from wgjit.core.record import Decision, FeedRecord
-from wgjit.model import AllowedIP, Claim, Cover, Delivery, DevicePeer, PeerChange, PublicKey, Registration
+from wgjit.model import AllowedIP, Claim, Cover, Delivery, DevicePeer, PeerChange, PublicKey, Registration, Removed
 from wgjit.refusal import Refusal
 
 __all__ = ["Command", "Decision", "Delivery", "Event", "FeedRecord", "Now", "Refusal"]
@@ -49,10 +49,10 @@ class Arrived:
 
 @dataclass(frozen=True, slots=True)
 class LookedUp:
-    """The store's answer to a Lookup: a registration, None for no such peer, or STORE_FAILED."""
+    """The store's answer to a Lookup: a registration, what is left of one, None for no such peer, or STORE_FAILED."""
 
     knock: int
-    found: Registration | Refusal | None
+    found: Registration | Removed | Refusal | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +108,10 @@ class RegistryChanged:
     found: Mapping[PublicKey, Registration | None]
     rechecked: bool = False
     """Not from the change log: these residents were looked up, also those that were never registered."""
+    removed: frozenset[PublicKey] = frozenset()
+    """Of those that are not registered the ones that were."""
+    replaced: bool = False
+    """Another registry has come into the old one's place: a claim that it lacks was not reset. Implies `rechecked`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,6 +295,16 @@ class Left:
     why: Departure
 
 
+@dataclass(frozen=True, slots=True)
+class PutBack:
+    """A peer that may not connect was found in the device, where somebody else put it; it is on its way out: tell."""
+
+    key: PublicKey
+    name: str | None
+    why: Refusal
+    """UNKNOWN (removed), DISABLED or EXPIRED."""
+
+
 Command = (
     Release
     | Lookup
@@ -306,6 +320,7 @@ Command = (
     | FollowUp
     | Flipped
     | Left
+    | PutBack
     | Tell
     | Count
 )

@@ -20,8 +20,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
-import structlog
-
 from wgjit.core.gateway import Gateway
 from wgjit.core.vocabulary import (
     Arrived,
@@ -40,6 +38,7 @@ from wgjit.core.vocabulary import (
     LookedUp,
     Lookup,
     Now,
+    PutBack,
     ReadDevice,
     Recheck,
     Release,
@@ -54,14 +53,13 @@ from wgjit.daemon.device_work import HEAD_START, DeviceWork
 from wgjit.daemon.faults import Faults
 from wgjit.daemon.feed import FeedHub
 from wgjit.daemon.metrics import Metrics
+from wgjit.daemon.notices import Notices
 from wgjit.daemon.registry_watch import RegistryWatch
 from wgjit.drivers.base import Capture, Captured, Device, Injector
 from wgjit.errors import WgjitError
 from wgjit.model import PeerChange, PublicKey
 from wgjit.refusal import Refusal
 from wgjit.stores.base import Store
-
-log = structlog.get_logger()
 
 BATCH = 16
 """Packets read at most before installs are made: enough to share a netlink message, few enough to keep the first from
@@ -125,6 +123,7 @@ class Loop:
         self._threads = ThreadPoolExecutor(4 if store.is_local else AWAITED, thread_name_prefix="wgjit")
         self._registry_thread = ThreadPoolExecutor(1, thread_name_prefix="wgjit-registry")
         self._watch = RegistryWatch(store, self._faults, gateway.concerned)
+        self._notices = Notices(metrics)
         self._work = DeviceWork(device, self._faults, head_start=0.0 if capture.holds else HEAD_START)
         self._perform: dict[type, Callable[[Any], None]] = {
             Release: self._release,
@@ -137,10 +136,11 @@ class Loop:
             SaveClaim: self._after.append,
             ReadDevice: self._read_device,
             FindCover: lambda command: self._watch.find_cover(command.within),
-            Sheltered: self._sheltered,
+            Sheltered: self._notices.sheltered,
             FollowUp: lambda command: self._later.append(FollowUpDue(command.knock)),
-            Flipped: self._flipped,
-            Left: self._left,
+            Flipped: self._notices.flipped,
+            Left: self._notices.left,
+            PutBack: self._notices.put_back,
             Tell: self._after.append,
             Count: self._count,
         }
@@ -300,7 +300,7 @@ class Loop:
 
     def _ask(self, key: PublicKey) -> Any:
         try:
-            found = self._store.lookup(key)
+            found = self._store.lookup(key) or self._store.former(key)
         except Exception as error:
             self._faults.occurred("store", error)
             return Refusal.STORE_FAILED
@@ -342,25 +342,6 @@ class Loop:
         self._flush()
         self._work.configure(command.changes)
         self._clock = time.monotonic()  # no knock's stage
-
-    def _left(self, command: Left) -> None:
-        self._metrics.departures[command.why] += 1
-        log.debug("peer left the device", peer=str(command.key), why=command.why.value)
-
-    def _sheltered(self, command: Sheltered) -> None:
-        if not command.peers:
-            log.info("no peer is around registered addresses any more")
-            return
-        log.warning(
-            "peers that the registry does not know have prefixes around registered addresses: these are kept from them"
-            + ("" if command.exact else ", and unregistered ones beside them, too, for there are too many to list"),
-            peers=[str(key) for key in command.peers],
-            kept=command.prefixes,
-        )
-
-    def _flipped(self, command: Flipped) -> None:
-        self._metrics.flips[command.outcome] += 1
-        log.debug("flip", peer=str(command.key), outcome=command.outcome.value)
 
     def _tell(self, command: Tell) -> None:
         record = command.record

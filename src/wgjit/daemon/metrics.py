@@ -25,6 +25,8 @@ class Metrics:
     """What became of flips, and of replays that a flip had to mend: completed, repeated, given_up."""
     departures: Counter[str] = field(default_factory=Counter)
     """Peers taken out of the device, by reason: idle, unconfirmed, room, revoked."""
+    put_back: int = 0
+    """Revoked peers that somebody else put into the device; each time counts."""
 
     def saw(self, record: FeedRecord) -> None:
         """Count one initiation."""
@@ -46,6 +48,7 @@ class Metrics:
             "deliveries": dict(self.deliveries),
             "flips": dict(self.flips),
             "departures": dict(self.departures),
+            "put_back": self.put_back,
             "faults": dict(self.faults),
             "captured": capture.received,
             "capture_dropped": capture.dropped,

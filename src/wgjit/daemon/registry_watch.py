@@ -10,12 +10,16 @@ import threading
 import time
 from collections.abc import Callable, Collection, Hashable, Iterable
 
+import structlog
+
 from wgjit.core.placeholder import LIMIT
 from wgjit.core.vocabulary import ClaimsSaved, Covered, Event, RegistryChanged
 from wgjit.daemon.faults import Faults
 from wgjit.errors import StoreDeferred, StoreError
-from wgjit.model import AllowedIP, Claim, Cover, PublicKey, Registration
+from wgjit.model import AllowedIP, Change, Claim, Cover, PublicKey, Registration
 from wgjit.stores.base import Store
+
+log = structlog.get_logger()
 
 FAILURES = 3
 """Lookups that may fail in a round before the store is given up until the next: each may take a whole timeout."""
@@ -56,15 +60,19 @@ class RegistryWatch:
         self._covered: tuple[frozenset[AllowedIP], Hashable, Cover | None] = frozenset(), None, None
         """The last answer to `find_cover`, and what it was the answer to."""
         self._cover_not_before = 0.0
+        self._replaced: dict[PublicKey, None] = {}
+        """Residents to look up because another registry is in the old one's place."""
+        self._identity: bytes | None = None
         self._seen = 0
+        self._last: Change | None = None
+        """The change of that number."""
+        self._context = structlog.contextvars.get_contextvars()
         store.attend(residents)
 
     def save(self, claim: Claim) -> None:
         """Take a claim for the next round; of two for one peer the newer is enough."""
         with self._lock:
-            known = self._unsaved.get(claim.public_key)
-            if known is None or known.timestamp < claim.timestamp:
-                self._unsaved[claim.public_key] = claim
+            self._unsaved[claim.public_key] = claim.over(self._unsaved.get(claim.public_key))
 
     def recheck(self, keys: Iterable[PublicKey]) -> None:
         """Look these residents up in the next round: somebody else put them into the device."""
@@ -124,10 +132,21 @@ class RegistryWatch:
         return [ClaimsSaved(claims)]
 
     def _follow(self, failures: list[Exception]) -> list[Event]:
-        self._read_changes()
+        identity = self._store.identity()
+        self._read_changes(identity)
         self._take_found()
-        events = self._look_up(self._changed, failures, rechecked=False)
-        return events + self._look_up(self._unsure or {}, failures, rechecked=True)
+        for key in self._replaced:  # of these the log tells less than it needs
+            self._changed.pop(key, None)
+        found = (
+            self._look_up(self._replaced, failures, rechecked=True, replaced=True),
+            self._look_up(self._changed, failures),
+            self._look_up(self._unsure or {}, failures, rechecked=True),
+        )
+        events = [event for events in found for event in events]
+        try:  # which of two has said it, if it was replaced meanwhile, is not known: the next round asks for all again
+            return events if not events or self._store.identity() == identity else []
+        except StoreError:
+            return events
 
     def _cover(self, _failures: list[Exception]) -> list[Event]:
         within, began = self._within, time.monotonic()
@@ -143,25 +162,44 @@ class RegistryWatch:
         self._covered = within, version, cover
         return [] if is_answered and cover == known else [Covered(within, cover)]
 
-    def _read_changes(self) -> None:
+    def _read_changes(self, identity: bytes) -> None:
         """Note whose registration changed, in the order of the last change."""
         newest = self._store.last_change()
-        if first := self._unsure is None:
+        first = self._unsure is None
+        if first:
             self._recheck()
-        if newest < self._seen:  # another file is in the registry's place
-            self._recheck()
-            self._seen = newest
+        elif identity != self._identity or newest < self._seen or not self._goes_on(newest):
+            self._another_is_in_its_place(identity, newest)
+            return
+        self._identity = identity
         while self._seen < newest:
             changes = self._store.changes(self._seen)
             if not changes or (changes[0].sequence != self._seen + 1 and not first):  # pruned: it holds so many
                 self._recheck()
             if not changes:
-                self._seen = newest
+                self._seen, self._last = newest, None
                 return
             for change in changes:
                 self._changed.pop(change.public_key, None)
                 self._changed[change.public_key] = None
-            self._seen = changes[-1].sequence
+            self._seen, self._last = changes[-1].sequence, changes[-1]
+
+    def _goes_on(self, newest: int) -> bool:
+        """Whether what follows in the log follows what we have read: an older copy may have grown beyond it."""
+        if newest == self._seen or self._last is None:
+            return True
+        last = self._store.changes(self._seen - 1, limit=1)
+        return not last or last[0].sequence != self._seen or last[0] == self._last
+
+    def _another_is_in_its_place(self, identity: bytes, newest: int) -> None:
+        """Look at all who are there; what the old one's log has told does not count any more."""
+        log.warning(
+            "another registry file is in the old one's place: all residents are looked up in it",
+            **self._context,
+        )
+        self._replaced = dict.fromkeys(self._residents())
+        self._changed, self._unsure = {}, {}
+        self._identity, self._seen, self._last = identity, newest, None
 
     def _take_found(self) -> None:
         with self._lock:
@@ -172,12 +210,20 @@ class RegistryWatch:
         """The log does not tell what changed: look at all who are there."""
         self._unsure = dict.fromkeys(self._residents())
 
-    def _look_up(self, keys: dict[PublicKey, None], failures: list[Exception], *, rechecked: bool) -> list[Event]:
+    def _look_up(
+        self,
+        keys: dict[PublicKey, None],
+        failures: list[Exception],
+        *,
+        rechecked: bool = False,
+        replaced: bool = False,
+    ) -> list[Event]:
         """How those stand that matter; one damaged row must not hide the changes of others."""
         if not keys:
             return []
         concerned = self._residents()
         found: dict[PublicKey, Registration | None] = {}
+        removed: set[PublicKey] = set()
         failed = 0
         end = time.monotonic() + LONGEST_ROUND
         for key in list(keys):
@@ -185,7 +231,10 @@ class RegistryWatch:
                 if not self._store.is_local and time.monotonic() > end:
                     break
                 try:
-                    found[key] = self._store.lookup(key, for_knock=False)
+                    registration = self._store.lookup(key, for_knock=False)
+                    if registration is None and self._store.former(key) is not None:
+                        removed.add(key)
+                    found[key] = registration
                 except StoreDeferred:
                     break
                 except StoreError as error:
@@ -197,4 +246,4 @@ class RegistryWatch:
                         break
                     continue
             del keys[key]
-        return [RegistryChanged(found, rechecked)] if found else []
+        return [RegistryChanged(found, rechecked, frozenset(removed), replaced)] if found else []

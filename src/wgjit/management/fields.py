@@ -105,6 +105,7 @@ def claim_fields(claim: Claim | None) -> dict[str, Any] | None:
         "gateway": claim.gateway,
         "endpoint": str(claim.endpoint),
         "proven_at": show_moment(claim.proven_at),
+        "inferred": claim.proven is not None,
     }
 
 

@@ -174,15 +174,15 @@ def rotated(db: sqlite3.Connection, by: Author, old: PublicKey, peer: Peer) -> N
     write(db, by, Verb.ROTATE, {"public_key": [str(old), str(new)]}, public_key=new, old_key=old, name=peer.name)
 
 
-def claim_reset(db: sqlite3.Connection, by: Author, name: str | None, claim: Claim) -> None:
-    """Note that a claim was forgotten."""
-    forgotten = {
+def claim_reset(db: sqlite3.Connection, by: Author, name: str | None, key: PublicKey, claim: Claim | None) -> None:
+    """Note that a claim was forgotten, or, with None, that a key without one was removed."""
+    forgotten = claim and {
         "timestamp": str(claim.timestamp),
         "gateway": claim.gateway,
         "endpoint": str(claim.endpoint),
         "proven_at": claim.proven_at,
     }
-    write(db, by, Verb.CLAIM_RESET, {"claim": [forgotten, None]}, public_key=claim.public_key, name=name)
+    write(db, by, Verb.CLAIM_RESET, {"claim": [forgotten, None]}, public_key=key, name=name)
 
 
 def page(db: sqlite3.Connection, wanted: AuditFilter, limit: int, after: int | None = None) -> AuditPage:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
-from wgjit.model import AllowedIP, Change, Claim, Cover, Peer, PublicKey, Registration
+from wgjit.model import AllowedIP, Change, Claim, Cover, Peer, PublicKey, Registration, Removed
 
 
 class Store(Protocol):
@@ -24,8 +24,23 @@ class Store(Protocol):
         StoreDeferred if that takes too long.
         """
 
+    def former(self, key: PublicKey) -> Removed | None:
+        """What is left of a peer that was registered; None for one that is registered, or of which nothing is known.
+
+        A store that only asks others may have forgotten it.
+        """
+
     def save_claims(self, claims: Sequence[Claim]) -> None:
-        """Record claims in one go. A stored claim with a greater timestamp stays; unknown keys are left out."""
+        """Record claims in one go, each as `Claim.over` the stored one, also those of removed keys.
+
+        Unknown keys are left out.
+        """
+
+    def identity(self) -> bytes:
+        """Which registry this is. When it changes, another is in its place.
+
+        Then nothing that was known of the old one holds, nor does its change log go on.
+        """
 
     def last_change(self) -> int:
         """The sequence number of the newest change; 0 if there was none."""
@@ -86,7 +101,10 @@ class Registry(Roll, Protocol):
         """
 
     def remove(self, key: PublicKey) -> None:
-        """Take a peer and its claim out. Raises NoSuchPeer."""
+        """Take a peer out; `former` knows it from then on, with its claim. Raises NoSuchPeer."""
 
     def reset_claim(self, key: PublicKey) -> bool:
-        """Forget a peer's claim, so that a client whose clock went back may connect; False if it had none."""
+        """Forget a peer's claim, so that a client whose clock went back may connect; False if it had none.
+
+        Of a removed key nothing is known any more.
+        """

@@ -81,6 +81,11 @@ class Link:
         finally:
             self._lock.release()
 
+    @property
+    def file(self) -> tuple[int, int] | None:
+        """Device and inode of the file that is open, inside of a `with`; None if none is."""
+        return self._file
+
     def close(self) -> None:
         """Close for good, when the thread that uses the connection is done with it."""
         with self._lock:

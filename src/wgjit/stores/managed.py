@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from itertools import islice
 
 from wgjit.errors import NoSuchPeer, StoreError
-from wgjit.model import AllowedIP, Claim, Peer, PublicKey, Registration
-from wgjit.stores import audit, checks, handles, idempotency, labels, listing, packing, pools
+from wgjit.model import AllowedIP, Claim, Peer, PublicKey, Registration, Removed
+from wgjit.stores import audit, checks, claim_rows, handles, idempotency, labels, listing, packing, pools
 from wgjit.stores import sqlite as rows
 from wgjit.stores.audit import Author, Verb
 from wgjit.stores.bulk import BulkLoad, Loaded
@@ -274,21 +274,41 @@ class ManagedRegistry(Records):
                 return count
             after = page.cursor
 
+    def claim_holder(self, handle: str) -> Registration | Removed:
+        """Whose claim a handle means: a peer's or, by its whole key, that of one that was removed. Raises NoSuchPeer,
+        AmbiguousHandle."""
+        try:
+            return self.registration(handle)
+        except NoSuchPeer:
+            key = checks.parse_key(handle)
+            if key is None or (found := self.former(key)) is None:
+                raise
+            return found
+
     def reset_claim(self, key: PublicKey, *, by: Author) -> Claim | None:
-        """Forget a peer's claim, so that a client whose clock went back may connect; gives it, None if it had none."""
+        """Forget a peer's claim, so that a client whose clock went back may connect; gives it, None if it had none.
+
+        Of a removed key nothing is known any more.
+        """
         with self._writer as db:
             db.execute("BEGIN IMMEDIATE")
             row = db.execute(
-                "SELECT timestamp, gateway, endpoint, proven_at, p.name FROM claims AS c "
+                f"SELECT {claim_rows.COLUMNS}, p.name FROM claims AS c "
                 "LEFT JOIN peers AS p USING (public_key) WHERE c.public_key = ?",
                 (key,),
             ).fetchone()
-            claim = None if row is None else packing.row_claim(key, *row[:4])
+            claim = None if row is None else packing.row_claim(key, *row[:5])
+            was_removed = rows.forget_removal(db, key)
             if claim is not None:
                 db.execute("DELETE FROM claims WHERE public_key = ?", (key,))
-                audit.claim_reset(db, by, row[4], claim)
+            if claim is not None or (was_removed and not _is_registered(db, key)):
+                audit.claim_reset(db, by, None if row is None else row[5], key, claim)
             db.execute("COMMIT")
         return claim
+
+
+def _is_registered(db: sqlite3.Connection, key: PublicKey) -> bool:
+    return db.execute("SELECT 1 FROM peers WHERE public_key = ?", (key,)).fetchone() is not None
 
 
 def _entry(db: sqlite3.Connection, key: PublicKey) -> Entry:

@@ -156,10 +156,19 @@ def unpack_endpoint(packed: bytes) -> Endpoint:
     )
 
 
-def row_claim(key: PublicKey, timestamp: bytes, gateway: str, endpoint: bytes, proven_at: float) -> Claim:
+def claim_row(claim: Claim) -> tuple[PublicKey, Tai64n, str, bytes, float, Tai64n | None]:
+    """A claim as the columns of its row."""
+    endpoint = pack_endpoint(claim.endpoint)
+    return claim.public_key, claim.timestamp, claim.gateway, endpoint, claim.proven_at, claim.proven
+
+
+def row_claim(
+    key: PublicKey, timestamp: bytes, gateway: str, endpoint: bytes, proven_at: float, proven: bytes | None
+) -> Claim:
     """The claim of a row. Raises StoreError if a column is damaged."""
     try:
-        return Claim(key, Tai64n(timestamp), shown(gateway), unpack_endpoint(endpoint), proven_at)
+        greatest = None if proven is None else Tai64n(proven)
+        return Claim(key, Tai64n(timestamp), shown(gateway), unpack_endpoint(endpoint), proven_at, greatest)
     except (ValueError, TypeError):
         raise damaged("claim", key) from None
 

@@ -25,7 +25,7 @@ from typing import Any
 import structlog
 
 from wgjit.errors import StoreDeferred, StoreError, StoreUnreachable
-from wgjit.model import AllowedIP, Change, ChangeKind, Claim, Peer, PublicKey, Registration
+from wgjit.model import AllowedIP, Change, ChangeKind, Claim, Peer, PublicKey, Registration, Removed
 from wgjit.stores.remote_answer import Absent, Answer, Found, ReadPeer
 from wgjit.stores.remote_cache import AnswerCache
 from wgjit.stores.remote_client import RegistryClient
@@ -113,6 +113,17 @@ class RemoteStore:
         now = time.time()
         self._not_before = min(self._not_before, now)  # a clock that was set back must not make all answers old
         return entry.is_fresh(now, self._not_before)
+
+    def former(self, key: PublicKey) -> Removed | None:
+        """As far as this gateway's cache knows: a peer that the service knew, and has taken away since."""
+        entry = self._cache.get(key)
+        if entry is None or entry.peer is not None or not entry.is_valid:
+            return None
+        return Removed(key, self._cache.claim(key))
+
+    def identity(self) -> bytes:
+        """A service is told by its address alone, which no running gateway changes."""
+        return self._terms.url.encode()
 
     def save_claims(self, claims: Sequence[Claim]) -> None:
         self._cache.save_claims(claims)

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from wgjit.errors import StoreError
 from wgjit.model import Claim, PublicKey
-from wgjit.stores import packing, schema
+from wgjit.stores import claim_rows, packing, schema
 from wgjit.stores.connection import Link
 from wgjit.stores.remote_entry import Entry
 
@@ -47,12 +47,7 @@ _PUT = f"""
     INSERT OR REPLACE INTO answers (public_key, is_peer, etag, asked_at, lives, is_valid, used_at, {_COLUMNS})
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 
-_SAVE_CLAIM = """
-    INSERT INTO claims (public_key, timestamp, gateway, endpoint, proven_at) VALUES (?, ?, ?, ?, ?)
-    ON CONFLICT (public_key) DO UPDATE
-    SET timestamp = excluded.timestamp, gateway = excluded.gateway,
-        endpoint = excluded.endpoint, proven_at = excluded.proven_at
-    WHERE excluded.timestamp > claims.timestamp"""
+_SAVE_CLAIM = claim_rows.save("TRUE")
 
 _NOTHING = (b"", None, 0, 1, None, None, None)
 """The columns of what is no peer."""
@@ -136,25 +131,23 @@ class AnswerCache:
                 return known
             try:
                 with self._reader as db:
-                    row = db.execute(
-                        "SELECT timestamp, gateway, endpoint, proven_at FROM claims WHERE public_key = ?", (key,)
-                    ).fetchone()
+                    row = db.execute(f"SELECT {claim_rows.COLUMNS} FROM claims WHERE public_key = ?", (key,)).fetchone()
                 stored = None if row is None else packing.row_claim(key, *row)
             except StoreError as error:
                 self._reads_from = self._failed(error)
                 return known
-            if stored is not None and (known is None or stored.timestamp > known.timestamp):
-                self._hold(stored)
-                return stored
-            return known
+            if stored is None:
+                return known
+            newest = stored if known is None else stored.over(known)
+            if newest is not known:
+                self._hold(newest)
+            return newest
 
     def save_claims(self, claims: Sequence[Claim]) -> None:
         """Record claims in one go. A stored one with a greater timestamp stays. Raises StoreError."""
         with self._lock:
             for claim in claims:
-                held = self._claims.get(claim.public_key)
-                if held is None or held.timestamp < claim.timestamp:
-                    self._hold(claim)
+                self._hold(claim.over(self._claims.get(claim.public_key)))
             if not self._is_ready:
                 raise self._trouble or StoreError(f"cache {self.path}: not ready")
             try:
@@ -172,10 +165,9 @@ class AnswerCache:
     def _save(self, claims: Collection[Claim]) -> None:
         if not claims:
             return
-        rows = [(c.public_key, c.timestamp, c.gateway, packing.pack_endpoint(c.endpoint), c.proven_at) for c in claims]
         with self._writer as db:
             db.execute("BEGIN IMMEDIATE")
-            db.executemany(_SAVE_CLAIM, rows)
+            db.executemany(_SAVE_CLAIM, map(packing.claim_row, claims))
             db.execute("COMMIT")
 
     # --- marks ------------------------------------------------------------------------------------------------

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from wgjit.errors import StoreError
-from wgjit.model import AllowedIP, Change, ChangeKind, Claim, Cover, Peer, PublicKey, Registration
-from wgjit.stores import checks, packing, schema
+from wgjit.model import AllowedIP, Change, ChangeKind, Claim, Cover, Peer, PublicKey, Registration, Removed
+from wgjit.stores import checks, claim_rows, packing, schema
 from wgjit.stores.bulk import BeforeCommit, BulkLoad, unnoted
 from wgjit.stores.bulk_aside import CACHE, temporary_folder
 from wgjit.stores.connection import Link
@@ -38,17 +38,17 @@ _COLUMNS = "public_key, allowed_ips, preshared_key, keepalive, enabled, expires_
 _LOOKUP = """
     SELECT p.allowed_ips, p.preshared_key, p.keepalive, p.enabled, p.expires_at, p.name,
            p.idle_timeout,
-           c.timestamp, c.gateway, c.endpoint, c.proven_at
+           c.timestamp, c.gateway, c.endpoint, c.proven_at, c.proven
     FROM peers AS p LEFT JOIN claims AS c ON c.public_key = p.public_key
     WHERE p.public_key = ?"""
 
-_SAVE_CLAIM = """
-    INSERT INTO claims (public_key, timestamp, gateway, endpoint, proven_at)
-    SELECT ?1, ?2, ?3, ?4, ?5 WHERE EXISTS (SELECT 1 FROM peers WHERE public_key = ?1)
-    ON CONFLICT (public_key) DO UPDATE
-    SET timestamp = excluded.timestamp, gateway = excluded.gateway,
-        endpoint = excluded.endpoint, proven_at = excluded.proven_at
-    WHERE excluded.timestamp > claims.timestamp"""
+_SAVE_CLAIM = claim_rows.save(
+    "(EXISTS (SELECT 1 FROM peers WHERE public_key = ?1) OR EXISTS (SELECT 1 FROM removed WHERE public_key = ?1))"
+)
+
+_REMOVED = f"""
+    SELECT {claim_rows.COLUMNS} FROM removed LEFT JOIN claims USING (public_key)
+    WHERE public_key = ?1 AND NOT EXISTS (SELECT 1 FROM peers WHERE public_key = ?1)"""
 
 _REPLACE = """
     UPDATE peers SET allowed_ips = ?2, preshared_key = ?3, keepalive = ?4, enabled = ?5, expires_at = ?6, name = ?7,
@@ -92,14 +92,29 @@ class SqliteStore:
         peer = packing.row_peer(key, *row[:7])
         return Registration(peer, None if row[7] is None else packing.row_claim(key, *row[7:]))
 
+    def former(self, key: PublicKey) -> Removed | None:
+        with self._reader as db:
+            row = db.execute(_REMOVED, (key,)).fetchone()
+        if row is None:
+            return None
+        return Removed(key, None if row[0] is None else packing.row_claim(key, *row))
+
     def save_claims(self, claims: Sequence[Claim]) -> None:
         if not claims:
             return
-        rows = [(c.public_key, c.timestamp, c.gateway, packing.pack_endpoint(c.endpoint), c.proven_at) for c in claims]
         with self._writer as db:
             db.execute("BEGIN IMMEDIATE")
-            db.executemany(_SAVE_CLAIM, rows)
+            db.executemany(_SAVE_CLAIM, map(packing.claim_row, claims))
             db.execute("COMMIT")
+
+    def identity(self) -> bytes:
+        """The registry's own number, and the file's: one that was copied is the same registry, but not the same file.
+
+        Of a copy that was put in the registry's place nobody can say what it lacks.
+        """
+        with self._reader as db:
+            row = db.execute("SELECT value FROM meta WHERE what = 'identity'").fetchone()
+            return (b"" if row is None else bytes(row[0])) + repr(self._reader.file).encode()
 
     def last_change(self) -> int:
         # As cheap as PRAGMA data_version (about 4 µs), and it does not move when a claim is saved.
@@ -116,9 +131,9 @@ class SqliteStore:
     def attend(self, concerned: Callable[[], Collection[PublicKey]]) -> None:
         """Nothing here grows old."""
 
-    def addresses_version(self) -> tuple[int, int]:
+    def addresses_version(self) -> tuple[bytes, int, int]:
         # Not PRAGMA data_version, which moves with each saved claim. Additions are in no log, but they are counted.
-        return self.last_change(), self.count()
+        return self.identity(), self.last_change(), self.count()
 
     def cover(self, within: Collection[AllowedIP], limit: int) -> Cover:
         return find_cover(self._ranges, within, limit)
@@ -236,7 +251,16 @@ class SqliteRegistry(SqliteStore):
 
     def reset_claim(self, key: PublicKey) -> bool:
         with self._writer as db:
-            return db.execute("DELETE FROM claims WHERE public_key = ?", (key,)).rowcount > 0
+            db.execute("BEGIN IMMEDIATE")
+            had_one = db.execute("DELETE FROM claims WHERE public_key = ?", (key,)).rowcount > 0
+            forget_removal(db, key)
+            db.execute("COMMIT")
+        return had_one
+
+
+def forget_removal(db: sqlite3.Connection, key: PublicKey) -> bool:
+    """Let a key that was removed be one that was never heard of; False if it was not removed."""
+    return db.execute("DELETE FROM removed WHERE public_key = ?", (key,)).rowcount > 0
 
 
 def _find(db: sqlite3.Connection, handle: str) -> Peer:

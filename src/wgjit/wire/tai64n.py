@@ -60,6 +60,21 @@ class Tai64n(bytes):
         """Unix time in seconds. A client chooses these bytes: the value can be any, also far out of a calendar."""
         return int.from_bytes(self[:8], "big") - _EPOCH + int.from_bytes(self[8:], "big") / _NANOSECONDS
 
+    @property
+    def _total(self) -> int:
+        """Nanoseconds since TAI64's beginning."""
+        return int.from_bytes(self[:8], "big") * _NANOSECONDS + int.from_bytes(self[8:], "big")
+
+    def since(self, other: Tai64n) -> float:
+        """Seconds from another stamp to this one, exact also for stamps that are far out of a calendar."""
+        return (self._total - other._total) / _NANOSECONDS
+
+    def later(self, seconds: float) -> Tai64n:
+        """The stamp so many seconds after this one; the last that there is if that would be beyond it."""
+        total = max(0, self._total + int(seconds * _NANOSECONDS))
+        whole, part = divmod(min(total, (1 << 64) * _NANOSECONDS - 1), _NANOSECONDS)
+        return Tai64n(whole.to_bytes(8, "big") + part.to_bytes(4, "big"))
+
     def __str__(self) -> str:
         """RFC 3339 in UTC with nanoseconds; the raw bytes in hex where no calendar holds the value."""
         seconds = int.from_bytes(self[:8], "big") - _EPOCH

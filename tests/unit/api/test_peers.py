@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from tests.unit.api.conftest import GATEWAY_KEY, Api
-from wgjit.model import PrivateKey, PublicKey
+from wgjit.model import Claim, Endpoint, PrivateKey, PublicKey, Tai64n
 
 
 def new_key() -> str:
@@ -281,3 +281,21 @@ def test_import_and_export(own: Callable[..., Api]) -> None:
     assert not any("preshared_key" in each for each in out)
     secret = http.get("/v1/peers/export", params={"preshared_keys": "true"}).text
     assert secret.count(base64.b64encode(bytes(32)).decode()) == 1
+
+
+def test_a_removed_peers_claim_is_there_when_it_is_added_again_and_is_forgotten_by_its_key(api: Api) -> None:
+    http, key = api.local, new_key()
+    body = {"name": "carol", "public_key": key}
+    assert http.post("/v1/peers", json=body).status_code == 201
+    claim = Claim(PublicKey.parse(key), Tai64n.from_unix(1e9), "gw1", Endpoint.parse("192.0.2.1:5"), 1e9)
+    with api.registry() as registry:
+        registry.save_claims([claim])
+    assert http.delete("/v1/peers/carol").status_code == 204
+    assert http.get(f"{url(key)}/claim").json()["claim"]["gateway"] == "gw1"
+    assert problem(http.get("/v1/peers/carol/claim")) == (404, "no-such-peer")
+    assert http.post("/v1/peers", json=body).status_code == 201
+    shown = http.get("/v1/peers/carol/claim").json()["claim"]
+    assert (shown["timestamp"], shown["inferred"]) == (str(claim.timestamp), False)
+    assert http.delete("/v1/peers/carol").status_code == 204
+    assert http.delete(f"{url(key)}/claim").json()["forgotten"] is True
+    assert problem(http.delete(f"{url(key)}/claim")) == (404, "no-such-peer")

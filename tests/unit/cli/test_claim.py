@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.contracts.store import claim, key
+from tests.contracts.store import claim, inferred, key
 from tests.unit.cli.conftest import K1, K2, K3, Run
 from wgjit.model import ChangeKind
 from wgjit.stores.sqlite import SqliteRegistry
@@ -79,3 +79,29 @@ def test_reset_for_programs(wgjit: Run, two: Path) -> None:
         "forgotten": False,
         "claim": None,
     }
+
+
+def test_a_removed_peers_claim_stays_until_it_is_reset_by_its_key(wgjit: Run, proven: Path) -> None:
+    assert wgjit("peer", "remove", "alice")[0] == 0
+    assert wgjit("claim", "show", "alice")[0] == 1, "the name is free"
+    assert f"peer:       {K1} (removed)\ntimestamp:  2020-09-13T12:26:40.5" in wgjit("claim", "show", K1)[1]
+    assert json.loads(wgjit("claim", "show", K1, "--json")[1])["claim"]["gateway"] == "gw1"
+    assert wgjit("peer", "add", "alice", "--public-key", K1, "--allowed-ips", "10.8.0.2/32")[0] == 0
+    assert f"timestamp:  {SUMMARY.split(' ')[0]}\n" in wgjit("claim", "show", "alice")[1], (
+        "added again, it has its claim"
+    )
+    assert wgjit("peer", "remove", "alice", "bob", "--yes")[0] == 0
+    assert wgjit("claim", "reset", K1) == (0, f"forgot the claim of {K1} (removed): {SUMMARY}\n", "")
+    assert wgjit("claim", "reset", K2) == (0, f"{K2} (removed) has no claim; forgot its removal\n", "")
+    for key_ in (K1, K2):
+        assert wgjit("claim", "reset", key_)[0] == 1, "nothing is known of it any more"
+
+
+def test_an_inferred_timestamp_says_so(wgjit: Run, two: Path) -> None:
+    with contextlib.closing(SqliteRegistry(two)) as registry:
+        registry.save_claims([inferred(1, 1_600_000_000.5, proven=1_500_000_000.0)])
+    said = (
+        "2020-09-13T12:26:40.500000000Z (inferred from its last handshake; 2017-07-14T02:40:00.000000000Z was proven)"
+    )
+    assert f"timestamp:  {said}\n" in wgjit("claim", "show", "alice")[1]
+    assert json.loads(wgjit("claim", "show", "alice", "--json")[1])["claim"]["inferred"] is True

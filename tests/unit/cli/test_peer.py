@@ -85,6 +85,7 @@ def test_show_by_name_and_by_key(run: Run, two: Path) -> None:
         "gateway": "gw1",
         "endpoint": "[2001:db8::1]:4000",
         "proven_at": "2023-11-14T22:13:20Z",
+        "inferred": False,
     }
     assert json.loads(run("show", "bob", "--json")[1])["claim"] is None
 

@@ -210,7 +210,8 @@ def test_the_registry_says_no(stage: Stage, client: Client, found: Any, refusal:
     stage.arrive(client.packet(), held)
     answer = client.registration(**found) if isinstance(found, dict) else found
     commands = stage.answer(answer)
-    assert kinds(commands) == ([Release] if held else []) + [Tell]
+    follows = [SaveClaim] if refusal in (Refusal.DISABLED, Refusal.EXPIRED) else []
+    assert kinds(commands) == ([Release] if held else []) + follows + [Tell]
     assert told(commands).refusal is refusal
     assert told(commands).decision is Decision.REFUSED
 

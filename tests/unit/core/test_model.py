@@ -13,12 +13,15 @@ also knows the truth: who sent what, and what was acted upon. So it can say, aft
   never within 180 s of a handshake that the look could see, and never if the registry does not know it;
 - an install finds room, and waits until the peer's own removal is done;
 - the core's residents are the device's, but for those that somebody else put in or took out;
-- stored claims grow, but by the operator's word;
+- stored claims grow, but by the operator's word; nobody whom a registry knows that was put in another's place loses
+  its session by that;
+- where clocks are right, a recording alone installs nobody, if it is older than 10 s or than this process, whatever the
+  gateway has seen of it; and no client's own knock is taken for one;
 - no change that the core makes hands a registered peer's address to a wider peer that the registry does not know, once
   a look has shown what others did to the device.
 
 Whoever is idle for long leaves. And once all answers are there: every knock has been told, the core's residents are the
-device's, and no peer that the registry switched off or removed is among them.
+device's, and no peer that the registry switched off or removed is among them, whoever put it there.
 """
 
 from __future__ import annotations
@@ -32,6 +35,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
+from tests.fakes.store import FakeRegistry
 from tests.forge import forge_initiation, with_mac1
 from tests.unit.core.conftest import SERVER, Client
 from tests.unit.core.world import KEEPERS, RESPONDER, WIDER, Sent, World
@@ -70,13 +74,19 @@ class Model(World, RuleBasedStateMachine):
     """See the head of this file."""
 
     @initialize(
-        delivery=st.sampled_from(Delivery), local=st.booleans(), capacity=st.sampled_from([1, 2, 65536]), pin=mostly
+        delivery=st.sampled_from(Delivery),
+        local=st.booleans(),
+        capacity=st.sampled_from([1, 2, 65536]),
+        pin=mostly,
+        right=st.booleans(),
     )
-    def begin(self, delivery: Delivery, local: bool, capacity: int = 65536, pin: bool = False) -> None:
+    def begin(
+        self, delivery: Delivery, local: bool, capacity: int = 65536, pin: bool = False, right: bool = False
+    ) -> None:
         peers = [client.peer for client in CLIENTS]
         if pin:
             peers[0] = replace(peers[0], idle_timeout=NEVER)
-        self.create(delivery, local, peers, capacity)
+        self.create(delivery, local, peers, capacity, clocks_are_right=right)
 
     # --- clients and attackers ----------------------------------------------------------------------------------
 
@@ -90,9 +100,10 @@ class Model(World, RuleBasedStateMachine):
         self.hear(*arrivals)
 
     def made(self, client: Client, wrong: float) -> Sent:
+        wrong = 0.0 if self.clocks_are_right else wrong
         stamp = Tai64n.from_unix_ns(int((self.clock() + self.offset + wrong) * 1e6) * 1000 + self.number)
         message = client._initiator.initiate(1, stamp)
-        return Sent(build(client.endpoint, SERVER, message), client.key, stamp)
+        return Sent(build(client.endpoint, SERVER, message), client.key, stamp, self.monotonic)
 
     @rule(client=clients, wrong=clocks, held=st.booleans())
     def knocks(self, client: Client, wrong: float, held: bool) -> None:
@@ -138,6 +149,13 @@ class Model(World, RuleBasedStateMachine):
         if client.key in self.device.keys:
             self.device.shake_hands(client.key, self.monotonic + self.offset)
             self.shaken[client.key] = self.clock()
+            self.handshakes.append((client.key, self.monotonic))
+
+    @rule(client=clients)
+    def shakes_hands_unseen(self, client: Client) -> None:
+        """No gateway runs, or its queue is full: an eavesdropper has what it did not see."""
+        self.wire.append(self.made(client, 0.0))
+        self.shakes_hands(client=client)
 
     # --- the registry -------------------------------------------------------------------------------------------
 
@@ -161,7 +179,6 @@ class Model(World, RuleBasedStateMachine):
         peer = self.store._peers.get(client.key)
         if peer is None:  # its address may be another's by now
             self.store.add([peer := replace(client.peer, allowed_ips=())])
-            self.forget(client)  # of who is not registered no claim is kept
         self.store.replace(replace(peer, enabled=enabled, keepalive=keepalive, expires_at=at, idle_timeout=idle))
 
     @rule()
@@ -176,8 +193,22 @@ class Model(World, RuleBasedStateMachine):
     def unregistered(self, client: Client, noticed: bool) -> None:
         if self.is_registered(client):
             self.store.remove(client.key)
-            self.forget(client)
             self.whole_round(noticed)
+
+    @rule(knows=st.sets(clients), changes=st.sampled_from([0, 40]), noticed=st.booleans())
+    def another_registry_is_in_its_place(self, knows: set[Client], changes: int, noticed: bool) -> None:
+        """It has no claims, and a log of its own, longer or shorter."""
+        other = FakeRegistry(client.peer for client in knows)
+        for _ in range(changes if knows else 0):
+            other.replace(min(knows, key=str).peer)
+        self.store.put_in_place(other)
+        self.barred.clear()
+        for client in CLIENTS:
+            self.forget(client)
+            resident = self.gateway.residency.get(client.key)
+            if resident is None or not resident.registered:
+                self.by_hand.add(client.key)
+        self.whole_round(noticed)
 
     @rule(client=clients, noticed=st.booleans())
     def resets_claim(self, client: Client, noticed: bool) -> None:
@@ -219,9 +250,9 @@ class Model(World, RuleBasedStateMachine):
     # --- the device ---------------------------------------------------------------------------------------------
 
     @precondition(lambda self: self.reading)
-    @rule(data=st.data(), fails=st.booleans())
-    def reading_ends(self, data: st.DataObject, fails: bool) -> None:
-        self.end_reading(lambda choices: data.draw(st.sampled_from(choices)), fails)
+    @rule(data=st.data(), fails=st.booleans(), took=st.sampled_from([0.0, 0.0, 0.3]))
+    def reading_ends(self, data: st.DataObject, fails: bool, took: float) -> None:
+        self.end_reading(lambda choices: data.draw(st.sampled_from(choices)), fails, took=took)
 
     @precondition(lambda self: self.reading)
     @rule(client=clients, held=st.booleans())
@@ -234,6 +265,7 @@ class Model(World, RuleBasedStateMachine):
         choose: Callable[[Sequence[DevicePeer | None]], DevicePeer | None],
         fails: bool,
         between: Callable[[], None] | None = None,
+        took: float = 0.0,
     ) -> None:
         """What changed while it went on is in it, or is not; what was removed meanwhile may be missing."""
         assert self.reading
@@ -253,7 +285,7 @@ class Model(World, RuleBasedStateMachine):
         while len(there) > 1 and not fails and between:
             self.hear(DeviceRead(began, [there.pop(0)], more=True))
             between()
-        self.hear(DeviceRead(began, there))
+        self.hear(DeviceRead(began, there, took=took))
 
     @precondition(lambda self: self.eviction)
     @rule(took=st.sampled_from([0.0001, 0.02]))
@@ -337,13 +369,19 @@ class Model(World, RuleBasedStateMachine):
             if self.is_registered(client) and client.key in self.device.keys:
                 assert self.store._peers[client.key].is_pinned, "idle, and still there"
 
+    @precondition(lambda self: not self.clocks_are_right)
     @rule(by=st.sampled_from([-86400.0, -100.0, 100.0, 86400.0]))
     def clock_is_stepped(self, by: float) -> None:
         self.offset += by
 
     @rule()
     def crashes(self) -> None:
-        """`kill -9`: what it held goes on by the kernel's hand; what it had not saved is lost."""
+        """`kill -9`: what it held goes on by the kernel's hand; what it had not saved is lost.
+
+        If another registry has come meanwhile that never knew a resident, nobody can tell it from the operator's own.
+        """
+        never_known = (c.key for c in CLIENTS if not self.is_registered(c) and self.store.former(c.key) is None)
+        self.by_hand.update(never_known)
         self.start()
 
     # --- at last ------------------------------------------------------------------------------------
@@ -367,7 +405,8 @@ class Model(World, RuleBasedStateMachine):
         assert not self.strangers_addresses(), "a wider peer has a registered address"
         assert self.device.keys.isdisjoint(KEEPERS) or WIDER in self.device.keys, "a placeholder for nothing"
         for client in CLIENTS:
-            if client.key in self.device.keys and client.key not in self.by_hand:
+            known = self.is_registered(client) or self.store.former(client.key)
+            if client.key in self.device.keys and (known or client.key not in self.by_hand):
                 assert self.is_registered(client), "removed from the registry, and still there"
                 assert self.store._peers[client.key].enabled, "switched off, and still there"
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.unit.core.conftest import START, Client, Stage
-from tests.unit.core.test_gateway import kinds
+from tests.unit.core.test_gateway import kinds, told
 from wgjit.core.vocabulary import (
     ClaimsSaved,
     Command,
@@ -22,7 +22,8 @@ from wgjit.core.vocabulary import (
     RegistryChanged,
     SaveClaim,
 )
-from wgjit.model import DevicePeer, PeerChange, PresharedKey, PrivateKey
+from wgjit.model import DevicePeer, PeerChange, PresharedKey, PrivateKey, Registration
+from wgjit.refusal import Refusal
 
 
 def revoked(client: Client) -> list[Command]:
@@ -98,7 +99,10 @@ def test_a_reset_claim_lets_a_resident_with_its_clock_turned_back_in_again(stage
     assert stage.hear(RegistryChanged({client.key: client.registration()})) == revoked(client)
     assert stage.arrive(client.packet(START - 500)) == [], "the kernel's own memory has to go first"
     assert stage.hear(Evicted((client.key,), frozenset(), 0.0))[-1] == Lookup(stage.numbers, client.key)
-    assert kinds(stage.answer(client.registration())) == [Install]
+    assert told(stage.answer(client.registration())).refusal is Refusal.STALE, "it could be a recording"
+    stage.wait(5)
+    stage.arrive(client.packet(START - 495))
+    assert kinds(stage.answer(client.registration())) == [Install], "a second one in step is none"
 
 
 def test_a_reading_that_overlaps_a_change_does_not_bring_the_old_state_back(stage: Stage, client: Client) -> None:
@@ -120,3 +124,34 @@ def test_a_reading_that_overlaps_a_change_does_not_bring_the_old_state_back(stag
     assert client.key not in stage.gateway.residency
     assert stage.gateway.residency.owner_of_any(client.peer.allowed_ips, other_than=client.key) == other.key
     assert stage.gateway.residency.owner_of_any(other.peer.allowed_ips, other_than=client.key) is None
+
+
+# --- another registry is in its place ---------------------------------------------------------------------------------
+
+
+def saved(stage: Stage, client: Client) -> None:
+    """Installed, and the registry has its claim."""
+    stage.hear(ClaimsSaved(tuple(c.claim for c in stage.install(client) if isinstance(c, SaveClaim))))
+
+
+def test_a_claim_that_vanished_with_the_old_one_revokes_nobody_and_is_written_again(
+    stage: Stage, client: Client
+) -> None:
+    saved(stage, client)
+    (save,) = stage.hear(RegistryChanged({client.key: client.registration()}, True, replaced=True))
+    assert isinstance(save, SaveClaim)
+    assert save.claim.timestamp.unix == stage.wall
+    assert client.key in stage.gateway.residency
+    assert stage.hear(RegistryChanged({client.key: client.registration()})) == [], "until it has been, it was not reset"
+    assert stage.hear(RegistryChanged({client.key: Registration(client.peer, save.claim)}, True, replaced=True)) == []
+
+
+def test_who_was_registered_and_is_unknown_to_the_new_one_is_revoked(stage: Stage, client: Client) -> None:
+    saved(stage, client)
+    assert stage.hear(RegistryChanged({client.key: None}, True, replaced=True)) == revoked(client)
+
+
+def test_a_claim_that_is_greater_in_the_new_one_counts(stage: Stage, client: Client) -> None:
+    saved(stage, client)
+    found = client.registration(last=stage.wall + 5)
+    assert stage.hear(RegistryChanged({client.key: found}, True, replaced=True)) == []

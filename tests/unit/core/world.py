@@ -12,6 +12,9 @@ from dataclasses import dataclass, replace
 from tests.fakes.device import FakeDevice
 from tests.fakes.store import FakeRegistry
 from tests.unit.core.conftest import START
+from wgjit.core.barred import standing
+from wgjit.core.claims import MARGIN
+from wgjit.core.freshness import GRAIN, LATE, LEAST_PAUSE, MOST_PAUSE, PACE
 from wgjit.core.gateway import Gateway
 from wgjit.core.idleness import FRESH, SESSION
 from wgjit.core.placeholder import placeholder_key, waste_key
@@ -48,6 +51,7 @@ from wgjit.daemon.metrics import Metrics
 from wgjit.daemon.registry_watch import RegistryWatch
 from wgjit.errors import StoreError
 from wgjit.model import (
+    NEVER_PROVEN,
     AllowedIP,
     Delivery,
     DevicePeer,
@@ -56,6 +60,7 @@ from wgjit.model import (
     PrivateKey,
     PublicKey,
     Registration,
+    Removed,
     Tai64n,
     parse_allowed_ip,
 )
@@ -77,6 +82,8 @@ class Sent:
     """Whom it claims."""
     stamp: Tai64n | None = None
     """Set if it was made by the one who holds that key."""
+    made: float = 0.0
+    """When it was, monotonic seconds."""
 
 
 @dataclass
@@ -94,8 +101,11 @@ class Knock:
 class World:
     """See the head of this file; `create` begins it."""
 
-    def create(self, delivery: Delivery, local: bool, peers: list[Peer], capacity: int = 65536) -> None:
-        """A gateway over an empty device and a registry of these peers."""
+    def create(
+        self, delivery: Delivery, local: bool, peers: list[Peer], capacity: int = 65536, clocks_are_right: bool = False
+    ) -> None:
+        """A gateway over an empty device and a registry of these peers; whether clocks are right is up to others."""
+        self.clocks_are_right = clocks_are_right
         self.monotonic, self.offset = 100.0, START - 100.0
         self.settings = Settings(
             gateway="g",
@@ -116,12 +126,19 @@ class World:
         """When the residents' last handshakes were, monotonic."""
         self.interfered = float("-inf")
         """When somebody else last changed the device, monotonic."""
+        self.handshakes: list[tuple[PublicKey, float]] = []
+        """All of them."""
         self.by_hand: set[PublicKey] = set()
         """Put into the device by somebody else."""
         self.start()
 
     def start(self) -> None:
         """A new process, over the store and the device as they are."""
+        self.began = self.monotonic
+        self.arrivals: list[tuple[Sent, float]] = []
+        """What this process has seen, and when."""
+        self.barred: set[PublicKey] = set()
+        """Of whom the registry said last that they may not connect."""
         self.gateway = Gateway(RESPONDER, self.settings)
         self.watch = RegistryWatch(self.store, Faults(Metrics()), self.gateway.concerned)
         self.coming: dict[int, tuple[Sent, bool]] = {}
@@ -186,10 +203,11 @@ class World:
             self.news |= event.found.keys()
             for key, found in event.found.items():
                 self.learn(key, found)
-        elif isinstance(event, LookedUp) and isinstance(event.found, Registration):
-            self.learn(event.found.peer.public_key, event.found)
+        elif isinstance(event, LookedUp):
+            self.looked_up(event.found, now)
         if isinstance(event, Arrived):
             sent, held = self.coming.pop(event.knock)
+            self.arrivals.append((sent, now.monotonic))
             self.waiting[event.knock] = Knock(sent, held, now.monotonic)
         for command in self.gateway.handle(event, now):
             self.check(command, event, now)
@@ -202,6 +220,14 @@ class World:
         if isinstance(event, Tick):
             assert deadline is None or deadline > now.monotonic, "it would tick for ever"
         self.check_claims()
+
+    def looked_up(self, found: Registration | Removed | Refusal | None, now: Now) -> None:
+        if isinstance(found, Removed):
+            self.barred.add(found.public_key)
+        elif isinstance(found, Registration):
+            self.learn(found.peer.public_key, found)
+            may = self.barred.add if standing(found.peer, now) else self.barred.discard
+            may(found.peer.public_key)
 
     def learn(self, key: PublicKey, found: Registration | None) -> None:
         """What the core was told of a peer."""
@@ -238,7 +264,9 @@ class World:
     def answer(self, index: int) -> None:
         lookup = self.lookups.pop(index)
         try:
-            found: Registration | Refusal | None = self.store.lookup(lookup.key)
+            found: Registration | Removed | Refusal | None = self.store.lookup(lookup.key) or self.store.former(
+                lookup.key
+            )
         except StoreError:
             found = Refusal.STORE_FAILED
         self.events.append(LookedUp(lookup.knock, found))
@@ -328,8 +356,9 @@ class World:
                 for key in keys:
                     self.check_eviction(key, now)
             case SaveClaim(claim), _:
-                assert any(sent.key == claim.public_key and sent.stamp == claim.timestamp for sent in self.wire)
-                self.note(claim.public_key, claim.timestamp)
+                stamps = {sent.stamp for sent in self.wire if sent.key == claim.public_key}
+                assert claim.greatest_proven in stamps or claim.proven == NEVER_PROVEN
+                self.note(claim.public_key, claim.greatest_proven)
             case ReadDevice(), _:
                 assert self.reading is None
             case Tell(record=record), Knock(sent=sent):
@@ -338,6 +367,8 @@ class World:
                 assert record.public_key in (sent.key, None)
                 if record.proven or record.refusal is None:
                     assert record.timestamp == sent.stamp is not None
+                if self.clocks_are_right and record.refusal is Refusal.STALE:
+                    self.check_staleness(sent, knock.arrived)
                 if record.refusal is None:
                     assert (sent.key, sent.stamp) not in self.good, "a replayed knock was taken for a new one"
                     self.good.add((sent.key, sent.stamp))
@@ -358,7 +389,9 @@ class World:
         assert isinstance(found, Registration)
         assert key == sent.key == found.peer.public_key
         assert sent.stamp is not None, "installed for a knock that nobody proved"
-        assert found.claim is None or sent.stamp > found.claim.timestamp, "installed for an old knock"
+        assert found.claim is None or sent.stamp > found.claim.greatest_proven, "installed for an old knock"
+        if self.clocks_are_right:
+            self.check_freshness(sent, self.waiting[event.knock].arrived)
         assert key not in self.acted or sent.stamp > self.acted[key], "installed for a replayed knock"
         assert sent.stamp.unix <= now.wall + self.settings.max_skew
         assert key not in self.gateway.residency
@@ -371,6 +404,28 @@ class World:
             assert self.settings.delivery is Delivery.FLIP
             expected = replace(expected, endpoint=change.endpoint, keepalive=change.keepalive)
         assert change == expected
+
+    def check_freshness(self, sent: Sent, arrived: float) -> None:
+        """A recording alone installs nobody: not one that was made before this process began, nor one that is old."""
+        if arrived - sent.made <= min(LATE, arrived - self.began) + GRAIN + 0.001:
+            return
+        assert sent.stamp is not None
+        assert any(
+            LEAST_PAUSE <= arrived - at <= MOST_PAUSE and abs(sent.stamp.since(other.stamp) - (arrived - at)) <= PACE
+            for other, at in self.arrivals
+            if other.key == sent.key and other.stamp is not None
+        ), "installed for a recording"
+
+    def check_staleness(self, sent: Sent, arrived: float) -> None:
+        """A client's own knock is never taken for an old one, but just after its last handshake."""
+        if arrived > sent.made + 0.001 or sum(one is sent for one, _ in self.arrivals) > 1:
+            return
+        assert sent.key is not None
+        shaken = max((at for key, at in self.handshakes if key == sent.key), default=float("-inf"))
+        newer = [
+            one for one, _ in self.arrivals if one.key == sent.key and one.stamp and one.stamp > (sent.stamp or b"")
+        ]
+        assert newer or arrived - shaken <= 2 * MARGIN, "a client was taken for a thief"
 
     def check_change(self, change: PeerChange, changes: tuple[PeerChange, ...], event: Event, now: Now) -> None:
         key = change.public_key
@@ -385,6 +440,10 @@ class World:
             self.revoked.add(key)
             if isinstance(event, RegistryChanged):
                 assert key in event.found, "a resident lost its session without the registry's word"
+                found = event.found[key]
+                prefixes = found.peer.allowed_ips if found else ()
+                taken = self.gateway.residency.owner_of_any(prefixes, other_than=key)
+                assert not event.replaced or found is None or taken or standing(found.peer, now), "it may stay"
             elif isinstance(event, Tick):
                 assert (self.told[key].expires_at or now.wall + 1) <= now.wall, "expired before its time"
             else:
@@ -395,7 +454,7 @@ class World:
             assert change.endpoint is None
 
     def check_eviction(self, key: PublicKey, now: Now) -> None:
-        if key in self.revoked:
+        if key in self.revoked or (key in self.barred and key not in self.gateway.residency):
             return
         assert key in self.told, "removed what the registry never knew"
         assert not self.told[key].is_pinned
@@ -406,5 +465,5 @@ class World:
 
     def check_claims(self) -> None:
         for key, claim in self.store._claims.items():
-            assert claim.timestamp >= self.stored.get(key, claim.timestamp)
-            self.stored[key] = claim.timestamp
+            assert claim.greatest_proven >= self.stored.get(key, claim.greatest_proven)
+            self.stored[key] = claim.greatest_proven

@@ -10,7 +10,7 @@ import pytest
 
 from tests.contracts.store import FULL, claim, key, peer
 from wgjit.errors import AddressConflict, StoreError
-from wgjit.model import NEVER, ChangeKind, Peer
+from wgjit.model import NEVER, ChangeKind, Peer, Removed
 from wgjit.stores import packing, schema
 from wgjit.stores.sqlite import SqliteRegistry
 
@@ -66,6 +66,21 @@ def test_a_file_of_the_first_schema_keeps_everything(path: Path) -> None:
         assert registry.find(str(key(9))).is_pinned
         assert registry.last_change() == 2
     assert path.stat().st_size <= before + 22 * 4096  # a page a new table or index, and the schema's own; no peer grew
+
+
+def test_a_file_of_an_older_schema_remembers_whom_its_log_says_to_be_removed(path: Path) -> None:
+    """As a gateway that started on it did; and from then on it is somebody."""
+    version_1(path, [peer(number, address(number)) for number in range(4)])
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as db:
+        for number in (1, 2):
+            db.execute("DELETE FROM peers WHERE public_key = ?", (key(number),))
+        db.execute("INSERT INTO peers (public_key) VALUES (?)", (key(2),))
+    with contextlib.closing(SqliteRegistry(path)) as registry:
+        assert [registry.former(key(number)) for number in range(4)] == [None, Removed(key(1)), None, None]
+        assert len(registry.identity()) > 16
+        registry.save_claims([claim(3, 9.0)])
+        registry.remove(key(3))
+        assert registry.former(key(3)) == Removed(key(3), claim(3, 9.0))
 
 
 def test_a_plain_peer_takes_at_most_a_byte_more_than_under_the_first_schema(path: Path, tmp_path: Path) -> None:

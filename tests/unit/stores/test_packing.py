@@ -105,7 +105,14 @@ def test_damage_never_shows_the_preshared_key() -> None:
     assert failed.value.__suppress_context__
 
 
-@pytest.mark.parametrize("row", [(b"short", "gw", bytes(6), 0.0), (bytes(12), "gw", bytes(7), 0.0)])
+@pytest.mark.parametrize(
+    "row",
+    [
+        (b"short", "gw", bytes(6), 0.0, None),
+        (bytes(12), "gw", bytes(7), 0.0, None),
+        (bytes(12), "gw", bytes(6), 0.0, b"x"),
+    ],
+)
 def test_damaged_claims(row: tuple) -> None:
     with pytest.raises(StoreError, match=r"claim .* damaged"):
         packing.row_claim(PublicKey(bytes(32)), *row)

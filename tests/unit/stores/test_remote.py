@@ -17,7 +17,7 @@ from lab.registry_service import RegistryService, wait_until
 from wgjit.config import load_config
 from wgjit.daemon.open_store import open_store
 from wgjit.errors import StoreError
-from wgjit.model import Claim, Endpoint, Peer, PresharedKey, PrivateKey, PublicKey, Tai64n
+from wgjit.model import Claim, Endpoint, Peer, PresharedKey, PrivateKey, PublicKey, Removed, Tai64n
 from wgjit.stores import remote_events
 from wgjit.stores.remote import RemoteStore
 
@@ -229,6 +229,29 @@ def test_answers_and_claims_outlive_the_process(service: RegistryService, opened
     assert found.peer == known
     assert found.claim is not None
     assert found.claim.timestamp == stamp
+
+
+def test_who_was_known_and_is_no_more_is_told_from_who_never_was(
+    service: RegistryService, opened: list[RemoteStore]
+) -> None:
+    """Also by the next process, and with its claim."""
+    gone, never = peer(), peer()
+    service.put(gone)
+    store = store_of(service, opened)
+    wait_until(lambda: following(store))
+    assert store.lookup(gone.public_key)
+    assert store.former(gone.public_key) is None
+    claim = Claim(gone.public_key, Tai64n.from_unix(5.0), "fra1", Endpoint.parse("192.0.2.1:5"), 5.0)
+    store.save_claims([claim])
+    service.remove(gone)
+    wait_until(lambda: store.lookup(gone.public_key) is None)
+    assert store.lookup(never.public_key) is None
+    assert store.former(gone.public_key) == Removed(gone.public_key, claim)
+    assert store.former(never.public_key) is None
+    store.close()
+    again = store_of(service, opened)
+    assert again.former(gone.public_key) == Removed(gone.public_key, claim)
+    assert again.identity() == store.identity()
 
 
 def test_those_that_matter_are_asked_for_again_when_their_answer_grows_old(

@@ -1,0 +1,23 @@
+"""Who may not connect, though the registry knows, or knew, them."""
+
+from __future__ import annotations
+
+from wgjit.core.vocabulary import Now, PutBack
+from wgjit.model import Peer, PublicKey, Registration
+from wgjit.refusal import Refusal
+
+
+def standing(peer: Peer, now: Now) -> Refusal | None:
+    """May this registered peer connect at all? DISABLED or EXPIRED if not."""
+    if not peer.enabled:
+        return Refusal.DISABLED
+    if peer.expires_at is not None and now.wall >= peer.expires_at:
+        return Refusal.EXPIRED
+    return None
+
+
+def put_back(key: PublicKey, registration: Registration | None, now: Now) -> PutBack:
+    """Somebody has put this peer back into the device; None: it was removed from the registry."""
+    if registration is None:
+        return PutBack(key, None, Refusal.UNKNOWN)
+    return PutBack(key, registration.peer.name, standing(registration.peer, now) or Refusal.UNKNOWN)

@@ -1,0 +1,20 @@
+"""How a claim is saved, in a registry and in the cache of one elsewhere: both have the same table."""
+
+from __future__ import annotations
+
+COLUMNS = "timestamp, gateway, endpoint, proven_at, proven"
+"""The columns of a claim beside its key, in the order of `packing.row_claim`."""
+
+
+def save(condition: str) -> str:
+    """The statement that saves a `packing.claim_row` as `Claim.over` says, if `condition` is true of ?1, its key."""
+    return f"""
+        INSERT INTO claims (public_key, {COLUMNS}) SELECT ?1, ?2, ?3, ?4, ?5, ?6 WHERE {condition}
+        ON CONFLICT (public_key) DO UPDATE
+        SET timestamp = excluded.timestamp, gateway = excluded.gateway,
+            endpoint = excluded.endpoint, proven_at = excluded.proven_at,
+            proven = iif(excluded.proven IS NULL, NULL, max(excluded.proven, coalesce(claims.proven, claims.timestamp)))
+        WHERE iif(excluded.proven IS NULL,
+                  excluded.timestamp > coalesce(claims.proven, claims.timestamp),
+                  excluded.timestamp > claims.timestamp
+                  OR excluded.timestamp = claims.timestamp AND excluded.proven > claims.proven)"""
