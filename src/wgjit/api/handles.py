@@ -56,7 +56,7 @@ def claim_of(registry: ManagedRegistry, segment: str) -> tuple[PublicKey, Claim 
 
 
 def _key(segment: str) -> PublicKey | None:
-    if re.fullmatch(r"[A-Za-z0-9_-]{43}=?", segment):
+    if re.fullmatch(_KEY, segment):
         return PublicKey(base64.urlsafe_b64decode(segment[:43] + "="))
     return None
 
