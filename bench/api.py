@@ -106,6 +106,7 @@ def main(words: Sequence[str] | None = None) -> int:
     check_above_zero(parser, options, "connections", "imports", "requests")
     report = Report("api", options.write)
     report.head(words)
+    report.say(f"Others on this machine before it began: load average {os.getloadavg()[0]:.1f}.")
     outcome = measure(options.connections, options.imports, options.requests)
     status = tell(report, outcome)
     report.finish()

@@ -29,7 +29,10 @@ BACKLOG = 1024
 """Connections that the kernel keeps for us until we look."""
 
 SLICE = 0.001
-"""Seconds for which connections are accepted, or handshakes begun, before others get their turn on the event loop."""
+"""Seconds for which connections are accepted before others get their turn on the event loop."""
+
+HANDSHAKES = 2
+"""Handshakes begun in one turn of the event loop: each is about a millisecond's work, a few turns later."""
 
 PAUSE = 0.5
 """Seconds without accepting after it failed: the connection that waits would only make it fail again at once."""
@@ -140,10 +143,9 @@ class Listener:
         self._spoke[not self._places.is_good(place.source)][place] = accepted
 
     def _begin_some(self) -> None:
-        """Begin handshakes, a few at a time: each is about a millisecond's work as soon as its first bytes are read."""
+        """Begin a few handshakes, and go on in the event loop's next turn."""
         assert self._loop is not None
-        end = time.monotonic() + SLICE
-        while time.monotonic() < end:
+        for _ in range(HANDSHAKES):
             waiting = next(filter(None, self._spoke), None)
             if waiting is None:
                 return
