@@ -8,6 +8,7 @@ from types import FrameType
 import pytest
 
 from lab.netns import Lab
+from wgjit.drivers import rules_nft
 
 pytest.register_assert_rewrite("tests.contracts")
 
@@ -52,3 +53,9 @@ def lab() -> Iterator[Lab]:
     """An empty lab, taken back after the test."""
     with Lab() as made:
         yield made
+
+
+@pytest.fixture
+def patient_switch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No dead-man switch goes off because the machine is busy and a test slow: held is what a test wants held."""
+    monkeypatch.setattr(rules_nft, "DEAD_AFTER", 600)

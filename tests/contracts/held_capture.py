@@ -15,19 +15,12 @@ from collections.abc import Iterator
 import pytest
 
 from tests.contracts.site import GATEWAYS, PORT, Site, collect, datagram, knock
-from wgjit.drivers import rules_nft
 from wgjit.drivers.capture_nfqueue import Backend, NfqueueCapture
 from wgjit.drivers.nfqueue import statuses
 from wgjit.errors import CaptureError
 
 IN_SESSION = b"\x04\x00\x00\x00" + bytes(28)
 """Transport data: it passes by what is held, so its arrival shows that what was sent before it waits."""
-
-
-@pytest.fixture
-def patient_switch(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No dead-man switch goes off because the machine is busy and a test slow: held is what a test wants held."""
-    monkeypatch.setattr(rules_nft, "DEAD_AFTER", 600)
 
 
 @contextlib.contextmanager
@@ -40,12 +33,13 @@ def holding(site: Site, backend: Backend, queue: int | None = None, max_length: 
         site.inside(capture.close)
 
 
-def other_process(site: Site, backend: Backend) -> subprocess.Popen[str]:
+def other_process(site: Site, backend: Backend, dead_after: int = 600) -> subprocess.Popen[str]:
     """A gateway's capture in a process of its own, with a beating heart; it reads and releases nothing."""
     code = f"""
 import time
 from wgjit.drivers import rules_nft
 from wgjit.drivers.capture_nfqueue import NfqueueCapture
+rules_nft.DEAD_AFTER = {dead_after}
 capture = NfqueueCapture("wg0", {PORT}, backend={backend!r})
 print("ready", flush=True)
 while True:
