@@ -35,7 +35,7 @@ class Gateway:
         *options: str | Path,
         store: Path | None,
         delivery: str = "auto",
-        patience: float = 120.0,
+        patience: float = 600.0,
         through: Sequence[str | Path] = (),
         program: Sequence[str] = WGJIT,
     ) -> None:
