@@ -50,6 +50,8 @@ def test_failed_authentications_are_answered_and_counted(
             async with ControlServer("wg0", status, FeedHub()):
                 return await asyncio.to_thread(good.get, "/v1/status")
 
-        assert asyncio.run(asked()).json() == {"residents": 3, "api_log_lines_lost": 3}
+        told = asyncio.run(asked()).json()
+        assert (told["residents"], told["api_log_lines_lost"]) == (3, 3)
+        assert told["api"]["troubles"] == {"authentication failed": 3}
     finally:
         assert api.end() == 0
