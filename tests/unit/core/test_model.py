@@ -79,14 +79,21 @@ class Model(World, RuleBasedStateMachine):
         capacity=st.sampled_from([1, 2, 65536]),
         pin=mostly,
         right=st.booleans(),
+        watchful=st.sampled_from([0, 64]),
     )
     def begin(
-        self, delivery: Delivery, local: bool, capacity: int = 65536, pin: bool = False, right: bool = False
+        self,
+        delivery: Delivery,
+        local: bool,
+        capacity: int = 65536,
+        pin: bool = False,
+        right: bool = False,
+        watchful: int = 0,
     ) -> None:
         peers = [client.peer for client in CLIENTS]
         if pin:
             peers[0] = replace(peers[0], idle_timeout=NEVER)
-        self.create(delivery, local, peers, capacity, clocks_are_right=right)
+        self.create(delivery, local, peers, capacity, clocks_are_right=right, watchful=watchful)
 
     # --- clients and attackers ----------------------------------------------------------------------------------
 

@@ -102,7 +102,13 @@ class World:
     """See the head of this file; `create` begins it."""
 
     def create(
-        self, delivery: Delivery, local: bool, peers: list[Peer], capacity: int = 65536, clocks_are_right: bool = False
+        self,
+        delivery: Delivery,
+        local: bool,
+        peers: list[Peer],
+        capacity: int = 65536,
+        clocks_are_right: bool = False,
+        watchful: int = 0,
     ) -> None:
         """A gateway over an empty device and a registry of these peers; whether clocks are right is up to others."""
         self.clocks_are_right = clocks_are_right
@@ -114,6 +120,7 @@ class World:
             max_waiting=6,
             capacity=capacity,
             networks=(parse_allowed_ip("10.8.0.0/24"),),
+            watchful=watchful,
         )
         self.store = FakeRegistry(peers, is_local=local)
         self.device = FakeDevice()
