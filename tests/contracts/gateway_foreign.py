@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -21,6 +22,9 @@ from tests.contracts.gateway_site import INSIDE, Site, seamless, wait_for
 from wgjit.core.placeholder import placeholder_key
 
 PORT = 7777
+Address = tuple[str, int]
+RETRY = 1.0
+"""Seconds until a datagram is sent again."""
 OWN = ("10.8.200.1", "fd08::c801")
 """The exit node's own addresses, which nobody registered."""
 
@@ -28,7 +32,7 @@ OWN = ("10.8.200.1", "fd08::c801")
 def bind(machine: Namespace, host: str) -> socket.socket:
     udp = machine.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     udp.bind((host, PORT))
-    udp.settimeout(10.0)
+    udp.settimeout(RETRY)
     return udp
 
 
@@ -37,6 +41,7 @@ class Impostor:
 
     def __init__(self, site: Site, exit_node: Client, client: Client) -> None:
         self.exit_node, self.client = exit_node, client
+        self._sent = 0
         addresses = [str(address) for address in client.addresses]
         exit_node.namespace.ip(*(f"addr add {address} dev {exit_node.name} nodad" for address in addresses))
         self.stolen = [str(address.ip) for address in client.addresses]
@@ -49,32 +54,50 @@ class Impostor:
             udp.close()
 
     def reaches_the_gateway(self) -> bool:
-        """Whether it can speak to the gateway in the client's name; its own packet, sent after it, must arrive."""
-        told = []
-        for gateway, own, theirs, inside in zip(self.gateway, self.own, self.theirs, INSIDE, strict=True):
-            theirs.sendto(b"stolen", (inside, PORT))
-            own.sendto(b"own", (inside, PORT))
-            while (data := gateway.recv(16)) != b"own":
-                told.append(data)
-        return b"stolen" in told
+        """Whether it can speak to the gateway in the client's name."""
+        pairs = zip(self.gateway, self.own, self.theirs, INSIDE, strict=True)
+        return any(
+            self._comes_through(theirs, (inside, PORT), own, (inside, PORT), gateway, gateway)
+            for gateway, own, theirs, inside in pairs
+        )
 
     def is_reached(self) -> bool:
-        """Whether what the gateway sends to the client's addresses comes to it; what is sent to its own must."""
-        found = []
-        for gateway, own, theirs, host, stolen in zip(
-            self.gateway, self.own, self.theirs, OWN, self.stolen, strict=True
-        ):
-            try:
-                gateway.sendto(b"stolen", (stolen, PORT))
-            except OSError:  # the interface says that there is nobody
-                continue
-            finally:
-                gateway.sendto(b"own", (host, PORT))
-                assert own.recv(16) == b"own"
-            theirs.setblocking(False)
-            with suppress(BlockingIOError):
-                found.append(theirs.recv(16))
-        return bool(found)
+        """Whether what the gateway sends to the client's addresses comes to it."""
+        pairs = zip(self.gateway, self.own, self.theirs, OWN, self.stolen, strict=True)
+        return any(
+            self._comes_through(gateway, (stolen, PORT), gateway, (host, PORT), own, theirs)
+            for gateway, own, theirs, host, stolen in pairs
+        )
+
+    def _comes_through(
+        self,
+        thief: socket.socket,
+        wrong: Address,
+        sender: socket.socket,
+        right: Address,
+        receiver: socket.socket,
+        seen_by: socket.socket,
+    ) -> bool:
+        """Send what must not arrive, and behind it, by the same tunnel, what must: when the latter is there, the former
+        would be. The pair is sent until then, for a datagram may be lost.
+        """
+        self._sent += 1
+        own, stolen, arrived = b"own %d" % self._sent, b"stolen %d" % self._sent, []
+        end = time.monotonic() + 60
+        while own not in arrived:
+            assert time.monotonic() < end, "its own packets do not arrive either"
+            with suppress(OSError):  # the interface says that there is nobody
+                thief.sendto(stolen, wrong)
+            sender.sendto(own, right)
+            with suppress(TimeoutError):
+                while own not in arrived:
+                    arrived.append(receiver.recv(32))
+        seen_by.setblocking(False)
+        with suppress(BlockingIOError):
+            while True:
+                arrived.append(seen_by.recv(32))
+        seen_by.settimeout(RETRY)
+        return stolen in arrived
 
 
 class ForeignContract:

@@ -10,8 +10,11 @@ from collections.abc import Iterator
 import pytest
 
 from lab.netns import Lab
+from lab.wireguard import peer_section
 from tests.contracts.gateway_anywhere import GatewayAnywhereContract
 from tests.contracts.gateway_site import INSIDE, Site, seamless
+from wgjit.daemon.lifecycle import WATCHFUL
+from wgjit.model import PublicKey
 
 
 class TestGatewayOnWireguardGo(GatewayAnywhereContract):
@@ -36,6 +39,8 @@ def test_a_flip_that_crossed_the_clients_own_initiation_is_run_again() -> None:
     """A WireGuard that stands still finds the knock and the install at once, and often takes the install first."""
     with Lab() as lab:
         site = Site(lab, "go")
+        # A gateway reads a smaller interface before an install, and so waits until WireGuard goes on.
+        site.server.configure("".join(peer_section(PublicKey(bytes([n]) * 32)) for n in range(1, WATCHFUL + 1)))
         with site.up("flip") as gateway:
             pid = site.server.pid
             assert pid is not None
