@@ -97,7 +97,7 @@ class EvictionContract:
             site.send([silent])
             assert feed.next()["refusal"] == "stale"
             assert seamless(client.first_ping(INSIDE[0]))
-            later = Initiator(other.private_key, site.server.public_key).initiate(1, Tai64n.from_unix(time.time() - 9))
+            later = Initiator(other.private_key, site.server.public_key).initiate(1, Tai64n.from_unix(time.time()))
             site.send([later])
             wait_for(lambda: gateway.status()["departures"] == {"unconfirmed": 2})
             assert set(site.server.peers()) == {client.public_key}, "this one was completed"
