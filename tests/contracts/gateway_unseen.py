@@ -12,7 +12,6 @@ from dataclasses import replace
 import pytest
 
 from lab.gateway import Feed
-from lab.hasty import IDLE
 from lab.netns import Lab
 from lab.wireguard import Backend, Client
 from tests.contracts.gateway_replays import saved
@@ -45,7 +44,7 @@ class UnseenContract:
             unseen = wire.initiations("10.9.0.2")[1:]
             with site.up_in_a_hurry() as gateway, gateway.feed() as feed:
                 wait_for(lambda: inferred(site, client))
-                wait_for(lambda: site.server.peers() == {}, 6 * IDLE)
+                wait_for(lambda: site.server.peers() == {})
                 nothing_comes_of([unseen[0], unseen[-1]], thief, feed, site, wire)
                 assert_it_gets_in(client, feed)
 
@@ -58,7 +57,7 @@ class UnseenContract:
             assert seamless(client.first_ping(INSIDE[0]))
             unseen = wire.initiations("10.9.0.2")
             with site.up_in_a_hurry() as gateway, gateway.feed() as feed:
-                wait_for(lambda: site.server.peers() == {}, 6 * IDLE)
+                wait_for(lambda: site.server.peers() == {})
                 nothing_comes_of(unseen, thief, feed, site, wire)
                 assert_it_gets_in(client, feed)
 
