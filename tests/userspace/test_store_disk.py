@@ -35,7 +35,7 @@ def test_a_full_disk_is_an_error_and_heals(disk: Path) -> None:
         with pytest.raises(StoreError, match="disk is full"):
             registry.add(peer(number) for number in range(2, 5000))
         with pytest.raises(StoreError, match="disk"):
-            registry.replace(peer(1, *(f"10.0.{number}.0/24" for number in range(256)), name="alice" * 20))
+            registry.replace(peer(1, *(f"10.0.{number}.0/24" for number in range(256)), name="alice " * 19 + "alice"))
         assert registry.lookup(key(1)) is not None
         assert registry.count() == 1
         filler.unlink()
