@@ -62,10 +62,10 @@ class RemoteRegistryContract:
             claimed = stranger.public_key
             site.send([forge_initiation(site.server.public_key, claimed, stamp) for _ in range(20)])
             feed.next(refusal="forged")
+            assert set(service.asked) == {str(client.public_key)}  # now and then again, as its answer grows old
             assert stranger.first_ping(INSIDE[0], 1.0) is None
             assert feed.next(public_key=str(stranger.public_key), refusal="unknown")
-            wait_for(lambda: len(service.asked) >= 2)
-            assert service.asked == [str(client.public_key), str(stranger.public_key)]
+            wait_for(lambda: str(stranger.public_key) in service.asked)
             service.remove(client.registration)
             wait_for(lambda: site.server.peers() == {})
             assert client.ping(INSIDE[0], 0.5) is None

@@ -14,8 +14,8 @@ import ssl
 import time
 from asyncio import sslproto
 from collections import OrderedDict
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 
 import uvicorn
@@ -216,8 +216,7 @@ def _shut(accepted: socket.socket) -> None:
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server on a listener of ours. Signals are its caller's: there are two servers, and streams to be ended
-    first."""
+    """uvicorn's server on a listener of ours."""
 
     def __init__(
         self,
@@ -230,6 +229,14 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self.places = places
         self._listener = Listener(listening, context, places, notices, self._protocol)
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals to the caller, which has two servers, and streams to end before them.
+
+        uvicorn's own handler would also tell sse-starlette to cut streams off, instead of ending them.
+        """
+        yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen."""

@@ -77,7 +77,7 @@ def read_answer(
     """
     if (coding := headers.get("content-encoding", "identity").strip().lower()) not in ("identity", ""):
         raise StoreUnreachable(
-            f"store.url: the service answers in Content-Encoding {coding[:40]!r}, and was asked not to; "
+            f"store.url: the service answers in Content-Encoding {quoted(coding, 40)}, and was asked not to; "
             "turn compression off for it"
         )
     match status:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import errno
 import gc
+import signal
 import socket
 import ssl
 import weakref
@@ -147,6 +148,15 @@ def test_nothing_is_kept_of_handshakes_that_failed(tmp_path: Path) -> None:
             return left
 
     assert asyncio.run(main()) == 0
+
+
+def test_the_server_leaves_signals_to_its_caller() -> None:
+    """uvicorn's own handler has sse-starlette cut streams off as they are being ended; it seldom wins."""
+    with socket.socket() as listening:
+        one = Server(server._uvicorn(None), listening, None, Places(MANY), Notices())
+        handlers = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+        with one.capture_signals():
+            assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == handlers
 
 
 def test_what_is_kept_back_comes_before_tcp() -> None:
