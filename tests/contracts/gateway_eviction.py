@@ -16,8 +16,8 @@ import pytest
 
 from lab.gateway import Gateway
 from lab.hasty import IDLE, SESSION
-from lab.netns import Lab
-from lab.wireguard import Backend, Client
+from lab.netns import Lab, ping_from_here
+from lab.wireguard import Backend, Client, peer_section
 from tests.contracts.gateway_site import INSIDE, PORT, Site, seamless, sent_packets, wait_for
 from tests.contracts.site import collect
 from wgjit.drivers.capture_packet import PacketCapture
@@ -138,8 +138,7 @@ class EvictionContract:
         client, other = site.client(), site.client()
         crowd = [Peer(PrivateKey.generate().public()) for _ in range(300)]
         site.registry.add(crowd)
-        for peer in crowd:
-            site.server.add_peer(peer.public_key, [])
+        site.server.configure("\n".join(peer_section(peer.public_key) for peer in crowd))
         with site.up() as gateway:
             assert seamless(client.first_ping(INSIDE[0]))
             assert seamless(other.first_ping(INSIDE[0]))
@@ -169,10 +168,10 @@ def pinging(client: Client, interval: float = 0.3) -> Iterator[list[float]]:
 
     def ping() -> None:
         while not over.wait(interval):
-            if client.ping(INSIDE[0], timeout=20.0) is None:
+            if ping_from_here(INSIDE[0], timeout=20.0) is None:
                 lost.append(time.monotonic())
 
-    thread = threading.Thread(target=ping)
+    thread = threading.Thread(target=client.namespace.call, args=(ping,))
     thread.start()
     try:
         yield lost

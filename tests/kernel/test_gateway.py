@@ -78,7 +78,7 @@ class TestGatewayOnKernelWireGuard(GatewayContract):
             assert site.server.peers() == {}
 
 
-@pytest.mark.smp
+@pytest.mark.smp_alone
 class TestOnTwoProcessors:
     """A few knocks where softirqs and the daemon really run at once."""
 
