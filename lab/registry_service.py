@@ -116,10 +116,11 @@ class RegistryService:
 
 def wait_until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
     """Wait for it; fails if it does not come about."""
-    end = time.monotonic() + seconds
+    end, pause = time.monotonic() + seconds, 0.02
     while not condition():
         assert time.monotonic() < end, f"it did not come about within {seconds} s"
-        time.sleep(0.02)
+        time.sleep(pause)
+        pause = min(pause * 1.3, 0.5)  # a busy machine is also busy with the asking
 
 
 def _here(*command: str | Path, stdout: int) -> subprocess.Popen[str]:

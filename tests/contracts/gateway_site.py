@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +19,7 @@ from pathlib import Path
 from lab.gateway import WGJIT, Gateway
 from lab.hasty import HASTY, IDLE
 from lab.netns import Lab, Namespace
+from lab.registry_service import wait_until
 from lab.wireguard import Backend, Client, WireGuard
 from wgjit.model import PresharedKey
 from wgjit.stores.sqlite import SqliteRegistry
@@ -150,11 +150,7 @@ def seamless(seconds: float | None) -> bool:
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = LONG) -> None:
-    started, pause = time.monotonic(), 0.02
-    while not condition():
-        assert time.monotonic() < started + seconds, f"it did not come about within {seconds} s"
-        time.sleep(pause)
-        pause = min(pause * 1.3, 0.5)  # a busy machine is also busy with the asking
+    wait_until(condition, seconds)
 
 
 def sent_packets() -> int:
