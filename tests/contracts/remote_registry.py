@@ -62,11 +62,13 @@ class RemoteRegistryContract:
             stamp = Tai64n.from_unix(time.time())
             claimed = stranger.public_key
             site.send([forge_initiation(site.server.public_key, claimed, stamp) for _ in range(20)])
-            feed.next(refusal="forged")
+            for _ in range(20):
+                feed.next(refusal="forged")
             assert set(service.asked) == {str(client.public_key)}  # now and then again, as its answer grows old
             assert stranger.first_ping(INSIDE[0], 1.0) is None
             assert feed.next(public_key=str(stranger.public_key), refusal="unknown")
             wait_for(lambda: str(stranger.public_key) in service.asked)
+            assert list(dict.fromkeys(service.asked)) == [str(client.public_key), str(stranger.public_key)]
             service.remove(client.registration)
             wait_for(lambda: site.server.peers() == {})
             assert client.ping(INSIDE[0], 0.5) is None
