@@ -31,9 +31,9 @@ from statistics import quantiles
 
 from bench.report import ROOT, Report, add_option, check_above_zero
 from lab.certificate import make_certificate
+from lab.registry import LabRegistry
 from wgjit.model import Peer, PublicKey
 from wgjit.stores.audit import Author
-from wgjit.stores.managed import ManagedRegistry
 from wgjit.stores.tokens import Scope
 
 PEERS = 2000
@@ -177,16 +177,16 @@ def _cpu(process: int) -> float:
 
 def _registry(folder: Path, greedy: int) -> tuple[str, list[str]]:
     """Make it; gives an honest caller's token, and those of the slow imports."""
-    with contextlib.closing(ManagedRegistry(folder / "wg0.db", timeout=5)) as registry:
+    with contextlib.closing(LabRegistry(folder / "wg0.db", timeout=5)) as registry:
         first = int(ipaddress.ip_address("10.8.0.1"))
         peers = (
             Peer(PublicKey(os.urandom(32)), (ipaddress.ip_network(first + number),), name=f"peer {number}")
             for number in range(PEERS)
         )
         while some := list(islice(peers, 500)):
-            registry.adopt(some, by=BY)
-        honest = registry.create_token("honest", Scope.READ, by=BY, rate=100_000)[1]
-        return honest, [registry.create_token(f"greedy {n}", Scope.WRITE, by=BY)[1] for n in range(greedy)]
+            registry.peers.adopt(some, by=BY)
+        honest = registry.tokens.create("honest", Scope.READ, by=BY, rate=100_000)[1]
+        return honest, [registry.tokens.create(f"greedy {n}", Scope.WRITE, by=BY)[1] for n in range(greedy)]
 
 
 @contextlib.contextmanager

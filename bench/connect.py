@@ -30,9 +30,9 @@ from bench.plot import bars
 from bench.report import Report, add_option, section_for
 from lab.gateway import Gateway
 from lab.netns import Lab
+from lab.registry import LabRegistry
 from lab.wireguard import Backend, Client, WireGuard, peer_section
 from wgjit.model import Peer, PrivateKey
-from wgjit.stores.sqlite import SqliteRegistry
 
 PORT = 51820
 INSIDE = "10.8.0.1"
@@ -72,7 +72,7 @@ class Site:
             self.server.configure("".join(peer_section(key.public(), [f"{host}/32"]) for key, host in peers))
         else:
             store = lab.folder / f"{delivery}.db"
-            with_peers = SqliteRegistry(store)
+            with_peers = LabRegistry(store)
             with_peers.add(
                 Peer(key.public(), (ipaddress.ip_network(host),))
                 for key, host in zip(self.keys, self.hosts, strict=True)

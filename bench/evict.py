@@ -41,9 +41,9 @@ from bench.plot import bars
 from bench.report import Report, add_option, check_above_zero
 from lab.gateway import Gateway
 from lab.netns import Lab
+from lab.registry import LabRegistry
 from lab.wireguard import Backend, WireGuard
 from wgjit.model import Peer, PrivateKey
-from wgjit.stores.sqlite import SqliteRegistry
 from wgjit.wire.noise import Initiator
 
 PORT = 51820
@@ -150,7 +150,7 @@ class Site:
         self.gateway.ip(f"route add {CLIENTS} via 10.9.0.2")
         self.server = WireGuard(self.gateway, ["10.8.0.1/16"], listen_port=PORT, backend=backend)
         self.path = lab.folder / "peers.db"
-        self._registry = SqliteRegistry(self.path)
+        self._registry = LabRegistry(self.path)
         self._inside = ipaddress.IPv4Network("11.0.0.0/8").subnets(new_prefix=32)
         self.residents = self.register(residents)
 

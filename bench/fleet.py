@@ -30,10 +30,10 @@ from bench.report import Report, add_option, check_above_zero
 from lab.api_service import ApiService
 from lab.gateway import Gateway
 from lab.netns import Lab
+from lab.registry import LabRegistry
 from lab.registry_service import wait_until
 from lab.wireguard import Backend
 from wgjit.model import Peer
-from wgjit.stores.sqlite import SqliteRegistry
 
 MOST_REQUESTS: Final = 1.2
 """Of a new peer."""
@@ -123,7 +123,7 @@ def play_local(lab: Lab, backend: Backend, count: int, rate: float) -> Result:
     site = Site(lab, backend)
     identities = site.identities(count, preshared=True)
     path = lab.folder / "local.db"
-    registry = SqliteRegistry(path)
+    registry = LabRegistry(path)
     registry.add([registration(each) for each in identities])
     registry.close()
     with Gateway(site.gateway, site.server.name, store=path), site.load(identities) as load:

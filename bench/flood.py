@@ -43,9 +43,9 @@ from bench.processes import Process
 from bench.report import Report, add_option
 from lab.gateway import Gateway
 from lab.netns import Lab
+from lab.registry import LabRegistry
 from lab.wireguard import Backend, Client, WireGuard, peer_section
 from wgjit.model import Endpoint, Peer, PrivateKey
-from wgjit.stores.sqlite import SqliteRegistry
 
 PORT = 51820
 INSIDE = "10.8.0.1"
@@ -124,7 +124,7 @@ class Site:
         self.path = lab.folder / "peers.db"
         self._messages: dict[str, list[bytes]] = {}
         self.clients = [self._client(number) for number in range(1, clients + 1)]
-        registry = SqliteRegistry(self.path)
+        registry = LabRegistry(self.path)
         registry.add([Peer(self.victim, (ipaddress.ip_network("10.8.255.1/32"),)), *self.registered])
         registry.close()
 

@@ -37,6 +37,7 @@ from unittest import mock
 
 from bench.packets import bad_mac1, sources, unknown
 from bench.report import Report, add_option
+from lab.registry import LabRegistry
 from wgjit.core.gateway import Gateway
 from wgjit.core.settings import Settings
 from wgjit.core.vocabulary import DeviceRead
@@ -50,7 +51,6 @@ from wgjit.drivers.genetlink import GenetlinkSocket
 from wgjit.drivers.wg_messages import Places
 from wgjit.drivers.wg_netlink import KernelDevice
 from wgjit.model import AllowedIP, Delivery, Endpoint, Peer, PresharedKey, PrivateKey, PublicKey, Tai64n
-from wgjit.stores.sqlite import SqliteRegistry
 from wgjit.wire.noise import Initiator, Responder
 from wgjit.wire.packets import build
 
@@ -170,7 +170,7 @@ class Bench:
         count = (rounds + 1) * TOTAL
         self.new = self._clients(count, 0)
         self.residents = self._clients(RESIDENTS, count)
-        self.store = SqliteRegistry(folder / "registry.db")
+        self.store = LabRegistry(folder / "registry.db")
         self.store.add(peer for _, peer in (*self.new, *self.residents))
         with mock.patch.object(nfnetlink, "NetfilterSocket", Queue), mock.patch.object(capture_nfqueue, "NftRules"):
             self.capture = NfqueueCapture("wg0", 51820)

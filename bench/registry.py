@@ -33,9 +33,9 @@ from typing import NamedTuple
 
 from bench.plot import lines
 from bench.report import Report, add_option
+from lab.registry import LabRegistry
 from wgjit.management.peer_readers import Format
 from wgjit.model import Peer, PublicKey, parse_allowed_ip
-from wgjit.stores.sqlite import SqliteRegistry
 
 MOST = 1 << 24
 """Addresses in 10.0.0.0/8; beyond, those from 11.0.0.0 on follow."""
@@ -137,7 +137,7 @@ def timed(action: Callable[[], object]) -> float:
     return 1e6 * (perf_counter() - began)
 
 
-def found(registry: SqliteRegistry, number: int) -> None:
+def found(registry: LabRegistry, number: int) -> None:
     registration = registry.lookup(public_key(number))
     if registration is None or registration.peer.public_key != public_key(number):
         sys.exit(f"bench registry: peer {number} was imported and is not there")
@@ -148,7 +148,7 @@ def cold(store: Path, peers: int, random: Random) -> Iterator[Figure]:
     for _ in range(COLD):
         forget(store)
         began = perf_counter()
-        registry = SqliteRegistry(store, create=False)
+        registry = LabRegistry(store, create=False)
         registry.last_change()
         openings.append(1e3 * (perf_counter() - began))
         lookups.append(timed(lambda: found(registry, random.randrange(peers))) / 1e3)  # noqa: B023 - called at once
@@ -159,7 +159,7 @@ def cold(store: Path, peers: int, random: Random) -> Iterator[Figure]:
     yield Figure("the same, worst", max(lookups), "ms", most=20)
 
 
-def warm(registry: SqliteRegistry, peers: int, random: Random) -> Iterator[Figure]:
+def warm(registry: LabRegistry, peers: int, random: Random) -> Iterator[Figure]:
     numbers = [random.randrange(peers) for _ in range(SAMPLE)]
     keys = [public_key(number) for number in numbers]
     for number in numbers:
@@ -173,7 +173,7 @@ def warm(registry: SqliteRegistry, peers: int, random: Random) -> Iterator[Figur
     yield Figure(LOOKUP_WORST, median(cuts[98] for cuts in passes), "µs", most=50)
 
 
-def verbs(registry: SqliteRegistry, peers: int, random: Random) -> Iterator[Figure]:
+def verbs(registry: LabRegistry, peers: int, random: Random) -> Iterator[Figure]:
     named = [
         Peer(public_key(-1 % (1 << 64) - n), (parse_allowed_ip(f"192.0.2.{n}"),), name=f"user-{n}")
         for n in range(NAMED)
@@ -181,11 +181,11 @@ def verbs(registry: SqliteRegistry, peers: int, random: Random) -> Iterator[Figu
     yield Figure("add one peer, median", median(timed(lambda p=p: registry.add([p])) for p in named), "µs")  # type: ignore[misc]
     yield Figure("find by name, median", median(timed(lambda p=p: registry.find(p.name or "")) for p in named), "µs")  # type: ignore[misc]
     starts = [public_key(random.randrange(peers)) for _ in range(20)]
-    pages = [timed(lambda k=k: list(islice(registry.peers(after=k), 1000))) for k in starts]  # type: ignore[misc]
+    pages = [timed(lambda k=k: list(islice(registry.peers.every(after=k), 1000))) for k in starts]  # type: ignore[misc]
     yield Figure("list a page of 1,000 from any key on, median", median(pages) / 1e3, "ms")
     yield Figure("count, median", median(timed(registry.count) for _ in range(20)), "µs")
-    if registry.count() != peers + NAMED:
-        sys.exit(f"bench registry: count says {registry.count()} of {peers + NAMED}")
+    if registry.peers.count() != peers + NAMED:
+        sys.exit(f"bench registry: count says {registry.peers.count()} of {peers + NAMED}")
     yield Figure("remove a peer, median", median(timed(lambda p=p: registry.remove(p.public_key)) for p in named), "µs")  # type: ignore[misc]
 
 
@@ -196,7 +196,7 @@ def measure(peers: int, folder: Path) -> Iterator[Figure]:
     yield from import_(text, store, peers)
     text.unlink()
     yield from cold(store, peers, random)
-    with contextlib.closing(SqliteRegistry(store, create=False)) as registry:
+    with contextlib.closing(LabRegistry(store, create=False)) as registry:
         yield from warm(registry, peers, random)
         yield from verbs(registry, peers, random)
 

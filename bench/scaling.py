@@ -28,7 +28,7 @@ from bench.processes import Process
 from bench.report import ROOT, Report, add_option, check_above_zero
 from lab.gateway import Gateway
 from lab.netns import Lab
-from wgjit.stores.sqlite import SqliteRegistry
+from lab.registry import LabRegistry
 
 PAGE = ROOT / "docs" / "SCALING.md"
 RUSH = 3000.0
@@ -60,7 +60,7 @@ class Bench:
         count = int(GROWTH * residents + 3 * rate * seconds)
         self.identities = self.site.identities(count)
         self.path = lab.folder / "scaling.db"
-        registry = SqliteRegistry(self.path)
+        registry = LabRegistry(self.path)
         registry.add(map(registration, self.identities))
         registry.close()
         self._next = GROWTH * residents

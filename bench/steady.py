@@ -38,7 +38,7 @@ from bench.processes import Process
 from bench.report import Report, add_option, check_above_zero, section_for
 from lab.gateway import Gateway
 from lab.netns import Lab
-from wgjit.stores.sqlite import SqliteRegistry
+from lab.registry import LabRegistry
 
 REKEY_EVERY = 120.0
 """Seconds: REKEY_AFTER_TIME of WireGuard's clients."""
@@ -189,7 +189,7 @@ def play(site: Site, residents: int, rate: float, minutes: int) -> Outcome:
     begins = starts(residents, rate, minutes)
     identities = site.identities(len(begins))
     store = site.lab.folder / "steady.db"
-    registry = SqliteRegistry(store)
+    registry = LabRegistry(store)
     registry.add(map(registration, identities))
     registry.close()
     with (

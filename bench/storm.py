@@ -41,8 +41,8 @@ from bench.processor import Cpu, of_machine, of_process
 from bench.report import Report, add_option, section_for
 from lab.gateway import Gateway
 from lab.netns import Lab
+from lab.registry import LabRegistry
 from lab.wireguard import Backend, kernel_has_wireguard
-from wgjit.stores.sqlite import SqliteRegistry
 
 LIMIT_RATIO: Final = 1.5
 """What the wall time of the largest storm may be, as a ratio to that of all pre-installed."""
@@ -102,7 +102,7 @@ def play(gateway: str, backend: Backend, count: int, spread: float, patience: fl
         daemon: Gateway | None = None
         if gateway == JIT:
             path = lab.folder / "storm.db"
-            registry = SqliteRegistry(path)
+            registry = LabRegistry(path)
             registry.add([registration(each) for each in identities])
             registry.close()
             daemon = Gateway(site.gateway, site.server.name, store=path, delivery="hold")

@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import IO, Any, Self
 
 from lab.certificate import make_certificate
+from lab.registry import LabRegistry
 from wgjit.stores.audit import Author
-from wgjit.stores.managed import ManagedRegistry
-from wgjit.stores.sqlite import SqliteRegistry
 from wgjit.stores.tokens import Scope
 
 INTERFACE = "fleet"
@@ -42,10 +41,10 @@ class ApiService:
             f'[store]\npath = "{folder}/registry.db"\n[api]\nlisten = "127.0.0.1:0"\nsocket = "{folder}/api.sock"\n'
             f'tls_certificate_file = "{folder}/cert.pem"\ntls_private_key_file = "{folder}/key.pem"\n'
         )
-        with closing(ManagedRegistry(folder / "registry.db", timeout=5)) as registry:
-            _, token = registry.create_token("gateways", Scope.GATEWAY, by=Author("lab"))
+        with closing(LabRegistry(folder / "registry.db", timeout=5)) as registry:
+            _, token = registry.tokens.create("gateways", Scope.GATEWAY, by=Author("lab"))
         (folder / "token").write_text(token)
-        self.registry = SqliteRegistry(folder / "registry.db", timeout=5)
+        self.registry = LabRegistry(folder / "registry.db", timeout=5)
         """The file itself, beside the API."""
 
     @property

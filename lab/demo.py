@@ -30,10 +30,10 @@ from rich.table import Table
 
 from lab.gateway import Gateway, GatewayFailed
 from lab.netns import CommandFailed, Lab, Namespace
+from lab.registry import LabRegistry
 from lab.wireguard import Client, WireGuard, peer_section
 from wgjit.errors import WgjitError
 from wgjit.model import Peer, PublicKey
-from wgjit.stores.sqlite import SqliteRegistry
 
 PORT = 51820
 ENDPOINT = f"203.0.113.1:{PORT}"
@@ -78,7 +78,7 @@ class Demo:
         self.router.ip("route add default via 198.51.100.254")
         self.router.masquerade(home.b)
         self.server = WireGuard(self.gateway, [f"{INSIDE}/{TUNNEL.prefixlen}"], listen_port=PORT)
-        self.registry = SqliteRegistry(lab.folder / "registry.db")
+        self.registry = LabRegistry(lab.folder / "registry.db")
 
     def machine(self, home: bool) -> Namespace:
         """A new machine, behind the NAT or outside of it."""
@@ -163,7 +163,7 @@ class Demo:
     def setconf(self) -> str:
         """Time `wg setconf` of the registry on an interface of its own; says what came of it."""
         count = self.registered if self.server.backend == "kernel" else min(self.registered, USERSPACE_LIMIT)
-        peers = itertools.islice(self.registry.peers(), count)
+        peers = itertools.islice(self.registry.peers.every(), count)
         crowd = "".join(peer_section(peer.public_key, map(str, peer.allowed_ips)) for peer in peers)
         other = WireGuard(self.lab.namespace("all"))
         started = time.monotonic()
@@ -257,7 +257,9 @@ def show(console: Console, lab: Lab, options: argparse.Namespace) -> None:
 
     console.print()
     console.print(demo.summary(delivery))
-    console.print(f"installed now: [bold]{residents}[/] of {demo.registry.count():,} registered peers", highlight=False)
+    console.print(
+        f"installed now: [bold]{residents}[/] of {demo.registry.peers.count():,} registered peers", highlight=False
+    )
     console.print(f"the gateway's decisions: {', '.join(f'{count} {name}' for name, count in decisions.items())}")
     if residents != connected:
         raise Broken(f"{connected} clients connected, but {residents} peers are installed")

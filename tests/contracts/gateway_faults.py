@@ -21,13 +21,13 @@ import pytest
 
 from lab.gateway import Feed, Gateway, GatewayFailed
 from lab.netns import Lab, run
+from lab.registry import LabRegistry
 from lab.wireguard import Backend, Client
 from tests.contracts.gateway_site import INSIDE, PORT, Site, seamless, wait_for
 from tests.contracts.gateway_witness import steady
 from tests.contracts.store import peer
 from wgjit.model import PrivateKey, Tai64n
 from wgjit.refusal import Refusal
-from wgjit.stores.sqlite import SqliteRegistry
 from wgjit.wire.noise import Initiator
 
 CROWD = 5000
@@ -163,7 +163,7 @@ class StoreFaultsContract:
     def test_another_process_keeps_even_readers_out(self, lab: Lab, backend: Backend) -> None:
         """In the mode that somebody has switched the file to. Knocks in a row do not wait for one another's lookups."""
         path = lab.folder / "peers.db"
-        SqliteRegistry(path).close()
+        LabRegistry(path).close()
         with closing(sqlite3.connect(path)) as registry:
             assert registry.execute("PRAGMA journal_mode = DELETE").fetchone() == ("delete",)
         site = Site(lab, backend, path)

@@ -16,11 +16,11 @@ import pytest
 
 from lab.gateway import WGJIT
 from lab.netns import Lab, run
+from lab.registry import LabRegistry
 from lab.wireguard import STDIN, Backend
 from tests.contracts.gateway_site import INSIDE, PORT, Site, seamless, wait_for
 from tests.contracts.gateway_witness import steady
 from wgjit.model import PresharedKey, Tai64n
-from wgjit.stores.sqlite import SqliteRegistry
 from wgjit.wire.messages import RESPONSE
 from wgjit.wire.noise import Initiator, SessionKeys
 
@@ -101,7 +101,7 @@ class RevocationContract:
         """With a longer log, and no claims: who is in both keeps the session, who is in the old one alone loses it."""
         both, old = site.client(), site.client()
         other = site.lab.folder / "other.db"
-        with closing(SqliteRegistry(other)) as registry:
+        with closing(LabRegistry(other)) as registry:
             registry.add([both.registration])
             for number in range(50):
                 registry.replace(replace(both.registration, keepalive=number % 2))
@@ -117,7 +117,7 @@ class RevocationContract:
                     Path(f"{site.path}{companion}").unlink(missing_ok=True)
                 other.rename(site.path)
                 wait_for(lambda: set(site.server.peers()) == {both.public_key})
-                site.registry = SqliteRegistry(site.path)
+                site.registry = LabRegistry(site.path)
                 wait_for(
                     lambda: (found := site.registry.lookup(both.public_key)) is not None and found.claim is not None
                 )

@@ -19,10 +19,10 @@ from pathlib import Path
 from lab.gateway import WGJIT, Gateway
 from lab.hasty import HASTY, IDLE
 from lab.netns import Lab, Namespace
+from lab.registry import LabRegistry
 from lab.registry_service import wait_until
 from lab.wireguard import Backend, Client, WireGuard
 from wgjit.model import PresharedKey
-from wgjit.stores.sqlite import SqliteRegistry
 
 PORT = 51820
 INSIDE = ("10.8.0.1", "fd08::1")
@@ -48,7 +48,7 @@ class Site:
         )
         self.server = WireGuard(self.gateway, ["10.8.0.1/16", "fd08::1/64"], listen_port=PORT, backend=backend)
         self.path = path or lab.folder / "peers.db"
-        self.registry = SqliteRegistry(self.path)
+        self.registry = LabRegistry(self.path)
         self._clients = 1
 
     def natted(self) -> Namespace:

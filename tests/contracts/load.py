@@ -11,8 +11,8 @@ from bench.load.identities import registration
 from bench.load.site import Site
 from lab.gateway import Gateway
 from lab.netns import Lab
+from lab.registry import LabRegistry
 from lab.wireguard import Backend
-from wgjit.stores.sqlite import SqliteRegistry
 
 SOME = 20
 MANY = 200
@@ -69,7 +69,7 @@ class LoadContract:
     def test_an_empty_gateway_takes_them_in(self, site: Site, delivery: str) -> None:
         identities = site.identities(SOME)
         path = site.lab.folder / "load.db"
-        registry = SqliteRegistry(path)
+        registry = LabRegistry(path)
         registry.add([registration(each) for each in identities])
         registry.close()
         with Gateway(site.gateway, site.server.name, store=path, delivery=delivery) as gateway:
@@ -89,7 +89,7 @@ class LoadContract:
         """All in the same moment: who meets WireGuard's cookies, or a full queue, comes back 5 s later."""
         identities = site.identities(MANY)
         path = site.lab.folder / "storm.db"
-        registry = SqliteRegistry(path)
+        registry = LabRegistry(path)
         registry.add([registration(each) for each in identities])
         registry.close()
         with Gateway(site.gateway, site.server.name, store=path, delivery="auto") as gateway:

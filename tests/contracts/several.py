@@ -15,10 +15,10 @@ import pytest
 
 from lab.gateway import WGJIT
 from lab.netns import CommandFailed, Lab
+from lab.registry import LabRegistry
 from lab.wireguard import Backend, Client, WireGuard
 from tests.contracts.gateway_site import INSIDE, PORT, Site, seamless, wait_for
 from wgjit.daemon.control import socket_path
-from wgjit.stores.sqlite import SqliteRegistry
 
 OTHER_PORT = 51821
 OTHER_INSIDE = "10.11.0.1"
@@ -69,7 +69,7 @@ class SeveralContract:
             site = Site(lab, self.backend)
             self.other = WireGuard(site.gateway, [f"{OTHER_INSIDE}/16"], listen_port=OTHER_PORT, backend=self.backend)
             self.other_path = lab.folder / "others.db"
-            self.others = SqliteRegistry(self.other_path)
+            self.others = LabRegistry(self.other_path)
             self.number = 1
             yield site
             self.others.close()

@@ -17,9 +17,9 @@ import pytest
 
 from lab.gateway import WGJIT
 from lab.netns import Lab
+from lab.registry import LabRegistry
 from lab.wireguard import Backend, Client, WireGuard
 from tests.contracts.gateway_site import seamless, wait_for
-from wgjit.stores.sqlite import SqliteRegistry
 
 PORTS = (51820, 51821)
 QUEUES = 40000
@@ -39,7 +39,7 @@ class Two:
             for n in (0, 1)
         ]
         self.paths = [lab.folder / f"peers{n}.db" for n in (0, 1)]
-        self.registries = [SqliteRegistry(path) for path in self.paths]
+        self.registries = [LabRegistry(path) for path in self.paths]
         self.file = lab.folder / "wgjit.toml"
         self.file.write_text(
             '[gateway]\ndelivery = "hold"\n'

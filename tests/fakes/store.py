@@ -17,7 +17,7 @@ from wgjit.stores import checks
 
 
 class FakeRegistry:
-    """Implements `wgjit.stores.base.Registry`.
+    """Implements `wgjit.stores.base.Store`, with the verbs of `lab.registry.Signed`.
 
     `failure`: raised by every call while it is set (or by those in `failing`, names of methods, if that is not empty).
     `on_call`: called with the method's name first, on the caller's thread: block, count, or change the registry there.
@@ -161,8 +161,8 @@ class FakeRegistry:
         with self._lock:
             return self._find(handle)
 
-    def peers(self, after: PublicKey | None = None) -> Iterator[Peer]:
-        self._enter("peers")
+    def every(self, after: PublicKey | None = None) -> Iterator[Peer]:
+        self._enter("every")
         with self._lock:
             keys = sorted(key for key in self._peers if after is None or key > after)
         yield from (peer for key in keys if (peer := self._peers.get(key)) is not None)

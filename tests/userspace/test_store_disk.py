@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from lab.registry import LabRegistry
 from tests.contracts.store import claim, key, peer
 from wgjit.errors import StoreError
-from wgjit.stores.sqlite import SqliteRegistry
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def fill(path: Path) -> None:
 
 
 def test_a_full_disk_is_an_error_and_heals(disk: Path) -> None:
-    with contextlib.closing(SqliteRegistry(disk / "registry.db")) as registry:
+    with contextlib.closing(LabRegistry(disk / "registry.db")) as registry:
         registry.add([peer(1)])
         filler = disk / "filler"
         fill(filler)
@@ -37,20 +37,20 @@ def test_a_full_disk_is_an_error_and_heals(disk: Path) -> None:
         with pytest.raises(StoreError, match="disk"):
             registry.replace(peer(1, *(f"10.0.{number}.0/24" for number in range(256)), name="alice " * 19 + "alice"))
         assert registry.lookup(key(1)) is not None
-        assert registry.count() == 1
+        assert registry.peers.count() == 1
         filler.unlink()
         assert registry.add(peer(number) for number in range(2, 3000)) == 2998
         registry.save_claims([claim(1, 5.0)])
 
 
 def test_a_disk_that_turns_read_only_is_an_error_and_heals(disk: Path) -> None:
-    with contextlib.closing(SqliteRegistry(disk / "registry.db")) as registry:
+    with contextlib.closing(LabRegistry(disk / "registry.db")) as registry:
         registry.add([peer(1)])
     os.sync()
     subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
     for options in ({}, {"read_only": True}):  # even a reader of a WAL file writes beside it
         with pytest.raises(StoreError, match=r"write its folder|cannot be written"):
-            SqliteRegistry(disk / "registry.db", **options)
+            LabRegistry(disk / "registry.db", **options)
     subprocess.run(["mount", "-o", "remount,rw", disk], check=True)
-    with contextlib.closing(SqliteRegistry(disk / "registry.db")) as registry:
+    with contextlib.closing(LabRegistry(disk / "registry.db")) as registry:
         assert registry.add([peer(2)]) == 1

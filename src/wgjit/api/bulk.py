@@ -97,7 +97,7 @@ async def _lines(service: Service, caller: Caller, wanted: Filter, preshared_key
 
     def read(after: str | None) -> tuple[str, str | None]:
         with service.registries.use() as registry:
-            page = registry.page(wanted, 1000, after)
+            page = registry.peers.page(wanted, 1000, after)
         lines = (json.dumps(to_fields(entry, preshared_keys=preshared_keys)) + "\n" for entry in page.entries)
         return "".join(lines), page.cursor
 

@@ -141,7 +141,7 @@ class Gatekeeper:
 
     def _authenticate(self, text: str) -> Any:
         with self._registries.use() as registry:
-            return registry.authenticate(text, time.time())
+            return registry.tokens.authenticate(text, time.time())
 
 
 def _prove(scope: Any, caller: Caller) -> None:

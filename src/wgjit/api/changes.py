@@ -1,7 +1,7 @@
 """The registry's change log for all who follow it: one poll, whoever listens, and nothing buffered for a slow one.
 
 Each stream has a place in the log and reads on from there when it has sent what it had; entries lately read are kept
-for all. Who comes back when the log has lost its place, or another file is in the registry's place, is told to reset.
+for all. Who comes back when the log has lost its place, or another registry is in this one's place, is told to reset.
 """
 
 from __future__ import annotations
@@ -57,23 +57,23 @@ class Follower:
 
     async def run(self) -> None:
         """Look at the log for as long as anybody follows it; never ends by itself."""
-        file: tuple[int, int] | None = None
+        known: bytes | None = None
         while True:
             await self._wanted.wait()
             try:
                 now, identity = await to_thread.run_sync(self._look, limiter=self._limiter)
             except StoreBusy:
                 pass
-            except (StoreError, OSError) as error:
+            except StoreError as error:
                 log.warning("the registry cannot be followed", error=str(error))
-                self._failure = error if isinstance(error, StoreError) else StoreError(str(error))
+                self._failure = error
                 self._wake()
             else:
-                if file is not None and (identity != file or now < self._head):
+                if known is not None and (identity != known or now < self._head):
                     self._epoch += 1
                     self._recent.clear()
-                if now != self._head or file != identity:
-                    file, self._head = identity, now
+                if now != self._head or known != identity:
+                    known, self._head = identity, now
                     self._wake()
             await asyncio.sleep(self._poll)
 
@@ -131,9 +131,9 @@ class Follower:
         with self._registries.use() as registry:
             return registry.last_change()
 
-    def _look(self) -> tuple[int, tuple[int, int]]:
-        state = self._registries.path.stat()
-        return self._last(), (state.st_dev, state.st_ino)
+    def _look(self) -> tuple[int, bytes]:
+        with self._registries.use() as registry:
+            return registry.last_change(), registry.identity()
 
     def _read(self, after: int) -> list[Change]:
         with self._registries.use() as registry:

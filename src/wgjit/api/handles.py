@@ -8,7 +8,7 @@ import re
 from wgjit.api.problems import Kind, Problem
 from wgjit.errors import InvalidValue, NoSuchPeer
 from wgjit.model import Claim, PublicKey, Registration
-from wgjit.stores.managed import ManagedRegistry
+from wgjit.stores.base import Registry
 from wgjit.wire.key_text import quoted
 
 _KEY = r"[A-Za-z0-9_-]{43}=?"
@@ -27,7 +27,7 @@ def to_segment(text: str) -> str:
         return text.replace("/", "%2F")
 
 
-def find(registry: ManagedRegistry, segment: str) -> Registration:
+def find(registry: Registry, segment: str) -> Registration:
     """The peer that a segment means. Raises Problem, AmbiguousHandle, StoreError.
 
     What is a whole key means that key alone: who asks for a peer by its key must not be given one that is named so.
@@ -38,12 +38,12 @@ def find(registry: ManagedRegistry, segment: str) -> Registration:
             raise no_such_peer(segment)
         return found
     try:
-        return registry.registration(segment)
+        return registry.peers.registration(segment)
     except NoSuchPeer:
         raise no_such_peer(segment) from None
 
 
-def claim_of(registry: ManagedRegistry, segment: str) -> tuple[PublicKey, Claim | None]:
+def claim_of(registry: Registry, segment: str) -> tuple[PublicKey, Claim | None]:
     """Whose claim a segment means, a removed peer's too by its key. Raises Problem, AmbiguousHandle, StoreError."""
     try:
         found = find(registry, segment)

@@ -35,7 +35,7 @@ class Health:
 
     def _read(self) -> None:
         with self._registries.use() as registry:
-            registry.count()
+            registry.peers.count()
 
 
 def _seen(look: asyncio.Task[None]) -> None:

@@ -22,9 +22,9 @@ from wgjit.errors import InvalidValue
 from wgjit.management import imports, peer_readers
 from wgjit.management.imports import Teller
 from wgjit.management.peer_readers import Blocks
-from wgjit.stores.bulk import BulkLoad, Loaded
+from wgjit.stores.base import Load, Registry
+from wgjit.stores.bulk import Loaded
 from wgjit.stores.idempotency import Answer
-from wgjit.stores.managed import ManagedRegistry
 
 _TOLD = 1000
 """Bad lines in an answer; the rest is counted."""
@@ -55,15 +55,15 @@ class Import:
         self._teller = Teller(self._told.refused, self._told.loaded)
         self._blocks = Blocks()
         self._open = ExitStack()
-        self._registry: ManagedRegistry | None = None
-        self._load: BulkLoad | None = None
+        self._registry: Registry | None = None
+        self._load: Load | None = None
 
     async def answered(self, key: str) -> Answer | None:
         """What was answered to this idempotency key before."""
 
         def find() -> Answer | None:
             with self._registries.use() as registry:
-                return registry.answer(key, by=self._caller.author)
+                return registry.answers.find(key, by=self._caller.author)
 
         return await self._run(find)
 
@@ -117,13 +117,13 @@ class Import:
         content = self._told.content()
         if key is not None and self._registry is not None:
             kept = Answer(fingerprint, 200, json.dumps(content).encode())
-            self._registry.keep_answer(key, kept, by=self._caller.author)
+            self._registry.answers.keep(key, kept, by=self._caller.author)
         return content
 
-    def _opened(self) -> BulkLoad:
+    def _opened(self) -> Load:
         if self._load is None:
             self._registry = self._open.enter_context(self._registries.use())
-            self._load = self._open.enter_context(self._registry.load(by=self._caller.author, cache=CACHE))
+            self._load = self._open.enter_context(self._registry.peers.load(by=self._caller.author, cache=CACHE))
         return self._load
 
     def _check(self) -> None:

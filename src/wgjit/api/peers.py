@@ -130,7 +130,7 @@ def create(
     try:
         with service.registries.use() as registry:
             once = handing.once(key, mark, 201)
-            peer = registry.hand_out(peer, body.labels, pools, by=caller.author, once=once)
+            peer = registry.peers.hand_out(peer, body.labels, pools, by=caller.author, once=once)
     except AnsweredBefore as before:
         return replay(before.answer, mark)
     entry = Entry(peer, body.labels)
@@ -146,14 +146,14 @@ def list_(
 ) -> Response:
     """In the order of keys; of names with `name_prefix`; of expiry if that is asked for."""
     with service.registries.use() as registry:
-        page = registry.page(wanted, limit, after)
+        page = registry.peers.page(wanted, limit, after)
     return answer({"peers": list(map(peer_fields, page.entries)), "next": page.cursor})
 
 
 def count(service: ServiceOf, wanted: Wanted) -> Response:
     """Visits all that fit, unless no filter is given."""
     with service.registries.use() as registry:
-        return answer({"count": registry.count_fitting(wanted)})
+        return answer({"count": registry.peers.count(wanted)})
 
 
 def find(
@@ -164,7 +164,7 @@ def find(
 ) -> Response:
     """Peers that a text points at."""
     with service.registries.use() as registry:
-        return answer({"peers": list(map(peer_fields, registry.search(q, limit, anywhere=anywhere)))})
+        return answer({"peers": list(map(peer_fields, registry.peers.search(q, limit, anywhere=anywhere)))})
 
 
 def remove_fitting(
@@ -179,8 +179,7 @@ def remove_fitting(
     if not confirm:
         raise invalid("confirm: say confirm=true; GET /v1/count tells how many fit", "confirm")
     with service.registries.use() as registry:
-        registry.know(service.site.pools)
-        return answer({"removed": registry.remove_fitting(wanted, by=caller.author)})
+        return answer({"removed": registry.peers.remove_fitting(wanted, by=caller.author)})
 
 
 def show(
@@ -196,7 +195,7 @@ def show(
         caller.need(Scope.GATEWAY)
     with service.registries.use() as registry:
         found = handles.find(registry, peer)
-        entry = Entry(found.peer, registry.labels(found.peer.public_key))
+        entry = Entry(found.peer, registry.peers.labels(found.peer.public_key))
     keeping = "private" if caller.scope is Scope.GATEWAY else "no-store"
     headers = {"ETag": etags.tag(entry, with_secret=preshared_key), "Cache-Control": keeping}
     if if_none_match is not None and etags.fits(if_none_match, headers["ETag"], weakly=True):
@@ -217,8 +216,7 @@ def patch(
 
     with service.registries.use() as registry:
         key = handles.find(registry, peer).peer.public_key
-        registry.know(service.site.pools)  # its old addresses wait out their quarantine
-        entry = registry.amend(key, change.apply, change.given, change.taken, check, by=caller.author)
+        entry = registry.peers.amend(key, change.apply, change.given, change.taken, check, by=caller.author)
     return answer(peer_fields(entry), 200, {"ETag": etags.tag(entry)})
 
 
@@ -266,9 +264,8 @@ def remove(service: ServiceOf, caller: CallerOf, peer: str, if_match: IfMatch = 
     """With its claim and labels; its addresses go back to the pool after its quarantine."""
     with service.registries.use() as registry:
         key = handles.find(registry, peer).peer.public_key
-        registry.know(service.site.pools)
         check = etags.check(if_match) if if_match is not None else None
-        if not registry.remove_all([key], check, by=caller.author):
+        if not registry.peers.remove_all([key], check, by=caller.author):
             raise handles.no_such_peer(peer)
     return Response(status_code=204)
 
@@ -292,13 +289,13 @@ def rotate(
     try:
         with service.registries.use() as registry:
             # Before the handle is looked for: it may be the key that this very request took away.
-            if key is not None and (before := registry.answer(key, by=caller.author)):
+            if key is not None and (before := registry.answers.find(key, by=caller.author)):
                 return replay(before, mark)
             old: PublicKey = handles.find(registry, peer).peer.public_key
             once = handing.once(key, mark, 200)
             check = etags.check(if_match)
-            after = registry.rotate(old, new, check=check, by=caller.author, once=once)
-            entry = Entry(after, registry.labels(new))
+            after = registry.peers.rotate(old, new, check=check, by=caller.author, once=once)
+            entry = Entry(after, registry.peers.labels(new))
     except AnsweredBefore as again:
         return replay(again.answer, mark)
     where = f"/v1/peers/{handles.to_path(new)}"
@@ -317,7 +314,7 @@ def reset_claim(service: ServiceOf, caller: CallerOf, peer: str) -> Response:
     was removed: then its removal is forgotten, too."""
     with service.registries.use() as registry:
         key, _ = handles.claim_of(registry, peer)
-        claim = registry.reset_claim(key, by=caller.author)
+        claim = registry.claims.reset(key, by=caller.author)
     return answer({"public_key": str(key), "forgotten": claim is not None, "claim": claim_fields(claim)})
 
 

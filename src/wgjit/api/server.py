@@ -71,13 +71,13 @@ async def _serve(interface: str, site: Site, ready: Callable[[dict[str, Any]], N
     settings = site.config.api
     notifier = Notifier()
     with ExitStack() as stack:
-        service = Service(interface, site, Registries(site.store))
+        service = Service(interface, site, Registries(site.where, site.pools))
         stack.callback(service.registries.close)
         context = None if settings.listen is None else _context(settings)
         path = settings.socket or run_folder() / f"{interface}.api.sock"
         unix = stack.enter_context(_unix_socket(path, int(settings.socket_mode, 8)))
         listeners: list[tuple[socket.socket, ssl.SSLContext | None, Bounds]] = [(unix, None, UNIX_BOUNDS)]
-        about: dict[str, Any] = {"interface": interface, "socket": str(path), "listen": None, "store": str(site.store)}
+        about: dict[str, Any] = {"interface": interface, "socket": str(path), "listen": None, "store": str(site.where)}
         if settings.listen is not None:
             most = descriptors.tcp_connections(limit, threads.ALL, IMPORTS, streams.MOST)
             tcp = _tcp_socket(settings.listen)
@@ -102,7 +102,7 @@ async def _serve(interface: str, site: Site, ready: Callable[[dict[str, Any]], N
             gc.collect()
             gc.freeze()
             ready(about)
-            notifier.ready(f"registry {site.store}")
+            notifier.ready(f"registry {site.where}")
             reading = asyncio.create_task(_read_again(again, context, settings))
             await stop.wait()
             notifier.stopping("ending")

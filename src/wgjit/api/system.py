@@ -58,7 +58,7 @@ def add_routes(app: FastAPI) -> None:
     ) -> Response:
         """By name, without their secrets; also those that are expired or revoked."""
         with service.registries.use() as registry:
-            found, cursor = registry.token_page(limit, after)
+            found, cursor = registry.tokens.page(limit, after)
         now = time.time()
         return answer({"tokens": [token_fields(token, now) for token in found], "next": cursor})
 
@@ -73,7 +73,7 @@ def add_routes(app: FastAPI) -> None:
         """The answer holds the token's text, this once."""
         expires_at = bodies.expiry(body.expires_at, body.expires_in)
         with service.registries.use() as registry:
-            token, text = registry.create_token(
+            token, text = registry.tokens.create(
                 body.name, Scope(body.scope), by=caller.author, expires_at=expires_at, rate=body.rate
             )
         return answer(token_fields(token, time.time()) | {"token": text}, 201)
@@ -84,7 +84,7 @@ def add_routes(app: FastAPI) -> None:
     def revoke_token(service: ServiceOf, caller: CallerOf, token: str) -> Response:
         """By name or id. At once and for good; streams that it opened end."""
         with service.registries.use() as registry:
-            revoked = registry.revoke_token(token, by=caller.author)
+            revoked = registry.tokens.revoke(token, by=caller.author)
         return answer(token_fields(revoked, time.time()))
 
     @app.get("/v1/audit", tags=["audit"], summary="Who changed what", responses={200: {"model": bodies.AuditPageBody}})
@@ -102,5 +102,5 @@ def add_routes(app: FastAPI) -> None:
             moment = None if since is None else parse_past(since, time.time(), "since")
         with service.registries.use() as registry:
             key = None if peer is None else audited_key(registry, peer)
-            page = registry.audit_entries(AuditFilter(key, actor, verb, moment), limit, after)
+            page = registry.audit.page(AuditFilter(key, actor, verb, moment), limit, after)
         return answer({"entries": [audit_fields(entry) for entry in page.entries], "next": page.cursor})

@@ -35,9 +35,8 @@ def adopt(
     with closing(open_device(interface)) as device:
         residents = peers_of(device)
     settings = site(interface, config, store)
-    path = settings.store
-    with made(path) as registry:
-        result = adopt_peers(residents, registry, partial(registry.adopt, by=author()), dry_run=dry_run)
+    with made(settings) as registry:
+        result = adopt_peers(residents, registry, partial(registry.peers.adopt, by=author()), dry_run=dry_run)
     adopted = {peer.public_key for peer in result.new}
     ours = [resident for resident in residents if resident.public_key in adopted]
     pinned = {peer.public_key for peer in result.new if peer.idle_timeout == NEVER}
@@ -48,7 +47,7 @@ def adopt(
             json.dumps(
                 {
                     "dry_run": dry_run,
-                    "store": str(path),
+                    "store": str(settings.where),
                     "peers": len(residents),
                     "registered": len(result.new),
                     "pinned": len(pinned),
@@ -61,7 +60,7 @@ def adopt(
         )
         return
     would = "would be " if dry_run else ""
-    print(f"{interface}: {len(residents)} peers; registry {path}")
+    print(f"{interface}: {len(residents)} peers; registry {settings.where}")
     print(f"{would}registered: {len(result.new)}, of them {len(pinned)} pinned, {idle} idle and free to leave")
     print(f"registered already: {result.present}")
     if result.differing:

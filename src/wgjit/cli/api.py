@@ -35,7 +35,7 @@ def api(
     """
     set_up_log(verbose)
     here = _with(site(interface, config, store), socket, listen)
-    with made(here.store):
+    with made(here):
         pass  # a missing registry is made, an old one migrated, before anybody asks
     serve(interface, here, _ready)
 
@@ -52,7 +52,7 @@ def _with(here: Site, socket: Path | None, listen: str | None) -> Site:
     except ValidationError as error:
         text = error.errors()[0]["msg"].removeprefix("Value error, ")
         raise ConfigError(f"--listen {listen}: {text}") from None
-    return Site(here.config.model_copy(update={"api": api_settings}), here.source, here.store)
+    return Site(here.config.model_copy(update={"api": api_settings}), here.source, here.where)
 
 
 def _ready(about: dict[str, Any]) -> None:

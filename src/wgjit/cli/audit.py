@@ -52,10 +52,10 @@ def list_(
 
     An import is one entry a batch, not one a peer.
     """
-    with existing(site(interface, config, store).store, read_only=True) as registry:
+    with existing(site(interface, config, store), read_only=True) as registry:
         moment = None if since is None else parse_past(since, time.time(), "since")
         key = None if peer is None else audited_key(registry, peer)
-        page = registry.audit_entries(AuditFilter(key, actor, verb, moment), limit, after)
+        page = registry.audit.page(AuditFilter(key, actor, verb, moment), limit, after)
     for entry in page.entries:
         print(json.dumps(audit_fields(entry)) if as_json else _row(entry))
     if page.cursor is not None:
@@ -73,10 +73,10 @@ def prune(
 ) -> None:
     """Delete old entries of the audit log. That they were deleted, and how many, is a new entry."""
     moment = parse_past(before, time.time(), "before")
-    with existing(site(interface, config, store).store) as registry:
+    with existing(site(interface, config, store)) as registry:
         if not yes:
             typer.confirm(f"delete all entries from before {show_moment(moment)}?", abort=True, err=True)
-        count = registry.prune_audit(moment, by=author())
+        count = registry.audit.prune(moment, by=author())
     print(json.dumps({"removed": count}) if as_json else f"deleted {count:,} entr{'y' if count == 1 else 'ies'}")
 
 

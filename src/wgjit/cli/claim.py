@@ -32,8 +32,8 @@ def show(
 
     A peer that was removed keeps its claim; its HANDLE is its whole public key.
     """
-    with existing(site(interface, config, store).store, read_only=True) as registry:
-        holder = registry.claim_holder(handle)
+    with existing(site(interface, config, store), read_only=True) as registry:
+        holder = registry.claims.holder(handle)
     if as_json:
         print(json.dumps({"public_key": str(_key(holder)), "claim": claim_fields(holder.claim)}))
         return
@@ -63,9 +63,9 @@ def reset(
     installed for it, without a session. Of a peer that was removed, whose HANDLE is its whole public key, it also
     forgets that it was: a gateway then leaves it alone if it is on the interface.
     """
-    with existing(site(interface, config, store).store) as registry:
-        found = registry.claim_holder(handle)
-        forgotten = registry.reset_claim(_key(found), by=author())
+    with existing(site(interface, config, store)) as registry:
+        found = registry.claims.holder(handle)
+        forgotten = registry.claims.reset(_key(found), by=author())
     if as_json:
         about = {
             "public_key": str(_key(found)),

@@ -34,7 +34,7 @@ from wgjit.cli.peer_values import (
 from wgjit.cli.registry_file import ConfigFile, Handle, Interface, Json, Store, author, existing
 from wgjit.errors import ConfigError
 from wgjit.management.fields import to_fields
-from wgjit.management.site import site
+from wgjit.management.site import Site, site
 from wgjit.management.times import parse_idle_timeout
 from wgjit.stores import checks
 from wgjit.stores.labels import check_key, parse_labels
@@ -97,10 +97,9 @@ def set_(
     if not told:
         raise ConfigError(f"nothing to change for {quoted(handle)}: give an option, such as --keepalive 25")
     here = site(interface, config, store)
-    with existing(here.store) as registry:
-        registry.know(here.pools)  # its old addresses wait out their quarantine
-        entry = registry.amend(
-            registry.resolve(handle), lambda peer: dataclasses.replace(peer, **values), given, taken, by=author()
+    with existing(here) as registry:
+        entry = registry.peers.amend(
+            registry.peers.resolve(handle), lambda peer: dataclasses.replace(peer, **values), given, taken, by=author()
         )
     if as_json:
         print(json.dumps(to_fields(entry)))
@@ -117,7 +116,7 @@ def enable(
     config: ConfigFile = None,
 ) -> None:
     """Let a peer connect again."""
-    _switch(site(interface, config, store).store, handle, enabled=True, as_json=as_json)
+    _switch(site(interface, config, store), handle, enabled=True, as_json=as_json)
 
 
 @app.command()
@@ -129,7 +128,7 @@ def disable(
     config: ConfigFile = None,
 ) -> None:
     """Keep a peer registered, but let it connect no more."""
-    _switch(site(interface, config, store).store, handle, enabled=False, as_json=as_json)
+    _switch(site(interface, config, store), handle, enabled=False, as_json=as_json)
 
 
 app.command("rotate")(rotate)
@@ -138,10 +137,10 @@ app.command("import")(import_)
 app.command("export")(export)
 
 
-def _switch(store: Path, handle: str, *, enabled: bool, as_json: bool) -> None:
-    with existing(store) as registry:
-        entry = registry.amend(
-            registry.resolve(handle), lambda peer: dataclasses.replace(peer, enabled=enabled), {}, by=author()
+def _switch(here: Site, handle: str, *, enabled: bool, as_json: bool) -> None:
+    with existing(here) as registry:
+        entry = registry.peers.amend(
+            registry.peers.resolve(handle), lambda peer: dataclasses.replace(peer, enabled=enabled), {}, by=author()
         )
     if as_json:
         print(json.dumps(to_fields(entry)))

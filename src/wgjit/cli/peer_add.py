@@ -93,8 +93,8 @@ def add(
         name=name,
         idle_timeout=parse_idle_timeout(idle_timeout),
     )
-    with outlet.undone_on_error(), made(here.store) as registry:
-        peer = registry.hand_out(peer, labels, pools, handing.before_commit, by=author())
+    with outlet.undone_on_error(), made(here) as registry:
+        peer = registry.peers.hand_out(peer, labels, pools, handing.before_commit, by=author())
     handing.tell("added", Entry(peer, labels), as_json=as_json)
 
 
@@ -118,9 +118,9 @@ def rotate(
     private_key, key = client_config.keys(public_key)
     outlet = Outlet(output, qr, qr_file)
     handing = _Handing(outlet, private_key, lambda: client_config.server(here))
-    with outlet.undone_on_error(), existing(here.store) as registry:
-        peer = registry.rotate(registry.resolve(handle), key, handing.before_commit, by=author())
-        labels = registry.labels(key)
+    with outlet.undone_on_error(), existing(here) as registry:
+        peer = registry.peers.rotate(registry.peers.resolve(handle), key, handing.before_commit, by=author())
+        labels = registry.peers.labels(key)
     handing.tell("rotated", Entry(peer, labels), as_json=as_json)
 
 

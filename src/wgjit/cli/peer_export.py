@@ -48,8 +48,10 @@ def export(
     """
     left = _Left(preshared_keys, time.time())
     here = site(interface, config, store)
-    with existing(here.store, read_only=True) as registry, _opened(file) as output:
-        for text in _TEXTS[form or by_ending(file.name) or Format.JSONL](left.seen(registry.entries(Filter())), left):
+    with existing(here, read_only=True) as registry, _opened(file) as output:
+        for text in _TEXTS[form or by_ending(file.name) or Format.JSONL](
+            left.seen(registry.peers.entries(Filter())), left
+        ):
             output.write(text)
     left.tell()
 

@@ -20,7 +20,8 @@ from wgjit.errors import ConfigError, InvalidValue
 from wgjit.management import imports, peer_readers
 from wgjit.management.peer_readers import Format
 from wgjit.management.site import site
-from wgjit.stores.bulk import BulkLoad, Loaded
+from wgjit.stores.base import Load
+from wgjit.stores.bulk import Loaded
 from wgjit.wire.key_text import shown
 
 _SHOWN = 20
@@ -57,9 +58,9 @@ def import_(
     here = site(interface, config, store)
     with contextlib.ExitStack() as stack:
         refusals = _Refusals(stack.enter_context(_written(report)), skip_bad)
-        registry = stack.enter_context(made(here.store))
+        registry = stack.enter_context(made(here))
         progress = stack.enter_context(_Progress(files))
-        load = stack.enter_context(registry.load(by=author()))
+        load = stack.enter_context(registry.peers.load(by=author()))
         total = _Total()
         for path in files:
             refusals.begin(path, batch)
@@ -86,7 +87,7 @@ def _import(
     form: Format | None,
     names: bool,
     batch: int,
-    load: BulkLoad,
+    load: Load,
     refusals: _Refusals,
     progress: _Progress,
     total: _Total,

@@ -60,9 +60,9 @@ def list_(
     wanted = filter_of(label, in_state, name_prefix, expires_before)
     last: Entry | None = None
     withheld = Withheld()
-    with existing(site(interface, config, store).store, read_only=True) as registry:
+    with existing(site(interface, config, store), read_only=True) as registry:
         now = time.time()
-        for number, entry in enumerate(registry.entries(wanted, after, page=min(limit or 1000, 1000))):
+        for number, entry in enumerate(registry.peers.entries(wanted, after, page=min(limit or 1000, 1000))):
             if number == limit:
                 assert last is not None
                 print(f"next page: --after '{listing.cursor(wanted, last.peer)}'", file=sys.stderr)
@@ -82,8 +82,8 @@ def find(
     config: ConfigFile = None,
 ) -> None:
     """Find peers by what you know of them. Exit status 1 if there is none."""
-    with existing(site(interface, config, store).store, read_only=True) as registry:
-        entries = registry.search(text, limit, anywhere=anywhere)
+    with existing(site(interface, config, store), read_only=True) as registry:
+        entries = registry.peers.search(text, limit, anywhere=anywhere)
     withheld = Withheld()
     _print(entries, time.time(), as_json, withheld)
     withheld.tell()
@@ -102,9 +102,9 @@ def show(
     config: ConfigFile = None,
 ) -> None:
     """Show one peer and its last claim: when and where it was last proven."""
-    with existing(site(interface, config, store).store, read_only=True) as registry:
-        found = registry.registration(handle)
-        entry = registry.entry(found.peer.public_key)
+    with existing(site(interface, config, store), read_only=True) as registry:
+        found = registry.peers.registration(handle)
+        entry = registry.peers.entry(found.peer.public_key)
     peer, claim = entry.peer, found.claim
     withheld = Withheld()
     withheld.seen(entry)

@@ -13,7 +13,7 @@ from wgjit.errors import ConfigError
 from wgjit.management.site import site
 from wgjit.model import PublicKey
 from wgjit.stores import checks
-from wgjit.stores.managed import ManagedRegistry
+from wgjit.stores.base import Registry
 from wgjit.wire.key_text import shown
 
 
@@ -38,13 +38,16 @@ def remove(
     wanted = filter_of(label, in_state, name_prefix, expires_before)
     if bool(handles) == (not wanted.is_empty):
         raise ConfigError("what to remove: give HANDLEs, or a filter such as --label team=infra, and not both")
-    with existing(here.store) as registry:
-        keys = list(dict.fromkeys(registry.resolve(handle) for handle in handles or []))
-        count = len(keys) if handles else registry.count_fitting(wanted)
+    with existing(here) as registry:
+        keys = list(dict.fromkeys(registry.peers.resolve(handle) for handle in handles or []))
+        count = len(keys) if handles else registry.peers.count(wanted)
         if not yes and (question := _question(registry, handles or [], keys, count)):
             typer.confirm(question, abort=True, err=True)
-        registry.know(here.pools)
-        count = registry.remove_all(keys, by=author()) if handles else registry.remove_fitting(wanted, by=author())
+        count = (
+            registry.peers.remove_all(keys, by=author())
+            if handles
+            else registry.peers.remove_fitting(wanted, by=author())
+        )
     if as_json:
         print(json.dumps({"removed": count}))
     elif handles:
@@ -54,9 +57,9 @@ def remove(
         print(f"removed {count:,} peer{'' if count == 1 else 's'}")
 
 
-def _question(registry: ManagedRegistry, handles: list[str], keys: list[PublicKey], count: int) -> str | None:
+def _question(registry: Registry, handles: list[str], keys: list[PublicKey], count: int) -> str | None:
     """What to ask before they go; None if it is plain what is meant, or nothing goes."""
     if count != 1 or not handles:
         return f"remove {count:,} peer{'' if count == 1 else 's'}?" if count else None
-    exact = all(checks.parse_key(handle) or registry.names(handle, 1) == [handle] for handle in handles)
-    return None if exact else f"remove {checks.label(registry.find(str(keys[0])))}?"
+    exact = all(checks.parse_key(handle) or registry.peers.names(handle, 1) == [handle] for handle in handles)
+    return None if exact else f"remove {checks.label(registry.peers.entry(keys[0]).peer)}?"

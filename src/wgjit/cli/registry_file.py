@@ -13,13 +13,10 @@ from typing import Annotated
 
 import typer
 
-from wgjit.config import STATE_FOLDER
-from wgjit.management.site import site
+from wgjit.management.site import Site, site
 from wgjit.stores.audit import Author
-from wgjit.stores.managed import ManagedRegistry
-
-_PATIENCE = 5.0
-"""Seconds to wait for another program that writes."""
+from wgjit.stores.base import Registry
+from wgjit.stores.opening import open_registry
 
 
 def _complete(context: typer.Context, incomplete: str) -> list[str]:
@@ -27,8 +24,8 @@ def _complete(context: typer.Context, incomplete: str) -> list[str]:
     with contextlib.suppress(Exception):
         given = context.params
         chosen = site(given.get("interface") or "wg0", given.get("config"), given.get("store"))
-        with existing(chosen.store, read_only=True) as registry:
-            return registry.names(incomplete, 100)
+        with existing(chosen, read_only=True) as registry:
+            return registry.peers.names(incomplete, 100)
     return []
 
 
@@ -49,19 +46,16 @@ Handles = Annotated[list[str] | None, typer.Argument(metavar="HANDLE", help=_HAN
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
 
 
-def made(store: Path | None) -> contextlib.closing[ManagedRegistry]:
+def made(here: Site) -> contextlib.closing[Registry]:
     """The registry, made if there is none. Raises StoreError."""
-    store = store or STATE_FOLDER / "wg0.db"
-    if store.parent == STATE_FOLDER:
-        with contextlib.suppress(OSError):  # the registry's own error says what to do
-            store.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return contextlib.closing(ManagedRegistry(store, timeout=_PATIENCE))
+    with contextlib.suppress(OSError):  # the registry's own error says what to do
+        here.make_folder()
+    return contextlib.closing(open_registry(here.where, pools=here.pools, create=True))
 
 
-def existing(store: Path | None, *, read_only: bool = False) -> contextlib.closing[ManagedRegistry]:
+def existing(here: Site, *, read_only: bool = False) -> contextlib.closing[Registry]:
     """The registry that is there. Raises StoreError."""
-    store = store or STATE_FOLDER / "wg0.db"
-    return contextlib.closing(ManagedRegistry(store, create=False, read_only=read_only, timeout=_PATIENCE))
+    return contextlib.closing(open_registry(here.where, pools=here.pools, read_only=read_only))
 
 
 def author() -> Author:

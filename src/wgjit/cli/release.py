@@ -31,8 +31,8 @@ def release(
         if not dry_run:
             stack.enter_context(interface_lock(interface))
         device = stack.enter_context(closing(open_device(interface)))
-        registry = stack.enter_context(existing(site(interface, config, store).store, read_only=True))
-        result = release_peers(registry, device, time.time(), dry_run=dry_run)
+        registry = stack.enter_context(existing(site(interface, config, store), read_only=True))
+        result = release_peers(registry.peers, device, time.time(), dry_run=dry_run)
     if as_json:
         print(
             json.dumps(

@@ -41,8 +41,8 @@ def create(
     """Make a token and print it: this once, for it is kept nowhere."""
     now = time.time()
     expires_at = parse_lifetime(expires, now)
-    with made(site(interface, config, store).store) as registry:
-        token, text = registry.create_token(name, scope, by=author(), expires_at=expires_at, rate=rate)
+    with made(site(interface, config, store)) as registry:
+        token, text = registry.tokens.create(name, scope, by=author(), expires_at=expires_at, rate=rate)
     print(json.dumps(token_fields(token, now) | {"token": text}) if as_json else text)
 
 
@@ -54,8 +54,8 @@ def list_(
     config: ConfigFile = None,
 ) -> None:
     """List the tokens, without what makes them worth anything."""
-    with existing(site(interface, config, store).store, read_only=True) as registry:
-        tokens = registry.tokens()
+    with existing(site(interface, config, store), read_only=True) as registry:
+        tokens = registry.tokens.every()
     now = time.time()
     for token in tokens:
         print(json.dumps(token_fields(token, now)) if as_json else _row(token, now))
@@ -70,8 +70,8 @@ def revoke(
     config: ConfigFile = None,
 ) -> None:
     """Make a token worthless, at once and for good. Its name stays taken: in the audit log it means this one."""
-    with existing(site(interface, config, store).store) as registry:
-        revoked = registry.revoke_token(token, by=author())
+    with existing(site(interface, config, store)) as registry:
+        revoked = registry.tokens.revoke(token, by=author())
     if as_json:
         print(json.dumps(token_fields(revoked, time.time())))
     else:

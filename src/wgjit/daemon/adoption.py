@@ -14,7 +14,7 @@ from wgjit.core.placeholder import placeholder_key
 from wgjit.drivers.base import Device
 from wgjit.errors import AddressConflict, DeviceFull, PeerExists
 from wgjit.model import NEVER, AllowedIP, DevicePeer, Peer, PeerChange, PublicKey
-from wgjit.stores.base import Roll, Store
+from wgjit.stores.base import Peers, Store
 
 MOST = 1 << 20
 """Peers that a WireGuard interface holds at most (MAX_PEERS_PER_DEVICE, messages.h)."""
@@ -63,7 +63,7 @@ def adopt(
 ) -> Adoption:
     """Register the interface's peers that are not; all of them or, if the registry fails, none. Raises StoreError.
 
-    `register` is `Registry.add` or does the same: all or none, and none if the iterable raises.
+    `register` is `Peers.adopt` of a registry: all or none, and none if the iterable raises.
     With `dry_run` the same is tried, and nothing is written.
     """
     result = Adoption()
@@ -155,7 +155,7 @@ class Release:
     """An allowed IP of theirs belongs to a peer that the registry does not know."""
 
 
-def release(registry: Roll, device: Device, now: float, *, dry_run: bool = False) -> Release:
+def release(peers: Peers, device: Device, now: float, *, dry_run: bool = False) -> Release:
     """Install all registered peers that may connect and are not on the interface. `now` is Unix seconds.
 
     Raises StoreError, DeviceError; DeviceFull before anything is changed if they are too many.
@@ -163,11 +163,11 @@ def release(registry: Roll, device: Device, now: float, *, dry_run: bool = False
     residents = {resident.public_key: resident.allowed_ips for resident in device.peers()}
     ours = _placeholder(device)
     kept = set(residents.pop(ours, ())) if ours else set()
-    if (total := registry.count()) > MOST:
+    if (total := peers.count()) > MOST:
         raise DeviceFull(f"{device.name}: {total} peers are registered; an interface holds {MOST}")
     owners = {prefix: key for key, prefixes in residents.items() for prefix in prefixes}
     result = Release()
-    changes = _changes(registry.peers(), residents.keys(), owners, now, result)
+    changes = _changes(peers.every(), residents.keys(), owners, now, result)
     while batch := list(islice(changes, BATCH)):
         if not dry_run:
             device.apply(batch)

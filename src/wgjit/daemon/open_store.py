@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from wgjit.config import STATE_FOLDER, Config
 from wgjit.stores.base import Store
-from wgjit.stores.sqlite import SqliteRegistry
+from wgjit.stores.sqlite import SqliteStore
 
 
 def open_store(interface: str, config: Config) -> Store:
@@ -13,7 +13,7 @@ def open_store(interface: str, config: Config) -> Store:
     if path.parent == STATE_FOLDER:
         STATE_FOLDER.mkdir(mode=0o700, parents=True, exist_ok=True)
     if config.store.url is None:
-        return SqliteRegistry(path)
+        return SqliteStore(path)
 
     # Not for everybody: an HTTP client takes a tenth of a second to load.
     from wgjit.management.fields import from_fields

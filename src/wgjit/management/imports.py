@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from wgjit.management.peer_readers import Chunk
 from wgjit.model import Peer
-from wgjit.stores.bulk import BulkLoad, Loaded
+from wgjit.stores.base import Load
+from wgjit.stores.bulk import Loaded
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ def _fine() -> None:
     """Nothing is said against it."""
 
 
-def register(chunks: Iterable[Chunk], load: BulkLoad, batch: int, source: str, tell: Teller) -> None:
+def register(chunks: Iterable[Chunk], load: Load, batch: int, source: str, tell: Teller) -> None:
     """Register all peers of the chunks: in one transaction, or (`batch`) so many in each. `source` is for the log.
 
     Raises what reading them and `tell` raise, and StoreBusy, StoreError.
@@ -41,7 +42,7 @@ def register(chunks: Iterable[Chunk], load: BulkLoad, batch: int, source: str, t
 
 
 def stage(
-    chunk: Chunk, load: BulkLoad, batch: int, source: str, tell: Teller, before_commit: Callable[[], None] = _fine
+    chunk: Chunk, load: Load, batch: int, source: str, tell: Teller, before_commit: Callable[[], None] = _fine
 ) -> None:
     """Take in one chunk of an import, and register each batch that is full.
 
@@ -62,13 +63,13 @@ def stage(
     tell.read(chunk.count)
 
 
-def finish(load: BulkLoad, source: str, tell: Teller) -> None:
+def finish(load: Load, source: str, tell: Teller) -> None:
     """Register the last batch. Raises as `stage` does."""
     tell.writing(load.staged)
     tell.loaded(load.commit(tell.refused, source))
 
 
-def _parts(chunk: Chunk, batch: int, load: BulkLoad) -> Iterator[Chunk]:
+def _parts(chunk: Chunk, batch: int, load: Load) -> Iterator[Chunk]:
     """The chunk, cut so that a batch is full when its last part is in."""
     if not batch or load.staged + chunk.count <= batch:
         yield chunk

@@ -10,7 +10,7 @@ from wgjit.management.times import show_moment
 from wgjit.model import PublicKey
 from wgjit.stores import checks
 from wgjit.stores.audit import AuditEntry
-from wgjit.stores.managed import ManagedRegistry
+from wgjit.stores.base import Registry
 from wgjit.stores.tokens import Token
 from wgjit.wire.key_text import quoted
 
@@ -58,13 +58,13 @@ def audit_fields(entry: AuditEntry) -> dict[str, Any]:
     }
 
 
-def audited_key(registry: ManagedRegistry, handle: str) -> PublicKey:
+def audited_key(registry: Registry, handle: str) -> PublicKey:
     """Whose entries are meant: a registered peer's handle, or any whole key. Raises NoSuchPeer, AmbiguousHandle."""
     key = checks.parse_key(handle)
     if key is not None:
         return key
     try:
-        return registry.resolve(handle)
+        return registry.peers.resolve(handle)
     except NoSuchPeer:
         raise NoSuchPeer(
             f"no peer {quoted(handle)} is registered; of one that was removed, give the whole public key"

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from wgjit.config import Config, load
+from wgjit.config import STATE_FOLDER, Config, load
 from wgjit.config.environment import put_store
 from wgjit.config.layers import Named
 from wgjit.config.locate import own_path
 from wgjit.errors import ConfigError
+from wgjit.stores.opening import Where
 from wgjit.stores.pools import Pool
 
 
@@ -20,7 +21,8 @@ class Site:
     config: Config
     source: Path
     """The configuration file, or the one that would be it."""
-    store: Path
+    where: Where
+    """The registry."""
 
     @property
     def pools(self) -> list[Pool]:
@@ -28,6 +30,11 @@ class Site:
         pool = self.config.pool
         own = tuple(address.ip for address in self.config.interface.addresses)
         return [Pool(prefix, pool.quarantine, own) for prefix in (pool.ipv4, pool.ipv6) if prefix is not None]
+
+    def make_folder(self) -> None:
+        """Make the folder in which registries are by default, if this one is to be there. Raises OSError."""
+        if Path(self.where.place).parent == STATE_FOLDER:
+            STATE_FOLDER.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
 def site(interface: str, config: Path | None, store: Path | None) -> Site:
@@ -38,4 +45,4 @@ def site(interface: str, config: Path | None, store: Path | None) -> Site:
     loaded = load(interface, config, [options])
     if loaded.config.store.url is not None:
         raise ConfigError(f"store.url: the registry is at {loaded.config.store.url}: manage its peers there")
-    return Site(loaded.config, loaded.path or own_path(interface), loaded.config.store_path(interface))
+    return Site(loaded.config, loaded.path or own_path(interface), Where.of_file(loaded.config.store_path(interface)))

@@ -2,11 +2,14 @@
 
 | module          | what is inside                                                              |
 | --------------- | --------------------------------------------------------------------------- |
-| `base`          | the protocols: Store, what a gateway needs; Roll, with reading all peers;   |
-|                 | Registry, the operator's verbs                                              |
-| `sqlite`        | SqliteStore, all of it in one file, the default; SqliteRegistry changes it  |
-| `managed`       | ManagedRegistry: with what people need besides: all of the below            |
-| `records`       | Records: the three below                                                    |
+| `base`          | the protocols: Store, what a gateway needs; Registry, what people need,     |
+|                 | with Peers, Claims, Tokens, Audit and Answers                               |
+| `opening`       | where a registry is, and how it is opened there                             |
+| `sqlite`        | SqliteStore: a gateway's side of a registry file                            |
+| `registry`      | SqliteRegistry: the people's side of it                                     |
+| `peers`         | its Peers: all verbs that register, show and change peers                   |
+| `claims`        | its Claims; `claim_rows` has the statement that saves one                   |
+| `rows`          | a registered peer's rows, and the words for what the schema refuses         |
 | `audit`         | who changed what                                                            |
 | `tokens`        | who may ask the HTTP API                                                    |
 | `idempotency`   | what it answered                                                            |

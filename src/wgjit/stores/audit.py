@@ -30,11 +30,15 @@ from enum import StrEnum
 from typing import Any
 
 from wgjit.model import Claim, Peer, PublicKey
+from wgjit.stores.connection import Link
 from wgjit.stores.listing import PAGE_SIZE, Entry
 from wgjit.wire.key_text import shown, without_keys
 
 _ENTRY_SIZE = 1000
 """Bytes of JSON of an entry without details, at most about."""
+
+_PRUNED = 100_000
+"""Entries deleted per transaction."""
 
 _ACTOR_LENGTH = 200
 """Greatest length of an actor, characters: part of it is what others chose."""
@@ -286,3 +290,28 @@ def _fields(entry: Entry) -> dict[str, Any]:
         "idle_timeout": peer.idle_timeout,
         "labels": dict(entry.labels),
     }
+
+
+class AuditLog:
+    """The log of a registry that is open."""
+
+    def __init__(self, reader: Link, writer: Link) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    def page(self, wanted: AuditFilter, limit: int, after: int | None = None) -> AuditPage:
+        """The newest `limit` entries that fit, or those behind (so, older than) a page's cursor."""
+        with self._reader as db:
+            return page(db, wanted, limit, after)
+
+    def prune(self, before: float, *, by: Author) -> int:
+        """Delete the entries from before a moment (Unix seconds), a batch a transaction, each noted; gives how many."""
+        total = 0
+        while True:
+            with self._writer as db:
+                db.execute("BEGIN IMMEDIATE")
+                count = prune(db, by, before, _PRUNED)
+                db.execute("COMMIT")
+            total += count
+            if count < _PRUNED:
+                return total

@@ -7,11 +7,13 @@ may lie in a file: never a private key or a client's configuration.
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from wgjit.errors import StoreError
 from wgjit.stores.audit import Author
+from wgjit.stores.connection import Link
 from wgjit.stores.listing import Entry
 from wgjit.wire.key_text import quoted
 
@@ -76,3 +78,26 @@ def write(db: sqlite3.Connection, by: Author, key: str, answer: Answer, now: flo
         "INSERT OR REPLACE INTO idempotency (actor, key, fingerprint, status, body, at) VALUES (?, ?, ?, ?, ?, ?)",
         (by.actor, key, answer.fingerprint, answer.status, answer.body, now),
     )
+
+
+class Answers:
+    """The answers that a registry which is open keeps."""
+
+    def __init__(self, reader: Link, writer: Link) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    def find(self, key: str, *, by: Author) -> Answer | None:
+        """What was answered to this actor's request with this idempotency key within the last day."""
+        with self._reader as db:
+            return find(db, by, key, time.time())
+
+    def keep(self, key: str, answer: Answer, *, by: Author) -> None:
+        """Keep an answer by itself: of a request, such as an import, that may be done again without harm.
+
+        A change that may not be is given a `Once`.
+        """
+        with self._writer as db:
+            db.execute("BEGIN IMMEDIATE")
+            write(db, by, key, answer, time.time())
+            db.execute("COMMIT")

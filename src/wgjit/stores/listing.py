@@ -52,6 +52,10 @@ class Filter:
         return self == Filter()
 
 
+EVERY = Filter()
+"""Every peer."""
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """A peer as a listing shows it."""
@@ -119,6 +123,14 @@ def search(db: sqlite3.Connection, text: str, limit: int, *, anywhere: bool) -> 
     keys = list(found)[:limit]
     rows = (db.execute(f"SELECT {_COLUMNS} FROM peers p WHERE public_key = ?", (key,)).fetchone() for key in keys)
     return _within(db, (row for row in rows if row is not None), limit)[0]
+
+
+def entry(db: sqlite3.Connection, key: PublicKey) -> Entry:
+    """One peer as a listing shows it. Raises NoSuchPeer."""
+    row = db.execute(f"SELECT {_COLUMNS} FROM peers p WHERE public_key = ?", (key,)).fetchone()
+    if row is None:
+        raise checks.no_such_peer(str(key))
+    return entries_of(db, [row])[0]
 
 
 def names(db: sqlite3.Connection, prefix: str, limit: int) -> list[str]:

@@ -10,16 +10,21 @@ Functions on an open connection; the caller's transaction decides when it counts
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import hmac
 import re
 import secrets
 import sqlite3
+import time
 from dataclasses import dataclass
 from enum import StrEnum
 
-from wgjit.errors import InvalidValue, NoSuchToken, TokenExists
+from wgjit.errors import InvalidValue, NoSuchToken, StoreError, TokenExists
 from wgjit.model import refuse_key
+from wgjit.stores import audit
+from wgjit.stores.audit import Author, Verb
+from wgjit.stores.connection import Link
 from wgjit.wire.key_text import quoted, shown
 
 NAME_LENGTH = 100
@@ -157,3 +162,60 @@ def _token(
     revoked_at: float | None,
 ) -> Token:
     return Token(number, shown(name), Scope(scope), rate, created_at, expires_at, last_used_at, revoked_at)
+
+
+class Tokens:
+    """The tokens of a registry that is open. `hasty`: writes at once or not at all; None writes nothing."""
+
+    def __init__(self, reader: Link, writer: Link, hasty: Link | None) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._hasty = hasty
+
+    def create(
+        self, name: str, scope: Scope, *, by: Author, expires_at: float | None = None, rate: float | None = None
+    ) -> tuple[Token, str]:
+        """Make a token; gives it and its text, which is shown once and kept nowhere.
+
+        `expires_at` in Unix seconds, `rate` in requests a second. Raises InvalidValue, TokenExists.
+        """
+        with self._writer as db:
+            db.execute("BEGIN IMMEDIATE")
+            token, text = create(db, name, scope, time.time(), expires_at, rate)
+            details = {"id": token.id, "scope": scope, "expires_at": expires_at, "rate": rate}
+            audit.write(db, by, Verb.TOKEN_CREATE, details, name=name)
+            db.execute("COMMIT")
+        return token, text
+
+    def every(self) -> list[Token]:
+        """All of them, by name; also those that are expired or revoked."""
+        with self._reader as db:
+            return every(db)
+
+    def page(self, limit: int, after: str | None = None) -> tuple[list[Token], str | None]:
+        """The first `limit` tokens by name, or those behind a page's cursor; and the cursor of the next page."""
+        with self._reader as db:
+            found = page(db, limit + 1, after)
+        return found[:limit], found[limit - 1].name if len(found) > limit else None
+
+    def revoke(self, handle: str, *, by: Author) -> Token:
+        """Make the token of this name or id worthless; harmless if it is. Raises NoSuchToken."""
+        with self._writer as db:
+            db.execute("BEGIN IMMEDIATE")
+            token, is_news = revoke(db, handle, time.time())
+            if is_news:
+                audit.write(db, by, Verb.TOKEN_REVOKE, {"id": token.id}, name=token.name)
+            db.execute("COMMIT")
+        return token
+
+    def authenticate(self, text: str, now: float) -> Token | None:
+        """The token of this text; None if there is none, or it is expired or revoked. `now` in Unix seconds.
+
+        Notes its use at most once a minute, and not if somebody else is writing: nobody waits for that.
+        """
+        with self._reader as db:
+            token = authenticate(db, text, now)
+        if token is not None and self._hasty is not None and is_use_due(token, now):
+            with contextlib.suppress(StoreError), self._hasty as db:
+                note_use(db, token, now)
+        return token

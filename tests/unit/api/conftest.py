@@ -18,8 +18,8 @@ import httpx
 import pytest
 
 from lab.certificate import make_certificate
+from lab.registry import LabRegistry
 from wgjit.stores.audit import Author
-from wgjit.stores.managed import ManagedRegistry
 from wgjit.stores.tokens import Scope
 
 BY = Author("test")
@@ -91,13 +91,13 @@ class Api:
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) // 1024
 
-    def registry(self) -> contextlib.closing[ManagedRegistry]:
+    def registry(self) -> contextlib.closing[LabRegistry]:
         """The file itself."""
-        return contextlib.closing(ManagedRegistry(self.folder / "wg0.db", create=False, timeout=5))
+        return contextlib.closing(LabRegistry(self.folder / "wg0.db", create=False, timeout=5))
 
     def token(self, scope: str, name: str | None = None, rate: float | None = None) -> str:
         with self.registry() as registry:
-            return registry.create_token(name or os.urandom(8).hex(), Scope(scope), by=BY, rate=rate)[1]
+            return registry.tokens.create(name or os.urandom(8).hex(), Scope(scope), by=BY, rate=rate)[1]
 
     def log(self) -> str:
         return (self.folder / "log").read_text()

@@ -63,7 +63,7 @@ def test_a_mistake_of_ours_tells_an_id_that_the_log_has_and_nothing_else(
         raise ValueError("a secret value")
 
     async def main() -> httpx.Response:
-        service = Service("wg0", here, Registries(here.store))
+        service = Service("wg0", here, Registries(here.where))
         monkeypatch.setattr(Registries, "use", broken)
         transport = httpx.ASGITransport(app=create_app(service))  # type: ignore[arg-type]
         async with httpx.AsyncClient(transport=transport, base_url="http://wgjit") as http:

@@ -13,6 +13,7 @@ import httpx
 import httpx_sse
 import pytest
 
+from lab.registry import LabRegistry
 from tests.unit.api.conftest import BY, Api
 from tests.unit.api.test_peers import new_key, problem
 from wgjit.api import streams
@@ -20,7 +21,8 @@ from wgjit.api.changes import Follower, Reset
 from wgjit.api.registries import Registries
 from wgjit.api.threads import Threads
 from wgjit.model import Change, Peer, PublicKey
-from wgjit.stores.managed import ManagedRegistry
+from wgjit.stores.opening import Where
+from wgjit.stores.sqlite import SqliteStore
 
 
 @contextlib.contextmanager
@@ -105,21 +107,21 @@ def test_streams_end_with_the_server(own: Callable[..., Api]) -> None:
 
 
 @pytest.fixture
-def registry(tmp_path: Path) -> Iterator[ManagedRegistry]:
-    with contextlib.closing(ManagedRegistry(tmp_path / "registry.db", timeout=5)) as opened:
+def registry(tmp_path: Path) -> Iterator[LabRegistry]:
+    with contextlib.closing(LabRegistry(tmp_path / "registry.db", timeout=5)) as opened:
         yield opened
 
 
-def change(registry: ManagedRegistry, count: int) -> None:
+def change(registry: LabRegistry, count: int) -> None:
     for _ in range(count):
         key = PublicKey(os.urandom(32))
-        registry.hand_out(Peer(key), {}, by=BY)
-        registry.remove_all([key], by=BY)
+        registry.peers.hand_out(Peer(key), {}, by=BY)
+        registry.peers.remove_all([key], by=BY)
 
 
 @contextlib.asynccontextmanager
 async def following(path: Path) -> AsyncIterator[Follower]:
-    follower = Follower(Registries(path), Threads(), poll=0.001)
+    follower = Follower(Registries(Where.of_file(path)), Threads(), poll=0.001)
     task = asyncio.create_task(follower.run())
     try:
         yield follower
@@ -133,17 +135,17 @@ def numbers(page: list[Change] | Reset) -> list[int]:
     return [each.sequence for each in page]
 
 
-def test_all_listeners_share_one_look_at_the_log(registry: ManagedRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_listeners_share_one_look_at_the_log(registry: LabRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
     change(registry, 3)
     reads = 0
-    read = ManagedRegistry.changes
+    read = SqliteStore.changes
 
-    def counted(self: ManagedRegistry, after: int, limit: int = 1000) -> list[Change]:
+    def counted(self: SqliteStore, after: int, limit: int = 1000) -> list[Change]:
         nonlocal reads
         reads += 1
         return read(self, after, limit)
 
-    monkeypatch.setattr(ManagedRegistry, "changes", counted)
+    monkeypatch.setattr(SqliteStore, "changes", counted)
 
     async def main() -> None:
         async with following(registry.path) as follower:
@@ -158,7 +160,7 @@ def test_all_listeners_share_one_look_at_the_log(registry: ManagedRegistry, monk
     assert reads == 1
 
 
-def test_a_listener_that_takes_its_time_misses_nothing_and_nothing_waits_for_it(registry: ManagedRegistry) -> None:
+def test_a_listener_that_takes_its_time_misses_nothing_and_nothing_waits_for_it(registry: LabRegistry) -> None:
     async def main() -> None:
         async with following(registry.path) as follower:
             slow, quick = follower.follow(0), follower.follow(0)
@@ -178,10 +180,10 @@ def test_a_listener_that_takes_its_time_misses_nothing_and_nothing_waits_for_it(
     asyncio.run(main())
 
 
-def test_another_file_in_its_place_is_a_reset(registry: ManagedRegistry, tmp_path: Path) -> None:
+def test_another_file_in_its_place_is_a_reset(registry: LabRegistry, tmp_path: Path) -> None:
     change(registry, 2)
     other = tmp_path / "other.db"
-    with contextlib.closing(ManagedRegistry(other)) as second:
+    with contextlib.closing(LabRegistry(other)) as second:
         change(second, 5)
 
     async def main() -> None:
@@ -210,7 +212,7 @@ def test_another_file_in_its_place_is_a_reset(registry: ManagedRegistry, tmp_pat
     asyncio.run(main())
 
 
-def test_a_client_that_takes_nothing_is_let_go_and_nothing_is_kept_for_it(registry: ManagedRegistry) -> None:
+def test_a_client_that_takes_nothing_is_let_go_and_nothing_is_kept_for_it(registry: LabRegistry) -> None:
     """The stream's own send waits for the connection, and gives up; the log is read no further meanwhile."""
     change(registry, 10)
 

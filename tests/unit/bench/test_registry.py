@@ -11,8 +11,8 @@ import pytest
 
 from bench import registry as bench
 from bench.report import Report
+from lab.registry import LabRegistry
 from wgjit.model import Peer, parse_allowed_ip
-from wgjit.stores.sqlite import SqliteRegistry
 
 
 def test_every_peer_has_a_key_and_an_address_of_its_own() -> None:
@@ -26,8 +26,8 @@ def test_every_peer_has_a_key_and_an_address_of_its_own() -> None:
 def test_it_imports_what_it_then_asks_for(tmp_path: Path) -> None:
     figures = list(bench.measure(1000, tmp_path))
     assert all(figure.value > 0 for figure in figures)
-    with contextlib.closing(SqliteRegistry(tmp_path / "registry.db")) as registry:
-        assert registry.count() == 1000
+    with contextlib.closing(LabRegistry(tmp_path / "registry.db")) as registry:
+        assert registry.peers.count() == 1000
         wanted = Peer(bench.public_key(7), (parse_allowed_ip(bench.address(7, 1000)),))
         assert registry.find(str(wanted.public_key)) == wanted
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from lab.registry import LabRegistry
 from tests.contracts.store import key
 from wgjit import cli
 from wgjit.model import Peer, PresharedKey
-from wgjit.stores.sqlite import SqliteRegistry
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -63,5 +63,5 @@ def two(run: Run, store: Path, tmp_path: Path) -> Path:
 
 def content(path: Path) -> list[Peer]:
     """All peers of a registry."""
-    with contextlib.closing(SqliteRegistry(path, create=False)) as registry:
-        return list(registry.peers())
+    with contextlib.closing(LabRegistry(path, create=False)) as registry:
+        return list(registry.peers.every())

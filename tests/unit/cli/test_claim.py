@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from lab.registry import LabRegistry
 from tests.contracts.store import claim, inferred, key
 from tests.unit.cli.conftest import K1, K2, K3, Run
 from wgjit.model import ChangeKind
-from wgjit.stores.sqlite import SqliteRegistry
 
 SUMMARY = "2020-09-13T12:26:40.500000000Z at gateway gw1, from [2001:db8::1]:4000"
 
@@ -17,7 +17,7 @@ SUMMARY = "2020-09-13T12:26:40.500000000Z at gateway gw1, from [2001:db8::1]:400
 @pytest.fixture
 def proven(two: Path) -> Path:
     """alice was proven, bob was not."""
-    with contextlib.closing(SqliteRegistry(two)) as registry:
+    with contextlib.closing(LabRegistry(two)) as registry:
         registry.save_claims([claim(1, 1_600_000_000.5, "gw1", "[2001:db8::1]:4000")])
     return two
 
@@ -25,7 +25,7 @@ def proven(two: Path) -> Path:
 @pytest.mark.parametrize("handle", ["alice", K1])
 def test_reset_forgets_it_and_says_what(wgjit: Run, proven: Path, handle: str) -> None:
     assert wgjit("claim", "reset", handle) == (0, f"forgot the claim of alice ({K1}): {SUMMARY}\n", "")
-    with contextlib.closing(SqliteRegistry(proven, read_only=True)) as registry:
+    with contextlib.closing(LabRegistry(proven, read_only=True)) as registry:
         found = registry.lookup(key(1))
         assert found is not None
         assert found.claim is None
@@ -70,7 +70,7 @@ def test_no_registry_is_made(wgjit: Run, store: Path, command: str) -> None:
 
 
 def test_reset_for_programs(wgjit: Run, two: Path) -> None:
-    with contextlib.closing(SqliteRegistry(two)) as registry:
+    with contextlib.closing(LabRegistry(two)) as registry:
         registry.save_claims([claim(1, 1_600_000_000.5, "gw1")])
     forgotten = json.loads(wgjit("claim", "reset", "10.8.0.2", "--json")[1])
     assert (forgotten["public_key"], forgotten["forgotten"], forgotten["claim"]["gateway"]) == (K1, True, "gw1")
@@ -98,7 +98,7 @@ def test_a_removed_peers_claim_stays_until_it_is_reset_by_its_key(wgjit: Run, pr
 
 
 def test_an_inferred_timestamp_says_so(wgjit: Run, two: Path) -> None:
-    with contextlib.closing(SqliteRegistry(two)) as registry:
+    with contextlib.closing(LabRegistry(two)) as registry:
         registry.save_claims([inferred(1, 1_600_000_000.5, proven=1_500_000_000.0)])
     said = (
         "2020-09-13T12:26:40.500000000Z (inferred from its last handshake; 2017-07-14T02:40:00.000000000Z was proven)"

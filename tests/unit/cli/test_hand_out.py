@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from lab.registry import LabRegistry
 from tests.contracts.store import key
 from tests.unit.cli.conftest import K1, K2, K3, PSK, Run
 from wgjit.management.wg_config import read_peers
 from wgjit.model import PrivateKey, PublicKey
-from wgjit.stores.sqlite import SqliteRegistry
 
 SERVER = PrivateKey.generate()
 
@@ -257,7 +257,7 @@ def test_rotate_gives_a_new_configuration(run: Run, store: Path, config: Path, t
     shown = json.loads(run("show", "alice", "--json")[1])
     assert (shown["public_key"], shown["labels"]) == (str(new), {"team": "infra"})
     assert run("show", old)[0] == 1
-    with contextlib.closing(SqliteRegistry(store, read_only=True)) as registry:
+    with contextlib.closing(LabRegistry(store, read_only=True)) as registry:
         assert [change.public_key for change in registry.changes(0)] == [old]
     assert run("rotate", "alice", "--public-key", K3) == (0, f"rotated alice ({K3})\n", "")
     assert json.loads(run("rotate", "alice", "--json")[1])["config"].startswith("# alice\n")

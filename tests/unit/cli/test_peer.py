@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from lab.registry import LabRegistry
 from tests.contracts.store import claim, key
 from tests.unit.cli.conftest import K1, K2, K3, PSK, Run
 from wgjit.model import Peer, parse_allowed_ip
-from wgjit.stores.sqlite import SqliteRegistry
 
 
 def test_what_was_added_is_in_the_registry(two: Path) -> None:
-    with contextlib.closing(SqliteRegistry(two)) as registry:
-        assert list(registry.peers()) == [
+    with contextlib.closing(LabRegistry(two)) as registry:
+        assert list(registry.peers.every()) == [
             Peer(
                 key(1), tuple(map(parse_allowed_ip, ("10.8.0.2", "fd00::2"))), PSK, 25, True, 4105080000, "alice", 1800
             ),
@@ -74,7 +74,7 @@ def test_show_by_name_and_by_key(run: Run, two: Path) -> None:
         "last proven": "never",
     }
     assert run("show", K1) == (status, out, err)
-    with contextlib.closing(SqliteRegistry(two)) as registry:
+    with contextlib.closing(LabRegistry(two)) as registry:
         registry.save_claims([claim(1, 1_600_000_000.5, "gw1", "[2001:db8::1]:4000")])
     assert (
         "last proven:   2020-09-13T12:26:40.500000000Z at gateway gw1, from [2001:db8::1]:4000\n" in run("show", K1)[1]
@@ -105,7 +105,7 @@ def test_switch_and_remove(run: Run, two: Path) -> None:
     assert run("remove", "alice") == (0, "removed alice\n", "")
     assert run("remove", K2) == (0, f"removed {K2}\n", "")
     assert run("list") == (0, "", "")
-    with contextlib.closing(SqliteRegistry(two)) as registry:
+    with contextlib.closing(LabRegistry(two)) as registry:
         assert registry.last_change() == 4  # the second `disable` changed nothing
 
 

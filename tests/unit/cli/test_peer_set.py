@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
+from lab.registry import LabRegistry
 from tests.contracts.store import key
 from tests.unit.cli.conftest import K1, K2, PSK, Run
 from wgjit.model import NEVER, Peer, PresharedKey, parse_allowed_ip
-from wgjit.stores.sqlite import SqliteRegistry
 
 
 def stored(store: Path) -> list[Peer]:
-    with contextlib.closing(SqliteRegistry(store, read_only=True)) as registry:
-        return list(registry.peers())
+    with contextlib.closing(LabRegistry(store, read_only=True)) as registry:
+        return list(registry.peers.every())
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_what_is_given_changes_and_nothing_else(
     assert (status, err) == (0, "")
     assert out.endswith(": " + ", ".join(values).replace("_", " ") + "\n")
     assert stored(two) == [dataclasses.replace(alice, **values), bob]
-    with contextlib.closing(SqliteRegistry(two, read_only=True)) as registry:
+    with contextlib.closing(LabRegistry(two, read_only=True)) as registry:
         assert [change.public_key for change in registry.changes(0)] == [key(1)]  # so a gateway hears of it
 
 
@@ -58,7 +58,7 @@ def test_a_preshared_key_from_a_file(run: Run, two: Path, tmp_path: Path) -> Non
 
 def test_the_same_value_again_is_no_change(run: Run, two: Path) -> None:
     assert run("set", "alice", "--keepalive", 25)[0] == 0
-    with contextlib.closing(SqliteRegistry(two, read_only=True)) as registry:
+    with contextlib.closing(LabRegistry(two, read_only=True)) as registry:
         assert registry.last_change() == 0
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from wgjit.stores.sqlite import SqliteRegistry
+from lab.registry import LabRegistry
 
 
 @pytest.fixture
@@ -16,14 +16,14 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def registry(path: Path) -> Iterator[SqliteRegistry]:
-    registry = SqliteRegistry(path, timeout=0.02)
+def registry(path: Path) -> Iterator[LabRegistry]:
+    registry = LabRegistry(path, timeout=0.02)
     yield registry
     registry.close()
 
 
 @pytest.fixture
-def shell(registry: SqliteRegistry) -> Iterator[sqlite3.Connection]:
+def shell(registry: LabRegistry) -> Iterator[sqlite3.Connection]:
     """Another program that writes to the file, with SQLite alone."""
     with contextlib.closing(sqlite3.connect(registry.path, isolation_level=None, timeout=0.02)) as connection:
         yield connection

@@ -13,41 +13,43 @@ from pathlib import Path
 
 import pytest
 
+from lab.registry import LAB, LabRegistry
 from tests.contracts.store import FULL, claim, key, peer
-from tests.unit.stores.authored import TESTER, entered
+from tests.unit.stores.entered import entered
 from wgjit.errors import PeerExists, StoreError
 from wgjit.model import PresharedKey, PrivateKey
-from wgjit.stores import audit, records
+from wgjit.stores import audit
 from wgjit.stores.audit import AuditFilter, Author
+from wgjit.stores.claims import Claims
 from wgjit.stores.idempotency import Once
 from wgjit.stores.listing import Entry, Filter
-from wgjit.stores.managed import ManagedRegistry
+from wgjit.stores.peers import Peers
 from wgjit.stores.tokens import Scope
 
 ALL = AuditFilter()
 
 
 @pytest.fixture
-def registry(path: Path) -> Iterator[ManagedRegistry]:
-    with contextlib.closing(ManagedRegistry(path, timeout=0.5)) as registry:
+def registry(path: Path) -> Iterator[LabRegistry]:
+    with contextlib.closing(LabRegistry(path, timeout=0.5)) as registry:
         yield registry
 
 
-def test_what_each_change_leaves(registry: ManagedRegistry) -> None:
+def test_what_each_change_leaves(registry: LabRegistry) -> None:
     psk, other = PresharedKey(b"\x21" * 32), PresharedKey(b"\x22" * 32)
     alice = dataclasses.replace(peer(1, "10.8.0.2/32", name="alice"), preshared_key=psk)
-    registry.hand_out(alice, {"team": "infra"}, by=TESTER)
-    registry.amend(key(1), lambda p: dataclasses.replace(p, keepalive=25), {"floor": "3"}, ["team"], by=TESTER)
-    registry.amend(key(1), lambda p: dataclasses.replace(p, preshared_key=other), {}, by=TESTER)
-    registry.amend(key(1), lambda p: dataclasses.replace(p, enabled=False), {}, by=TESTER)
-    registry.amend(key(1), lambda p: dataclasses.replace(p, enabled=True), {}, by=TESTER)
-    registry.amend(key(1), lambda p: p, {"floor": "3"}, by=TESTER)  # changes nothing
+    registry.peers.hand_out(alice, {"team": "infra"}, by=LAB)
+    registry.peers.amend(key(1), lambda p: dataclasses.replace(p, keepalive=25), {"floor": "3"}, ["team"], by=LAB)
+    registry.peers.amend(key(1), lambda p: dataclasses.replace(p, preshared_key=other), {}, by=LAB)
+    registry.peers.amend(key(1), lambda p: dataclasses.replace(p, enabled=False), {}, by=LAB)
+    registry.peers.amend(key(1), lambda p: dataclasses.replace(p, enabled=True), {}, by=LAB)
+    registry.peers.amend(key(1), lambda p: p, {"floor": "3"}, by=LAB)  # changes nothing
     registry.save_claims([claim(1, 1000.0)])
-    registry.reset_claim(key(1), by=TESTER)
-    registry.reset_claim(key(1), by=TESTER)  # has none any more
-    registry.rotate(key(1), key(2), by=TESTER)
-    registry.remove_all([key(2), key(99)], by=TESTER)
-    registry.adopt([peer(3, "10.8.0.3/32")], by=TESTER)
+    registry.claims.reset(key(1), by=LAB)
+    registry.claims.reset(key(1), by=LAB)  # has none any more
+    registry.peers.rotate(key(1), key(2), by=LAB)
+    registry.peers.remove_all([key(2), key(99)], by=LAB)
+    registry.peers.adopt([peer(3, "10.8.0.3/32")], by=LAB)
     forgotten = {
         "timestamp": str(claim(1, 1000.0).timestamp),
         "gateway": claim(1, 1000.0).gateway,
@@ -84,13 +86,13 @@ def test_what_each_change_leaves(registry: ManagedRegistry) -> None:
         ),
         ("adopt", key(3), {"allowed_ips": [None, ["10.8.0.3/32"]]}),
     ]
-    entries = registry.audit_entries(ALL, 100).entries
-    assert {entry.actor for entry in entries} == {"tester"}
+    entries = registry.audit.page(ALL, 100).entries
+    assert {entry.actor for entry in entries} == {"lab"}
     assert [entry.name for entry in entries] == [None, *["alice"] * 8]
 
 
-def test_a_batch_is_one_entry(registry: ManagedRegistry) -> None:
-    with registry.load(by=TESTER) as load:
+def test_a_batch_is_one_entry(registry: LabRegistry) -> None:
+    with registry.peers.load(by=LAB) as load:
         load.peers((number, peer(number)) for number in range(500))
         load.commit(lambda line, error: None, "a.csv")
         load.peers([(1, peer(1)), (2, peer(600, name="x")), (3, peer(601, name="x"))])
@@ -103,8 +105,8 @@ def test_a_batch_is_one_entry(registry: ManagedRegistry) -> None:
     ]
 
 
-def test_a_change_that_is_undone_leaves_nothing(registry: ManagedRegistry) -> None:
-    registry.hand_out(peer(1, name="alice"), {}, by=TESTER)
+def test_a_change_that_is_undone_leaves_nothing(registry: LabRegistry) -> None:
+    registry.peers.hand_out(peer(1, name="alice"), {}, by=LAB)
     before = entered(registry)
 
     def fails(_: object) -> None:
@@ -115,88 +117,90 @@ def test_a_change_that_is_undone_leaves_nothing(registry: ManagedRegistry) -> No
         raise OSError("unplugged")
 
     with pytest.raises(PeerExists):
-        registry.hand_out(peer(2, name="alice"), {}, by=TESTER)
+        registry.peers.hand_out(peer(2, name="alice"), {}, by=LAB)
     for attempt in (
-        lambda: registry.hand_out(peer(2), {}, (), fails, by=TESTER),
-        lambda: registry.amend(key(1), fails, {}, by=TESTER),  # type: ignore[arg-type]
-        lambda: registry.amend(key(1), lambda p: p, {"a": "b"}, (), fails, by=TESTER),
-        lambda: registry.rotate(key(1), key(2), fails, by=TESTER),
-        lambda: registry.rotate(key(1), key(2), check=fails, by=TESTER),
-        lambda: registry.remove_all([key(1)], fails, by=TESTER),
-        lambda: registry.adopt(ends(), by=TESTER),  # type: ignore[arg-type]
+        lambda: registry.peers.hand_out(peer(2), {}, (), fails, by=LAB),
+        lambda: registry.peers.amend(key(1), fails, {}, by=LAB),  # type: ignore[arg-type]
+        lambda: registry.peers.amend(key(1), lambda p: p, {"a": "b"}, (), fails, by=LAB),
+        lambda: registry.peers.rotate(key(1), key(2), fails, by=LAB),
+        lambda: registry.peers.rotate(key(1), key(2), check=fails, by=LAB),
+        lambda: registry.peers.remove_all([key(1)], fails, by=LAB),
+        lambda: registry.peers.adopt(ends(), by=LAB),  # type: ignore[arg-type]
     ):
         with pytest.raises(OSError, match=r"disk full|unplugged"):
             attempt()
     assert entered(registry) == before
-    assert list(registry.peers()) == [peer(1, name="alice")]
-    assert registry.labels(key(1)) == {}
+    assert list(registry.peers.every()) == [peer(1, name="alice")]
+    assert registry.peers.labels(key(1)) == {}
 
 
-def test_without_its_entry_no_change_counts(registry: ManagedRegistry, shell: sqlite3.Connection) -> None:
+def test_without_its_entry_no_change_counts(registry: LabRegistry, shell: sqlite3.Connection) -> None:
     """Who cannot write the log changes nothing: each verb, with a log that refuses."""
-    registry.hand_out(FULL, {"team": "infra"}, by=TESTER)
+    registry.peers.hand_out(FULL, {"team": "infra"}, by=LAB)
     registry.save_claims([claim(7, 1000.0)])
-    token, _ = registry.create_token("ci", Scope.READ, by=TESTER)
+    token, _ = registry.tokens.create("ci", Scope.READ, by=LAB)
     before = (registry.lookup(key(7)), entered(registry))
     shell.execute("CREATE TRIGGER full BEFORE INSERT ON audit BEGIN SELECT RAISE(ABORT, 'log is full'); END")
 
     def load() -> None:
-        with registry.load(by=TESTER) as load:
+        with registry.peers.load(by=LAB) as load:
             load.peers([(1, peer(1))])
             load.commit(lambda line, error: None)
 
     for attempt in (
-        lambda: registry.hand_out(peer(1), {}, by=TESTER),
-        lambda: registry.amend(key(7), lambda p: dataclasses.replace(p, enabled=not p.enabled), {}, by=TESTER),
-        lambda: registry.rotate(key(7), key(8), by=TESTER),
-        lambda: registry.remove_all([key(7)], by=TESTER),
-        lambda: registry.remove_fitting(Filter({"team": "infra"}), by=TESTER),
-        lambda: registry.reset_claim(key(7), by=TESTER),
-        lambda: registry.adopt([peer(1)], by=TESTER),
+        lambda: registry.peers.hand_out(peer(1), {}, by=LAB),
+        lambda: registry.peers.amend(key(7), lambda p: dataclasses.replace(p, enabled=not p.enabled), {}, by=LAB),
+        lambda: registry.peers.rotate(key(7), key(8), by=LAB),
+        lambda: registry.peers.remove_all([key(7)], by=LAB),
+        lambda: registry.peers.remove_fitting(Filter({"team": "infra"}), by=LAB),
+        lambda: registry.claims.reset(key(7), by=LAB),
+        lambda: registry.peers.adopt([peer(1)], by=LAB),
         load,
-        lambda: registry.create_token("other", Scope.READ, by=TESTER),
-        lambda: registry.revoke_token("ci", by=TESTER),
-        lambda: registry.prune_audit(1e12, by=TESTER),
+        lambda: registry.tokens.create("other", Scope.READ, by=LAB),
+        lambda: registry.tokens.revoke("ci", by=LAB),
+        lambda: registry.audit.prune(1e12, by=LAB),
     ):
         with pytest.raises(StoreError):
             attempt()
     assert (registry.lookup(key(7)), entered(registry)) == before
-    assert (registry.count(), registry.tokens()) == (1, [token])
+    assert (registry.peers.count(), registry.tokens.every()) == (1, [token])
 
 
 def test_who_cannot_say_who_they_are_cannot_change_a_peer() -> None:
-    for name in ("add", "replace", "change", "remove"):
-        assert not hasattr(ManagedRegistry, name), name
-    for name in ("hand_out", "adopt", "load", "amend", "rotate", "remove_all", "remove_fitting", "reset_claim"):
+    arguments = {"hand_out": 2, "adopt": 1, "load": 0, "amend": 3, "rotate": 2, "remove_all": 1, "remove_fitting": 1}
+    looks = {"resolve", "registration", "entry", "labels", "names", "page", "entries", "every", "count", "search"}
+    assert {name for name in dir(Peers) if not name.startswith("_")} == looks | arguments.keys()
+    unbound = [getattr(Peers, name) for name in arguments] + [Claims.reset]
+    for verb, count in zip(unbound, [*arguments.values(), 1], strict=True):
         with pytest.raises(TypeError, match="'by'"):
-            getattr(ManagedRegistry, name)(*[None] * {"load": 1, "hand_out": 3, "amend": 4, "rotate": 3}.get(name, 2))
+            verb(*[None] * (count + 1))
 
 
-def test_a_damaged_peer_can_be_removed(registry: ManagedRegistry, shell: sqlite3.Connection) -> None:
-    registry.hand_out(peer(1), {}, by=TESTER)
+def test_a_damaged_peer_can_be_removed(registry: LabRegistry, shell: sqlite3.Connection) -> None:
+    registry.peers.hand_out(peer(1), {}, by=LAB)
     shell.execute("UPDATE peers SET allowed_ips = x'0909'")
     with pytest.raises(StoreError):
-        registry.remove_all([key(1)], lambda entry: None, by=TESTER)
-    assert registry.remove_all([key(1)], by=TESTER) == 1
+        registry.peers.remove_all([key(1)], lambda entry: None, by=LAB)
+    assert registry.peers.remove_all([key(1)], by=LAB) == 1
     assert entered(registry)[-1] == ("remove", key(1), {"damaged": True})
 
 
 # --- reading it -----------------------------------------------------------------------------------------------------
 
 
-def test_pages_newest_first_and_filters(registry: ManagedRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pages_newest_first_and_filters(registry: LabRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
     bob = Author("bob")
     for number in range(1, 6):
         monkeypatch.setattr("wgjit.stores.audit.time.time", lambda at=999.0 + number: at)
-        registry.hand_out(peer(number), {}, by=bob if number % 2 else TESTER)
-    registry.rotate(key(1), key(11), by=TESTER)
-    registry.remove_all([key(11)], by=TESTER)
+        registry.peers.hand_out(peer(number), {}, by=bob if number % 2 else LAB)
+    registry.peers.rotate(key(1), key(11), by=LAB)
+    registry.peers.remove_all([key(11)], by=LAB)
 
     def walk(wanted: AuditFilter, limit: int) -> list[int]:
         found: list[int] = []
         after = None
         while True:
-            page = registry.audit_entries(wanted, limit, after)
+            page = registry.audit.page(wanted, limit, after)
             assert len(page.entries) <= limit
             found += [entry.id for entry in page.entries]
             after = page.cursor
@@ -214,11 +218,11 @@ def test_pages_newest_first_and_filters(registry: ManagedRegistry, monkeypatch: 
         assert walk(AuditFilter(key(1), "bob", "add", 1000.0), limit) == [1]
 
 
-def test_a_clock_that_was_set_back_hides_nothing(registry: ManagedRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_clock_that_was_set_back_hides_nothing(registry: LabRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
     for number, at in enumerate((5000.0, 100.0, 6000.0), 1):
         monkeypatch.setattr("wgjit.stores.audit.time.time", lambda at=at: at)
-        registry.hand_out(peer(number), {}, by=TESTER)
-    assert [e.id for e in registry.audit_entries(AuditFilter(since=4000.0), 10).entries] == [3, 1]
+        registry.peers.hand_out(peer(number), {}, by=LAB)
+    assert [e.id for e in registry.audit.page(AuditFilter(since=4000.0), 10).entries] == [3, 1]
 
 
 @pytest.mark.parametrize(
@@ -234,16 +238,16 @@ def test_a_page_walks_along_an_index(shell: sqlite3.Connection, wanted: AuditFil
 
 
 def test_pruning_is_noted_and_no_entry_is_rewritten(
-    registry: ManagedRegistry, shell: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+    registry: LabRegistry, shell: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(records, "_PRUNED", 2)
+    monkeypatch.setattr(audit, "_PRUNED", 2)
     monkeypatch.setattr("wgjit.stores.audit.time.time", lambda: 100.0)
     for number in range(5):
-        registry.hand_out(peer(number), {}, by=TESTER)
+        registry.peers.hand_out(peer(number), {}, by=LAB)
     monkeypatch.setattr("wgjit.stores.audit.time.time", lambda: 200.0)
-    registry.hand_out(peer(9), {}, by=TESTER)
-    assert registry.prune_audit(150.0, by=TESTER) == 5
-    assert registry.prune_audit(150.0, by=TESTER) == 0
+    registry.peers.hand_out(peer(9), {}, by=LAB)
+    assert registry.audit.prune(150.0, by=LAB) == 5
+    assert registry.audit.prune(150.0, by=LAB) == 0
     assert [(verb, details.get("removed")) for verb, _, details in entered(registry)] == [
         ("add", None),
         ("audit-prune", 2),
@@ -253,11 +257,11 @@ def test_pruning_is_noted_and_no_entry_is_rewritten(
     with pytest.raises(sqlite3.IntegrityError, match="does not change"):
         shell.execute("UPDATE audit SET actor = 'nobody'")
     shell.execute("DELETE FROM audit")
-    registry.hand_out(peer(10), {}, by=TESTER)
-    assert registry.audit_entries(ALL, 1).entries[0].id == 10  # numbers never come again
+    registry.peers.hand_out(peer(10), {}, by=LAB)
+    assert registry.audit.page(ALL, 1).entries[0].id == 10  # numbers never come again
 
 
-def test_what_another_program_wrote_is_shown_all_the_same(registry: ManagedRegistry, shell: sqlite3.Connection) -> None:
+def test_what_another_program_wrote_is_shown_all_the_same(registry: LabRegistry, shell: sqlite3.Connection) -> None:
     for details in ("not json", "[1]", '{"a": 1}'):
         shell.execute("INSERT INTO audit (at, actor, verb, details) VALUES (1, 'x', 'frob', ?)", (details,))
     assert [details for _, _, details in entered(registry)] == [{"damaged": True}, {"damaged": True}, {"a": 1}]
@@ -282,22 +286,23 @@ def test_who_runs_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
 CRASH = """
 import os, signal, sys
 from wgjit.model import Peer, PublicKey
-from wgjit.stores import managed
+from lab.registry import LabRegistry
+from wgjit.stores import audit, idempotency
 from wgjit.stores.audit import Author
 from wgjit.stores.idempotency import Once
-registry = managed.ManagedRegistry(sys.argv[1])
+registry = LabRegistry(sys.argv[1])
 by = Author("child")
-registry.hand_out(Peer(PublicKey(bytes([1]) * 32)), {}, by=by, once=Once("k1", bytes(32), lambda entry: (201, b"one")))
+registry.peers.hand_out(Peer(PublicKey(bytes([1]) * 32)), {}, by=by, once=Once("k1", bytes(32), lambda entry: (201, b"one")))
 def dies(*args):
     os.kill(os.getpid(), signal.SIGKILL)
 if sys.argv[2] == "before the log":
-    managed.audit.registered = dies
+    audit.registered = dies
 elif sys.argv[2] == "before the answer":
-    managed.idempotency.write = dies
+    idempotency.write = dies
 else:
-    write = managed.idempotency.write
-    managed.idempotency.write = lambda *args: (write(*args), dies())
-registry.hand_out(Peer(PublicKey(bytes([2]) * 32)), {}, by=by, once=Once("k2", bytes(32), lambda entry: (201, b"two")))
+    write = idempotency.write
+    idempotency.write = lambda *args: (write(*args), dies())
+registry.peers.hand_out(Peer(PublicKey(bytes([2]) * 32)), {}, by=by, once=Once("k2", bytes(32), lambda entry: (201, b"two")))
 """
 
 
@@ -305,13 +310,13 @@ registry.hand_out(Peer(PublicKey(bytes([2]) * 32)), {}, by=by, once=Once("k2", b
 def test_a_crash_leaves_change_entry_and_answer_or_none(path: Path, when: str) -> None:
     ended = subprocess.run([sys.executable, "-c", CRASH, str(path), when], timeout=60, check=False)
     assert ended.returncode == -signal.SIGKILL
-    with contextlib.closing(ManagedRegistry(path)) as registry:
-        assert [p.public_key for p in registry.peers()] == [bytes([1]) * 32]
+    with contextlib.closing(LabRegistry(path)) as registry:
+        assert [p.public_key for p in registry.peers.every()] == [bytes([1]) * 32]
         assert [(verb, key) for verb, key, _ in entered(registry)] == [("add", bytes([1]) * 32)]
-        found = registry.answer("k1", by=Author("child"))
+        found = registry.answers.find("k1", by=Author("child"))
         assert found is not None
         assert (found.status, found.body) == (201, b"one")
-        assert registry.answer("k2", by=Author("child")) is None
+        assert registry.answers.find("k2", by=Author("child")) is None
 
 
 def test_processes_at_once_lose_no_entry(path: Path) -> None:
@@ -319,12 +324,12 @@ def test_processes_at_once_lose_no_entry(path: Path) -> None:
 import os, sys
 from wgjit.model import Peer, PublicKey
 from wgjit.stores.audit import Author
-from wgjit.stores.managed import ManagedRegistry
-registry = ManagedRegistry(sys.argv[1], timeout=30)
+from lab.registry import LabRegistry
+registry = LabRegistry(sys.argv[1], timeout=30)
 print("ready", flush=True)
 sys.stdin.readline()
 for _ in range(100):
-    registry.hand_out(Peer(PublicKey(os.urandom(32))), {}, by=Author(sys.argv[2]))
+    registry.peers.hand_out(Peer(PublicKey(os.urandom(32))), {}, by=Author(sys.argv[2]))
 """
     pipe = subprocess.PIPE
     children = [
@@ -342,26 +347,26 @@ for _ in range(100):
         for child in children:
             child.kill()
             child.wait()
-    with contextlib.closing(ManagedRegistry(path)) as registry:
-        entries = registry.audit_entries(ALL, 1000).entries
-        assert {e.public_key for e in entries} == {p.public_key for p in registry.peers()}
+    with contextlib.closing(LabRegistry(path)) as registry:
+        entries = registry.audit.page(ALL, 1000).entries
+        assert {e.public_key for e in entries} == {p.public_key for p in registry.peers.every()}
         assert sorted(e.actor for e in entries) == ["one"] * 100 + ["two"] * 100
 
 
 def test_no_secret_is_in_the_file_but_preshared_keys_in_their_row(path: Path) -> None:
     """All bytes of the file and its log, after every kind of change; a preshared key while its peer is there."""
     private, psk = PrivateKey.generate(), PresharedKey(os.urandom(32))
-    with contextlib.closing(ManagedRegistry(path)) as registry:
+    with contextlib.closing(LabRegistry(path)) as registry:
         new = dataclasses.replace(peer(1, name="alice"), public_key=private.public(), preshared_key=psk)
         answered = Once("k", bytes(32), lambda entry: (201, str(entry.peer.public_key).encode()))
-        registry.hand_out(new, {}, by=TESTER, once=answered)
-        _, text = registry.create_token("ci", Scope.GATEWAY, by=TESTER)
-        token = registry.authenticate(text, 1e9)
+        registry.peers.hand_out(new, {}, by=LAB, once=answered)
+        _, text = registry.tokens.create("ci", Scope.GATEWAY, by=LAB)
+        token = registry.tokens.authenticate(text, 1e9)
         assert token is not None
-        registry.amend(new.public_key, lambda p: dataclasses.replace(p, keepalive=9), {}, by=TESTER)
-        registry.rotate(new.public_key, key(2), by=TESTER)
-        assert registry.revoke_token("ci", by=TESTER).revoked_at is not None
-        seen = " ".join(map(repr, (Entry(new), token, registry.tokens(), registry.audit_entries(ALL, 100))))
+        registry.peers.amend(new.public_key, lambda p: dataclasses.replace(p, keepalive=9), {}, by=LAB)
+        registry.peers.rotate(new.public_key, key(2), by=LAB)
+        assert registry.tokens.revoke("ci", by=LAB).revoked_at is not None
+        seen = " ".join(map(repr, (Entry(new), token, registry.tokens.every(), registry.audit.page(ALL, 100))))
         content = b"".join(file.read_bytes() for file in path.parent.iterdir())
         with registry._reader as db:
             tables = [name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]

@@ -13,15 +13,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lab.registry import LabRegistry
 from tests.contracts.store import FULL, claim, key, peer
 from tests.fakes.store import FakeRegistry
-from tests.unit.stores.authored import Authored
 from wgjit.errors import AddressConflict, InvalidValue, PeerExists, PeerRefused, StoreBusy, StoreError
 from wgjit.model import Peer, PublicKey
 from wgjit.stores import labels, packing
 from wgjit.stores.bulk import BulkLoad, Loaded
 from wgjit.stores.pools import Pool
-from wgjit.stores.sqlite import SqliteRegistry
 
 
 def stage(load: BulkLoad, batch: list[tuple[int, Peer]]) -> None:
@@ -43,7 +42,7 @@ def is_plain(peer: Peer) -> bool:
     )
 
 
-def load_all(registry: SqliteRegistry, peers: list[Peer]) -> Loaded:
+def load_all(registry: LabRegistry, peers: list[Peer]) -> Loaded:
     with registry.load() as load:
         stage(load, list(enumerate(peers)))
         return load.commit(fail)
@@ -60,15 +59,15 @@ def schema(path: Path) -> list[tuple[str, str]]:
     return found
 
 
-def test_plain_and_others_in_one_batch(registry: SqliteRegistry) -> None:
+def test_plain_and_others_in_one_batch(registry: LabRegistry) -> None:
     before = schema(registry.path)
     lines = [(n, peer(n, f"10.0.{n >> 8}.{n & 255}/32")) for n in range(10, 40_000)]
     with registry.load() as load:
         stage(load, [*lines, (40_000, FULL), (40_001, peer(1)), (40_002, peer(2, "fd00:2::2/128", name="bob"))])
-        assert registry.count() == 0
+        assert registry.peers.count() == 0
         assert load.commit(fail) == Loaded(39_993, 0, 0)
-    assert registry.count() == 39_993
-    assert list(registry.peers()) == sorted(
+    assert registry.peers.count() == 39_993
+    assert list(registry.peers.every()) == sorted(
         [FULL, peer(1), peer(2, "fd00:2::2/128", name="bob"), *(each for _, each in lines)], key=lambda p: p.public_key
     )
     assert schema(registry.path) == before
@@ -81,12 +80,12 @@ def test_plain_and_others_in_one_batch(registry: SqliteRegistry) -> None:
 @pytest.mark.parametrize("larger", [0, 4], ids=["trigger", "scan"])
 def test_the_result_is_that_of_adding_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, larger: int) -> None:
     monkeypatch.setattr("wgjit.stores.bulk._LARGER", larger)
-    registry = SqliteRegistry(tmp_path / "registry.db")
+    registry = LabRegistry(tmp_path / "registry.db")
 
     @settings(max_examples=150, deadline=None)
     @given(before=st.lists(peers, max_size=3), lines=st.lists(peers, max_size=8), gap=st.integers(1, 2))
     def agrees(before: list[Peer], lines: list[Peer], gap: int) -> None:
-        for left in list(registry.peers()):
+        for left in list(registry.peers.every()):
             registry.remove(left.public_key)
         oracle, there = FakeRegistry(), []
         for each in before:
@@ -106,11 +105,11 @@ def test_the_result_is_that_of_adding_one_by_one(tmp_path: Path, monkeypatch: py
             loaded = load.commit(lambda line, error: refused.setdefault(line, type(error)) and None)
         assert set(refused) == set(wanted)
         assert loaded == Loaded(len(lines) - len(wanted) - present, present, len(wanted))
-        assert list(registry.peers()) == list(oracle.peers())
-        assert registry.count() == oracle.count()
+        assert list(registry.peers.every()) == list(oracle.every())
+        assert registry.peers.count() == oracle.count()
 
     def add(oracle: FakeRegistry, each: Peer) -> PeerRefused | bool | None:
-        if each in list(oracle.peers()):
+        if each in list(oracle.every()):
             return None
         try:
             return bool(oracle.add([each]))
@@ -121,7 +120,7 @@ def test_the_result_is_that_of_adding_one_by_one(tmp_path: Path, monkeypatch: py
     registry.close()
 
 
-def test_a_refusal_that_raises_leaves_nothing_of_its_batch(registry: SqliteRegistry) -> None:
+def test_a_refusal_that_raises_leaves_nothing_of_its_batch(registry: LabRegistry) -> None:
     registry.add([peer(1, "10.0.0.1/32", name="alice")])
     before = schema(registry.path)
     with registry.load() as load:
@@ -130,32 +129,32 @@ def test_a_refusal_that_raises_leaves_nothing_of_its_batch(registry: SqliteRegis
         stage(load, [(3, peer(4, "10.0.0.4/32")), (4, peer(5, "10.0.0.0/29"))])
         with pytest.raises(AddressConflict, match=r"10\.0\.0\.0/29 of .* overlaps 10\.0\.0\.\d/32"):
             load.commit(fail)
-    assert [each.public_key for each in registry.peers()] == [key(1), key(2), key(3)]
-    assert registry.count() == 3
+    assert [each.public_key for each in registry.peers.every()] == [key(1), key(2), key(3)]
+    assert registry.peers.count() == 3
     assert schema(registry.path) == before
 
 
-def test_what_was_staged_and_not_committed_is_dropped(registry: SqliteRegistry) -> None:
+def test_what_was_staged_and_not_committed_is_dropped(registry: LabRegistry) -> None:
     with registry.load() as load:
         stage(load, [(1, peer(1, "10.0.0.1/32"))])
-    assert registry.count() == 0
+    assert registry.peers.count() == 0
     with registry.load() as load:
         assert load.staged == 0
         with pytest.raises(InvalidValue, match="name"):
             load.peers([(1, peer(1, name=" "))])
 
 
-def test_nobody_waits_for_what_is_only_staged(registry: SqliteRegistry) -> None:
+def test_nobody_waits_for_what_is_only_staged(registry: LabRegistry) -> None:
     registry.add([peer(1)])
     with registry.load() as load:
         stage(load, [(1, peer(2, "10.0.0.2/32")), (2, FULL)])
         registry.save_claims([claim(1, 5.0)])
         registry.remove(key(1))
         assert load.commit(fail).added == 2
-    assert registry.count() == 2
+    assert registry.peers.count() == 2
 
 
-def test_another_writer_is_waited_for_no_longer_than_told(registry: SqliteRegistry, shell: sqlite3.Connection) -> None:
+def test_another_writer_is_waited_for_no_longer_than_told(registry: LabRegistry, shell: sqlite3.Connection) -> None:
     shell.execute("BEGIN IMMEDIATE")
     with pytest.raises(StoreBusy):
         load_all(registry, [peer(2, "10.0.0.2/32")])
@@ -163,17 +162,17 @@ def test_another_writer_is_waited_for_no_longer_than_told(registry: SqliteRegist
     assert load_all(registry, [peer(2, "10.0.0.2/32")]) == Loaded(1, 0, 0)
 
 
-def test_a_load_that_is_killed_leaves_the_file_as_it_was(registry: SqliteRegistry) -> None:
+def test_a_load_that_is_killed_leaves_the_file_as_it_was(registry: LabRegistry) -> None:
     """In the middle of the transaction that has dropped triggers, and written all but one peer."""
     program = """
 import sys
 from tests.contracts.store import peer
 from tests.unit.stores.test_bulk import stage
-from wgjit.stores.sqlite import SqliteRegistry
+from lab.registry import LabRegistry
 def halfway(line, error):
     print("halfway", flush=True)
     sys.stdin.readline()
-with SqliteRegistry(sys.argv[1]).load() as load:
+with LabRegistry(sys.argv[1]).load() as load:
     stage(load, [(n, peer(n, f"10.1.{n >> 8}.{n & 255}/32")) for n in range(2, 50_000)])
     stage(load, [(60_000, peer(1, "10.2.0.1/32"))])
     load.commit(halfway)
@@ -192,26 +191,26 @@ with SqliteRegistry(sys.argv[1]).load() as load:
         child.kill()
         child.communicate()
     assert schema(registry.path) == before
-    assert list(registry.peers()) == [peer(1, "10.0.0.1/32")]
-    assert registry.count() == 1
+    assert list(registry.peers.every()) == [peer(1, "10.0.0.1/32")]
+    assert registry.peers.count() == 1
     registry.add([peer(2, "10.1.0.2/32")])
 
 
 @pytest.mark.parametrize("record", [b"", b"k" * 37])
-def test_a_record_of_the_wrong_size_does_not_get_in(registry: SqliteRegistry, record: bytes) -> None:
+def test_a_record_of_the_wrong_size_does_not_get_in(registry: LabRegistry, record: bytes) -> None:
     with pytest.raises(StoreError, match="refuses this row"), registry.load() as load:
         load.plain([1], [record])
-    assert registry.count() == 0
+    assert registry.peers.count() == 0
 
 
-def labels_of(registry: SqliteRegistry) -> dict[PublicKey, dict[str, str]]:
-    keys = [each.public_key for each in registry.peers()]
+def labels_of(registry: LabRegistry) -> dict[PublicKey, dict[str, str]]:
+    keys = [each.public_key for each in registry.peers.every()]
     with registry._reader as db:
         return labels.read(db, keys)
 
 
 @pytest.mark.parametrize("conflict", [False, True], ids=["together", "one by one"])
-def test_labels_go_in_with_their_peers(registry: SqliteRegistry, conflict: bool) -> None:
+def test_labels_go_in_with_their_peers(registry: LabRegistry, conflict: bool) -> None:
     registry.add([peer(9, "10.0.0.9/32")])
     its = {2: {"env": "prod", "team": "infra"}, 3: {}}
     others = [(line, peer(line, f"10.0.0.{line}/32", name=f"n{line}")) for line in range(2, 5)]
@@ -226,7 +225,7 @@ def test_labels_go_in_with_their_peers(registry: SqliteRegistry, conflict: bool)
     assert labels_of(registry) == {key(2): its[2]}
 
 
-def test_labels_stay_in_their_batch(registry: SqliteRegistry) -> None:
+def test_labels_stay_in_their_batch(registry: LabRegistry) -> None:
     """Lines begin anew with each file."""
     with registry.load() as load:
         for number, its in enumerate([{"a": "1"}, {}, {"b": "2"}, None]):
@@ -235,7 +234,7 @@ def test_labels_stay_in_their_batch(registry: SqliteRegistry) -> None:
     assert labels_of(registry) == {key(0): {"a": "1"}, key(2): {"b": "2"}}
 
 
-def test_present_means_equal_labels_if_any_are_said(registry: SqliteRegistry) -> None:
+def test_present_means_equal_labels_if_any_are_said(registry: LabRegistry) -> None:
     plain, named, other = peer(1, "10.0.0.1/32"), peer(2, "10.0.0.2/32", name="b"), peer(3, "10.0.0.3/32", name="c")
     with registry.load() as load:
         load.peers([(1, plain), (2, named), (3, other)], {1: {"a": "1"}, 2: {"a": "1", "b": "2"}})
@@ -262,8 +261,7 @@ def test_present_means_equal_labels_if_any_are_said(registry: SqliteRegistry) ->
 @pytest.mark.parametrize("conflict", [False, True], ids=["together", "one by one"])
 def test_an_address_that_is_loaded_is_not_freed_any_more(path: Path, conflict: bool) -> None:
     pool = Pool(ipaddress.ip_network("10.0.0.0/24"), quarantine=0)
-    with contextlib.closing(Authored(path)) as registry:
-        registry.know([pool])
+    with contextlib.closing(LabRegistry(path, pools=[pool])) as registry:
         registry.add([peer(n, f"10.0.0.{n}/32") for n in range(2, 6)])
         registry.remove_all([key(n) for n in range(2, 6)])
         lines = [(2, peer(12, "10.0.0.2/32")), (3, peer(13, "10.0.0.3/32", name="c"))]
@@ -280,13 +278,13 @@ def test_an_address_that_is_loaded_is_not_freed_any_more(path: Path, conflict: b
             assert db.execute("SELECT count(*) FROM freed").fetchone() == (1,)
 
 
-def test_the_count_follows_every_writer(registry: SqliteRegistry, shell: sqlite3.Connection) -> None:
+def test_the_count_follows_every_writer(registry: LabRegistry, shell: sqlite3.Connection) -> None:
     registry.add([peer(1), peer(2), FULL])
     shell.execute("INSERT INTO peers (public_key) VALUES (?)", (key(9),))
     shell.execute("DELETE FROM peers WHERE name IS NULL AND public_key < ?", (key(9),))
     with pytest.raises(sqlite3.IntegrityError):
         shell.execute("INSERT OR REPLACE INTO peers (public_key) VALUES (?)", (key(9),))
-    assert registry.count() == 2 == shell.execute("SELECT count(*) FROM peers").fetchone()[0]
+    assert registry.peers.count() == 2 == shell.execute("SELECT count(*) FROM peers").fetchone()[0]
 
 
 prefixes: st.SearchStrategy[list[str]] = st.lists(

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from lab.registry import LabRegistry
 from tests.contracts.store import key, peer
 from tests.unit.stores.test_bulk import fail, schema, stage
 from wgjit.errors import PeerRefused, StoreError
 from wgjit.model import Peer
 from wgjit.stores import bulk_aside
 from wgjit.stores.bulk import BulkLoad, Loaded
-from wgjit.stores.sqlite import SqliteRegistry
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def held(folder: Path) -> list[str]:
     return [link for link in links if link.startswith(f"{folder}/") and link.endswith(" (deleted)")]
 
 
-def test_its_files_have_no_name_and_end_with_it(registry: SqliteRegistry, staging: Path) -> None:
+def test_its_files_have_no_name_and_end_with_it(registry: LabRegistry, staging: Path) -> None:
     threads = threading.active_count()
     with registry.load() as load:
         for batch in range(3):
@@ -52,19 +52,19 @@ def test_its_files_have_no_name_and_end_with_it(registry: SqliteRegistry, stagin
             assert list(staging.iterdir()) == []
             assert held(staging)
             load.commit(fail)
-    assert registry.count() == 60_000
+    assert registry.peers.count() == 60_000
     assert list(staging.iterdir()) == []
     assert held(staging) == []
     assert threading.active_count() == threads
 
 
-def test_a_load_that_is_killed_leaves_no_temporary_file(registry: SqliteRegistry, staging: Path) -> None:
+def test_a_load_that_is_killed_leaves_no_temporary_file(registry: LabRegistry, staging: Path) -> None:
     """Just before it moves the sorted addresses over."""
     program = """
 import os, sys
 from tests.unit.stores.test_bulk_aside import many, stage
-from wgjit.stores.sqlite import SqliteRegistry
-with SqliteRegistry(sys.argv[1]).load() as load:
+from lab.registry import LabRegistry
+with LabRegistry(sys.argv[1]).load() as load:
     stage(load, many(0, 50_000))
     settle = load._aside.settle
     def killed():
@@ -79,13 +79,13 @@ with SqliteRegistry(sys.argv[1]).load() as load:
     assert done.returncode == -9
     assert list(staging.iterdir()) == []
     assert schema(registry.path) == before
-    assert registry.count() == 0
+    assert registry.peers.count() == 0
     with registry.load() as load:
         stage(load, many(0, 10))
         assert load.commit(fail) == Loaded(10, 0, 0)
 
 
-def test_an_address_twice_is_found_on_the_second_core(registry: SqliteRegistry) -> None:
+def test_an_address_twice_is_found_on_the_second_core(registry: LabRegistry) -> None:
     with registry.load() as load:
         stage(load, [*many(0, 30_000), (40_000, peer(40_000, "10.0.0.9/32"))])
         refused: list[tuple[int, StoreError]] = []
@@ -97,7 +97,7 @@ def test_an_address_twice_is_found_on_the_second_core(registry: SqliteRegistry) 
         assert load.commit(fail) == Loaded(10, 0, 0)
 
 
-def test_the_main_thread_ends_what_sorts_if_a_key_is_taken(registry: SqliteRegistry) -> None:
+def test_the_main_thread_ends_what_sorts_if_a_key_is_taken(registry: LabRegistry) -> None:
     registry.add([peer(7, "10.9.0.7/32")])
     with registry.load() as load:
         stage(load, many(0, 30_000))
@@ -108,7 +108,7 @@ def test_the_main_thread_ends_what_sorts_if_a_key_is_taken(registry: SqliteRegis
 
 @pytest.mark.parametrize("which", ["staged", "sorted"])
 def test_a_full_disk_names_both_folders_and_leaves_nothing(
-    registry: SqliteRegistry, staging: Path, monkeypatch: pytest.MonkeyPatch, which: str
+    registry: LabRegistry, staging: Path, monkeypatch: pytest.MonkeyPatch, which: str
 ) -> None:
     """SQLite's own limit stands for the disk's: its error is the same."""
     share = bulk_aside.Aside._share
@@ -124,29 +124,29 @@ def test_a_full_disk_names_both_folders_and_leaves_nothing(
     before = schema(registry.path)
     with pytest.raises(StoreError, match=rf"disk is full; free space in {registry.path.parent}, or {staging}"):
         load_all(registry)
-    assert registry.count() == 0
+    assert registry.peers.count() == 0
     assert schema(registry.path) == before
     assert held(staging) == []
     monkeypatch.undo()
     assert load_all(registry) == Loaded(40_000, 0, 0)
 
 
-def load_all(registry: SqliteRegistry) -> Loaded:
+def load_all(registry: LabRegistry) -> Loaded:
     with registry.load() as load:
         stage(load, many(0, 40_000))
         return load.commit(fail)
 
 
-def test_what_fails_while_staging_is_told_before_anything_is_registered(registry: SqliteRegistry) -> None:
+def test_what_fails_while_staging_is_told_before_anything_is_registered(registry: LabRegistry) -> None:
     """On the thread, so only when something waits for it."""
     with registry.load() as load:
         load.plain(range(1, 2), [b"k" * 37])
         with pytest.raises(sqlite3.IntegrityError, match="length"):
             load.commit(fail)
-    assert registry.count() == 0
+    assert registry.peers.count() == 0
 
 
-def test_a_load_that_is_left_while_it_stages_ends(registry: SqliteRegistry) -> None:
+def test_a_load_that_is_left_while_it_stages_ends(registry: LabRegistry) -> None:
     def left() -> BulkLoad:
         with registry.load() as load:
             stage(load, many(0, 16_000))
@@ -154,7 +154,7 @@ def test_a_load_that_is_left_while_it_stages_ends(registry: SqliteRegistry) -> N
 
     with pytest.raises(KeyError):
         left()
-    assert registry.count() == 0
+    assert registry.peers.count() == 0
     registry.add([peer(1)])
     assert registry.find(str(key(1))).public_key == key(1)
 

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lab.registry import LabRegistry
 from tests.contracts.store import key
 from wgjit.model import AllowedIP, Peer, parse_allowed_ip
 from wgjit.stores import packing
 from wgjit.stores.cover import Range, find_cover
-from wgjit.stores.sqlite import SqliteRegistry
 
 
 class Registered:
@@ -95,13 +95,13 @@ def test_its_cost_does_not_depend_on_the_number_of_peers() -> None:
 
 
 @pytest.fixture
-def registry(tmp_path: Path) -> Iterator[SqliteRegistry]:
-    registry = SqliteRegistry(tmp_path / "peers.db")
+def registry(tmp_path: Path) -> Iterator[LabRegistry]:
+    registry = LabRegistry(tmp_path / "peers.db")
     yield registry
     registry.close()
 
 
-def test_the_registry_tells_it_and_when_to_ask_again(registry: SqliteRegistry) -> None:
+def test_the_registry_tells_it_and_when_to_ask_again(registry: LabRegistry) -> None:
     wide = frozenset({prefix("0.0.0.0/0"), prefix("10.9.0.0/24"), prefix("fd00::/64")})
     texts = ["10.8.0.2/32", "10.9.0.0/24", "10.9.1.128/25", "fd00::2/128", "fd00:1::/64"]
     before = registry.addresses_version()

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from lab.registry import LabRegistry
 from tests.contracts.store import key, peer
-from tests.unit.stores.authored import Authored
 from wgjit.errors import InvalidValue
 from wgjit.model import Peer
 from wgjit.stores import listing
@@ -22,13 +22,13 @@ NOW = int(time.time())
 
 
 @pytest.fixture
-def registry(path: Path) -> Iterator[Authored]:
-    with contextlib.closing(Authored(path, timeout=0.5)) as registry:
+def registry(path: Path) -> Iterator[LabRegistry]:
+    with contextlib.closing(LabRegistry(path, timeout=0.5)) as registry:
         yield registry
 
 
 @pytest.fixture
-def crowd(registry: Authored) -> list[tuple[Peer, dict[str, str]]]:
+def crowd(registry: LabRegistry) -> list[tuple[Peer, dict[str, str]]]:
     """Peers of all kinds, in key order."""
     chance = random.Random(4)
     made = []
@@ -70,17 +70,17 @@ FILTERS = [
 
 
 def test_every_filter_gives_what_fits_whatever_the_size_of_a_page(
-    registry: Authored, crowd: list[tuple[Peer, dict[str, str]]]
+    registry: LabRegistry, crowd: list[tuple[Peer, dict[str, str]]]
 ) -> None:
     for wanted in FILTERS:
         expected = {new.public_key for new, labels in crowd if fits(wanted, new, labels)}
-        whole = [entry.peer for entry in registry.entries(wanted)]
+        whole = [entry.peer for entry in registry.peers.entries(wanted)]
         assert {new.public_key for new in whole} == expected, wanted
-        assert len(whole) == len(expected) == registry.count_fitting(wanted)
+        assert len(whole) == len(expected) == registry.peers.count(wanted)
         for size in (1, 7):
             pages, after = [], None
             while True:
-                page = registry.page(wanted, size, after)
+                page = registry.peers.page(wanted, size, after)
                 pages += page.entries
                 after = page.cursor
                 if after is None:
@@ -90,9 +90,9 @@ def test_every_filter_gives_what_fits_whatever_the_size_of_a_page(
             assert all(entry.labels == dict(crowd)[entry.peer] for entry in pages)
 
 
-def test_the_order_is_the_documented_one(registry: Authored, crowd: list[tuple[Peer, dict[str, str]]]) -> None:
+def test_the_order_is_the_documented_one(registry: LabRegistry, crowd: list[tuple[Peer, dict[str, str]]]) -> None:
     def listed(wanted: Filter) -> list[Peer]:
-        return [entry.peer for entry in registry.entries(wanted)]
+        return [entry.peer for entry in registry.peers.entries(wanted)]
 
     assert listed(Filter()) == [new for new, _ in crowd]
     by_name = listed(Filter(name_prefix="t"))
@@ -103,12 +103,12 @@ def test_the_order_is_the_documented_one(registry: Authored, crowd: list[tuple[P
     assert len(by_expiry) > 10
 
 
-def test_a_page_goes_on_behind_a_peer_that_was_removed(registry: Authored) -> None:
+def test_a_page_goes_on_behind_a_peer_that_was_removed(registry: LabRegistry) -> None:
     registry.add(peer(number) for number in range(1, 10))
-    page = registry.page(Filter(), 3)
+    page = registry.peers.page(Filter(), 3)
     registry.remove(key(3))
     registry.remove(key(4))
-    assert [entry.peer for entry in registry.page(Filter(), 2, page.cursor).entries] == [peer(5), peer(6)]
+    assert [entry.peer for entry in registry.peers.page(Filter(), 2, page.cursor).entries] == [peer(5), peer(6)]
 
 
 @pytest.mark.parametrize(
@@ -121,13 +121,13 @@ def test_a_page_goes_on_behind_a_peer_that_was_removed(registry: Authored) -> No
         (Filter({"team": "a"}), ""),
     ],
 )
-def test_a_cursor_of_another_listing_is_refused(registry: Authored, wanted: Filter, cursor: str) -> None:
+def test_a_cursor_of_another_listing_is_refused(registry: LabRegistry, wanted: Filter, cursor: str) -> None:
     with pytest.raises(InvalidValue, match=r"^after .*the same filters"):
-        registry.page(wanted, 5, cursor)
+        registry.peers.page(wanted, 5, cursor)
 
 
 @pytest.mark.parametrize("wanted", FILTERS, ids=str)
-def test_every_page_walks_along_an_index(registry: Authored, shell: sqlite3.Connection, wanted: Filter) -> None:
+def test_every_page_walks_along_an_index(registry: LabRegistry, shell: sqlite3.Connection, wanted: Filter) -> None:
     last = replace(peer(1, name="team-1"), expires_at=5)
     for after in (None, listing.cursor(wanted, last)):
         query, parameters = listing._query(wanted, NOW, after)
@@ -148,7 +148,7 @@ def test_every_page_walks_along_an_index(registry: Authored, shell: sqlite3.Conn
             assert "SEARCH" in plan[0]
 
 
-def test_a_later_page_of_names_begins_at_its_cursor(registry: Authored, shell: sqlite3.Connection) -> None:
+def test_a_later_page_of_names_begins_at_its_cursor(registry: LabRegistry, shell: sqlite3.Connection) -> None:
     query, _ = listing._query(Filter(name_prefix="a"), NOW, "ab")
     assert "+p.name >= :name" in query  # so the index has one lower bound, the cursor
     assert "p.name > :after" in query
@@ -157,11 +157,11 @@ def test_a_later_page_of_names_begins_at_its_cursor(registry: Authored, shell: s
 # --- search -------------------------------------------------------------------------------------------------
 
 
-def found(registry: Authored, text: str, limit: int = 20, *, anywhere: bool = False) -> list[int]:
-    return [int.from_bytes(e.peer.public_key[:4], "big") for e in registry.search(text, limit, anywhere=anywhere)]
+def found(registry: LabRegistry, text: str, limit: int = 20, *, anywhere: bool = False) -> list[int]:
+    return [int.from_bytes(e.peer.public_key[:4], "big") for e in registry.peers.search(text, limit, anywhere=anywhere)]
 
 
-def test_the_search_finds_by_what_people_know(registry: Authored) -> None:
+def test_the_search_finds_by_what_people_know(registry: LabRegistry) -> None:
     registry.hand_out(peer(1, "10.8.0.2/32", "fd00::2/128", name="anna-phone"), {"team": "infra"})
     registry.hand_out(peer(2, "10.8.0.3/32", name="anna-laptop"), {"team": "infra"})
     registry.hand_out(peer(3, "10.8.4.0/24", name="site-anna"), {"team": "sales"})
@@ -180,10 +180,10 @@ def test_the_search_finds_by_what_people_know(registry: Authored) -> None:
     assert found(registry, "team=infra") == [1, 2]
     assert found(registry, "team=") == []
     assert found(registry, "nobody") == []
-    assert registry.search("team=sales", 5)[0].labels == {"team": "sales"}
+    assert registry.peers.search("team=sales", 5)[0].labels == {"team": "sales"}
 
 
-def test_no_search_but_anywhere_looks_at_all_peers(registry: Authored, shell: sqlite3.Connection) -> None:
+def test_no_search_but_anywhere_looks_at_all_peers(registry: LabRegistry, shell: sqlite3.Connection) -> None:
     texts = ["anna", "10.8.0.0/16", "team=infra", str(key(1)), str(key(1))[:6]]
     for text in texts:
         for query, parameters in listing._searches(text, False):

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from lab.registry import LabRegistry
 from tests.contracts.store import FULL, claim, key, peer
 from wgjit.errors import AddressConflict, StoreError
 from wgjit.model import NEVER, ChangeKind, Peer, Removed
 from wgjit.stores import packing, schema
-from wgjit.stores.sqlite import SqliteRegistry
 
 PLAIN = 100_000
 OLD_FULL = dataclasses.replace(FULL, public_key=key(1 << 30), idle_timeout=None)
@@ -50,12 +50,12 @@ def test_a_file_of_the_first_schema_keeps_everything(path: Path) -> None:
     before = path.stat().st_size
 
     with pytest.raises(StoreError, match="schema is old"):
-        SqliteRegistry(path, read_only=True)
-    with contextlib.closing(SqliteRegistry(path, create=False)) as registry:
+        LabRegistry(path, read_only=True)
+    with contextlib.closing(LabRegistry(path, create=False)) as registry:
         wanted = [*plain, OLD_FULL]
         wanted[3] = dataclasses.replace(wanted[3], enabled=False)
-        assert list(registry.peers()) == wanted
-        assert registry.count() == len(wanted)
+        assert list(registry.peers.every()) == wanted
+        assert registry.peers.count() == len(wanted)
         found = registry.lookup(key(5))
         assert found is not None
         assert found.claim == claim(5, 7.0)
@@ -75,7 +75,7 @@ def test_a_file_of_an_older_schema_remembers_whom_its_log_says_to_be_removed(pat
         for number in (1, 2):
             db.execute("DELETE FROM peers WHERE public_key = ?", (key(number),))
         db.execute("INSERT INTO peers (public_key) VALUES (?)", (key(2),))
-    with contextlib.closing(SqliteRegistry(path)) as registry:
+    with contextlib.closing(LabRegistry(path)) as registry:
         assert [registry.former(key(number)) for number in range(4)] == [None, Removed(key(1)), None, None]
         assert len(registry.identity()) > 16
         registry.save_claims([claim(3, 9.0)])
@@ -87,7 +87,7 @@ def test_a_plain_peer_takes_at_most_a_byte_more_than_under_the_first_schema(path
     count = 20_000
     version_1(path, (peer(number, address(number)) for number in range(count)))
     today = tmp_path / "today.db"
-    with contextlib.closing(SqliteRegistry(today)) as registry:
+    with contextlib.closing(LabRegistry(today)) as registry:
         registry.add(peer(number, address(number)) for number in range(count))
 
     def payload(file: Path) -> int:

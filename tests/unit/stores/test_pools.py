@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lab.registry import LabRegistry
 from tests.contracts.store import key, peer
-from tests.unit.stores.authored import Authored
 from wgjit.errors import PeerExists, PoolExhausted
 from wgjit.model import Peer, PublicKey, parse_allowed_ip
 from wgjit.stores import pools
@@ -31,33 +31,33 @@ def pool(prefix: str, quarantine: int = DAY, *reserved: str) -> Pool:
 
 
 @pytest.fixture
-def registry(path: Path) -> Iterator[Authored]:
-    with contextlib.closing(Authored(path, timeout=0.5)) as registry:
+def registry(path: Path) -> Iterator[LabRegistry]:
+    with contextlib.closing(LabRegistry(path, timeout=0.5)) as registry:
         yield registry
 
 
-def give(registry: Authored, *some: Pool) -> list[str]:
+def give(registry: LabRegistry, *some: Pool) -> list[str]:
     new = Peer(PublicKey(os.urandom(32)))
     return [str(prefix) for prefix in registry.hand_out(new, {}, some).allowed_ips]
 
 
-def owner(registry: Authored, address: str) -> PublicKey:
-    return registry.resolve(address)
+def owner(registry: LabRegistry, address: str) -> PublicKey:
+    return registry.peers.resolve(address)
 
 
 def age(shell: sqlite3.Connection, seconds: int) -> None:
     shell.execute("UPDATE freed SET at = at - ?", (seconds,))
 
 
-def test_addresses_come_in_order_and_reserved_ones_never(registry: Authored) -> None:
+def test_addresses_come_in_order_and_reserved_ones_never(registry: LabRegistry) -> None:
     small = pool("10.8.0.0/29", DAY, "10.8.0.1", "10.8.0.4", "fd00::1")
     assert [give(registry, small)[0] for _ in range(4)] == [f"10.8.0.{n}/32" for n in (2, 3, 5, 6)]
     with pytest.raises(PoolExhausted, match=r"^pool\.ipv4 10\.8\.0\.0/29: no address is free; make it wider"):
         give(registry, small)
-    assert registry.count() == 4
+    assert registry.peers.count() == 4
 
 
-def test_ipv6_has_no_broadcast_and_the_very_ends_work(registry: Authored) -> None:
+def test_ipv6_has_no_broadcast_and_the_very_ends_work(registry: LabRegistry) -> None:
     tiny = pool("fd00::/126")
     assert [give(registry, tiny)[0] for _ in range(3)] == ["fd00::1/128", "fd00::2/128", "fd00::3/128"]
     with pytest.raises(PoolExhausted, match=r"pool\.ipv6"):
@@ -70,25 +70,25 @@ def test_ipv6_has_no_broadcast_and_the_very_ends_work(registry: Authored) -> Non
         give(registry, last)
 
 
-def test_one_of_each_pool_beside_its_own(registry: Authored) -> None:
+def test_one_of_each_pool_beside_its_own(registry: LabRegistry) -> None:
     new = registry.hand_out(peer(1, "192.0.2.0/24"), {}, [pool("10.8.0.0/24"), pool("fd00::/64")])
     assert new == peer(1, "192.0.2.0/24", "10.8.0.1/32", "fd00::1/128")
     assert registry.find(str(key(1))) == new
 
 
-def test_what_was_registered_otherwise_is_stepped_over(registry: Authored) -> None:
+def test_what_was_registered_otherwise_is_stepped_over(registry: LabRegistry) -> None:
     registry.add([peer(1, "10.8.0.0/30", "10.8.0.4/32"), peer(2, "10.8.0.6/32", "10.8.0.8/29")])
     assert [give(registry, pool("10.8.0.0/27"))[0] for _ in range(3)] == [f"10.8.0.{n}/32" for n in (5, 7, 16)]
 
 
-def test_a_pool_inside_of_one_peers_prefix_is_full(registry: Authored) -> None:
+def test_a_pool_inside_of_one_peers_prefix_is_full(registry: LabRegistry) -> None:
     registry.add([peer(3, "10.9.0.0/16")])
     with pytest.raises(PoolExhausted):
         give(registry, pool("10.9.8.0/24"))
 
 
 @pytest.mark.parametrize("by", ["verb", "shell", "set"])
-def test_a_freed_address_waits_out_its_quarantine(registry: Authored, shell: sqlite3.Connection, by: str) -> None:
+def test_a_freed_address_waits_out_its_quarantine(registry: LabRegistry, shell: sqlite3.Connection, by: str) -> None:
     small = pool("10.8.0.0/29")
     assert len([give(registry, small) for _ in range(6)]) == 6
     holder = owner(registry, "10.8.0.3")
@@ -109,7 +109,9 @@ def test_a_freed_address_waits_out_its_quarantine(registry: Authored, shell: sql
         give(registry, small)
 
 
-def test_who_was_freed_first_comes_first_and_before_fresh_ones(registry: Authored, shell: sqlite3.Connection) -> None:
+def test_who_was_freed_first_comes_first_and_before_fresh_ones(
+    registry: LabRegistry, shell: sqlite3.Connection
+) -> None:
     some = pool("10.8.0.0/24")
     for _ in range(5):
         give(registry, some)
@@ -120,7 +122,7 @@ def test_who_was_freed_first_comes_first_and_before_fresh_ones(registry: Authore
 
 
 def test_a_freed_address_that_was_taken_otherwise_is_not_given_out(
-    registry: Authored, shell: sqlite3.Connection
+    registry: LabRegistry, shell: sqlite3.Connection
 ) -> None:
     some = pool("10.8.0.0/24", 0)
     give(registry, some)
@@ -131,7 +133,9 @@ def test_a_freed_address_that_was_taken_otherwise_is_not_given_out(
     assert give(registry, some) == ["10.8.0.1/32"]
 
 
-def test_who_keeps_an_address_leaves_no_trace_of_having_freed_it(registry: Authored, shell: sqlite3.Connection) -> None:
+def test_who_keeps_an_address_leaves_no_trace_of_having_freed_it(
+    registry: LabRegistry, shell: sqlite3.Connection
+) -> None:
     some = pool("10.8.0.0/24")
     registry.hand_out(peer(1, "10.8.0.64/28"), {}, [some])
     registry.rotate(key(1), key(2))
@@ -145,26 +149,34 @@ def test_who_keeps_an_address_leaves_no_trace_of_having_freed_it(registry: Autho
     assert give(registry, some) == ["10.8.0.2/32"]
 
 
-def test_a_freed_prefix_is_given_out_address_by_address(registry: Authored, shell: sqlite3.Connection) -> None:
-    small = pool("10.8.0.0/28")
-    registry.know([small])
+SMALL = pool("10.8.0.0/28")
+
+
+@pytest.fixture
+def small(registry: LabRegistry) -> Iterator[LabRegistry]:
+    """The same registry, opened with a small pool."""
+    with contextlib.closing(LabRegistry(registry.path, pools=[SMALL], timeout=0.5)) as opened:
+        yield opened
+
+
+def test_a_freed_prefix_is_given_out_address_by_address(small: LabRegistry, shell: sqlite3.Connection) -> None:
+    registry = small
     registry.add([peer(1, "10.8.0.4/30")])
     registry.remove(key(1))
     registry.add([peer(2, "10.8.0.5/32")])
-    assert [give(registry, small)[0] for _ in range(3)] == [f"10.8.0.{n}/32" for n in (1, 2, 3)]
-    assert give(registry, small) == ["10.8.0.8/32"]  # steps over the quarantine
+    assert [give(registry, SMALL)[0] for _ in range(3)] == [f"10.8.0.{n}/32" for n in (1, 2, 3)]
+    assert give(registry, SMALL) == ["10.8.0.8/32"]  # steps over the quarantine
     age(shell, DAY)
     registry.remove(key(2))  # a quarantine of its own, inside of the prefix
-    assert [give(registry, small)[0] for _ in range(4)] == [f"10.8.0.{n}/32" for n in (4, 6, 7, 9)]
+    assert [give(registry, SMALL)[0] for _ in range(4)] == [f"10.8.0.{n}/32" for n in (4, 6, 7, 9)]
     age(shell, DAY)
-    assert give(registry, small) == ["10.8.0.5/32"]
+    assert give(registry, SMALL) == ["10.8.0.5/32"]
 
 
 def test_a_freed_prefix_keeps_single_addresses_in_it_from_being_given_out(
-    registry: Authored, shell: sqlite3.Connection
+    small: LabRegistry, shell: sqlite3.Connection
 ) -> None:
-    some = pool("10.8.0.0/28")
-    registry.know([some])
+    registry, some = small, SMALL
     registry.add([peer(1, "10.8.0.1/32")])
     registry.remove(key(1))
     age(shell, DAY)
@@ -173,7 +185,7 @@ def test_a_freed_prefix_keeps_single_addresses_in_it_from_being_given_out(
     assert give(registry, some) == ["10.8.0.4/32"]
 
 
-def test_a_pool_that_is_made_wider_keeps_the_quarantines(registry: Authored, shell: sqlite3.Connection) -> None:
+def test_a_pool_that_is_made_wider_keeps_the_quarantines(registry: LabRegistry, shell: sqlite3.Connection) -> None:
     for _ in range(3):
         give(registry, pool("10.8.0.0/28"))
     registry.remove(owner(registry, "10.8.0.2"))
@@ -182,7 +194,7 @@ def test_a_pool_that_is_made_wider_keeps_the_quarantines(registry: Authored, she
     assert give(registry, pool("10.8.0.0/24")) == ["10.8.0.2/32"]
 
 
-def test_a_refused_peer_takes_no_address(registry: Authored) -> None:
+def test_a_refused_peer_takes_no_address(registry: LabRegistry) -> None:
     some = pool("10.8.0.0/24")
     registry.hand_out(peer(1, name="alice"), {}, [some])
     with pytest.raises(PeerExists):
@@ -202,7 +214,7 @@ def test_a_refused_peer_takes_no_address(registry: Authored) -> None:
 
 
 def test_a_long_way_is_gone_in_short_transactions_and_once(
-    registry: Authored, shell: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+    registry: LabRegistry, shell: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pools, "_MOST_STEPS", 10)
     registry.add(peer(number, f"10.8.0.{number}/32") for number in range(1, 101))
@@ -232,7 +244,7 @@ def test_a_long_way_is_gone_in_short_transactions_and_once(
     assert len(moves) == before  # a full pool says so without looking again
 
 
-def test_the_statements_walk_along_indexes(registry: Authored, shell: sqlite3.Connection) -> None:
+def test_the_statements_walk_along_indexes(registry: LabRegistry, shell: sqlite3.Connection) -> None:
     plan = shell.execute(
         f"EXPLAIN QUERY PLAN {pools._BUSY}", {"low": b"", "high": b"", "pool": 1, "ripe": 1}
     ).fetchall()
@@ -247,9 +259,9 @@ def test_processes_at_once_get_an_address_each(path: Path) -> None:
 import ipaddress, os, sys
 from wgjit.model import Peer, PublicKey
 from wgjit.stores.audit import Author
-from wgjit.stores.managed import ManagedRegistry
+from lab.registry import LabRegistry
 from wgjit.stores.pools import Pool
-registry = ManagedRegistry(sys.argv[1], timeout=30)
+registry = LabRegistry(sys.argv[1], timeout=30)
 print("ready", flush=True)
 sys.stdin.readline()
 for _ in range(50):
@@ -306,10 +318,9 @@ def test_against_a_plain_model(tmp_path_factory: pytest.TempPathFactory, steps: 
         return {address for network in owned.values() for address in network}
 
     with (
-        contextlib.closing(Authored(path)) as registry,
+        contextlib.closing(LabRegistry(path, pools=[some])) as registry,
         contextlib.closing(sqlite3.connect(path, isolation_level=None)) as shell,
     ):
-        registry.know([some])
         for verb, value in steps:
             number += 1
             if verb == "give":

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from lab.registry import LabRegistry
 from tests.contracts.store import FULL, claim, key, peer
 from wgjit.errors import StoreError
-from wgjit.stores.sqlite import SqliteRegistry
 
 
-def test_a_new_file_and_its_companions_are_for_the_owner_alone(registry: SqliteRegistry) -> None:
+def test_a_new_file_and_its_companions_are_for_the_owner_alone(registry: LabRegistry) -> None:
     registry.add([FULL])
     files = sorted(registry.path.parent.iterdir())
     assert [file.name for file in files] == ["registry.db", "registry.db-shm", "registry.db-wal"]
@@ -22,48 +22,48 @@ def test_a_new_file_and_its_companions_are_for_the_owner_alone(registry: SqliteR
 
 
 def test_a_mode_that_the_operator_chose_stays(path: Path) -> None:
-    SqliteRegistry(path).close()
+    LabRegistry(path).close()
     path.chmod(0o640)
-    SqliteRegistry(path).close()
+    LabRegistry(path).close()
     assert path.stat().st_mode & 0o777 == 0o640
 
 
 def test_missing_folder(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"no folder .*/none; make it with `mkdir -p -m 0700 "):
-        SqliteRegistry(tmp_path / "none" / "registry.db")
+        LabRegistry(tmp_path / "none" / "registry.db")
 
 
 @pytest.mark.parametrize("options", [{"create": False}, {"read_only": True}])
 def test_missing_file_is_not_made_unless_asked(path: Path, options: dict[str, bool]) -> None:
     with pytest.raises(StoreError, match="no such file"):
-        SqliteRegistry(path, **options)
+        LabRegistry(path, **options)
     assert not path.exists()
 
 
 def test_a_path_may_hold_any_character(tmp_path: Path) -> None:
     odd = tmp_path / "a b?mode=memory#%41.db"
-    with contextlib.closing(SqliteRegistry(odd)) as registry:
+    with contextlib.closing(LabRegistry(odd)) as registry:
         registry.add([peer(1)])
-    with contextlib.closing(SqliteRegistry(odd, create=False)) as registry:
-        assert registry.count() == 1
+    with contextlib.closing(LabRegistry(odd, create=False)) as registry:
+        assert registry.peers.count() == 1
     assert odd.exists()
 
 
 def test_what_was_written_outlives_the_process(path: Path) -> None:
-    with contextlib.closing(SqliteRegistry(path)) as registry:
+    with contextlib.closing(LabRegistry(path)) as registry:
         registry.add([FULL])
         registry.save_claims([claim(7, 5.0)])
-    with contextlib.closing(SqliteRegistry(path, read_only=True)) as registry:
+    with contextlib.closing(LabRegistry(path, read_only=True)) as registry:
         found = registry.lookup(key(7))
     assert found is not None
     assert (found.peer, found.claim) == (FULL, claim(7, 5.0))
 
 
 def test_read_only_reads_and_refuses_to_write(path: Path) -> None:
-    with contextlib.closing(SqliteRegistry(path)) as registry:
+    with contextlib.closing(LabRegistry(path)) as registry:
         registry.add([peer(1)])
     before = path.read_bytes()
-    with contextlib.closing(SqliteRegistry(path, read_only=True)) as registry:
+    with contextlib.closing(LabRegistry(path, read_only=True)) as registry:
         assert registry.find(str(key(1))) == peer(1)
         for write in (
             lambda: registry.add([peer(2)]),
@@ -73,7 +73,7 @@ def test_read_only_reads_and_refuses_to_write(path: Path) -> None:
         ):
             with pytest.raises(StoreError, match="cannot be written"):
                 write()
-        assert registry.count() == 1
+        assert registry.peers.count() == 1
     assert path.read_bytes() == before
 
 
@@ -85,7 +85,7 @@ def test_what_root_makes_in_an_accounts_folder_is_the_accounts(tmp_path: Path, c
     with tempfile.TemporaryDirectory() as home:  # not under tmp_path, which pytest shuts to other accounts
         os.chown(home, nobody.pw_uid, nobody.pw_gid)
         path = Path(home) / "registry.db"
-        registry = SqliteRegistry(path)
+        registry = LabRegistry(path)
         registry.add([peer(1)])
         if clean:
             registry.close()
@@ -101,9 +101,9 @@ def test_what_root_makes_in_an_accounts_folder_is_the_accounts(tmp_path: Path, c
                 os.setgroups([])
                 os.setgid(nobody.pw_gid)
                 os.setuid(nobody.pw_uid)
-                other = SqliteRegistry(path, create=False)
+                other = LabRegistry(path, create=False)
                 other.add([peer(2)])
-                os._exit(0 if other.count() == 2 else 3)
+                os._exit(0 if other.peers.count() == 2 else 3)
             except BaseException:
                 traceback.print_exc()
                 os._exit(4)
@@ -113,5 +113,5 @@ def test_what_root_makes_in_an_accounts_folder_is_the_accounts(tmp_path: Path, c
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="changes its account, so it needs root")
 def test_in_roots_own_folder_it_stays_roots(path: Path) -> None:
-    SqliteRegistry(path).close()
+    LabRegistry(path).close()
     assert (path.stat().st_uid, path.stat().st_gid) == (0, os.getegid())

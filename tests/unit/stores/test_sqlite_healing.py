@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from lab.registry import LabRegistry
 from tests.contracts.store import claim, key, peer
 from wgjit.errors import AddressConflict, StoreError
 from wgjit.model import Peer
 from wgjit.stores.schema import APPLICATION_ID
-from wgjit.stores.sqlite import SqliteRegistry
 
 
-def test_a_damaged_row_is_an_error_and_spares_the_others(registry: SqliteRegistry, shell: sqlite3.Connection) -> None:
+def test_a_damaged_row_is_an_error_and_spares_the_others(registry: LabRegistry, shell: sqlite3.Connection) -> None:
     registry.add([peer(1), peer(2)])
     registry.save_claims([claim(2, 5.0)])
     shell.execute("UPDATE peers SET allowed_ips = x'0a0800' WHERE public_key = ?", (key(1),))
@@ -26,21 +26,22 @@ def test_a_damaged_row_is_an_error_and_spares_the_others(registry: SqliteRegistr
     assert registry.add([peer(1)]) == 1
 
 
-def test_a_name_that_is_no_utf8_is_an_error(registry: SqliteRegistry, shell: sqlite3.Connection) -> None:
+def test_a_name_that_is_no_utf8_is_an_error(registry: LabRegistry, shell: sqlite3.Connection) -> None:
     registry.add([peer(1)])
     shell.execute("UPDATE peers SET name = CAST(x'ff' AS TEXT)")
     with pytest.raises(StoreError):
         registry.lookup(key(1))
-    registry.replace(peer(1))
+    registry.remove(key(1))
+    registry.add([peer(1)])
     assert registry.lookup(key(1)) is not None
 
 
 def test_a_damaged_file_is_an_error_until_it_is_put_back(path: Path, tmp_path: Path) -> None:
-    with contextlib.closing(SqliteRegistry(path)) as registry:
+    with contextlib.closing(LabRegistry(path)) as registry:
         registry.add(peer(number) for number in range(5000))
     backup = tmp_path / "backup.db"
     shutil.copy(path, backup)
-    with contextlib.closing(SqliteRegistry(path)) as registry:
+    with contextlib.closing(LabRegistry(path)) as registry:
         with open(path, "r+b") as file:  # all pages but the first, which holds the schema
             file.seek(4096)
             file.write(b"\xa5" * (path.stat().st_size - 4096))
@@ -54,7 +55,7 @@ def test_a_damaged_file_is_an_error_until_it_is_put_back(path: Path, tmp_path: P
         assert registry.add([peer(9000)]) == 1
 
 
-def test_a_file_that_goes_and_comes_back(registry: SqliteRegistry, path: Path, tmp_path: Path) -> None:
+def test_a_file_that_goes_and_comes_back(registry: LabRegistry, path: Path, tmp_path: Path) -> None:
     registry.add([peer(1)])
     assert registry.lookup(key(1)) is not None
     aside = tmp_path / "aside"
@@ -72,10 +73,10 @@ def test_a_file_that_goes_and_comes_back(registry: SqliteRegistry, path: Path, t
     assert registry.add([peer(2)]) == 1
 
 
-def test_a_file_that_is_replaced_is_read_anew(registry: SqliteRegistry, path: Path, tmp_path: Path) -> None:
+def test_a_file_that_is_replaced_is_read_anew(registry: LabRegistry, path: Path, tmp_path: Path) -> None:
     registry.add([peer(1)])
     other = tmp_path / "other.db"
-    with contextlib.closing(SqliteRegistry(other)) as replacement:
+    with contextlib.closing(LabRegistry(other)) as replacement:
         replacement.add([peer(2)])
     for companion in ("-wal", "-shm"):
         Path(f"{path}{companion}").unlink()
@@ -89,7 +90,7 @@ def test_a_file_that_is_replaced_is_read_anew(registry: SqliteRegistry, path: Pa
     ("version", "told"), [(0, "an empty file: no schema was made in it"), (1, "a file of an older schema")]
 )
 def test_a_file_that_was_replaced_by_one_of_another_schema_is_told(
-    registry: SqliteRegistry, path: Path, version: int, told: str
+    registry: LabRegistry, path: Path, version: int, told: str
 ) -> None:
     registry.add([peer(1)])
     for file in (path, Path(f"{path}-wal"), Path(f"{path}-shm")):
@@ -102,7 +103,7 @@ def test_a_file_that_was_replaced_by_one_of_another_schema_is_told(
         registry.lookup(key(1))
 
 
-def test_a_failed_call_leaves_no_transaction_behind(registry: SqliteRegistry, shell: sqlite3.Connection) -> None:
+def test_a_failed_call_leaves_no_transaction_behind(registry: LabRegistry, shell: sqlite3.Connection) -> None:
     registry.add([peer(1, "10.0.0.1/32")])
     with pytest.raises(AddressConflict):
         registry.add([peer(2, "10.0.0.1/32")])
@@ -115,4 +116,4 @@ def test_a_failed_call_leaves_no_transaction_behind(registry: SqliteRegistry, sh
     with pytest.raises(KeyboardInterrupt):
         registry.add(interrupted())
     shell.execute("UPDATE peers SET enabled = 1")
-    assert registry.count() == 1
+    assert registry.peers.count() == 1

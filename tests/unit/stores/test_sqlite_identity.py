@@ -4,11 +4,10 @@ import contextlib
 import sqlite3
 from pathlib import Path
 
+from lab.registry import LabRegistry
 from tests.contracts.store import claim, key, peer
-from tests.unit.stores.authored import Authored
 from wgjit.model import Registration, Removed
 from wgjit.stores import packing
-from wgjit.stores.sqlite import SqliteRegistry
 
 
 def copy(path: Path, target: Path) -> None:
@@ -24,17 +23,17 @@ def number_of(path: Path) -> bytes:
 
 def test_each_file_has_a_number_of_its_own_that_its_copies_keep(path: Path, tmp_path: Path) -> None:
     for file in (path, tmp_path / "other.db"):
-        SqliteRegistry(file).close()
+        LabRegistry(file).close()
     copy(path, tmp_path / "copy.db")
     assert len(number_of(path)) == 16
     assert number_of(path) != number_of(tmp_path / "other.db")
     assert number_of(path) == number_of(tmp_path / "copy.db")
 
 
-def test_whatever_is_renamed_over_the_file_is_noticed(registry: SqliteRegistry, tmp_path: Path) -> None:
+def test_whatever_is_renamed_over_the_file_is_noticed(registry: LabRegistry, tmp_path: Path) -> None:
     seen = [registry.identity()]
     copy(registry.path, tmp_path / "copy.db")
-    SqliteRegistry(tmp_path / "other.db").close()
+    LabRegistry(tmp_path / "other.db").close()
     for name in ("copy.db", "other.db"):
         for companion in ("-wal", "-shm"):
             Path(f"{registry.path}{companion}").unlink(missing_ok=True)
@@ -44,9 +43,9 @@ def test_whatever_is_renamed_over_the_file_is_noticed(registry: SqliteRegistry, 
 
 
 def test_a_migration_does_not_make_another_registry(path: Path) -> None:
-    SqliteRegistry(path).close()
+    LabRegistry(path).close()
     before = number_of(path)
-    SqliteRegistry(path).close()
+    LabRegistry(path).close()
     assert number_of(path) == before
 
 
@@ -54,7 +53,7 @@ def test_a_migration_does_not_make_another_registry(path: Path) -> None:
 
 
 def test_rotation_removal_of_many_and_another_program_leave_the_claim(path: Path) -> None:
-    with contextlib.closing(Authored(path)) as registry:
+    with contextlib.closing(LabRegistry(path)) as registry:
         registry.add([peer(number, f"10.0.0.{number}/32") for number in range(1, 4)])
         registry.save_claims([claim(number, 100.0 + number) for number in range(1, 4)])
         registry.rotate(key(1), key(9))
@@ -66,7 +65,7 @@ def test_rotation_removal_of_many_and_another_program_leave_the_claim(path: Path
         assert registry.lookup(key(9)) == Registration(peer(9, "10.0.0.1/32")), "the new key has none"
 
 
-def test_an_import_of_a_removed_key_finds_its_claim(registry: SqliteRegistry) -> None:
+def test_an_import_of_a_removed_key_finds_its_claim(registry: LabRegistry) -> None:
     registry.add([peer(1), peer(2)])
     registry.save_claims([claim(1, 7.0), claim(2, 8.0)])
     for number in (1, 2):
@@ -82,7 +81,7 @@ def test_an_import_of_a_removed_key_finds_its_claim(registry: SqliteRegistry) ->
 
 def test_a_removed_peer_takes_this_many_bytes(path: Path, tmp_path: Path) -> None:
     count = 10_000
-    with contextlib.closing(SqliteRegistry(path)) as registry:
+    with contextlib.closing(LabRegistry(path)) as registry:
         registry.add(peer(number) for number in range(count))
         for number in range(count):
             registry.remove(key(number))

@@ -12,15 +12,15 @@ from pathlib import Path
 
 import pytest
 
+from lab.registry import LabRegistry
 from tests.contracts.store import claim, key, peer
 from wgjit.errors import StoreBusy
 from wgjit.model import Peer
 from wgjit.stores.connection import Link
-from wgjit.stores.sqlite import SqliteRegistry
 
 
 def test_a_locked_file_is_busy_for_writers_and_open_for_readers(
-    registry: SqliteRegistry, shell: sqlite3.Connection
+    registry: LabRegistry, shell: sqlite3.Connection
 ) -> None:
     registry.add([peer(1)])
     shell.execute("BEGIN IMMEDIATE")
@@ -41,11 +41,11 @@ def test_a_locked_file_is_busy_for_writers_and_open_for_readers(
 
 def test_an_exclusive_lock_on_the_whole_file_is_busy_for_all(path: Path) -> None:
     """Not by us (WAL): an operator's `.recover` or a switch of the journal."""
-    with contextlib.closing(SqliteRegistry(path)) as registry:
+    with contextlib.closing(LabRegistry(path)) as registry:
         registry.add([peer(1)])
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("PRAGMA journal_mode = DELETE")
-        registry = SqliteRegistry(path, timeout=0.02)
+        registry = LabRegistry(path, timeout=0.02)
         other.execute("BEGIN EXCLUSIVE")
         with pytest.raises(StoreBusy):
             registry.lookup(key(1))
@@ -54,7 +54,7 @@ def test_an_exclusive_lock_on_the_whole_file_is_busy_for_all(path: Path) -> None
         registry.close()
 
 
-def test_while_one_thread_adds_others_read_and_are_refused_to_write(registry: SqliteRegistry) -> None:
+def test_while_one_thread_adds_others_read_and_are_refused_to_write(registry: LabRegistry) -> None:
     registry.add([peer(1)])
     begun, finish = threading.Event(), threading.Event()
 
@@ -81,7 +81,7 @@ def test_while_one_thread_adds_others_read_and_are_refused_to_write(registry: Sq
 
 def test_many_threads(path: Path) -> None:
     failures: list[BaseException] = []
-    with contextlib.closing(SqliteRegistry(path, timeout=30)) as registry:
+    with contextlib.closing(LabRegistry(path, timeout=30)) as registry:
         registry.add(peer(number) for number in range(100))
 
         def work(thread: int) -> None:
@@ -108,17 +108,17 @@ def test_many_threads(path: Path) -> None:
             assert found.claim == claim(number, 150.0 + number)
 
 
-def test_an_import_that_is_killed_leaves_nothing_and_no_lock(registry: SqliteRegistry) -> None:
+def test_an_import_that_is_killed_leaves_nothing_and_no_lock(registry: LabRegistry) -> None:
     program = """
 import sys
 from tests.contracts.store import peer
 from wgjit.stores.connection import Link
-from wgjit.stores.sqlite import SqliteRegistry
+from lab.registry import LabRegistry
 def peers():
     yield from (peer(number) for number in range(2, 25_000))
     print("halfway", flush=True)
     sys.stdin.readline()
-SqliteRegistry(sys.argv[1]).add(peers())
+LabRegistry(sys.argv[1]).add(peers())
 """
     registry.add([peer(1)])
     child = subprocess.Popen(
@@ -133,11 +133,11 @@ SqliteRegistry(sys.argv[1]).add(peers())
         child.kill()
         child.communicate()
     registry.save_claims([claim(1, 1.0)])
-    assert registry.count() == 1
+    assert registry.peers.count() == 1
 
 
-def test_adding_holds_one_round_of_peers_at_a_time(registry: SqliteRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("wgjit.stores.sqlite._CHUNK", 10)
+def test_adding_holds_one_round_of_peers_at_a_time(registry: LabRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wgjit.stores.peers._PAGE", 10)
     alive: weakref.WeakSet[ipaddress.IPv4Network] = weakref.WeakSet()
     most = 0
 
@@ -156,7 +156,7 @@ def test_adding_holds_one_round_of_peers_at_a_time(registry: SqliteRegistry, mon
 def test_a_reader_that_was_kept_out_does_not_wait_again_until_it_has_got_through(path: Path) -> None:
     """Packets wait for lookups: a lock that lasts must not cost each of them the whole patience."""
 
-    SqliteRegistry(path).close()
+    LabRegistry(path).close()
     reader = Link(path, read_only=True, timeout=0.02)
 
     def read() -> int:

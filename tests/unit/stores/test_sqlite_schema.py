@@ -8,49 +8,49 @@ from pathlib import Path
 
 import pytest
 
+from lab.registry import LabRegistry
 from tests.contracts.store import FULL, claim, key, peer
 from wgjit.errors import StoreError
 from wgjit.model import ChangeKind
 from wgjit.stores import schema
-from wgjit.stores.sqlite import SqliteRegistry
 
 
 def test_a_file_of_another_kind_is_refused_untouched(path: Path) -> None:
     path.write_text("not a database, but a text of some length\n" * 100)
     with pytest.raises(StoreError, match="not an SQLite database"):
-        SqliteRegistry(path)
+        LabRegistry(path)
     path.unlink()
     with contextlib.closing(sqlite3.connect(path)) as other:
         other.execute("CREATE TABLE songs (title)")
     before = path.read_bytes()
     with pytest.raises(StoreError, match="of another program"):
-        SqliteRegistry(path)
+        LabRegistry(path)
     assert path.read_bytes() == before
 
 
-def test_a_newer_file_is_refused(registry: SqliteRegistry, shell: sqlite3.Connection) -> None:
+def test_a_newer_file_is_refused(registry: LabRegistry, shell: sqlite3.Connection) -> None:
     shell.execute("PRAGMA user_version = 99")
     with pytest.raises(StoreError, match=r"made by a newer wgjit \(schema 99, .*upgrade"):
-        SqliteRegistry(registry.path)
+        LabRegistry(registry.path)
 
 
 def test_an_old_file_is_migrated_and_a_failed_migration_changes_nothing(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with contextlib.closing(SqliteRegistry(path)) as registry:
+    with contextlib.closing(LabRegistry(path)) as registry:
         registry.add([FULL])
     today = schema.migrations()
     broken = "CREATE TABLE extra (a);\nCREATE TABLE peers (b);\n"
     monkeypatch.setattr(schema, "migrations", lambda kind: (*today, broken))
     with pytest.raises(StoreError, match="table peers already exists"):
-        SqliteRegistry(path)
+        LabRegistry(path)
     with contextlib.closing(sqlite3.connect(path)) as raw:
         assert raw.execute("PRAGMA user_version").fetchone() == (len(today),)
         assert raw.execute("SELECT count(*) FROM sqlite_master WHERE name = 'extra'").fetchone() == (0,)
     monkeypatch.setattr(schema, "migrations", lambda kind: (*today, "CREATE TABLE extra (a);\n"))
     with pytest.raises(StoreError, match="schema is old"):
-        SqliteRegistry(path, read_only=True)
-    with contextlib.closing(SqliteRegistry(path)) as registry:
+        LabRegistry(path, read_only=True)
+    with contextlib.closing(LabRegistry(path)) as registry:
         assert registry.find("alice's phone") == FULL
     with contextlib.closing(sqlite3.connect(path)) as raw:
         assert raw.execute("PRAGMA user_version").fetchone() == (len(today) + 1,)
@@ -60,10 +60,10 @@ def test_processes_that_open_a_new_file_at_once_make_one_schema(path: Path) -> N
     program = """
 import sys
 from tests.contracts.store import peer
-from wgjit.stores.sqlite import SqliteRegistry
+from lab.registry import LabRegistry
 print("ready", flush=True)
 sys.stdin.readline()
-SqliteRegistry(sys.argv[1], timeout=10).add([peer(int(sys.argv[2]), f"10.0.0.{sys.argv[2]}/32")])
+LabRegistry(sys.argv[1], timeout=10).add([peer(int(sys.argv[2]), f"10.0.0.{sys.argv[2]}/32")])
 """
     children = [
         subprocess.Popen(
@@ -84,11 +84,11 @@ SqliteRegistry(sys.argv[1], timeout=10).add([peer(int(sys.argv[2]), f"10.0.0.{sy
         for child in children:
             child.kill()
             child.communicate()
-    with contextlib.closing(SqliteRegistry(path, create=False)) as registry:
-        assert [p.public_key for p in registry.peers()] == [key(number) for number in range(1, 5)]
+    with contextlib.closing(LabRegistry(path, create=False)) as registry:
+        assert [p.public_key for p in registry.peers.every()] == [key(number) for number in range(1, 5)]
 
 
-def test_changes_by_another_program_are_logged_and_cascade(registry: SqliteRegistry, shell: sqlite3.Connection) -> None:
+def test_changes_by_another_program_are_logged_and_cascade(registry: LabRegistry, shell: sqlite3.Connection) -> None:
     registry.add([FULL, peer(1, "10.0.0.1/32"), peer(2, "10.0.0.2/32")])
     registry.save_claims([claim(7, 5.0), claim(1, 5.0)])
     shell.execute("UPDATE peers SET enabled = 0 WHERE public_key = ?", (key(1),))
@@ -130,7 +130,7 @@ def test_changes_by_another_program_are_logged_and_cascade(registry: SqliteRegis
         "UPDATE claims SET timestamp = x'00'",
     ],
 )
-def test_no_writer_breaks_the_rules(registry: SqliteRegistry, shell: sqlite3.Connection, statement: str) -> None:
+def test_no_writer_breaks_the_rules(registry: LabRegistry, shell: sqlite3.Connection, statement: str) -> None:
     registry.add([peer(1, "10.0.0.1/32", name="alice")])
     registry.save_claims([claim(1, 5.0)])
     with pytest.raises(sqlite3.IntegrityError):
@@ -139,9 +139,7 @@ def test_no_writer_breaks_the_rules(registry: SqliteRegistry, shell: sqlite3.Con
     assert registry.last_change() == 0
 
 
-def test_the_change_log_is_bounded_and_its_numbers_only_grow(
-    registry: SqliteRegistry, shell: sqlite3.Connection
-) -> None:
+def test_the_change_log_is_bounded_and_its_numbers_only_grow(registry: LabRegistry, shell: sqlite3.Connection) -> None:
     shell.execute(
         """WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100005)
         INSERT INTO changes (kind, public_key) SELECT 'updated', ? FROM n""",

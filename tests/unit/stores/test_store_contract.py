@@ -5,16 +5,16 @@ from pathlib import Path
 
 import pytest
 
+from lab.registry import LabRegistry
 from tests.contracts.store import StoreContract, key, peer
 from tests.fakes.store import FakeRegistry
 from wgjit.errors import StoreBusy, StoreError
-from wgjit.stores.sqlite import SqliteRegistry
 
 
-class TestSqliteRegistry(StoreContract):
+class TestLabRegistry(StoreContract):
     @pytest.fixture
-    def registry(self, tmp_path: Path) -> Iterator[SqliteRegistry]:
-        registry = SqliteRegistry(tmp_path / "registry.db")
+    def registry(self, tmp_path: Path) -> Iterator[LabRegistry]:
+        registry = LabRegistry(tmp_path / "registry.db")
         yield registry
         registry.close()
 

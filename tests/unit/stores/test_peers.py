@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.contracts.store import FULL, StoreContract, claim, key, peer
-from tests.unit.stores.authored import Authored
+from lab.registry import LabRegistry
+from tests.contracts.store import FULL, claim, key, peer
 from wgjit.errors import AddressConflict, AmbiguousHandle, InvalidValue, NoSuchPeer, PeerExists
 from wgjit.model import ChangeKind, Peer, PublicKey, Registration
 from wgjit.stores import labels
@@ -17,16 +17,9 @@ from wgjit.stores.listing import Filter
 
 
 @pytest.fixture
-def registry(path: Path) -> Iterator[Authored]:
-    with contextlib.closing(Authored(path, timeout=0.5)) as registry:
+def registry(path: Path) -> Iterator[LabRegistry]:
+    with contextlib.closing(LabRegistry(path, timeout=0.5)) as registry:
         yield registry
-
-
-class TestManagedRegistryIsARegistry(StoreContract):
-    @pytest.fixture
-    def registry(self, tmp_path: Path) -> Iterator[Authored]:
-        with contextlib.closing(Authored(tmp_path / "registry.db")) as registry:
-            yield registry
 
 
 # --- handles ------------------------------------------------------------------------------------------------
@@ -34,13 +27,13 @@ class TestManagedRegistryIsARegistry(StoreContract):
 AB, AC = PublicKey(b"\x00\x10\x83" + bytes(29)), PublicKey(b"\x00\x10\x83" + b"\xff" * 29)  # ABCD...
 
 
-def test_a_peer_is_meant_by_name_key_its_beginning_or_address(registry: Authored) -> None:
+def test_a_peer_is_meant_by_name_key_its_beginning_or_address(registry: LabRegistry) -> None:
     registry.add([FULL, Peer(AB)])
     for handle in ("alice's phone", str(key(7)), str(key(7))[:4], str(key(7))[:43], "10.8.0.7", "10.8.0.7/32"):
-        assert registry.resolve(handle) == key(7), handle
+        assert registry.peers.resolve(handle) == key(7), handle
     for handle in ("10.9.0.0/24", "10.9.0.200", "10.9.0.128/25", "fd00::7", "fd00:1::abcd"):
-        assert registry.resolve(handle) == key(7), handle
-    assert registry.resolve("ABCD") == AB
+        assert registry.peers.resolve(handle) == key(7), handle
+    assert registry.peers.resolve("ABCD") == AB
     for handle in (
         "10.8.0.8",
         "10.9.0.0/23",
@@ -54,45 +47,45 @@ def test_a_peer_is_meant_by_name_key_its_beginning_or_address(registry: Authored
         str(key(1)),
     ):
         with pytest.raises(NoSuchPeer):
-            registry.resolve(handle)
+            registry.peers.resolve(handle)
 
 
-def test_a_beginning_that_several_keys_have_names_them(registry: Authored) -> None:
+def test_a_beginning_that_several_keys_have_names_them(registry: LabRegistry) -> None:
     registry.add([Peer(AB, name="one"), Peer(AC)])
     with pytest.raises(AmbiguousHandle) as error:
-        registry.resolve("ABCD")
+        registry.peers.resolve("ABCD")
     assert str(error.value) == f"handle 'ABCD': write more of the key; it begins {AB} ('one'), {AC}"
-    assert registry.resolve("ABCDA") == AB
-    assert registry.resolve("ABCD/") == AC
+    assert registry.peers.resolve("ABCDA") == AB
+    assert registry.peers.resolve("ABCD/") == AC
     registry.add(Peer(PublicKey(b"\x00\x10\x83" + bytes([n]) * 29)) for n in range(1, 10))
     with pytest.raises(AmbiguousHandle, match=r", and more$"):
-        registry.resolve("ABCD")
+        registry.peers.resolve("ABCD")
     registry.add([peer(2, name="ABCD")])
-    assert registry.resolve("ABCD") == key(2)  # a whole name comes first
+    assert registry.peers.resolve("ABCD") == key(2)  # a whole name comes first
 
 
 @pytest.mark.parametrize("length", range(4, 44))
-def test_every_length_of_beginning_means_its_key(registry: Authored, length: int) -> None:
+def test_every_length_of_beginning_means_its_key(registry: LabRegistry, length: int) -> None:
     keys = [PublicKey(bytes([n]) * 32) for n in (0, 1, 127, 128, 254, 255)]
     registry.add(map(Peer, keys))
-    assert [registry.resolve(str(each)[:length]) for each in keys] == keys
+    assert [registry.peers.resolve(str(each)[:length]) for each in keys] == keys
 
 
 # --- labels -------------------------------------------------------------------------------------------------
 
 
-def test_labels_come_and_go_with_their_peer(registry: Authored, shell: sqlite3.Connection) -> None:
+def test_labels_come_and_go_with_their_peer(registry: LabRegistry, shell: sqlite3.Connection) -> None:
     registry.hand_out(peer(1, name="alice"), {"team": "infra", "floor": "3"})
-    assert registry.labels(key(1)) == {"floor": "3", "team": "infra"}
+    assert registry.peers.labels(key(1)) == {"floor": "3", "team": "infra"}
     entry = registry.amend(key(1), lambda old: old, {"team": "sales"}, ["floor", "never-had"])
-    assert entry.labels == registry.labels(key(1)) == {"team": "sales"}
+    assert entry.labels == registry.peers.labels(key(1)) == {"team": "sales"}
     assert registry.last_change() == 0  # nothing that a gateway needs to know
     with pytest.raises(PeerExists):
         registry.hand_out(peer(2, name="alice"), {"a": "b"})
     registry.hand_out(peer(2), {})
     with pytest.raises(PeerExists):
         registry.amend(key(2), lambda old: dataclasses.replace(old, name="alice"), {"a": "b"})
-    assert registry.labels(key(2)) == {}
+    assert registry.peers.labels(key(2)) == {}
     registry.remove(key(1))
     assert shell.execute("SELECT count(*) FROM labels").fetchone() == (0,)
 
@@ -106,7 +99,7 @@ def test_labels_come_and_go_with_their_peer(registry: Authored, shell: sqlite3.C
         "UPDATE labels SET public_key = zeroblob(32)",
     ],
 )
-def test_no_writer_breaks_the_rules_of_labels(registry: Authored, shell: sqlite3.Connection, statement: str) -> None:
+def test_no_writer_breaks_the_rules_of_labels(registry: LabRegistry, shell: sqlite3.Connection, statement: str) -> None:
     registry.hand_out(peer(1), {"team": "infra"})
     with pytest.raises(sqlite3.IntegrityError):
         shell.execute(statement)
@@ -136,20 +129,20 @@ def test_a_label_is_given_one_value() -> None:
 # --- rotate, remove -----------------------------------------------------------------------------------------
 
 
-def test_rotate_changes_the_key_and_drops_the_claim(registry: Authored) -> None:
+def test_rotate_changes_the_key_and_drops_the_claim(registry: LabRegistry) -> None:
     registry.hand_out(FULL, {"team": "infra"})
     registry.save_claims([claim(7, 1000.0)])
     new = registry.rotate(key(7), key(8))
     assert new == dataclasses.replace(FULL, public_key=key(8))
     assert registry.lookup(key(8)) == Registration(new, None)
-    assert registry.labels(key(8)) == {"team": "infra"}
+    assert registry.peers.labels(key(8)) == {"team": "infra"}
     assert registry.lookup(key(7)) is None
     assert [(c.kind, c.public_key) for c in registry.changes(0)] == [(ChangeKind.REMOVED, key(7))]
     with pytest.raises(AddressConflict):
         registry.add([peer(9, "10.8.0.7/32")])
 
 
-def test_a_rotation_that_fails_changes_nothing(registry: Authored) -> None:
+def test_a_rotation_that_fails_changes_nothing(registry: LabRegistry) -> None:
     registry.hand_out(FULL, {"team": "infra"})
     registry.add([peer(1)])
     registry.save_claims([claim(7, 1000.0)])
@@ -164,14 +157,14 @@ def test_a_rotation_that_fails_changes_nothing(registry: Authored) -> None:
     with pytest.raises(NoSuchPeer):
         registry.rotate(key(5), key(8))
     assert registry.lookup(key(7)) == Registration(FULL, claim(7, 1000.0))
-    assert registry.labels(key(7)) == {"team": "infra"}
+    assert registry.peers.labels(key(7)) == {"team": "infra"}
     assert registry.last_change() == 0
 
 
-def test_remove_all_and_remove_fitting(registry: Authored, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("wgjit.stores.managed._PAGE", 3)
+def test_remove_all_and_remove_fitting(registry: LabRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wgjit.stores.peers._PAGE", 3)
     for number in range(1, 21):
         registry.hand_out(peer(number), {"parity": "even" if number % 2 == 0 else "odd"})
     assert registry.remove_all([key(1), key(3), key(99)]) == 2
     assert registry.remove_fitting(Filter({"parity": "even"})) == 10
-    assert [p.public_key for p in registry.peers()] == [key(number) for number in range(5, 21, 2)]
+    assert [p.public_key for p in registry.peers.every()] == [key(number) for number in range(5, 21, 2)]

@@ -1,7 +1,7 @@
-"""The registry file with all that people who manage peers need: handles, labels, pages, addresses, new keys.
+"""The peers of a registry file as people manage them. Each method is one transaction, or says otherwise.
 
-A gateway needs none of it, and works on `SqliteRegistry`. Each method is one transaction, or says otherwise. What
-changes a peer asks who does (`by`), and writes it into the audit log in the same transaction.
+What changes a peer asks who does (`by`), and writes it into the audit log in the same transaction. The pools that the
+registry was opened with learn, in each change, which of their addresses lose their owner.
 """
 
 from __future__ import annotations
@@ -10,31 +10,48 @@ import dataclasses
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from itertools import islice
+from pathlib import Path
 
 from wgjit.errors import NoSuchPeer, StoreError
-from wgjit.model import AllowedIP, Claim, Peer, PublicKey, Registration, Removed
-from wgjit.stores import audit, checks, claim_rows, handles, idempotency, labels, listing, packing, pools
-from wgjit.stores import sqlite as rows
+from wgjit.model import AllowedIP, Peer, PublicKey, Registration
+from wgjit.stores import audit, checks, handles, idempotency, labels, listing, pools, rows
 from wgjit.stores.audit import Author, Verb
 from wgjit.stores.bulk import BulkLoad, Loaded
-from wgjit.stores.bulk_aside import CACHE
+from wgjit.stores.bulk_aside import CACHE, temporary_folder
+from wgjit.stores.connection import Link
 from wgjit.stores.idempotency import Answer, Once
-from wgjit.stores.listing import Entry, Filter, Page
+from wgjit.stores.listing import EVERY, Entry, Filter, Page
 from wgjit.stores.pools import Pool
-from wgjit.stores.records import Records
+from wgjit.stores.sqlite_errors import primary_code
 
 _PAGE = 1000
-"""Peers read per round of a listing, removed per transaction."""
+"""Peers read per round of a listing, registered or removed per round of a transaction."""
 
 
 def _fine(_: object) -> None:
     """Nothing is said against it."""
 
 
-class ManagedRegistry(Records):
-    """See the head of this file; opened as SqliteStore is, and raises what that raises."""
+class Peers:
+    """See the head of this file. Any thread may call anything, one at a time on each of the two connections."""
+
+    def __init__(
+        self,
+        path: Path,
+        reader: Link,
+        writer: Link,
+        known: Sequence[Pool],
+        timeout: float,
+        lookup: Callable[[PublicKey], Registration | None],
+    ) -> None:
+        self._path = path
+        self._reader = reader
+        self._writer = writer
+        self._known = tuple(known)
+        self._timeout = timeout
+        self._lookup = lookup
 
     # --- who is meant -------------------------------------------------------------------------------------------
 
@@ -48,7 +65,7 @@ class ManagedRegistry(Records):
 
     def registration(self, handle: str) -> Registration:
         """The peer that a handle means, with its last claim. Raises NoSuchPeer, AmbiguousHandle."""
-        found = self.lookup(self.resolve(handle))
+        found = self._lookup(self.resolve(handle))
         if found is None:
             raise checks.no_such_peer(handle)  # removed in between
         return found
@@ -79,12 +96,10 @@ class ManagedRegistry(Records):
                 return
             after = read.cursor
 
-    def count_fitting(self, wanted: Filter) -> int:
+    def count(self, wanted: Filter = EVERY) -> int:
         """How many fit; visits all that do, unless that is every peer."""
-        if wanted.is_empty:
-            return self.count()
         with self._reader as db:
-            return listing.count(db, wanted, time.time())
+            return rows.count(db) if wanted.is_empty else listing.count(db, wanted, time.time())
 
     def search(self, text: str, limit: int, *, anywhere: bool = False) -> list[Entry]:
         """Peers that a text points at, `limit` at most: see `listing.search`."""
@@ -94,20 +109,20 @@ class ManagedRegistry(Records):
     def entry(self, key: PublicKey) -> Entry:
         """One peer as a listing shows it. Raises NoSuchPeer."""
         with self._reader as db:
-            row = db.execute(f"SELECT {listing._COLUMNS} FROM peers p WHERE public_key = ?", (key,)).fetchone()
-            if row is None:
-                raise checks.no_such_peer(str(key))
-            return listing.entries_of(db, [row])[0]
+            return listing.entry(db, key)
 
-    # --- changing -----------------------------------------------------------------------------------------------
+    def every(self, after: PublicKey | None = None) -> Iterator[Peer]:
+        """All peers in key order, streamed, from the one after `after` on; each as it is when its round is read."""
+        last: bytes = b"" if after is None else after
+        while True:
+            with self._reader as db:
+                some = rows.behind(db, last, _PAGE)
+            yield from some
+            if len(some) < _PAGE:
+                return
+            last = some[-1].public_key
 
-    def know(self, some: Iterable[Pool]) -> None:
-        """Note from now on which addresses of these pools lose their owner, for their quarantine."""
-        with self._writer as db:
-            db.execute("BEGIN IMMEDIATE")
-            for pool in some:
-                pools.know(db, pool)
-            db.execute("COMMIT")
+    # --- changing --------------------------------------------------------------------------------------------
 
     def hand_out(
         self,
@@ -128,7 +143,7 @@ class ManagedRegistry(Records):
             fresh = self._allocate(db, some, by, once)  # begins the transaction
             labels.check_count(len(given))
             peer = dataclasses.replace(peer, allowed_ips=(*peer.allowed_ips, *fresh))
-            rows._insert(db, [peer])
+            rows.insert(db, [peer])
             pools.taken(db, peer.allowed_ips)
             labels.write(db, peer.public_key, given)
             before_commit(peer)
@@ -142,10 +157,9 @@ class ManagedRegistry(Records):
         the iterable raises."""
         count = 0
         source = iter(peers)
-        with self._writer as db:
-            db.execute("BEGIN IMMEDIATE")
+        with self._changing() as db:
             while some := list(islice(source, _PAGE)):
-                rows._insert(db, some)
+                rows.insert(db, some)
                 audit.registered(db, by, Verb.ADOPT, map(Entry, some))
                 count += len(some)
             db.execute("COMMIT")
@@ -153,20 +167,45 @@ class ManagedRegistry(Records):
 
     @contextmanager
     def load(self, *, by: Author, cache: int = CACHE) -> Iterator[BulkLoad]:
-        """Register many peers; see `SqliteRegistry.load`. Each batch is one entry of the audit log, whatever its size.
-        `cache`: KiB of memory for each of its two connections."""
+        """Register many peers, faster than one by one and, if wanted, without those that are refused; see `bulk`.
+
+        On a connection of its own: until it commits a batch, nobody waits for it. What is staged and not committed is
+        dropped. Each batch is one entry of the audit log, whatever its size. `cache`: KiB of memory for each of its two
+        connections. Raises StoreBusy, StoreError.
+        """
 
         def note(db: sqlite3.Connection, loaded: Loaded, source: str) -> None:
             if loaded.added:
                 audit.write(db, by, Verb.IMPORT, dataclasses.asdict(loaded) | {"source": source})
 
-        with self._load(note, cache) as load:
-            yield load
+        link = Link(self._path, read_only=False, timeout=self._timeout)
+        try:
+            with link as db, closing(BulkLoad(db, rows.insert, note, cache)) as load:
+                yield load
+        except StoreError as error:
+            if isinstance(error.__cause__, sqlite3.Error) and primary_code(error.__cause__) == sqlite3.SQLITE_FULL:
+                where = f"{self._path.parent}, or {temporary_folder()}, where peers are staged (SQLITE_TMPDIR)"
+                raise StoreError(f"registry {self._path}: a disk is full; free space in {where}") from error
+            raise
+        finally:
+            link.close()
+
+    @contextmanager
+    def _changing(self) -> Iterator[sqlite3.Connection]:
+        """A transaction that changes peers; the block commits it."""
+        with self._writer as db:
+            self._begin(db)
+            yield db
+
+    def _begin(self, db: sqlite3.Connection) -> None:
+        db.execute("BEGIN IMMEDIATE")
+        for pool in self._known:
+            pools.know(db, pool)
 
     def _allocate(self, db: sqlite3.Connection, some: Sequence[Pool], by: Author, once: Once | None) -> list[AllowedIP]:
         """Begin a transaction and take an address out of each pool. Raises AnsweredBefore, PoolExhausted."""
         while True:
-            db.execute("BEGIN IMMEDIATE")
+            self._begin(db)
             idempotency.check(db, by, once, time.time())
             for pool in some:
                 pools.know(db, pool)
@@ -193,13 +232,12 @@ class ManagedRegistry(Records):
         `check` is told what it was before; what it raises leaves that so. Raises NoSuchPeer, AddressConflict,
         PeerExists (the name), InvalidValue (another key), and what `how` raises.
         """
-        with self._writer as db:
-            db.execute("BEGIN IMMEDIATE")
+        with self._changing() as db:
             before = _entry(db, key)
             check(before)
             after = checks.changed(before.peer, how)
             if after != before.peer:
-                rows._replace(db, after)
+                rows.replace(db, after)
                 pools.taken(db, after.allowed_ips)
             labels.write(db, key, add, remove)
             entry = Entry(after, labels.read(db, [key]).get(key, {}))
@@ -224,15 +262,14 @@ class ManagedRegistry(Records):
         For a gateway it is a removal: the old key loses its session within a second. What `before_commit` raises
         undoes it, and what `check`, which is told what it was before. Raises NoSuchPeer, PeerExists, AnsweredBefore.
         """
-        with self._writer as db:
-            db.execute("BEGIN IMMEDIATE")
+        with self._changing() as db:
             idempotency.check(db, by, once, time.time())
             before = _entry(db, key)
             check(before)
             entry = Entry(dataclasses.replace(before.peer, public_key=new), before.labels)
             peer = entry.peer
             db.execute("DELETE FROM peers WHERE public_key = ?", (key,))
-            rows._insert(db, [peer])
+            rows.insert(db, [peer])
             pools.taken(db, peer.allowed_ips)
             labels.write(db, new, entry.labels)
             before_commit(peer)
@@ -245,14 +282,13 @@ class ManagedRegistry(Records):
         """Take these peers out, in one go; gives how many of them were still there. What `check` raises, which is told
         of each that is, leaves all in; with it a damaged row is a StoreError."""
         count = 0
-        with self._writer as db:
-            db.execute("BEGIN IMMEDIATE")
+        with self._changing() as db:
             for key in keys:
                 try:
                     entry = _entry(db, key)
                 except NoSuchPeer:
                     continue
-                except StoreError:  # damaged: all the more reason to remove it
+                except (StoreError, sqlite3.OperationalError):  # damaged (no UTF-8): all the more reason to remove it
                     if check is not None:
                         raise
                     entry = None
@@ -274,46 +310,10 @@ class ManagedRegistry(Records):
                 return count
             after = page.cursor
 
-    def claim_holder(self, handle: str) -> Registration | Removed:
-        """Whose claim a handle means: a peer's or, by its whole key, that of one that was removed. Raises NoSuchPeer,
-        AmbiguousHandle."""
-        try:
-            return self.registration(handle)
-        except NoSuchPeer:
-            key = checks.parse_key(handle)
-            if key is None or (found := self.former(key)) is None:
-                raise
-            return found
-
-    def reset_claim(self, key: PublicKey, *, by: Author) -> Claim | None:
-        """Forget a peer's claim, so that a client whose clock went back may connect; gives it, None if it had none.
-
-        Of a removed key nothing is known any more.
-        """
-        with self._writer as db:
-            db.execute("BEGIN IMMEDIATE")
-            row = db.execute(
-                f"SELECT {claim_rows.COLUMNS}, p.name FROM claims AS c "
-                "LEFT JOIN peers AS p USING (public_key) WHERE c.public_key = ?",
-                (key,),
-            ).fetchone()
-            claim = None if row is None else packing.row_claim(key, *row[:5])
-            was_removed = rows.forget_removal(db, key)
-            if claim is not None:
-                db.execute("DELETE FROM claims WHERE public_key = ?", (key,))
-            if claim is not None or (was_removed and not _is_registered(db, key)):
-                audit.claim_reset(db, by, None if row is None else row[5], key, claim)
-            db.execute("COMMIT")
-        return claim
-
-
-def _is_registered(db: sqlite3.Connection, key: PublicKey) -> bool:
-    return db.execute("SELECT 1 FROM peers WHERE public_key = ?", (key,)).fetchone() is not None
-
 
 def _entry(db: sqlite3.Connection, key: PublicKey) -> Entry:
     """Raises NoSuchPeer, StoreError (damaged)."""
-    return Entry(rows._find(db, str(key)), labels.read(db, [key]).get(key, {}))
+    return Entry(rows.find(db, str(key)), labels.read(db, [key]).get(key, {}))
 
 
 def _answered(db: sqlite3.Connection, by: Author, once: Once | None, entry: Entry) -> None:

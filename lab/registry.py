@@ -1,0 +1,99 @@
+"""A registry in the hands of one author, for what tests, the lab and bench do to it by themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
+
+from wgjit.model import Peer, PublicKey
+from wgjit.stores import checks
+from wgjit.stores.audit import Author
+from wgjit.stores.base import Claims, Load, Peers
+from wgjit.stores.listing import Entry, Filter
+from wgjit.stores.registry import SqliteRegistry
+
+LAB = Author("lab")
+"""Whom the audit log names."""
+
+
+def _refuse(_line: int, error: Exception) -> None:
+    raise error
+
+
+class Signed:
+    """For what is not about who changes what: each verb is one of a registry's own, signed by the lab."""
+
+    if TYPE_CHECKING:
+
+        @property
+        def peers(self) -> Peers: ...
+        @property
+        def claims(self) -> Claims: ...
+
+    def add(self, peers: Iterable[Peer]) -> int:
+        """Register all of them or none; gives the count."""
+        return self.peers.adopt(peers, by=LAB)
+
+    def fill(self, peers: Iterable[Peer]) -> int:
+        """Register a crowd, all of them or none; one entry of the audit log. Gives the count."""
+        with self.load() as load:
+            load.peers(enumerate(peers))
+            return load.commit(_refuse, "the lab").added
+
+    def find(self, handle: str) -> Peer:
+        """The peer that a handle means. Raises NoSuchPeer, AmbiguousHandle."""
+        return self.peers.registration(handle).peer
+
+    def every(self, after: PublicKey | None = None) -> Iterator[Peer]:
+        """As `peers.every`."""
+        return self.peers.every(after)
+
+    def count(self) -> int:
+        """How many peers are registered."""
+        return self.peers.count()
+
+    def replace(self, peer: Peer) -> None:
+        """Write a registered peer's new values."""
+        self.amend(peer.public_key, lambda _: peer, {})
+
+    def change(self, handle: str, how: Callable[[Peer], Peer]) -> Peer:
+        """Write what `how` makes of a peer."""
+        return self.amend(self.peers.resolve(handle), how, {}).peer
+
+    def remove(self, key: PublicKey) -> None:
+        """Take a peer out. Raises NoSuchPeer."""
+        if not self.peers.remove_all([key], by=LAB):
+            raise checks.no_such_peer(str(key))
+
+    def reset_claim(self, key: PublicKey) -> bool:
+        """Forget a claim; False if there was none."""
+        return self.claims.reset(key, by=LAB) is not None
+
+    def load(self) -> AbstractContextManager[Load]:
+        """Register many."""
+        return self.peers.load(by=LAB)
+
+    def hand_out(self, *arguments: Any, **more: Any) -> Peer:
+        """As `peers.hand_out`."""
+        return self.peers.hand_out(*arguments, **{"by": LAB} | more)
+
+    def amend(self, *arguments: Any, **more: Any) -> Entry:
+        """As `peers.amend`."""
+        return self.peers.amend(*arguments, **{"by": LAB} | more)
+
+    def rotate(self, *arguments: Any, **more: Any) -> Peer:
+        """As `peers.rotate`."""
+        return self.peers.rotate(*arguments, **{"by": LAB} | more)
+
+    def remove_all(self, *arguments: Any, **more: Any) -> int:
+        """As `peers.remove_all`."""
+        return self.peers.remove_all(*arguments, **{"by": LAB} | more)
+
+    def remove_fitting(self, wanted: Filter) -> int:
+        """As `peers.remove_fitting`."""
+        return self.peers.remove_fitting(wanted, by=LAB)
+
+
+class LabRegistry(Signed, SqliteRegistry):
+    """A registry file, and the lab's verbs."""

@@ -1,0 +1,57 @@
+"""The claims of a registry file as people manage them: looked at by a handle, and forgotten."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from wgjit.errors import NoSuchPeer
+from wgjit.model import Claim, PublicKey, Registration, Removed
+from wgjit.stores import audit, checks, claim_rows, packing, rows
+from wgjit.stores.audit import Author
+from wgjit.stores.connection import Link
+
+
+class Claims:
+    """See the head of this file."""
+
+    def __init__(
+        self,
+        writer: Link,
+        registration: Callable[[str], Registration],
+        former: Callable[[PublicKey], Removed | None],
+    ) -> None:
+        self._writer = writer
+        self._registration = registration
+        self._former = former
+
+    def holder(self, handle: str) -> Registration | Removed:
+        """Whose claim a handle means: a peer's or, by its whole key, that of one that was removed. Raises NoSuchPeer,
+        AmbiguousHandle."""
+        try:
+            return self._registration(handle)
+        except NoSuchPeer:
+            key = checks.parse_key(handle)
+            if key is None or (found := self._former(key)) is None:
+                raise
+            return found
+
+    def reset(self, key: PublicKey, *, by: Author) -> Claim | None:
+        """Forget a peer's claim, so that a client whose clock went back may connect; gives it, None if it had none.
+
+        Of a removed key nothing is known any more.
+        """
+        with self._writer as db:
+            db.execute("BEGIN IMMEDIATE")
+            row = db.execute(
+                f"SELECT {claim_rows.COLUMNS}, p.name FROM claims AS c "
+                "LEFT JOIN peers AS p USING (public_key) WHERE c.public_key = ?",
+                (key,),
+            ).fetchone()
+            claim = None if row is None else packing.row_claim(key, *row[:5])
+            was_removed = rows.forget_removal(db, key)
+            if claim is not None:
+                db.execute("DELETE FROM claims WHERE public_key = ?", (key,))
+            if claim is not None or (was_removed and not rows.is_registered(db, key)):
+                audit.claim_reset(db, by, None if row is None else row[5], key, claim)
+            db.execute("COMMIT")
+        return claim

@@ -1,0 +1,46 @@
+"""The registry file in the hands of people: peers, claims, tokens, the audit log, answers that may be given again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from wgjit.stores import schema
+from wgjit.stores.audit import AuditLog
+from wgjit.stores.claims import Claims
+from wgjit.stores.connection import Link
+from wgjit.stores.idempotency import Answers
+from wgjit.stores.peers import Peers
+from wgjit.stores.pools import Pool
+from wgjit.stores.sqlite import SqliteStore
+from wgjit.stores.tokens import Tokens
+
+
+class SqliteRegistry(SqliteStore):
+    """Implements `wgjit.stores.base.Registry`; opened as SqliteStore is, and raises what that raises.
+
+    `pools`: those whose freed addresses are to wait out their quarantine.
+    """
+
+    def __init__(
+        self,
+        path: Path | str,
+        *,
+        pools: Sequence[Pool] = (),
+        create: bool = True,
+        read_only: bool = False,
+        timeout: float = 0.25,
+        cache: int = schema.PAGE_CACHE,
+    ) -> None:
+        super().__init__(path, create=create, read_only=read_only, timeout=timeout, cache=cache)
+        self._hasty = None if read_only else Link(self.path, read_only=False, timeout=0.0, cache=cache)
+        self.peers = Peers(self.path, self._reader, self._writer, pools, timeout, self.lookup)
+        self.claims = Claims(self._writer, self.peers.registration, self.former)
+        self.tokens = Tokens(self._reader, self._writer, self._hasty)
+        self.audit = AuditLog(self._reader, self._writer)
+        self.answers = Answers(self._reader, self._writer)
+
+    def close(self) -> None:
+        super().close()
+        if self._hasty is not None:
+            self._hasty.close()
