@@ -33,8 +33,7 @@ from bench.report import ROOT, Report, add_option, check_above_zero
 from lab.certificate import make_certificate
 from lab.registry import LabRegistry
 from wgjit.model import Peer, PublicKey
-from wgjit.stores.audit import Author
-from wgjit.stores.tokens import Scope
+from wgjit.stores.entries import Author, Scope
 
 PEERS = 2000
 PAUSE = 0.02

@@ -13,8 +13,7 @@ from typing import IO, Any, Self
 
 from lab.certificate import make_certificate
 from lab.registry import LabRegistry
-from wgjit.stores.audit import Author
-from wgjit.stores.tokens import Scope
+from wgjit.stores.entries import Author, Scope
 
 INTERFACE = "fleet"
 """What its files are called by; there is no such interface."""

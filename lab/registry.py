@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from wgjit.model import Peer, PublicKey
 from wgjit.stores import checks
-from wgjit.stores.audit import Author
 from wgjit.stores.base import Claims, Load, Peers
-from wgjit.stores.listing import Entry, Filter
+from wgjit.stores.entries import Author, Entry, Filter
 from wgjit.stores.registry import SqliteRegistry
 
 LAB = Author("lab")

@@ -15,8 +15,7 @@ from wgjit.api.caller import Caller
 from wgjit.api.problems import Kind, Problem, invalid
 from wgjit.api.service import Service
 from wgjit.management.fields import state, to_fields
-from wgjit.stores.idempotency import Answer
-from wgjit.stores.listing import Entry
+from wgjit.stores.entries import Answer, Entry
 
 
 def _service(request: Request) -> Service:

@@ -19,8 +19,7 @@ from wgjit.api.importing import Import
 from wgjit.api.peers import Wanted
 from wgjit.api.service import IMPORT_SHARE, Service
 from wgjit.management.fields import to_fields
-from wgjit.stores.listing import Filter
-from wgjit.stores.tokens import Scope
+from wgjit.stores.entries import Filter, Scope
 
 LINES = "application/x-ndjson"
 

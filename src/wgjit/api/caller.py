@@ -25,8 +25,7 @@ from wgjit.api.problems import Kind, Problem
 from wgjit.api.rates import Rates
 from wgjit.api.registries import Registries
 from wgjit.api.threads import Threads
-from wgjit.stores.audit import Author
-from wgjit.stores.tokens import Scope
+from wgjit.stores.entries import Author, Scope
 
 _FAILURES = 5.0
 """Failed authentications a second of one source, twice as many at once. Beyond it no token of it is looked at."""

@@ -23,8 +23,7 @@ from wgjit.management import imports, peer_readers
 from wgjit.management.imports import Teller
 from wgjit.management.peer_readers import Blocks
 from wgjit.stores.base import Load, Registry
-from wgjit.stores.bulk import Loaded
-from wgjit.stores.idempotency import Answer
+from wgjit.stores.entries import Answer, Loaded
 
 _TOLD = 1000
 """Bad lines in an answer; the rest is counted."""

@@ -20,10 +20,8 @@ from wgjit.management.client_config import Server
 from wgjit.management.fields import claim_fields
 from wgjit.management.times import parse_expiry
 from wgjit.model import Peer, PrivateKey, PublicKey
-from wgjit.stores.idempotency import AnsweredBefore, Once
+from wgjit.stores.entries import AnsweredBefore, Entry, Filter, Once, Scope, State
 from wgjit.stores.labels import parse_labels
-from wgjit.stores.listing import Entry, Filter, State
-from wgjit.stores.tokens import Scope
 
 
 def filter_of(

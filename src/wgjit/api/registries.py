@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from wgjit.stores.base import Registry
+from wgjit.stores.entries import Pool
 from wgjit.stores.opening import Where, open_registry
-from wgjit.stores.pools import Pool
 
 _KEPT = 8
 """Registries kept open while nobody uses them."""

@@ -21,7 +21,7 @@ from wgjit.api.problems import invalid
 from wgjit.api.quota import Quota
 from wgjit.errors import StoreError
 from wgjit.feed import listen
-from wgjit.stores.tokens import Scope
+from wgjit.stores.entries import Scope
 
 MOST = 256
 """Streams at once."""

@@ -17,8 +17,7 @@ from wgjit.feed import ask
 from wgjit.management.records import audit_fields, audited_key, token_fields
 from wgjit.management.times import parse_past
 from wgjit.stderr import lost_lines
-from wgjit.stores.audit import AuditFilter, Verb
-from wgjit.stores.tokens import Scope
+from wgjit.stores.entries import AuditFilter, Scope, Verb
 
 _PATIENCE = 5.0
 """Seconds for a gateway to answer."""

@@ -14,8 +14,8 @@ from wgjit.cli.registry_file import ConfigFile, Interface, Json, Store, author, 
 from wgjit.management.records import audit_fields, audited_key
 from wgjit.management.site import site
 from wgjit.management.times import parse_past, show_moment
-from wgjit.stores.audit import AuditEntry, AuditFilter, Verb
 from wgjit.stores.checks import printable
+from wgjit.stores.entries import AuditEntry, AuditFilter, Verb
 
 
 class _ListByDefault(TyperGroup):

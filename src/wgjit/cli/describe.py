@@ -6,7 +6,7 @@ import sys
 
 from wgjit.management.fields import state
 from wgjit.stores.checks import printable
-from wgjit.stores.listing import Entry
+from wgjit.stores.entries import Entry
 from wgjit.wire.key_text import WITHHELD
 
 

@@ -32,8 +32,8 @@ from wgjit.management.site import site
 from wgjit.management.times import parse_idle_timeout
 from wgjit.model import Peer, PrivateKey
 from wgjit.stores import checks
+from wgjit.stores.entries import Entry
 from wgjit.stores.labels import parse_labels
-from wgjit.stores.listing import Entry
 
 PublicKeyOption = Annotated[
     str | None,

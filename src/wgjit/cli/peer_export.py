@@ -23,7 +23,7 @@ from wgjit.management import fields as peer_fields
 from wgjit.management.peer_readers import Format, by_ending
 from wgjit.management.site import site
 from wgjit.model import Peer
-from wgjit.stores.listing import Entry, Filter
+from wgjit.stores.entries import Entry, Filter
 from wgjit.wire.key_text import shown
 
 _DASH = Path("-")

@@ -21,7 +21,7 @@ from wgjit.management import imports, peer_readers
 from wgjit.management.peer_readers import Format
 from wgjit.management.site import site
 from wgjit.stores.base import Load
-from wgjit.stores.bulk import Loaded
+from wgjit.stores.entries import Loaded
 from wgjit.wire.key_text import shown
 
 _SHOWN = 20

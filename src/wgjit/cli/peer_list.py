@@ -17,8 +17,8 @@ from wgjit.management.fields import claim_fields, state, to_fields
 from wgjit.management.site import site
 from wgjit.management.times import parse_expiry, show_idle_timeout, show_moment
 from wgjit.stores import listing
+from wgjit.stores.entries import Entry, Filter, State
 from wgjit.stores.labels import parse_labels
-from wgjit.stores.listing import Entry, Filter, State
 from wgjit.wire.key_text import quoted
 
 WithLabel = Annotated[

@@ -14,8 +14,8 @@ from typing import Annotated
 import typer
 
 from wgjit.management.site import Site, site
-from wgjit.stores.audit import Author
 from wgjit.stores.base import Registry
+from wgjit.stores.entries import Author
 from wgjit.stores.opening import open_registry
 
 

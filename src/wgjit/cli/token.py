@@ -13,7 +13,7 @@ from wgjit.management.records import token_fields, token_state
 from wgjit.management.site import site
 from wgjit.management.times import parse_lifetime, show_moment
 from wgjit.stores.checks import printable
-from wgjit.stores.tokens import Scope, Token
+from wgjit.stores.entries import Scope, Token
 
 app = typer.Typer(name="token", help="Make, list and revoke tokens of the HTTP API.", no_args_is_help=True)
 

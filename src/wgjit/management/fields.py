@@ -34,7 +34,7 @@ from wgjit.management.times import parse_expiry, show_moment
 from wgjit.model import AllowedIP, Claim, Peer, PresharedKey, PublicKey, parse_allowed_ip
 from wgjit.stores import labels
 from wgjit.stores.checks import check_allowed_ips, check_name
-from wgjit.stores.listing import Entry, State
+from wgjit.stores.entries import Entry, State
 from wgjit.wire.key_text import quoted
 
 Labels = dict[str, str] | None

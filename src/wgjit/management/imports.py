@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from wgjit.management.peer_readers import Chunk
 from wgjit.model import Peer
 from wgjit.stores.base import Load
-from wgjit.stores.bulk import Loaded
+from wgjit.stores.entries import Loaded
 
 
 @dataclass(frozen=True, slots=True)

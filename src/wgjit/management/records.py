@@ -9,9 +9,8 @@ from wgjit.errors import NoSuchPeer
 from wgjit.management.times import show_moment
 from wgjit.model import PublicKey
 from wgjit.stores import checks
-from wgjit.stores.audit import AuditEntry
 from wgjit.stores.base import Registry
-from wgjit.stores.tokens import Token
+from wgjit.stores.entries import AuditEntry, Token
 from wgjit.wire.key_text import quoted
 
 

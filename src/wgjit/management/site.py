@@ -10,8 +10,8 @@ from wgjit.config.environment import put_store
 from wgjit.config.layers import Named
 from wgjit.config.locate import own_path
 from wgjit.errors import ConfigError
+from wgjit.stores.entries import Pool
 from wgjit.stores.opening import Where
-from wgjit.stores.pools import Pool
 
 
 @dataclass(frozen=True, slots=True)

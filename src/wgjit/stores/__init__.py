@@ -4,6 +4,7 @@
 | --------------- | --------------------------------------------------------------------------- |
 | `base`          | the protocols: Store, what a gateway needs; Registry, what people need,     |
 |                 | with Peers, Claims, Tokens, Audit and Answers                               |
+| `entries`       | the values that registries take and give                                    |
 | `opening`       | where a registry is, and how it is opened there                             |
 | `sqlite`        | SqliteStore: a gateway's side of a registry file                            |
 | `registry`      | SqliteRegistry: the people's side of it                                     |

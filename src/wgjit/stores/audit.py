@@ -20,18 +20,15 @@ other than under `public_key`, is neither written nor, from an older wgjit, show
 from __future__ import annotations
 
 import json
-import os
-import pwd
 import sqlite3
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any
 
 from wgjit.model import Claim, Peer, PublicKey
 from wgjit.stores.connection import Link
-from wgjit.stores.listing import PAGE_SIZE, Entry
+from wgjit.stores.entries import AuditEntry, AuditFilter, AuditPage, Author, Entry, Verb
+from wgjit.stores.listing import PAGE_SIZE
 from wgjit.wire.key_text import shown, without_keys
 
 _ENTRY_SIZE = 1000
@@ -42,78 +39,6 @@ _PRUNED = 100_000
 
 _ACTOR_LENGTH = 200
 """Greatest length of an actor, characters: part of it is what others chose."""
-
-
-class Verb(StrEnum):
-    """What was done."""
-
-    ADD = "add"
-    SET = "set"
-    ENABLE = "enable"
-    DISABLE = "disable"
-    ROTATE = "rotate"
-    REMOVE = "remove"
-    CLAIM_RESET = "claim-reset"
-    IMPORT = "import"
-    ADOPT = "adopt"
-    TOKEN_CREATE = "token-create"
-    TOKEN_REVOKE = "token-revoke"
-    AUDIT_PRUNE = "audit-prune"
-
-
-@dataclass(frozen=True, slots=True)
-class Author:
-    """Who makes a change. `actor` is what the audit log calls them: `token deploy`, `alice by command line`."""
-
-    actor: str
-
-    @classmethod
-    def process(cls, surface: str) -> Author:
-        """Who runs this process, and by what: `root (sudo: alice) by command line`.
-
-        Root's SUDO_USER is believed, as sudo set it; root could write anything into the file anyway.
-        """
-        uid = os.getuid()
-        try:
-            name = pwd.getpwuid(uid).pw_name
-        except KeyError:
-            name = f"uid {uid}"
-        behind = os.environ.get("SUDO_USER", "") if uid == 0 else ""
-        return cls(f"{name} (sudo: {behind}) by {surface}" if behind else f"{name} by {surface}")
-
-
-@dataclass(frozen=True, slots=True)
-class AuditEntry:
-    """An entry of the log. `at` is in Unix seconds; `old_key` is the key that a rotation took."""
-
-    id: int
-    at: float
-    actor: str
-    verb: str
-    public_key: PublicKey | None
-    old_key: PublicKey | None
-    name: str | None
-    details: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class AuditFilter:
-    """What an entry must be like: all of it. By `actor` and `verb`, entries are looked at one by one."""
-
-    public_key: PublicKey | None = None
-    """Of the peer, also if it is removed, or has another key since."""
-    actor: str | None = None
-    verb: str | None = None
-    since: float | None = None
-    """Unix seconds."""
-
-
-@dataclass(frozen=True, slots=True)
-class AuditPage:
-    """Part of the log, newest first. `cursor` is where the next begins, None if this is the last."""
-
-    entries: list[AuditEntry] = field(default_factory=list)
-    cursor: int | None = None
 
 
 def write(

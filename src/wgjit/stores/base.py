@@ -11,12 +11,21 @@ from typing import Any, Protocol
 
 from wgjit.errors import StoreError
 from wgjit.model import AllowedIP, Change, Claim, Cover, Peer, PublicKey, Registration, Removed
-from wgjit.stores.audit import AuditFilter, AuditPage, Author
-from wgjit.stores.bulk import Loaded
-from wgjit.stores.idempotency import Answer, Once
-from wgjit.stores.listing import EVERY, Entry, Filter, Page
-from wgjit.stores.pools import Pool
-from wgjit.stores.tokens import Scope, Token
+from wgjit.stores.entries import (
+    EVERY,
+    Answer,
+    AuditFilter,
+    AuditPage,
+    Author,
+    Entry,
+    Filter,
+    Loaded,
+    Once,
+    Page,
+    Pool,
+    Scope,
+    Token,
+)
 
 
 class Store(Protocol):

@@ -27,12 +27,12 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from wgjit.errors import PeerRefused, StoreError
 from wgjit.model import Peer
 from wgjit.stores import checks, labels, packing, pools
 from wgjit.stores.bulk_aside import CACHE, Aside
+from wgjit.stores.entries import Loaded
 
 Refused = Callable[[int, StoreError], None]
 """Told the line of a peer that cannot be registered, and why. If it raises, nothing of the batch is registered."""
@@ -154,17 +154,6 @@ _CLEAR = "DELETE FROM other; DELETE FROM other_labels; DELETE FROM other_ranges;
 
 class _Overlap(Exception):
     """Two ranges in `addresses` overlap."""
-
-
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """What became of a batch."""
-
-    added: int
-    present: int
-    """Equal to a peer that is registered, maybe by an earlier line of the same batch; in its labels, too, if they are
-    said."""
-    refused: int
 
 
 BeforeCommit = Callable[[sqlite3.Connection, Loaded, str], None]

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from wgjit.errors import NoSuchPeer
 from wgjit.model import Claim, PublicKey, Registration, Removed
 from wgjit.stores import audit, checks, claim_rows, packing, rows
-from wgjit.stores.audit import Author
 from wgjit.stores.connection import Link
+from wgjit.stores.entries import Author
 
 
 class Claims:

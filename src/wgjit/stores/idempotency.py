@@ -8,49 +8,15 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 
-from wgjit.errors import StoreError
-from wgjit.stores.audit import Author
 from wgjit.stores.connection import Link
-from wgjit.stores.listing import Entry
-from wgjit.wire.key_text import quoted
+from wgjit.stores.entries import Answer, AnsweredBefore, Author, Once
 
 KEPT = 86400.0
 """Seconds that a record is kept."""
 
 _PRUNED = 100
 """Old records deleted with each new one: more than come in, so few that nobody waits for it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What was answered: fingerprint (SHA-256 of method, path and body) of the request, HTTP status, body."""
-
-    fingerprint: bytes
-    status: int
-    body: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Once:
-    """Asks that a change be made once for all requests of an actor with this key.
-
-    `answer` gives HTTP status and body for the peer as it became. What it raises undoes the change.
-    """
-
-    key: str
-    fingerprint: bytes
-    answer: Callable[[Entry], tuple[int, bytes]]
-
-
-class AnsweredBefore(StoreError):
-    """This actor's request with this key was done already. If `answer.fingerprint` differs, it was another request."""
-
-    def __init__(self, key: str, answer: Answer) -> None:
-        super().__init__(f"idempotency key {quoted(key, 40)}: was used before; this is not done again")
-        self.answer = answer
 
 
 def find(db: sqlite3.Connection, by: Author, key: str, now: float) -> Answer | None:

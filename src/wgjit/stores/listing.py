@@ -15,64 +15,15 @@ the next begins there (keyset paging): its time does not grow with how far one h
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from enum import StrEnum
+from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
 from wgjit.errors import InvalidValue
 from wgjit.model import Peer, PublicKey
 from wgjit.stores import checks, handles, labels, packing
+from wgjit.stores.entries import Entry, Filter, Page, State
 from wgjit.wire.key_text import holds_key, quoted
-
-
-class State(StrEnum):
-    """Whether a peer may connect; each is in one of them."""
-
-    ENABLED = "enabled"
-    DISABLED = "disabled"
-    EXPIRED = "expired"
-
-
-@dataclass(frozen=True, slots=True)
-class Filter:
-    """What a peer must be like: all of it."""
-
-    labels: Mapping[str, str] = field(default_factory=dict)
-    state: State | None = None
-    name_prefix: str | None = None
-    """Upper and lower case are two things."""
-    expires_before: int | None = None
-    """Unix seconds."""
-
-    @property
-    def is_empty(self) -> bool:
-        """Fits every peer."""
-        return self == Filter()
-
-
-EVERY = Filter()
-"""Every peer."""
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A peer as a listing shows it."""
-
-    peer: Peer
-    labels: Mapping[str, str] = field(default_factory=dict)
-    withheld: tuple[str, ...] = ()
-    """Of `name` and `labels`, what is left out, or in part, since the registry has it with a key in it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """Part of a listing. `cursor` is where the next begins, None if this is the last."""
-
-    entries: list[Entry]
-    cursor: str | None
-
 
 _COLUMNS = "p.public_key, p.allowed_ips, p.preshared_key, p.keepalive, p.enabled, p.expires_at, p.name, p.idle_timeout"
 _BEYOND_TEXT = "\U0010ffff"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wgjit.stores.base import Registry
-from wgjit.stores.pools import Pool
+from wgjit.stores.entries import Pool
 from wgjit.stores.registry import SqliteRegistry
 
 

@@ -17,13 +17,10 @@ from pathlib import Path
 from wgjit.errors import NoSuchPeer, StoreError
 from wgjit.model import AllowedIP, Peer, PublicKey, Registration
 from wgjit.stores import audit, checks, handles, idempotency, labels, listing, pools, rows
-from wgjit.stores.audit import Author, Verb
-from wgjit.stores.bulk import BulkLoad, Loaded
+from wgjit.stores.bulk import BulkLoad
 from wgjit.stores.bulk_aside import CACHE, temporary_folder
 from wgjit.stores.connection import Link
-from wgjit.stores.idempotency import Answer, Once
-from wgjit.stores.listing import EVERY, Entry, Filter, Page
-from wgjit.stores.pools import Pool
+from wgjit.stores.entries import EVERY, Answer, Author, Entry, Filter, Loaded, Once, Page, Pool, Verb
 from wgjit.stores.sqlite_errors import primary_code
 
 _PAGE = 1000

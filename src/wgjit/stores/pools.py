@@ -15,12 +15,12 @@ import heapq
 import ipaddress
 import sqlite3
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from wgjit.errors import PoolExhausted
 from wgjit.model import AllowedIP
 from wgjit.stores import packing
+from wgjit.stores.entries import Pool
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _Range = tuple[bytes, bytes]
@@ -34,17 +34,6 @@ _BUSY = """
     UNION ALL
     SELECT first, last FROM freed WHERE pool = :pool AND first BETWEEN :low AND :high AND at > :ripe
     ORDER BY 1"""
-
-
-@dataclass(frozen=True, slots=True)
-class Pool:
-    """A prefix to give single addresses out of."""
-
-    prefix: AllowedIP
-    quarantine: int = 86400
-    """Seconds for which a freed address is given to nobody."""
-    reserved: tuple[Address, ...] = ()
-    """Never given out, besides the first address and, of IPv4, the last."""
 
 
 class MarkMoves(Exception):

@@ -9,9 +9,9 @@ from wgjit.stores import schema
 from wgjit.stores.audit import AuditLog
 from wgjit.stores.claims import Claims
 from wgjit.stores.connection import Link
+from wgjit.stores.entries import Pool
 from wgjit.stores.idempotency import Answers
 from wgjit.stores.peers import Peers
-from wgjit.stores.pools import Pool
 from wgjit.stores.sqlite import SqliteStore
 from wgjit.stores.tokens import Tokens
 

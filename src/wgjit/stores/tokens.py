@@ -17,14 +17,12 @@ import re
 import secrets
 import sqlite3
 import time
-from dataclasses import dataclass
-from enum import StrEnum
 
 from wgjit.errors import InvalidValue, NoSuchToken, StoreError, TokenExists
 from wgjit.model import refuse_key
 from wgjit.stores import audit
-from wgjit.stores.audit import Author, Verb
 from wgjit.stores.connection import Link
+from wgjit.stores.entries import Author, Scope, Token, Verb
 from wgjit.wire.key_text import quoted, shown
 
 NAME_LENGTH = 100
@@ -36,37 +34,6 @@ USE_NOTED = 60.0
 # The last character holds four bits: of the other two a decoder would take any.
 _TEXT = re.compile(r"wgjit_([a-z2-7]{8})_([A-Za-z0-9_-]{42}[AEIMQUYcgkosw048])")
 _COLUMNS = "id, name, scope, rate, created_at, expires_at, last_used_at, revoked_at"
-
-
-class Scope(StrEnum):
-    """What a token may do. Each but `gateway` may do what those before it may."""
-
-    READ = "read"
-    """Look at peers; never at a preshared key."""
-    WRITE = "write"
-    """Change peers."""
-    ADMIN = "admin"
-    """All: tokens, the audit log, preshared keys."""
-    GATEWAY = "gateway"
-    """Read, with preshared keys and the stream of changes: what a gateway needs whose registry this is."""
-
-
-@dataclass(frozen=True, slots=True)
-class Token:
-    """A token without its secret. Moments in Unix seconds; `rate` in requests a second, None is the configured one."""
-
-    id: str
-    name: str
-    scope: Scope
-    rate: float | None
-    created_at: float
-    expires_at: float | None
-    last_used_at: float | None
-    revoked_at: float | None
-
-    def is_valid(self, now: float) -> bool:
-        """Neither expired nor revoked."""
-        return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
 
 
 def create(

@@ -19,8 +19,7 @@ import pytest
 
 from lab.certificate import make_certificate
 from lab.registry import LabRegistry
-from wgjit.stores.audit import Author
-from wgjit.stores.tokens import Scope
+from wgjit.stores.entries import Author, Scope
 
 BY = Author("test")
 GATEWAY_KEY = "aGFuZGVkIG91dCBieSB0aGUgb2ZmaWNlIHJvdXRlci4="

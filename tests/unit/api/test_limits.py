@@ -22,8 +22,7 @@ from wgjit.api.places import Bounds, Places
 from wgjit.api.server import _uvicorn
 from wgjit.api.tenure import Tenure
 from wgjit.api.threads import Threads
-from wgjit.stores.audit import Author
-from wgjit.stores.tokens import Scope
+from wgjit.stores.entries import Author, Scope
 
 SOON = 0.3
 """Seconds, in the place of the real limits."""

@@ -14,7 +14,7 @@ from tests.contracts.store import FULL, key, peer
 from tests.unit.cli.conftest import K1, PSK, Run, content
 from wgjit.management.peer_readers import Format
 from wgjit.model import NEVER, Peer, PublicKey, parse_allowed_ip
-from wgjit.stores.listing import Filter
+from wgjit.stores.entries import Filter
 
 PEERS = [
     peer(1, "10.7.0.1/32"),

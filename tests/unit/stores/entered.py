@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from wgjit.model import PublicKey
-from wgjit.stores.audit import AuditFilter
 from wgjit.stores.base import Registry
+from wgjit.stores.entries import AuditFilter
 
 
 def entered(registry: Registry) -> Iterable[tuple[str, PublicKey | None, dict[str, Any]]]:

@@ -19,12 +19,9 @@ from tests.unit.stores.entered import entered
 from wgjit.errors import PeerExists, StoreError
 from wgjit.model import PresharedKey, PrivateKey
 from wgjit.stores import audit
-from wgjit.stores.audit import AuditFilter, Author
 from wgjit.stores.claims import Claims
-from wgjit.stores.idempotency import Once
-from wgjit.stores.listing import Entry, Filter
+from wgjit.stores.entries import AuditFilter, Author, Entry, Filter, Once, Scope
 from wgjit.stores.peers import Peers
-from wgjit.stores.tokens import Scope
 
 ALL = AuditFilter()
 
@@ -288,11 +285,12 @@ import os, signal, sys
 from wgjit.model import Peer, PublicKey
 from lab.registry import LabRegistry
 from wgjit.stores import audit, idempotency
-from wgjit.stores.audit import Author
-from wgjit.stores.idempotency import Once
+from wgjit.stores.entries import Author
+from wgjit.stores.entries import Once
 registry = LabRegistry(sys.argv[1])
 by = Author("child")
-registry.peers.hand_out(Peer(PublicKey(bytes([1]) * 32)), {}, by=by, once=Once("k1", bytes(32), lambda entry: (201, b"one")))
+once = Once("k1", bytes(32), lambda entry: (201, b"one"))
+registry.peers.hand_out(Peer(PublicKey(bytes([1]) * 32)), {}, by=by, once=once)
 def dies(*args):
     os.kill(os.getpid(), signal.SIGKILL)
 if sys.argv[2] == "before the log":
@@ -302,7 +300,8 @@ elif sys.argv[2] == "before the answer":
 else:
     write = idempotency.write
     idempotency.write = lambda *args: (write(*args), dies())
-registry.peers.hand_out(Peer(PublicKey(bytes([2]) * 32)), {}, by=by, once=Once("k2", bytes(32), lambda entry: (201, b"two")))
+once = Once("k2", bytes(32), lambda entry: (201, b"two"))
+registry.peers.hand_out(Peer(PublicKey(bytes([2]) * 32)), {}, by=by, once=once)
 """
 
 
@@ -323,7 +322,7 @@ def test_processes_at_once_lose_no_entry(path: Path) -> None:
     program = """
 import os, sys
 from wgjit.model import Peer, PublicKey
-from wgjit.stores.audit import Author
+from wgjit.stores.entries import Author
 from lab.registry import LabRegistry
 registry = LabRegistry(sys.argv[1], timeout=30)
 print("ready", flush=True)

@@ -19,8 +19,8 @@ from tests.fakes.store import FakeRegistry
 from wgjit.errors import AddressConflict, InvalidValue, PeerExists, PeerRefused, StoreBusy, StoreError
 from wgjit.model import Peer, PublicKey
 from wgjit.stores import labels, packing
-from wgjit.stores.bulk import BulkLoad, Loaded
-from wgjit.stores.pools import Pool
+from wgjit.stores.bulk import BulkLoad
+from wgjit.stores.entries import Loaded, Pool
 
 
 def stage(load: BulkLoad, batch: list[tuple[int, Peer]]) -> None:

@@ -18,7 +18,8 @@ from tests.unit.stores.test_bulk import fail, schema, stage
 from wgjit.errors import PeerRefused, StoreError
 from wgjit.model import Peer
 from wgjit.stores import bulk_aside
-from wgjit.stores.bulk import BulkLoad, Loaded
+from wgjit.stores.bulk import BulkLoad
+from wgjit.stores.entries import Loaded
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from lab.registry import LAB, LabRegistry
 from wgjit.errors import StoreError
 from wgjit.model import Peer, PrivateKey
 from wgjit.stores import idempotency
-from wgjit.stores.audit import Author
-from wgjit.stores.idempotency import KEPT, Answer, AnsweredBefore, Once
+from wgjit.stores.entries import Answer, AnsweredBefore, Author, Once
+from wgjit.stores.idempotency import KEPT
 
 FINGERPRINT, OTHER = bytes(32), bytes([1]) * 32
 

@@ -17,10 +17,8 @@ from wgjit.errors import AmbiguousHandle, InvalidValue, NoSuchToken, TokenExists
 from wgjit.management.fields import from_fields
 from wgjit.model import Claim, Endpoint, Peer, Tai64n, parse_allowed_ip
 from wgjit.stores import labels
-from wgjit.stores.audit import AuditFilter
-from wgjit.stores.listing import Filter
+from wgjit.stores.entries import AuditFilter, Filter, Scope
 from wgjit.stores.remote_answer import Found, read_answer
-from wgjit.stores.tokens import Scope
 
 RAW = bytes(range(100, 132))
 SECRET = base64.b64encode(RAW).decode()

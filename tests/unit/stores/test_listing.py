@@ -16,7 +16,7 @@ from tests.contracts.store import key, peer
 from wgjit.errors import InvalidValue
 from wgjit.model import Peer
 from wgjit.stores import listing
-from wgjit.stores.listing import Filter, State
+from wgjit.stores.entries import Filter, State
 
 NOW = int(time.time())
 

@@ -13,7 +13,7 @@ from tests.contracts.store import FULL, claim, key, peer
 from wgjit.errors import AddressConflict, AmbiguousHandle, InvalidValue, NoSuchPeer, PeerExists
 from wgjit.model import ChangeKind, Peer, PublicKey, Registration
 from wgjit.stores import labels
-from wgjit.stores.listing import Filter
+from wgjit.stores.entries import Filter
 
 
 @pytest.fixture

@@ -20,7 +20,8 @@ from tests.contracts.store import key, peer
 from wgjit.errors import PeerExists, PoolExhausted
 from wgjit.model import Peer, PublicKey, parse_allowed_ip
 from wgjit.stores import pools
-from wgjit.stores.pools import Address, Pool
+from wgjit.stores.entries import Pool
+from wgjit.stores.pools import Address
 
 DAY = 86400
 
@@ -258,9 +259,9 @@ def test_processes_at_once_get_an_address_each(path: Path) -> None:
     program = """
 import ipaddress, os, sys
 from wgjit.model import Peer, PublicKey
-from wgjit.stores.audit import Author
+from wgjit.stores.entries import Author
 from lab.registry import LabRegistry
-from wgjit.stores.pools import Pool
+from wgjit.stores.entries import Pool
 registry = LabRegistry(sys.argv[1], timeout=30)
 print("ready", flush=True)
 sys.stdin.readline()

@@ -14,7 +14,8 @@ import pytest
 from lab.registry import LAB, LabRegistry
 from tests.unit.stores.entered import entered
 from wgjit.errors import InvalidValue, NoSuchToken, TokenExists
-from wgjit.stores.tokens import USE_NOTED, Scope
+from wgjit.stores.entries import Scope
+from wgjit.stores.tokens import USE_NOTED
 
 NOW = 2_000_000_000.0
 
