@@ -71,6 +71,14 @@ MOST_IDLE_TIMEOUT = 315_360_000
 """Seconds: ten years."""
 
 
+class Standing(StrEnum):
+    """Whether a registered peer may connect; each is in one of them."""
+
+    ENABLED = "enabled"
+    DISABLED = "disabled"
+    EXPIRED = "expired"
+
+
 @dataclass(frozen=True, slots=True)
 class Peer:
     """A peer as registered: everything that an install needs, and who it is."""
@@ -100,6 +108,12 @@ class Peer:
                 f"idle timeout {self.idle_timeout}: must be {LEAST_IDLE_TIMEOUT} to {MOST_IDLE_TIMEOUT} seconds, "
                 "or 0 for never"
             )
+
+    def standing(self, at: float) -> Standing:
+        """Whether the registry lets it connect at a moment, Unix seconds."""
+        if not self.enabled:
+            return Standing.DISABLED
+        return Standing.EXPIRED if self.expires_at is not None and self.expires_at <= at else Standing.ENABLED
 
     @property
     def is_pinned(self) -> bool:

@@ -14,8 +14,8 @@ from starlette.responses import Response
 from wgjit.api.caller import Caller
 from wgjit.api.problems import Kind, Problem, invalid
 from wgjit.api.service import Service
-from wgjit.management.fields import state, to_fields
 from wgjit.stores.entries import Answer, Entry
+from wgjit.stores.peer_json import to_fields
 
 
 def _service(request: Request) -> Service:
@@ -59,7 +59,7 @@ def answer(content: Any, status: int = 200, headers: Mapping[str, str] | None = 
 
 def peer_fields(entry: Entry, *, preshared_keys: bool = False) -> dict[str, Any]:
     """A peer as the API shows it."""
-    return to_fields(entry, preshared_keys=preshared_keys) | {"state": state(entry.peer, time.time()).value}
+    return to_fields(entry, preshared_keys=preshared_keys) | {"state": entry.peer.standing(time.time()).value}
 
 
 def fingerprint(request: Request, body: bytes) -> bytes:

@@ -8,11 +8,11 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from wgjit.api.problems import about, invalid
-from wgjit.management.fields import parse_moment
-from wgjit.management.times import parse_lifetime
 from wgjit.model import AllowedIP, PresharedKey, parse_allowed_ip
 from wgjit.stores import labels as label_rules
 from wgjit.stores.checks import check_allowed_ips, check_name
+from wgjit.stores.peer_json import parse_moment
+from wgjit.times import parse_lifetime
 
 KEY = "aGFuZGVkIG91dCBieSB0aGUgb2ZmaWNlIHJvdXRlci4="
 

@@ -18,8 +18,8 @@ from wgjit.api.caller import Caller
 from wgjit.api.importing import Import
 from wgjit.api.peers import Wanted
 from wgjit.api.service import IMPORT_SHARE, Service
-from wgjit.management.fields import to_fields
 from wgjit.stores.entries import Filter, Scope
+from wgjit.stores.peer_json import to_fields
 
 LINES = "application/x-ndjson"
 

@@ -9,8 +9,8 @@ import secrets
 from collections.abc import Callable
 
 from wgjit.api.problems import Kind, Problem
-from wgjit.management.fields import to_fields
 from wgjit.stores.entries import Entry
+from wgjit.stores.peer_json import to_fields
 
 _SALT = secrets.token_bytes(32)
 """Of this process: an ETag must not let who sees it try preshared keys that a person chose."""

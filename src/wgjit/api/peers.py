@@ -17,16 +17,16 @@ from wgjit.api.problems import about, field_of, invalid
 from wgjit.errors import ConfigError, InvalidValue
 from wgjit.management import client_config
 from wgjit.management.client_config import Server
-from wgjit.management.fields import claim_fields
-from wgjit.management.times import parse_expiry
-from wgjit.model import Peer, PrivateKey, PublicKey
-from wgjit.stores.entries import AnsweredBefore, Entry, Filter, Once, Scope, State
+from wgjit.model import Peer, PrivateKey, PublicKey, Standing
+from wgjit.stores.entries import AnsweredBefore, Entry, Filter, Once, Scope
 from wgjit.stores.labels import parse_labels
+from wgjit.stores.peer_json import claim_fields
+from wgjit.times import parse_expiry
 
 
 def filter_of(
     label: Annotated[list[str] | None, Query(description="KEY=VALUE; several: all of them.")] = None,
-    state: Annotated[State | None, Query(description="Only these.")] = None,
+    state: Annotated[Standing | None, Query(description="Only these.")] = None,
     name_prefix: Annotated[str | None, Query(description="Whose name begins so.")] = None,
     expires_before: Annotated[str | None, Query(description="2027-01-31T12:00:00Z, or from now: +30d.")] = None,
 ) -> Filter:

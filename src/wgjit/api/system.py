@@ -15,9 +15,9 @@ from wgjit.api.problems import about
 from wgjit.errors import GatewayUnavailable
 from wgjit.feed import ask
 from wgjit.management.records import audit_fields, audited_key, token_fields
-from wgjit.management.times import parse_past
 from wgjit.stderr import lost_lines
 from wgjit.stores.entries import AuditFilter, Scope, Verb
+from wgjit.times import parse_past
 
 _PATIENCE = 5.0
 """Seconds for a gateway to answer."""

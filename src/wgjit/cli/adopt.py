@@ -15,7 +15,6 @@ from wgjit.daemon.adoption import adopt as adopt_peers
 from wgjit.daemon.adoption import idle_residents, peers_of
 from wgjit.drivers.device import open_device
 from wgjit.management.site import site
-from wgjit.model import NEVER
 
 SHOWN = 20
 """Peers that are named in a message to people; --json names all."""
@@ -39,7 +38,7 @@ def adopt(
         result = adopt_peers(residents, registry, partial(registry.peers.adopt, by=author()), dry_run=dry_run)
     adopted = {peer.public_key for peer in result.new}
     ours = [resident for resident in residents if resident.public_key in adopted]
-    pinned = {peer.public_key for peer in result.new if peer.idle_timeout == NEVER}
+    pinned = {peer.public_key for peer in result.new if peer.is_pinned}
     may_leave = [resident for resident in ours if resident.public_key not in pinned]
     idle = idle_residents(may_leave, settings.config.gateway.idle_timeout, time.time())
     if as_json:

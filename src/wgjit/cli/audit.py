@@ -13,9 +13,9 @@ from typer.core import TyperGroup
 from wgjit.cli.registry_file import ConfigFile, Interface, Json, Store, author, existing
 from wgjit.management.records import audit_fields, audited_key
 from wgjit.management.site import site
-from wgjit.management.times import parse_past, show_moment
 from wgjit.stores.checks import printable
 from wgjit.stores.entries import AuditEntry, AuditFilter, Verb
+from wgjit.times import parse_past, show_moment
 
 
 class _ListByDefault(TyperGroup):

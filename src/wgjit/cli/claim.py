@@ -11,11 +11,11 @@ import json
 import typer
 
 from wgjit.cli.registry_file import ConfigFile, Handle, Interface, Json, Store, author, existing
-from wgjit.management.fields import claim_fields
 from wgjit.management.site import site
-from wgjit.management.times import show_moment
 from wgjit.model import NEVER_PROVEN, Claim, PublicKey, Registration, Removed
 from wgjit.stores import checks
+from wgjit.stores.peer_json import claim_fields
+from wgjit.times import show_moment
 
 app = typer.Typer(name="claim", help="Show or forget when a peer was last proven.", no_args_is_help=True)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 
-from wgjit.management.fields import state
 from wgjit.stores.checks import printable
 from wgjit.stores.entries import Entry
 from wgjit.wire.key_text import WITHHELD
@@ -14,7 +13,7 @@ def row(entry: Entry, now: float) -> str:
     """A line of a list."""
     peer = entry.peer
     addresses = ",".join(map(str, peer.allowed_ips)) or "-"
-    line = f"{peer.public_key}  {state(peer, now):<8}  {show_name(entry):<20}  {addresses}"
+    line = f"{peer.public_key}  {peer.standing(now):<8}  {show_name(entry):<20}  {addresses}"
     shown = show_labels(entry, " ")
     return f"{line}  {shown}" if shown else line
 

@@ -33,11 +33,11 @@ from wgjit.cli.peer_values import (
 )
 from wgjit.cli.registry_file import ConfigFile, Handle, Interface, Json, Store, author, existing
 from wgjit.errors import ConfigError
-from wgjit.management.fields import to_fields
 from wgjit.management.site import Site, site
-from wgjit.management.times import parse_idle_timeout
 from wgjit.stores import checks
 from wgjit.stores.labels import check_key, parse_labels
+from wgjit.stores.peer_json import to_fields
+from wgjit.times import parse_idle_timeout
 from wgjit.wire.key_text import quoted
 
 app = typer.Typer(

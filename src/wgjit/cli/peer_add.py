@@ -27,13 +27,13 @@ from wgjit.cli.registry_file import ConfigFile, Handle, Interface, Json, Store, 
 from wgjit.errors import ConfigError
 from wgjit.management import client_config
 from wgjit.management.client_config import Server
-from wgjit.management.fields import to_fields
 from wgjit.management.site import site
-from wgjit.management.times import parse_idle_timeout
 from wgjit.model import Peer, PrivateKey
 from wgjit.stores import checks
 from wgjit.stores.entries import Entry
 from wgjit.stores.labels import parse_labels
+from wgjit.stores.peer_json import to_fields
+from wgjit.times import parse_idle_timeout
 
 PublicKeyOption = Annotated[
     str | None,

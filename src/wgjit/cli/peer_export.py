@@ -19,10 +19,11 @@ import typer
 from wgjit.cli.describe import Withheld
 from wgjit.cli.registry_file import ConfigFile, Interface, Store, existing
 from wgjit.errors import ConfigError
-from wgjit.management import fields as peer_fields
+from wgjit.management.cells import to_cell
 from wgjit.management.peer_readers import Format, by_ending
 from wgjit.management.site import site
-from wgjit.model import Peer
+from wgjit.model import Peer, Standing
+from wgjit.stores import peer_json
 from wgjit.stores.entries import Entry, Filter
 from wgjit.wire.key_text import shown
 
@@ -84,7 +85,7 @@ class _Left:
     def may_connect(self, entries: Iterable[Entry]) -> Iterator[Peer]:
         """Those that are neither disabled nor expired."""
         for peer in (entry.peer for entry in entries):
-            if peer.enabled and (peer.expires_at is None or peer.expires_at > self._now):
+            if peer.standing(self._now) is Standing.ENABLED:
                 yield peer
             else:
                 self._peers += 1
@@ -104,18 +105,18 @@ class _Left:
 def _jsonl(entries: Iterable[Entry], left: _Left) -> Iterator[str]:
     for entry in entries:
         left.preshared_key(entry.peer)
-        yield json.dumps(peer_fields.to_fields(entry, preshared_keys=left.preshared_keys)) + "\n"
+        yield json.dumps(peer_json.to_fields(entry, preshared_keys=left.preshared_keys)) + "\n"
 
 
 def _csv(entries: Iterable[Entry], left: _Left) -> Iterator[str]:
-    columns = [name for name in peer_fields.FIELDS if left.preshared_keys or name != "preshared_key"]
+    columns = [name for name in peer_json.FIELDS if left.preshared_keys or name != "preshared_key"]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
     for entry in entries:
         left.preshared_key(entry.peer)
-        fields = peer_fields.to_fields(entry, preshared_keys=left.preshared_keys)
-        writer.writerow([peer_fields.to_cell(fields[name]) for name in columns])
+        fields = peer_json.to_fields(entry, preshared_keys=left.preshared_keys)
+        writer.writerow([to_cell(fields[name]) for name in columns])
         yield text.getvalue()
         text.seek(0)
         text.truncate()

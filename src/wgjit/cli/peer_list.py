@@ -13,18 +13,19 @@ import typer
 from wgjit.cli.claim import summary
 from wgjit.cli.describe import Withheld, row, show_labels, show_name
 from wgjit.cli.registry_file import ConfigFile, Handle, Interface, Json, Store, existing
-from wgjit.management.fields import claim_fields, state, to_fields
 from wgjit.management.site import site
-from wgjit.management.times import parse_expiry, show_idle_timeout, show_moment
+from wgjit.model import Standing
 from wgjit.stores import listing
-from wgjit.stores.entries import Entry, Filter, State
+from wgjit.stores.entries import Entry, Filter
 from wgjit.stores.labels import parse_labels
+from wgjit.stores.peer_json import claim_fields, to_fields
+from wgjit.times import parse_expiry, show_idle_timeout, show_moment
 from wgjit.wire.key_text import quoted
 
 WithLabel = Annotated[
     list[str] | None, typer.Option("--label", metavar="KEY=VALUE", help="With this label; several: with all of them.")
 ]
-InState = Annotated[State | None, typer.Option("--state", help="Only these.")]
+InState = Annotated[Standing | None, typer.Option("--state", help="Only these.")]
 WithName = Annotated[
     str | None, typer.Option("--name-prefix", metavar="TEXT", help="Whose name begins so; upper and lower case differ.")
 ]
@@ -34,7 +35,7 @@ ExpiresBefore = Annotated[
 
 
 def filter_of(
-    label: list[str] | None, in_state: State | None, name_prefix: str | None, expires_before: str | None
+    label: list[str] | None, in_state: Standing | None, name_prefix: str | None, expires_before: str | None
 ) -> Filter:
     """The filter that the options spell. Raises InvalidValue."""
     moment = None if expires_before is None else parse_expiry(expires_before, time.time(), "expires-before")
@@ -115,7 +116,7 @@ def show(
     fields = {
         "name": show_name(entry),
         "public key": peer.public_key,
-        "state": state(peer, time.time()),
+        "state": peer.standing(time.time()),
         "allowed IPs": ", ".join(map(str, peer.allowed_ips)) or "-",
         "preshared key": "set" if peer.preshared_key else "none",
         "keepalive": f"{peer.keepalive} s" if peer.keepalive else "off",

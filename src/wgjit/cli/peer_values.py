@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from wgjit.errors import ConfigError
-from wgjit.management.times import parse_expiry, parse_lifetime
 from wgjit.model import AllowedIP, PresharedKey, parse_allowed_ip
+from wgjit.times import parse_expiry, parse_lifetime
 from wgjit.wire.key_text import shown
 
 EXPIRES = "How long it may connect from now on: 30d, 12h, or never."

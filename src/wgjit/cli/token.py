@@ -11,9 +11,9 @@ import typer
 from wgjit.cli.registry_file import ConfigFile, Interface, Json, Store, author, existing, made
 from wgjit.management.records import token_fields, token_state
 from wgjit.management.site import site
-from wgjit.management.times import parse_lifetime, show_moment
 from wgjit.stores.checks import printable
 from wgjit.stores.entries import Scope, Token
+from wgjit.times import parse_lifetime, show_moment
 
 app = typer.Typer(name="token", help="Make, list and revoke tokens of the HTTP API.", no_args_is_help=True)
 

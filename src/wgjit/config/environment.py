@@ -1,4 +1,4 @@
-"""Settings from environment variables: WGJIT_GATEWAY_IDLE_TIMEOUT is gateway.idle_timeout.
+"""Settings from environment variables: WGJIT_GATEWAY_CAPACITY is gateway.capacity.
 
 Lists are separated by commas. An empty variable counts as none, so that a container's template can leave it so.
 WGJIT_STORE is short for the store, as `store = "..."` is in the file.

@@ -1,10 +1,10 @@
 """A configuration file: TOML, for one interface or for several.
 
     [gateway]                        # for all interfaces
-    idle_timeout = 600
+    capacity = 50_000
 
     [interfaces.wg1.gateway]         # for wg1, over the former
-    idle_timeout = 3600
+    capacity = 500
 
 A file with `interfaces` configures those that it lists there and no others; `[interfaces.wg0]` alone lists wg0.
 """

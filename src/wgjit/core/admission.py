@@ -66,11 +66,11 @@ class RecentInitiations:
         return last is not None and now - last < self._window
 
 
-class Standing(IntEnum):
+class Reputation(IntEnum):
     """What a source is known for, best first. It decides who is served under pressure, and nothing else.
 
-    A source address proves nothing, anybody can write any. So no standing is ever refused outright: each has a share
-    of the `budget.Budget` that no other standing can take.
+    A source address proves nothing, anybody can write any. So no reputation is ever refused outright: each has a share
+    of the `budget.Budget` that no other reputation can take.
     """
 
     GOOD = 0
@@ -87,8 +87,8 @@ FAULTS = frozenset(
 """Refusals that speak against a source. Not those of an honest client: too early, too late, switched off, unlucky."""
 
 
-class Standings:
-    """The standing of each source.
+class Reputations:
+    """The reputation of each source.
 
     Good sources are remembered one by one, the `capacity` most recent, each for `good_for` seconds; floods do not push
     them out, since it takes a registered private key to get in. Bad ones are far more, and an attacker makes them up:
@@ -105,13 +105,13 @@ class Standings:
         self._bad_until = array("I", bytes(4 * self._PLACES))
         """Monotonic seconds; 0 is nothing known."""
 
-    def of(self, address: bytes, now: float) -> Standing:
-        """The standing of the source with this packed address."""
+    def of(self, address: bytes, now: float) -> Reputation:
+        """The reputation of the source with this packed address."""
         source = source_of(address)
         since = self._good.get(source)
         if since is not None and now - since < self._good_for:
-            return Standing.GOOD
-        return Standing.BAD if now < self._bad_until[self._place(source)] else Standing.NEW
+            return Reputation.GOOD
+        return Reputation.BAD if now < self._bad_until[self._place(source)] else Reputation.NEW
 
     def proven(self, address: bytes, now: float) -> None:
         """A registered peer was proven from this address."""

@@ -7,7 +7,7 @@ What comes of a knock is told to the door, so that next time it knows its source
 
 from __future__ import annotations
 
-from wgjit.core.admission import RecentInitiations, SourceLimits, Standings
+from wgjit.core.admission import RecentInitiations, Reputations, SourceLimits
 from wgjit.core.budget import Budget
 from wgjit.refusal import Refusal
 
@@ -22,7 +22,7 @@ class Door:
         """`exchanges`: X25519 calls per second. `source_rate`: initiations per second of one source, twice at once."""
         self._recent = RecentInitiations()
         self._sources = SourceLimits(source_rate, 2 * source_rate)
-        self._standings = Standings()
+        self._reputations = Reputations()
         self._budget = Budget(exchanges, exchanges * BURST)
 
     def admit(self, mac1: bytes, address: bytes, now: float) -> Refusal | None:
@@ -38,14 +38,14 @@ class Door:
 
     def exchange(self, address: bytes, now: float) -> Refusal | None:
         """Pay for one more X25519 for a knock from this address, or OVERLOADED."""
-        if self._budget.take(now, 1, self._standings.of(address, now)):
+        if self._budget.take(now, 1, self._reputations.of(address, now)):
             return None
         return Refusal.OVERLOADED
 
     def proven(self, address: bytes, now: float) -> None:
         """A registered peer was proven from this address, with a timestamp that is new."""
-        self._standings.proven(address, now)
+        self._reputations.proven(address, now)
 
     def refused(self, address: bytes, refusal: Refusal, now: float) -> None:
         """A knock from this address was refused, for whatever reason."""
-        self._standings.refused(address, refusal, now)
+        self._reputations.refused(address, refusal, now)

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 from wgjit.core.admission import RecentRefusals
-from wgjit.core.barred import standing
+from wgjit.core.barred import refusal_of
 from wgjit.core.claims import Claims
 from wgjit.core.door import Door
 from wgjit.core.flips import initiation
@@ -280,7 +280,7 @@ class Gateway:
         if isinstance(found, Refusal):
             return found
         peer = found.peer
-        if refusal := standing(peer, now):
+        if refusal := refusal_of(peer, now):
             return refusal
         if refusal := self._prove(knock, now):
             return refusal

@@ -54,7 +54,7 @@ class Idleness:
     """What looks at the device tell about who is idle. Constant time per peer."""
 
     def __init__(self, settings: Settings) -> None:
-        self._idle_timeout = settings.idle_timeout
+        self._settings = settings
         self._unconfirmed_timeout = settings.unconfirmed_timeout
         self._watchful = settings.watchful > 0
         self._unconfirmed: dict[PublicKey, Resident] = {}
@@ -92,8 +92,8 @@ class Idleness:
             return None
         if key in self._unconfirmed:
             return Departure.UNCONFIRMED if began >= resident.last_knock + self._unconfirmed_timeout else None
-        limit = self._idle_timeout if resident.idle_timeout is None else resident.idle_timeout
-        return Departure.IDLE if began - resident.active >= max(limit, SESSION) else None
+        limit = max(SESSION, resident.leaves_after(self._settings))
+        return Departure.IDLE if began - resident.active >= limit else None
 
     def spare(self, key: PublicKey, resident: Resident, began: float) -> bool:
         """Whether the resident had no session when the look began, so that it may leave if another needs its place.

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
+from wgjit.core.settings import Settings
 from wgjit.model import NEVER, AllowedIP, DevicePeer, Endpoint, Peer, PresharedKey, PublicKey
 
 
@@ -48,6 +49,14 @@ class Resident:
     def may_leave(self) -> bool:
         """It is the registry's, and not pinned."""
         return self.registered and self.idle_timeout != NEVER
+
+    def leaves_after(self, settings: Settings) -> float:
+        """Seconds without a sign of life after which it may leave."""
+        return settings.idle_timeout if self.idle_timeout is None else self.idle_timeout
+
+    def is_registered_as(self, peer: Peer) -> bool:
+        """Whether the registry was seen to know it with the same time to leave."""
+        return self.registered and self.idle_timeout == peer.idle_timeout
 
     def registered_as(self, peer: Peer) -> None:
         """The registry knows it, with these values."""

@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterable
 from itertools import islice
 
-from wgjit.core.barred import put_back, standing
+from wgjit.core.barred import put_back, refusal_of
 from wgjit.core.claims import Claims
 from wgjit.core.expiries import Expiries
 from wgjit.core.flips import Flips
@@ -153,7 +153,7 @@ class Upkeep:
     def _register(self, peer: Peer, resident: Resident) -> None:
         """The registry knows the resident, with these values."""
         moment, key = resident.expires_at, peer.public_key
-        if not resident.registered or resident.idle_timeout != peer.idle_timeout:
+        if not resident.is_registered_as(peer):
             self._stays(key)
         resident.registered_as(peer)
         self._foreign.pop(key, None)
@@ -363,7 +363,7 @@ class Upkeep:
             was_known = resident.registered or key in event.removed
             if registration is None and event.rechecked and not (was_known or self._settings.exclusive):
                 continue
-            if registration is None or standing(registration.peer, now):
+            if registration is None or refusal_of(registration.peer, now):
                 leave.append(key)
                 if resident.put_in and not resident.registered and (registration or key in event.removed):
                     told.append(put_back(key, registration, now))

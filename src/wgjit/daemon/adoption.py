@@ -13,7 +13,7 @@ from itertools import islice
 from wgjit.core.placeholder import placeholder_key
 from wgjit.drivers.base import Device
 from wgjit.errors import AddressConflict, DeviceFull, PeerExists
-from wgjit.model import NEVER, AllowedIP, DevicePeer, Peer, PeerChange, PublicKey
+from wgjit.model import NEVER, AllowedIP, DevicePeer, Peer, PeerChange, PublicKey, Standing
 from wgjit.stores.base import Peers, Store
 
 MOST = 1 << 20
@@ -189,7 +189,7 @@ def _changes(
     for peer in peers:
         if peer.public_key in there:
             result.present += 1
-        elif not peer.enabled or (peer.expires_at is not None and now >= peer.expires_at):
+        elif peer.standing(now) is not Standing.ENABLED:
             result.barred += 1
         elif any(prefix in owners for prefix in peer.allowed_ips):
             result.refused.append(peer.public_key)

@@ -16,7 +16,6 @@ def open_store(interface: str, config: Config) -> Store:
         return SqliteStore(path)
 
     # Not for everybody: an HTTP client takes a tenth of a second to load.
-    from wgjit.management.fields import from_fields
     from wgjit.stores.remote import RemoteStore, Terms
 
     store = config.store
@@ -33,4 +32,4 @@ def open_store(interface: str, config: Config) -> Store:
         requests=store.requests,
         follow=store.follow,
     )
-    return RemoteStore(terms, path, lambda fields: from_fields(fields)[0])
+    return RemoteStore(terms, path)

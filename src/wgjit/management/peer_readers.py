@@ -9,6 +9,7 @@ accept, what the careful way would not. A file is never in memory as a whole.
 from __future__ import annotations
 
 import io
+import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -17,13 +18,16 @@ from itertools import accumulate, islice
 from typing import Any, BinaryIO
 
 from wgjit.errors import InvalidValue
-from wgjit.management import fields as peer_fields
-from wgjit.management.fields import Labels, cells_of
+from wgjit.management.cells import cells_of, from_cells
 from wgjit.management.wg_config import read_keepalive, read_prefixes, read_sections
 from wgjit.model import Peer, PresharedKey, PublicKey
+from wgjit.stores import peer_json
 from wgjit.stores.checks import check_allowed_ips
+from wgjit.stores.entries import Entry
 from wgjit.stores.packing import pack_plain
+from wgjit.stores.peer_json import Labels, to_fields
 from wgjit.wire.key_text import quoted
+from wgjit.wire.keys import KEY_LENGTH
 
 _CHUNK = 1 << 20
 """Bytes read at a time, and the longest line."""
@@ -74,9 +78,14 @@ _IPV4 = rb"[0-9.]{7,15}"
 
 _JSON_OBJECT = (
     rb'^\{ *"public_key" *: *"(%s)" *, *(?:"name" *: *null *, *)?"allowed_ips" *: *\[ *"(%s)(?:/32)?" *\]'
-    rb'(?: *, *"has_preshared_key" *: *false)?(?: *, *"keepalive" *: *0)?(?: *, *"enabled" *: *true)?'
-    rb'(?: *, *"expires_at" *: *null)?(?: *, *"idle_timeout" *: *null)?%s(?: *, *"preshared_key" *: *null)? *\}\r?$'
+    + b"".join(
+        rb'(?: *, *"%s" *: *%s)?' % (name.encode(), json.dumps(value).encode())
+        for name, value in to_fields(Entry(Peer(PublicKey(bytes(KEY_LENGTH))))).items()
+        if name not in ("public_key", "name", "allowed_ips", "labels")
+    )
+    + rb'%s(?: *, *"preshared_key" *: *null)? *\}\r?$'
 )
+"""As `peer_json.to_fields` writes a plain peer; all but its key and its address may be left out."""
 _JSON = re.compile(_JSON_OBJECT % (_KEY, _IPV4, b""), re.MULTILINE)
 _JSON_UNLABELLED = re.compile(_JSON_OBJECT % (_KEY, _IPV4, rb' *, *"labels" *: *\{ *\}'), re.MULTILINE)
 
@@ -147,7 +156,7 @@ def read_lines(block: tuple[int, bytes]) -> Iterator[Chunk]:
 
 
 def _json_line(text: str) -> tuple[Peer, Labels] | None:
-    return peer_fields.from_json(text) if text else None
+    return peer_json.from_json(text) if text else None
 
 
 class Blocks:
@@ -263,7 +272,7 @@ def _csv(file: BinaryIO) -> Iterator[Chunk]:
     columns = _columns(header)
 
     def careful(text: str) -> tuple[Peer, Labels] | None:
-        return peer_fields.from_cells(columns, cells_of(text)) if text else None
+        return from_cells(columns, cells_of(text)) if text else None
 
     pattern = re.compile(b"^" + b",".join(_CELLS.get(name, b"") for name in columns) + b"\r?$", re.MULTILINE)
     groups = (
@@ -286,10 +295,10 @@ def _columns(header: bytes) -> list[str]:
         columns = [name.strip() for name in cells_of(header.decode("utf-8").strip())]
     except (UnicodeDecodeError, InvalidValue):
         columns = []
-    unknown = [name for name in columns if name not in peer_fields.FIELDS]
+    unknown = [name for name in columns if name not in peer_json.FIELDS]
     if "public_key" not in columns or unknown or len(set(columns)) != len(columns):
         what = f"unknown column {quoted(unknown[0], 40)}" if unknown else "no column public_key, or a column twice"
-        raise InvalidValue(f"line 1: {what}; the header names columns among {', '.join(peer_fields.FIELDS)}")
+        raise InvalidValue(f"line 1: {what}; the header names columns among {', '.join(peer_json.FIELDS)}")
     return columns
 
 

@@ -6,11 +6,11 @@ from enum import StrEnum
 from typing import Any
 
 from wgjit.errors import NoSuchPeer
-from wgjit.management.times import show_moment
 from wgjit.model import PublicKey
 from wgjit.stores import checks
 from wgjit.stores.base import Registry
 from wgjit.stores.entries import AuditEntry, Token
+from wgjit.times import show_moment
 from wgjit.wire.key_text import quoted
 
 

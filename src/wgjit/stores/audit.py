@@ -29,6 +29,7 @@ from wgjit.model import Claim, Peer, PublicKey
 from wgjit.stores.connection import Link
 from wgjit.stores.entries import AuditEntry, AuditFilter, AuditPage, Author, Entry, Verb
 from wgjit.stores.listing import PAGE_SIZE
+from wgjit.stores.peer_json import to_fields
 from wgjit.wire.key_text import shown, without_keys
 
 _ENTRY_SIZE = 1000
@@ -204,17 +205,10 @@ def _said(entry: Entry) -> dict[str, Any]:
 
 
 def _fields(entry: Entry) -> dict[str, Any]:
-    peer = entry.peer
-    return {
-        "name": peer.name,
-        "allowed_ips": [str(prefix) for prefix in peer.allowed_ips],
-        "has_preshared_key": peer.preshared_key is not None,
-        "keepalive": peer.keepalive,
-        "enabled": peer.enabled,
-        "expires_at": peer.expires_at,
-        "idle_timeout": peer.idle_timeout,
-        "labels": dict(entry.labels),
-    }
+    """As people see them, without the key, which the log has in a column; a moment is in Unix seconds."""
+    fields = to_fields(entry) | {"expires_at": entry.peer.expires_at}
+    del fields["public_key"]
+    return fields
 
 
 class AuditLog:

@@ -29,7 +29,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from wgjit.errors import PeerRefused, StoreError
-from wgjit.model import Peer
+from wgjit.model import Peer, PublicKey
 from wgjit.stores import checks, labels, packing, pools
 from wgjit.stores.bulk_aside import CACHE, Aside
 from wgjit.stores.entries import Loaded
@@ -43,7 +43,7 @@ _ROUND = 16_384
 _LARGER = 4
 """A registry so many times the size of a batch is not read as a whole: its triggers do the checking."""
 
-_COLUMNS = "public_key, allowed_ips, preshared_key, keepalive, enabled, expires_at, name, idle_timeout"
+_COLUMNS = packing.columns()
 
 _SPARED = ("peers_not_replaced", "peers_counted")
 _DISJOINT = "addresses_disjoint"
@@ -105,17 +105,22 @@ SELECT 1 FROM main.addresses AS wide WHERE last IS NOT NULL
     AND EXISTS (SELECT 1 FROM main.addresses AS inner WHERE inner.first > wide.first AND inner.first <= wide.last)
 LIMIT 1"""
 
-_SINGLE_OUT = """
+_PLAIN = packing.peer_row(Peer(PublicKey(bytes(32))))
+_CHANGEABLE = packing.PEER_COLUMNS[1:]
+_IS_SAME = " AND ".join(f"p.{column} IS o.{column}" for column in _CHANGEABLE)
+_IS_PLAIN = " AND ".join(
+    f"p.{column} IS {'NULL' if value is None else int(value)}"
+    for column, value in zip(_CHANGEABLE[1:], _PLAIN[2:], strict=True)
+)
+
+_SINGLE_OUT = f"""
 INSERT INTO apart
     SELECT line, 1 FROM plain JOIN main.peers AS p ON p.public_key = substr(record, 1, 32)
-    WHERE p.allowed_ips = substr(record, 33) AND p.preshared_key IS NULL AND p.keepalive = 0 AND p.enabled = 1
-      AND p.expires_at IS NULL AND p.name IS NULL AND p.idle_timeout IS NULL
+    WHERE p.allowed_ips = substr(record, 33) AND {_IS_PLAIN}
       AND NOT (unlabelled AND EXISTS (SELECT 1 FROM main.labels AS l WHERE l.public_key = p.public_key));
 INSERT INTO apart
     SELECT line, 1 FROM other AS o JOIN main.peers AS p ON p.public_key = o.public_key
-    WHERE p.allowed_ips IS o.allowed_ips AND p.preshared_key IS o.preshared_key AND p.keepalive IS o.keepalive
-      AND p.enabled IS o.enabled AND p.expires_at IS o.expires_at AND p.name IS o.name
-      AND p.idle_timeout IS o.idle_timeout
+    WHERE {_IS_SAME}
       AND (NOT labelled
            OR NOT EXISTS (SELECT key, value FROM other_labels WHERE line = o.line
                           EXCEPT SELECT key, value FROM main.labels WHERE public_key = o.public_key)

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 from wgjit.errors import StoreError
-from wgjit.model import AllowedIP, Peer, PublicKey
+from wgjit.model import AllowedIP, Peer, PublicKey, Standing
 from wgjit.wire.key_text import quoted
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -20,20 +20,12 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 # --- peers, and listings of them ----------------------------------------------------------------------------------
 
 
-class State(StrEnum):
-    """Whether a peer may connect; each is in one of them."""
-
-    ENABLED = "enabled"
-    DISABLED = "disabled"
-    EXPIRED = "expired"
-
-
 @dataclass(frozen=True, slots=True)
 class Filter:
     """What a peer must be like: all of it."""
 
     labels: Mapping[str, str] = field(default_factory=dict)
-    state: State | None = None
+    state: Standing | None = None
     name_prefix: str | None = None
     """Upper and lower case are two things."""
     expires_before: int | None = None

@@ -20,13 +20,20 @@ from itertools import islice
 from typing import Any
 
 from wgjit.errors import InvalidValue
-from wgjit.model import Peer, PublicKey
+from wgjit.model import Peer, PublicKey, Standing
 from wgjit.stores import checks, handles, labels, packing
-from wgjit.stores.entries import Entry, Filter, Page, State
+from wgjit.stores.entries import Entry, Filter, Page
 from wgjit.wire.key_text import holds_key, quoted
 
-_COLUMNS = "p.public_key, p.allowed_ips, p.preshared_key, p.keepalive, p.enabled, p.expires_at, p.name, p.idle_timeout"
+_COLUMNS = packing.columns("p.")
 _BEYOND_TEXT = "\U0010ffff"
+
+_HAS_STANDING = {
+    Standing.ENABLED: "p.enabled = 1 AND (p.expires_at IS NULL OR p.expires_at > :now)",
+    Standing.DISABLED: "p.enabled = 0",
+    Standing.EXPIRED: "p.enabled = 1 AND p.expires_at <= :now",
+}
+"""`Peer.standing` as SQL: the two are held together by a test."""
 
 PAGE_SIZE = 1 << 20
 """Bytes of JSON that a page comes to at most, roughly: its end is where the next peer would exceed it."""
@@ -131,7 +138,7 @@ def _query(wanted: Filter, now: float, after: str | None) -> tuple[str, dict[str
     parameters: dict[str, Any] = {"now": int(now), "before": wanted.expires_before}
     conditions: list[str] = []
     source = "peers p"
-    by_expiry = wanted.expires_before is not None or wanted.state is State.EXPIRED
+    by_expiry = wanted.expires_before is not None or wanted.state is Standing.EXPIRED
     for number, (key, value) in enumerate(wanted.labels.items()):
         parameters |= {f"key{number}": key, f"value{number}": value}
         if number == 0:
@@ -155,17 +162,12 @@ def _query(wanted: Filter, now: float, after: str | None) -> tuple[str, dict[str
     elif by_expiry and not wanted.labels:
         source, order = "peers p INDEXED BY peers_by_expiry", "p.expires_at, p.public_key"
         conditions.append("p.expires_at IS NOT NULL")
-    elif wanted.state is State.DISABLED and not wanted.labels:
+    elif wanted.state is Standing.DISABLED and not wanted.labels:
         source = "peers p INDEXED BY peers_disabled"
     if wanted.expires_before is not None:
         conditions.append("p.expires_at < :before")
-    match wanted.state:
-        case State.ENABLED:
-            conditions.append("p.enabled = 1 AND (p.expires_at IS NULL OR p.expires_at > :now)")
-        case State.DISABLED:
-            conditions.append("p.enabled = 0")
-        case State.EXPIRED:
-            conditions.append("p.enabled = 1 AND p.expires_at <= :now")
+    if wanted.state is not None:
+        conditions.append(_HAS_STANDING[wanted.state])
     if after is not None:
         conditions.append(_behind(order, after, parameters))
     where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
@@ -177,7 +179,7 @@ def cursor(wanted: Filter, last: Peer) -> str:
     peer's key, which no name can be."""
     if not wanted.labels and wanted.name_prefix is not None:
         return str(last.public_key) if last.name is None else last.name
-    if not wanted.labels and (wanted.expires_before is not None or wanted.state is State.EXPIRED):
+    if not wanted.labels and (wanted.expires_before is not None or wanted.state is Standing.EXPIRED):
         return f"{last.expires_at}:{last.public_key}"
     return str(last.public_key)
 

@@ -21,8 +21,25 @@ from wgjit.model import AllowedIP, Claim, Endpoint, Peer, PresharedKey, PublicKe
 from wgjit.wire.key_text import holds_key, shown
 
 PeerRow = tuple[PublicKey, bytes, bytes | None, int, bool, int | None, str | None, int | None]
-"""The order of the table's columns: public_key, allowed_ips, preshared_key, keepalive, enabled, expires_at, name,
-idle_timeout."""
+"""The values of a peer's columns, in the order of `PEER_COLUMNS`."""
+
+PEER_COLUMNS = (
+    "public_key",
+    "allowed_ips",
+    "preshared_key",
+    "keepalive",
+    "enabled",
+    "expires_at",
+    "name",
+    "idle_timeout",
+)
+"""What a row of `peers` has of a peer: the one list of them. All but the first may change."""
+
+
+def columns(of: str = "", *, key: bool = True) -> str:
+    """The columns of a peer for a statement, each behind `of`, such as `p.`; without the key if so said."""
+    return ", ".join(of + column for column in PEER_COLUMNS[not key :])
+
 
 PLAIN_SIZE = 38
 """Bytes of a plain peer's record: its key, and one IPv4 address as `allowed_ips`."""

@@ -26,7 +26,7 @@ import structlog
 
 from wgjit.errors import StoreDeferred, StoreError, StoreUnreachable
 from wgjit.model import AllowedIP, Change, ChangeKind, Claim, Peer, PublicKey, Registration, Removed
-from wgjit.stores.remote_answer import Absent, Answer, Found, ReadPeer
+from wgjit.stores.remote_answer import Absent, Answer, Found
 from wgjit.stores.remote_cache import AnswerCache
 from wgjit.stores.remote_client import RegistryClient
 from wgjit.stores.remote_entry import Entry, lives
@@ -68,10 +68,10 @@ class RemoteStore:
 
     is_local = False
 
-    def __init__(self, terms: Terms, cache: Path, read_peer: ReadPeer) -> None:
+    def __init__(self, terms: Terms, cache: Path) -> None:
         """`cache` is a file of its own. Raises ConfigError if the token's or the certificates' file cannot be used."""
         self._terms = terms
-        self._client = RegistryClient(terms.url, read_peer, token_file=terms.token_file, ca_file=terms.ca_file)
+        self._client = RegistryClient(terms.url, token_file=terms.token_file, ca_file=terms.ca_file)
         self._cache = AnswerCache(cache, terms.url)
         self._negatives = Negatives(terms.negative_time_to_live, terms.negatives)
         self._figures: Counter[str] = Counter()

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any
 
 from wgjit.errors import InvalidValue, StoreError, StoreThrottled, StoreUnreachable
 from wgjit.model import Peer, PublicKey
+from wgjit.stores.peer_json import FIELDS, from_fields
 from wgjit.wire.key_text import holds_key, quoted
 
 MOST = 65_536
@@ -24,21 +25,8 @@ MOST = 65_536
 MOST_ETAG = 256
 """Characters of an ETag that is sent back: a long one would make the question too large for its own service."""
 
-FIELDS = (
-    "public_key",
-    "name",
-    "allowed_ips",
-    "preshared_key",
-    "has_preshared_key",
-    "keepalive",
-    "enabled",
-    "expires_at",
-    "idle_timeout",
-)
-"""What a gateway needs; a service may say more."""
-
-ReadPeer = Callable[[dict[str, Any]], Peer]
-"""Makes a peer of its JSON fields. Raises InvalidValue that names the field."""
+_NEEDED = [name for name in FIELDS if name != "labels"]
+"""What a gateway needs of a peer's JSON fields; a service may say more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +54,7 @@ class Absent:
 Answer = Found | Unchanged | Absent
 
 
-def read_answer(
-    status: int, headers: Mapping[str, str], body: bytes, key: PublicKey, read_peer: ReadPeer, now: float
-) -> Answer:
+def read_answer(status: int, headers: Mapping[str, str], body: bytes, key: PublicKey, now: float) -> Answer:
     """The meaning of an HTTP answer to the question for `key`. `now` in Unix seconds.
 
     Raises StoreError if what it says of this peer cannot be used, StoreUnreachable if it is no answer at all,
@@ -82,7 +68,7 @@ def read_answer(
         )
     match status:
         case 200:
-            return Found(_peer(headers, body, key, read_peer), etag(headers), max_age(headers))
+            return Found(_peer(headers, body, key), etag(headers), max_age(headers))
         case 304:
             return Unchanged(max_age(headers))
         case 404 if _names_the_peer(body, key):
@@ -101,14 +87,14 @@ def read_answer(
     raise StoreUnreachable(f"store.url: the service answers with status {status}", retry_after(headers, now))
 
 
-def _peer(headers: Mapping[str, str], body: bytes, key: PublicKey, read_peer: ReadPeer) -> Peer:
+def _peer(headers: Mapping[str, str], body: bytes, key: PublicKey) -> Peer:
     who = f"store.url: the service's answer for peer {key}"
     if _media_type(headers) != "application/json":
         raise StoreUnreachable(f"store.url: an answer 200 is not application/json but {quoted(_media_type(headers))}")
     fields = _object(body)
     if fields is None:
         raise StoreError(f"{who}: not a JSON object")
-    fields = {name: fields[name] for name in FIELDS if name in fields}
+    fields = {name: fields[name] for name in _NEEDED if name in fields}
     if isinstance(name := fields.get("name"), str) and holds_key(name):
         del fields["name"]  # a name is for people; its peer may connect all the same
     if fields.get("has_preshared_key") is True and fields.get("preshared_key") is None:
@@ -117,7 +103,7 @@ def _peer(headers: Mapping[str, str], body: bytes, key: PublicKey, read_peer: Re
             "give a token that may read preshared keys"
         )
     try:
-        peer = read_peer(fields)
+        peer, _ = from_fields(fields)
     except InvalidValue as error:
         raise StoreError(f"{who}: {error}") from None
     if peer.public_key != key:

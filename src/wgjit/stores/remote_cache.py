@@ -39,7 +39,7 @@ REST = 1.0
 HOUR = 3600
 """Seconds to which the last use of an answer is noted, so that a lookup is no write."""
 
-_COLUMNS = "allowed_ips, preshared_key, keepalive, enabled, expires_at, name, idle_timeout"
+_COLUMNS = packing.columns(key=False)
 
 _GET = f"SELECT is_peer, etag, asked_at, lives, is_valid, used_at, {_COLUMNS} FROM answers WHERE public_key = ?"
 

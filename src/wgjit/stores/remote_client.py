@@ -20,7 +20,7 @@ import httpx
 
 from wgjit.errors import ConfigError, StoreUnreachable
 from wgjit.model import PublicKey
-from wgjit.stores.remote_answer import MOST, Answer, ReadPeer, read_answer
+from wgjit.stores.remote_answer import MOST, Answer, read_answer
 from wgjit.wire.key_text import shown
 
 PATIENCE = 4.0
@@ -36,10 +36,9 @@ CONNECTIONS = 32
 class RegistryClient:
     """Asks one service. All but the making belongs to one event loop."""
 
-    def __init__(self, url: str, read_peer: ReadPeer, *, token_file: Path | None, ca_file: Path | None) -> None:
+    def __init__(self, url: str, *, token_file: Path | None, ca_file: Path | None) -> None:
         """Raises ConfigError if a file cannot be used."""
         self._url = url
-        self._read_peer = read_peer
         self._token_file = token_file
         self._token = _read_token(token_file)
         self._http = httpx.AsyncClient(
@@ -74,7 +73,7 @@ class RegistryClient:
             raise self.explain(error) from error
         if status == 304 and etag is None:
             raise StoreUnreachable("store.url: the service answers 304 to a question without ETag")
-        return read_answer(status, answer, body, key, self._read_peer, time.time())
+        return read_answer(status, answer, body, key, time.time())
 
     async def _get(self, path: str, headers: dict[str, str]) -> tuple[int, httpx.Headers, bytes]:
         """Status, headers and body; once more if the connection, kept from before, turns out to be dead."""

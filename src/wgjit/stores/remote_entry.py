@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from wgjit.model import Peer, PublicKey
+from wgjit.model import Peer, PublicKey, Standing
 
 LEAST = 10.0
 """Seconds for which an answer counts at least, whatever its service says: a resident costs one request in so many."""
@@ -58,7 +58,7 @@ def lives(
 
     A "no" lives as long as "no such peer" does: who was disabled and is enabled again wants in at the next try.
     """
-    refuses = peer is None or not peer.enabled or (peer.expires_at is not None and peer.expires_at <= now)
+    refuses = peer is None or peer.standing(now) is not Standing.ENABLED
     longest = min(most, most_negative) if refuses else most
     if max_age is None or (followed and max_age <= 0.0):
         return longest

@@ -12,13 +12,12 @@ from wgjit.errors import StoreError
 from wgjit.model import Peer, PublicKey
 from wgjit.stores import checks, packing
 
-COLUMNS = "public_key, allowed_ips, preshared_key, keepalive, enabled, expires_at, name, idle_timeout"
+COLUMNS = packing.columns()
 """The columns of a peer, in the order of `packing.peer_row` and `packing.row_peer`."""
 
-_REPLACE = """
-    UPDATE peers SET allowed_ips = ?2, preshared_key = ?3, keepalive = ?4, enabled = ?5, expires_at = ?6, name = ?7,
-                     idle_timeout = ?8
-    WHERE public_key = ?1"""
+_SET = ", ".join(f"{column} = ?{number}" for number, column in enumerate(packing.PEER_COLUMNS[1:], 2))
+_REPLACE = f"UPDATE peers SET {_SET} WHERE public_key = ?1"
+_INSERT = f"INSERT INTO peers ({COLUMNS}) VALUES ({', '.join('?' * len(packing.PEER_COLUMNS))})"
 
 
 def forget_removal(db: sqlite3.Connection, key: PublicKey) -> bool:
@@ -81,7 +80,7 @@ def insert(db: sqlite3.Connection, peers: list[Peer]) -> None:
             yield row
 
     try:
-        db.executemany(f"INSERT INTO peers ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows())
+        db.executemany(_INSERT, rows())
     except sqlite3.IntegrityError:
         raise _taken(db, current) or _unexplained(current) from None
     _insert_addresses(db, addresses)

@@ -20,9 +20,8 @@ from wgjit.stores import claim_rows, packing, rows, schema
 from wgjit.stores.connection import Link
 from wgjit.stores.cover import Range, find_cover
 
-_LOOKUP = """
-    SELECT p.allowed_ips, p.preshared_key, p.keepalive, p.enabled, p.expires_at, p.name,
-           p.idle_timeout,
+_LOOKUP = f"""
+    SELECT {packing.columns("p.", key=False)},
            c.timestamp, c.gateway, c.endpoint, c.proven_at, c.proven
     FROM peers AS p LEFT JOIN claims AS c ON c.public_key = p.public_key
     WHERE p.public_key = ?"""

@@ -7,7 +7,7 @@ import sys
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wgjit.core.admission import FAULTS, RecentInitiations, RecentRefusals, SourceLimits, Standing, Standings
+from wgjit.core.admission import FAULTS, RecentInitiations, RecentRefusals, Reputation, Reputations, SourceLimits
 from wgjit.model import Endpoint
 from wgjit.refusal import Refusal
 
@@ -57,27 +57,27 @@ def test_an_initiation_is_recent_for_a_second_and_then_forgotten() -> None:
     assert not recent.seen_before(b"a", 1.6)
 
 
-# --- standings ----------------------------------------------------------------------------------------------
+# --- reputations ---------------------------------------------------------------------------------------
 
 
 def test_a_source_is_new_then_bad_for_a_while_and_good_once_proven() -> None:
-    standings = Standings(good_for=100, bad_for=10)
+    reputations = Reputations(good_for=100, bad_for=10)
     here = address("192.0.2.1")
-    assert standings.of(here, 0.0) is Standing.NEW
-    standings.refused(here, Refusal.BAD_STATIC, 0.0)
-    assert standings.of(here, 9.9) is Standing.BAD
-    assert standings.of(here, 10.0) is Standing.NEW
-    standings.proven(here, 10.0)
-    standings.refused(here, Refusal.BAD_STATIC, 11.0)  # anybody can write this address
-    assert standings.of(here, 12.0) is Standing.GOOD
-    assert standings.of(here, 110.0) is Standing.NEW
+    assert reputations.of(here, 0.0) is Reputation.NEW
+    reputations.refused(here, Refusal.BAD_STATIC, 0.0)
+    assert reputations.of(here, 9.9) is Reputation.BAD
+    assert reputations.of(here, 10.0) is Reputation.NEW
+    reputations.proven(here, 10.0)
+    reputations.refused(here, Refusal.BAD_STATIC, 11.0)  # anybody can write this address
+    assert reputations.of(here, 12.0) is Reputation.GOOD
+    assert reputations.of(here, 110.0) is Reputation.NEW
 
 
 def test_only_faults_speak_against_a_source() -> None:
     for refusal in Refusal:
-        standings = Standings()
-        standings.refused(address("192.0.2.1"), refusal, 0.0)
-        assert (standings.of(address("192.0.2.1"), 0.0) is Standing.BAD) == (refusal in FAULTS)
+        reputations = Reputations()
+        reputations.refused(address("192.0.2.1"), refusal, 0.0)
+        assert (reputations.of(address("192.0.2.1"), 0.0) is Reputation.BAD) == (refusal in FAULTS)
     honest = {
         Refusal.STALE,
         Refusal.FUTURE,
@@ -89,34 +89,34 @@ def test_only_faults_speak_against_a_source() -> None:
 
 
 def test_standing_is_an_ipv6_64s_and_an_ipv4_addresss() -> None:
-    standings = Standings()
-    standings.proven(address("[2001:db8::1]"), 0.0)
-    standings.refused(address("192.0.2.1"), Refusal.UNKNOWN, 0.0)
-    assert standings.of(address("[2001:db8::ffff]"), 1.0) is Standing.GOOD
-    assert standings.of(address("[2001:db8:0:1::1]"), 1.0) is Standing.NEW
-    assert standings.of(address("192.0.2.2"), 1.0) is Standing.NEW
+    reputations = Reputations()
+    reputations.proven(address("[2001:db8::1]"), 0.0)
+    reputations.refused(address("192.0.2.1"), Refusal.UNKNOWN, 0.0)
+    assert reputations.of(address("[2001:db8::ffff]"), 1.0) is Reputation.GOOD
+    assert reputations.of(address("[2001:db8:0:1::1]"), 1.0) is Reputation.NEW
+    assert reputations.of(address("192.0.2.2"), 1.0) is Reputation.NEW
 
 
 def test_good_sources_are_bounded_and_the_longest_silent_goes_first() -> None:
-    standings = Standings(capacity=2)
+    reputations = Reputations(capacity=2)
     for host in (1, 2, 1, 3):
-        standings.proven(address(f"192.0.2.{host}"), float(host))
-    assert len(standings) == 2
-    known = [host for host in (1, 2, 3) if standings.of(address(f"192.0.2.{host}"), 3.0) is Standing.GOOD]
+        reputations.proven(address(f"192.0.2.{host}"), float(host))
+    assert len(reputations) == 2
+    known = [host for host in (1, 2, 3) if reputations.of(address(f"192.0.2.{host}"), 3.0) is Reputation.GOOD]
     assert known == [1, 3]
 
 
 def test_a_flood_of_made_up_sources_leaves_memory_good_names_and_most_newcomers_alone() -> None:
-    standings = Standings()
-    standings.proven(address("192.0.2.1"), 0.0)
-    size = sys.getsizeof(standings._bad_until)
+    reputations = Reputations()
+    reputations.proven(address("192.0.2.1"), 0.0)
+    size = sys.getsizeof(reputations._bad_until)
     for number in range(50_000):
-        standings.refused((198 << 24 | 18 << 16 | number).to_bytes(4, "big"), Refusal.BAD_STATIC, 1.0)
-    assert sys.getsizeof(standings._bad_until) == size < 5 << 20
-    assert len(standings) == 1
-    assert standings.of(address("192.0.2.1"), 2.0) is Standing.GOOD
+        reputations.refused((198 << 24 | 18 << 16 | number).to_bytes(4, "big"), Refusal.BAD_STATIC, 1.0)
+    assert sys.getsizeof(reputations._bad_until) == size < 5 << 20
+    assert len(reputations) == 1
+    assert reputations.of(address("192.0.2.1"), 2.0) is Reputation.GOOD
     innocent = [(10 << 24 | number * 9973).to_bytes(4, "big") for number in range(1000)]
-    taken_for_bad = sum(standings.of(source, 2.0) is Standing.BAD for source in innocent)
+    taken_for_bad = sum(reputations.of(source, 2.0) is Reputation.BAD for source in innocent)
     assert taken_for_bad < 100  # 50,000 in 2^20 places: about a twentieth
 
 
@@ -168,13 +168,13 @@ def test_no_source_ever_gets_more_than_burst_and_rate(knocks: list[tuple[bytes, 
 @given(st.lists(st.tuples(st.binary(min_size=1, max_size=2), st.floats(0, 3)), max_size=100), st.integers(1, 8))
 def test_every_memory_stays_within_its_capacity(steps: list[tuple[bytes, float]], capacity: int) -> None:
     limits = SourceLimits(capacity=capacity)
-    standings, refusals = Standings(capacity=capacity), RecentRefusals(capacity=capacity)
+    reputations, refusals = Reputations(capacity=capacity), RecentRefusals(capacity=capacity)
     now = 0.0
     for key, wait in steps:
         now += wait
         limits.admit(key.rjust(4), now)
-        standings.proven(key.rjust(4), now)
+        reputations.proven(key.rjust(4), now)
         refusals.remember(key, Refusal.UNKNOWN, now)
-        assert max(len(limits), len(standings), len(refusals)) <= capacity
-        assert standings.of(key.rjust(4), now) is Standing.GOOD
+        assert max(len(limits), len(reputations), len(refusals)) <= capacity
+        assert reputations.of(key.rjust(4), now) is Reputation.GOOD
         assert refusals.recall(key, now) is Refusal.UNKNOWN

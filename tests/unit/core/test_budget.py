@@ -6,15 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wgjit.core.admission import Standing
+from wgjit.core.admission import Reputation
 from wgjit.core.budget import SHARES, Budget
 from wgjit.errors import InvalidValue
 
-GOOD, NEW, BAD = Standing
+GOOD, NEW, BAD = Reputation
 RATE = 1000.0
 
 
-def flood(budget: Budget, per_second: dict[Standing, int], seconds: float, start: float = 0.0) -> dict[Standing, int]:
+def flood(
+    budget: Budget, per_second: dict[Reputation, int], seconds: float, start: float = 0.0
+) -> dict[Reputation, int]:
     """Evenly spaced demands; gives what was granted per standing."""
     moments = sorted(
         (start + (n + 0.5) / rate, standing)
@@ -30,14 +32,14 @@ def flood(budget: Budget, per_second: dict[Standing, int], seconds: float, start
 def drained() -> Budget:
     """A budget whose bursts are spent at second 0."""
     budget = Budget(RATE, RATE)
-    for standing in Standing:
+    for standing in Reputation:
         while budget.take(0.0, 1, standing):
             pass
     return budget
 
 
 @pytest.mark.parametrize("flooding", [GOOD, NEW])
-def test_good_or_new_alone_get_all_that_bad_does_not_own(flooding: Standing) -> None:
+def test_good_or_new_alone_get_all_that_bad_does_not_own(flooding: Reputation) -> None:
     granted = flood(Budget(RATE, RATE), {flooding: 20_000}, 10)[flooding]
     assert granted == pytest.approx(SHARES[flooding] * RATE + (1 - SHARES[BAD]) * RATE * 10, rel=0.01)
 
@@ -47,14 +49,14 @@ def test_bad_alone_gets_its_share_and_no_more() -> None:
     assert granted == pytest.approx(SHARES[BAD] * RATE * 11, rel=0.01)
 
 
-@pytest.mark.parametrize("modest", Standing)
-def test_within_its_share_a_standing_gets_everything_whatever_the_others_do(modest: Standing) -> None:
-    demand = dict.fromkeys(Standing, 20000) | {modest: int(SHARES[modest] * RATE) - 10}
+@pytest.mark.parametrize("modest", Reputation)
+def test_within_its_share_a_standing_gets_everything_whatever_the_others_do(modest: Reputation) -> None:
+    demand = dict.fromkeys(Reputation, 20000) | {modest: int(SHARES[modest] * RATE) - 10}
     budget = drained()
     flood(budget, {standing: rate for standing, rate in demand.items() if standing is not modest}, 1)
     granted = flood(budget, demand, 5, start=1.0)
     assert granted[modest] == demand[modest] * 5
-    for other in set(Standing) - {modest}:
+    for other in set(Reputation) - {modest}:
         assert granted[other] >= SHARES[other] * RATE * 5 * 0.99
 
 
@@ -92,11 +94,13 @@ def test_a_budget_that_cannot_work_is_refused(rate: float, burst: float, shares:
 
 
 @given(
-    st.lists(st.tuples(st.floats(0, 2), st.sampled_from(Standing), st.sampled_from([1, 2])), max_size=200),
+    st.lists(st.tuples(st.floats(0, 2), st.sampled_from(Reputation), st.sampled_from([1, 2])), max_size=200),
     st.floats(1, 100),
     st.floats(1, 100),
 )
-def test_never_more_than_burst_and_rate(demands: list[tuple[float, Standing, int]], rate: float, burst: float) -> None:
+def test_never_more_than_burst_and_rate(
+    demands: list[tuple[float, Reputation, int]], rate: float, burst: float
+) -> None:
     budget, now, granted = Budget(rate, burst), 0.0, 0
     for wait, standing, cost in demands:
         now += wait

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from tests.fakes.device import FakeDevice
 from tests.fakes.store import FakeRegistry
 from tests.unit.core.conftest import START
-from wgjit.core.barred import standing
+from wgjit.core.barred import refusal_of
 from wgjit.core.claims import MARGIN
 from wgjit.core.freshness import GRAIN, LATE, LEAST_PAUSE, MOST_PAUSE, PACE
 from wgjit.core.gateway import Gateway
@@ -233,7 +233,7 @@ class World:
             self.barred.add(found.public_key)
         elif isinstance(found, Registration):
             self.learn(found.peer.public_key, found)
-            may = self.barred.add if standing(found.peer, now) else self.barred.discard
+            may = self.barred.add if refusal_of(found.peer, now) else self.barred.discard
             may(found.peer.public_key)
 
     def learn(self, key: PublicKey, found: Registration | None) -> None:
@@ -450,7 +450,7 @@ class World:
                 found = event.found[key]
                 prefixes = found.peer.allowed_ips if found else ()
                 taken = self.gateway.residency.owner_of_any(prefixes, other_than=key)
-                assert not event.replaced or found is None or taken or standing(found.peer, now), "it may stay"
+                assert not event.replaced or found is None or taken or refusal_of(found.peer, now), "it may stay"
             elif isinstance(event, Tick):
                 assert (self.told[key].expires_at or now.wall + 1) <= now.wall, "expired before its time"
             else:

@@ -14,10 +14,10 @@ import pytest
 from lab.registry import LAB, LabRegistry
 from tests.contracts.store import key
 from wgjit.errors import AmbiguousHandle, InvalidValue, NoSuchToken, TokenExists
-from wgjit.management.fields import from_fields
 from wgjit.model import Claim, Endpoint, Peer, Tai64n, parse_allowed_ip
 from wgjit.stores import labels
 from wgjit.stores.entries import AuditFilter, Filter, Scope
+from wgjit.stores.peer_json import from_fields
 from wgjit.stores.remote_answer import Found, read_answer
 
 RAW = bytes(range(100, 132))
@@ -167,8 +167,6 @@ def test_a_token_is_not_named_in_an_error(registry: LabRegistry) -> None:
 
 def test_a_peer_of_a_service_connects_without_its_name() -> None:
     body = json.dumps({"public_key": str(key(1)), "name": f"psk {SECRET}", "allowed_ips": ["10.0.0.1/32"]}).encode()
-    answer = read_answer(
-        200, {"content-type": "application/json"}, body, key(1), lambda fields: from_fields(fields)[0], 0.0
-    )
+    answer = read_answer(200, {"content-type": "application/json"}, body, key(1), 0.0)
     assert isinstance(answer, Found)
     assert answer.peer == Peer(key(1), (parse_allowed_ip("10.0.0.1"),))

@@ -14,9 +14,9 @@ import pytest
 from lab.registry import LabRegistry
 from tests.contracts.store import key, peer
 from wgjit.errors import InvalidValue
-from wgjit.model import Peer
+from wgjit.model import Peer, Standing
 from wgjit.stores import listing
-from wgjit.stores.entries import Filter, State
+from wgjit.stores.entries import Filter
 
 NOW = int(time.time())
 
@@ -47,11 +47,9 @@ def crowd(registry: LabRegistry) -> list[tuple[Peer, dict[str, str]]]:
 
 
 def fits(wanted: Filter, new: Peer, labels: dict[str, str]) -> bool:
-    expired = new.expires_at is not None and new.expires_at <= NOW
-    state = State.DISABLED if not new.enabled else State.EXPIRED if expired else State.ENABLED
     return (
         wanted.labels.items() <= labels.items()
-        and wanted.state in (None, state)
+        and wanted.state in (None, new.standing(NOW))
         and (wanted.name_prefix is None or (new.name or "").startswith(wanted.name_prefix))
         and (wanted.name_prefix is None or new.name is not None)
         and (wanted.expires_before is None or (new.expires_at is not None and new.expires_at < wanted.expires_before))
@@ -62,7 +60,7 @@ FILTERS = [
     Filter(labels, state, name, before)
     for labels, state, name, before in itertools.product(
         ({}, {"team": "a"}, {"team": "b", "place": "north"}, {"team": "none"}),
-        (None, *State),
+        (None, *Standing),
         (None, "team-", "team-11"),
         (None, NOW + 20_000),
     )
@@ -117,7 +115,7 @@ def test_a_page_goes_on_behind_a_peer_that_was_removed(registry: LabRegistry) ->
         (Filter(), "alice"),
         (Filter(), f"5:{key(1)}"),
         (Filter(expires_before=5), str(key(1))),
-        (Filter(state=State.EXPIRED), f"x:{key(1)}"),
+        (Filter(state=Standing.EXPIRED), f"x:{key(1)}"),
         (Filter({"team": "a"}), ""),
     ],
 )
@@ -139,10 +137,10 @@ def test_every_page_walks_along_an_index(registry: LabRegistry, shell: sqlite3.C
             assert ("public_key>?" in plan[0]) == (after is not None)
         elif wanted.name_prefix is not None:
             assert "peers_by_name (name>? AND name<?)" in plan[0]
-        elif wanted.expires_before is not None or wanted.state is State.EXPIRED:
+        elif wanted.expires_before is not None or wanted.state is Standing.EXPIRED:
             assert "SEARCH p USING INDEX peers_by_expiry" in plan[0]
             assert ("expires_at,public_key)>" in plan[0]) == (after is not None)
-        elif wanted.state is State.DISABLED:
+        elif wanted.state is Standing.DISABLED:
             assert "peers_disabled" in plan[0]
         if after is not None:
             assert "SEARCH" in plan[0]

@@ -22,19 +22,17 @@ such field, or column, says nothing about labels; an empty one says that there a
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import re
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any
 
 from wgjit.errors import InvalidValue
-from wgjit.management.times import parse_expiry, show_moment
 from wgjit.model import AllowedIP, Claim, Peer, PresharedKey, PublicKey, parse_allowed_ip
 from wgjit.stores import labels
 from wgjit.stores.checks import check_allowed_ips, check_name
-from wgjit.stores.entries import Entry, State
+from wgjit.stores.entries import Entry
+from wgjit.times import parse_expiry, show_moment
 from wgjit.wire.key_text import quoted
 
 Labels = dict[str, str] | None
@@ -66,6 +64,9 @@ _TYPES: dict[str, tuple[tuple[type, ...], str]] = {
     "labels": ((dict,), 'an object of texts, such as {"team": "infra"}'),
 }
 
+NUMBERS = tuple(name for name, (types, _) in _TYPES.items() if int in types and str not in types)
+"""The fields that are a number of seconds."""
+
 _SECONDS = range(-(2**63), 2**63)
 """What the registry's column holds."""
 
@@ -87,13 +88,6 @@ def to_fields(entry: Entry, *, preshared_keys: bool = False) -> dict[str, Any]:
     if preshared_keys:
         fields["preshared_key"] = peer.preshared_key.reveal_base64() if peer.preshared_key else None
     return fields
-
-
-def state(peer: Peer, now: float) -> State:
-    """Whether it may connect at `now`, Unix seconds."""
-    if not peer.enabled:
-        return State.DISABLED
-    return State.EXPIRED if peer.expires_at is not None and peer.expires_at <= now else State.ENABLED
 
 
 def claim_fields(claim: Claim | None) -> dict[str, Any] | None:
@@ -164,68 +158,12 @@ def from_json(text: str) -> tuple[Peer, Labels]:
     return from_fields(fields)
 
 
-def from_cells(columns: list[str], cells: list[str]) -> tuple[Peer, Labels]:
-    """The peer of a row of CSV under these columns, and its labels. Raises InvalidValue."""
-    if len(cells) != len(columns):
-        raise InvalidValue(f"{len(cells)} cells under {len(columns)} columns; a text with a comma is written in quotes")
-    return from_fields(
-        {name: _from_cell(name, cell) for name, cell in zip(columns, cells, strict=True) if cell or name == "labels"}
-    )
-
-
-def to_cell(value: Any) -> object:
-    """A field's value as a cell of CSV."""
-    match value:
-        case None:
-            return ""
-        case bool():
-            return "true" if value else "false"
-        case list():
-            return ",".join(value)
-        case dict():
-            text = io.StringIO()
-            csv.writer(text, lineterminator="").writerow([f"{key}={worth}" for key, worth in value.items()])
-            return text.getvalue()
-    return value
-
-
-def _from_cell(name: str, cell: str) -> Any:
-    match name:
-        case "allowed_ips":
-            return [text for text in re.split(r"[\s,;]+", cell) if text]
-        case "keepalive" | "idle_timeout":
-            return _number(name, cell)
-        case "has_preshared_key" | "enabled":
-            if cell.lower() not in ("true", "false"):
-                raise InvalidValue(f"field {name!r}: write true or false")
-            return cell.lower() == "true"
-        case "labels":
-            return labels.parse_labels(text.strip() for text in cells_of(cell))
-        case "expires_at" if re.fullmatch(r"-?[0-9]{5,19}", cell):  # four digits are a year
-            return int(cell)
-    return cell
-
-
-def cells_of(text: str) -> list[str]:
-    """The cells of a line of CSV. Raises InvalidValue."""
-    try:
-        return next(csv.reader([text], strict=True), [])
-    except csv.Error:
-        raise InvalidValue('not CSV; write cells with commas between, and quotes as "a ""b"""') from None
-
-
 def _prefix(text: str) -> AllowedIP:
     """As `parse_allowed_ip`, without trying each family in turn."""
     try:
         return IPv6Network(text) if ":" in text else IPv4Network(text)
     except ValueError:
         return parse_allowed_ip(text)
-
-
-def _number(name: str, text: str) -> int:
-    if not re.fullmatch(r"[0-9]{1,18}", text, re.ASCII):
-        raise InvalidValue(f"field {name!r}: write a number of seconds")
-    return int(text)
 
 
 def _moment(seconds: int | None) -> str | None:

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wgjit.errors import InvalidValue
-from wgjit.management.times import (
+from wgjit.model import NEVER
+from wgjit.times import (
     parse_duration,
     parse_expiry,
     parse_idle_timeout,
@@ -14,7 +15,6 @@ from wgjit.management.times import (
     show_idle_timeout,
     show_moment,
 )
-from wgjit.model import NEVER
 
 
 @pytest.mark.parametrize(
