@@ -10,7 +10,7 @@ from wgjit.model import Peer, PublicKey
 from wgjit.stores import checks
 from wgjit.stores.base import Claims, Load, Peers
 from wgjit.stores.entries import Author, Entry, Filter
-from wgjit.stores.registry import SqliteRegistry
+from wgjit.stores.sqlite.registry import SqliteRegistry
 
 LAB = Author("lab")
 """Whom the audit log names."""

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from wgjit.api.problems import about, invalid
 from wgjit.model import AllowedIP, PresharedKey, parse_allowed_ip
-from wgjit.stores import labels as label_rules
+from wgjit.stores import label_rules
 from wgjit.stores.checks import check_allowed_ips, check_name
 from wgjit.stores.peer_json import parse_moment
 from wgjit.times import parse_lifetime

@@ -19,7 +19,7 @@ from wgjit.management import client_config
 from wgjit.management.client_config import Server
 from wgjit.model import Peer, PrivateKey, PublicKey, Standing
 from wgjit.stores.entries import AnsweredBefore, Entry, Filter, Once, Scope
-from wgjit.stores.labels import parse_labels
+from wgjit.stores.label_rules import parse_labels
 from wgjit.stores.peer_json import claim_fields
 from wgjit.times import parse_expiry
 

@@ -35,7 +35,7 @@ from wgjit.cli.registry_file import ConfigFile, Handle, Interface, Json, Store, 
 from wgjit.errors import ConfigError
 from wgjit.management.site import Site, site
 from wgjit.stores import checks
-from wgjit.stores.labels import check_key, parse_labels
+from wgjit.stores.label_rules import check_key, parse_labels
 from wgjit.stores.peer_json import to_fields
 from wgjit.times import parse_idle_timeout
 from wgjit.wire.key_text import quoted

@@ -31,7 +31,7 @@ from wgjit.management.site import site
 from wgjit.model import Peer, PrivateKey
 from wgjit.stores import checks
 from wgjit.stores.entries import Entry
-from wgjit.stores.labels import parse_labels
+from wgjit.stores.label_rules import parse_labels
 from wgjit.stores.peer_json import to_fields
 from wgjit.times import parse_idle_timeout
 

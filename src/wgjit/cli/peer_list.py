@@ -15,10 +15,10 @@ from wgjit.cli.describe import Withheld, row, show_labels, show_name
 from wgjit.cli.registry_file import ConfigFile, Handle, Interface, Json, Store, existing
 from wgjit.management.site import site
 from wgjit.model import Standing
-from wgjit.stores import listing
 from wgjit.stores.entries import Entry, Filter
-from wgjit.stores.labels import parse_labels
+from wgjit.stores.label_rules import parse_labels
 from wgjit.stores.peer_json import claim_fields, to_fields
+from wgjit.stores.sqlite.rows import listing
 from wgjit.times import parse_expiry, show_idle_timeout, show_moment
 from wgjit.wire.key_text import quoted
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from wgjit.config import STATE_FOLDER, Config
 from wgjit.stores.base import Store
-from wgjit.stores.sqlite import SqliteStore
+from wgjit.stores.sqlite.store import SqliteStore
 
 
 def open_store(interface: str, config: Config) -> Store:
@@ -16,7 +16,7 @@ def open_store(interface: str, config: Config) -> Store:
         return SqliteStore(path)
 
     # Not for everybody: an HTTP client takes a tenth of a second to load.
-    from wgjit.stores.remote import RemoteStore, Terms
+    from wgjit.stores.remote.store import RemoteStore, Terms
 
     store = config.store
     assert store.url is not None

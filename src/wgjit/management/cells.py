@@ -9,7 +9,7 @@ from typing import Any
 
 from wgjit.errors import InvalidValue
 from wgjit.model import Peer
-from wgjit.stores import labels
+from wgjit.stores import label_rules
 from wgjit.stores.peer_json import NUMBERS, Labels, from_fields
 
 
@@ -49,7 +49,7 @@ def _from_cell(name: str, cell: str) -> Any:
                 raise InvalidValue(f"field {name!r}: write true or false")
             return cell.lower() == "true"
         case "labels":
-            return labels.parse_labels(text.strip() for text in cells_of(cell))
+            return label_rules.parse_labels(text.strip() for text in cells_of(cell))
         case "expires_at" if re.fullmatch(r"-?[0-9]{5,19}", cell):  # four digits are a year
             return int(cell)
     return cell

@@ -24,8 +24,8 @@ from wgjit.model import Peer, PresharedKey, PublicKey
 from wgjit.stores import peer_json
 from wgjit.stores.checks import check_allowed_ips
 from wgjit.stores.entries import Entry
-from wgjit.stores.packing import pack_plain
 from wgjit.stores.peer_json import Labels, to_fields
+from wgjit.stores.plain import pack_plain
 from wgjit.wire.key_text import quoted
 from wgjit.wire.keys import KEY_LENGTH
 
@@ -56,7 +56,7 @@ class Chunk:
 
     plain_lines: Sequence[int] = ()
     plain: list[bytes] = field(default_factory=list)
-    """See `wgjit.stores.packing.pack_plain`."""
+    """See `wgjit.stores.plain.pack_plain`."""
     unlabelled: bool = False
     """The lines in `plain` say that their peers have no labels, rather than nothing about labels."""
     peers: list[tuple[int, Peer]] = field(default_factory=list)

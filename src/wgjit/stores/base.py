@@ -205,7 +205,7 @@ class Load(Protocol):
     """Peers in this batch so far."""
 
     def plain(self, lines: Sequence[int], records: Sequence[bytes], *, unlabelled: bool = False) -> None:
-        """Stage plain peers: `packing.pack_plain`'s records, and the line of each.
+        """Stage plain peers: `plain.pack_plain`'s records, and the line of each.
 
         `unlabelled`: it is said that they have no labels, so that one that is registered with labels is another.
         """

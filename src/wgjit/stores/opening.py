@@ -8,7 +8,7 @@ from pathlib import Path
 
 from wgjit.stores.base import Registry
 from wgjit.stores.entries import Pool
-from wgjit.stores.registry import SqliteRegistry
+from wgjit.stores.sqlite.registry import SqliteRegistry
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ from typing import Any
 
 from wgjit.errors import InvalidValue
 from wgjit.model import AllowedIP, Claim, Peer, PresharedKey, PublicKey, parse_allowed_ip
-from wgjit.stores import labels
+from wgjit.stores import label_rules
 from wgjit.stores.checks import check_allowed_ips, check_name
 from wgjit.stores.entries import Entry
 from wgjit.times import parse_expiry, show_moment
@@ -128,11 +128,11 @@ def from_fields(fields: Any) -> tuple[Peer, Labels]:
         raise InvalidValue("field 'allowed_ips': write a list of texts")
     name = fields.get("name")
     check_name(name)
-    labels.check_count(len(fields.get("labels", {})))
+    label_rules.check_count(len(fields.get("labels", {})))
     for key, value in fields.get("labels", {}).items():
         if not isinstance(value, str):
             raise InvalidValue(f"field 'labels': write {_TYPES['labels'][1]}")
-        labels.check(key, value)
+        label_rules.check(key, value)
     peer = Peer(
         PublicKey.parse(fields["public_key"]),
         tuple(map(_prefix, fields.get("allowed_ips", ()))),

@@ -17,7 +17,7 @@ from wgjit.config import load_config
 from wgjit.daemon.open_store import open_store
 from wgjit.errors import StoreError
 from wgjit.model import Peer, PresharedKey, PrivateKey, PublicKey
-from wgjit.stores.remote import RemoteStore
+from wgjit.stores.remote.store import RemoteStore
 
 
 def store_of(api: Api, folder: Path, scope: str) -> RemoteStore:

@@ -21,8 +21,8 @@ from wgjit.config import load_config
 from wgjit.daemon.open_store import open_store
 from wgjit.errors import StoreError
 from wgjit.model import Peer, PresharedKey, PrivateKey, PublicKey
-from wgjit.stores import remote
-from wgjit.stores.remote import RemoteStore
+from wgjit.stores.remote import store as remote
+from wgjit.stores.remote.store import RemoteStore
 
 CLIENTS = 200
 RATE = 20.0

@@ -22,7 +22,7 @@ from wgjit.api.registries import Registries
 from wgjit.api.threads import Threads
 from wgjit.model import Change, Peer, PublicKey
 from wgjit.stores.opening import Where
-from wgjit.stores.sqlite import SqliteStore
+from wgjit.stores.sqlite.store import SqliteStore
 
 
 @contextlib.contextmanager

@@ -18,10 +18,10 @@ from tests.contracts.store import FULL, claim, key, peer
 from tests.unit.stores.entered import entered
 from wgjit.errors import PeerExists, StoreError
 from wgjit.model import PresharedKey, PrivateKey
-from wgjit.stores import audit
-from wgjit.stores.claims import Claims
 from wgjit.stores.entries import AuditFilter, Author, Entry, Filter, Once, Scope
-from wgjit.stores.peers import Peers
+from wgjit.stores.sqlite import audit
+from wgjit.stores.sqlite.claims import Claims
+from wgjit.stores.sqlite.peers import Peers
 
 ALL = AuditFilter()
 
@@ -188,7 +188,7 @@ def test_a_damaged_peer_can_be_removed(registry: LabRegistry, shell: sqlite3.Con
 def test_pages_newest_first_and_filters(registry: LabRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
     bob = Author("bob")
     for number in range(1, 6):
-        monkeypatch.setattr("wgjit.stores.audit.time.time", lambda at=999.0 + number: at)
+        monkeypatch.setattr("wgjit.stores.sqlite.audit.time.time", lambda at=999.0 + number: at)
         registry.peers.hand_out(peer(number), {}, by=bob if number % 2 else LAB)
     registry.peers.rotate(key(1), key(11), by=LAB)
     registry.peers.remove_all([key(11)], by=LAB)
@@ -217,7 +217,7 @@ def test_pages_newest_first_and_filters(registry: LabRegistry, monkeypatch: pyte
 
 def test_a_clock_that_was_set_back_hides_nothing(registry: LabRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
     for number, at in enumerate((5000.0, 100.0, 6000.0), 1):
-        monkeypatch.setattr("wgjit.stores.audit.time.time", lambda at=at: at)
+        monkeypatch.setattr("wgjit.stores.sqlite.audit.time.time", lambda at=at: at)
         registry.peers.hand_out(peer(number), {}, by=LAB)
     assert [e.id for e in registry.audit.page(AuditFilter(since=4000.0), 10).entries] == [3, 1]
 
@@ -238,10 +238,10 @@ def test_pruning_is_noted_and_no_entry_is_rewritten(
     registry: LabRegistry, shell: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(audit, "_PRUNED", 2)
-    monkeypatch.setattr("wgjit.stores.audit.time.time", lambda: 100.0)
+    monkeypatch.setattr("wgjit.stores.sqlite.audit.time.time", lambda: 100.0)
     for number in range(5):
         registry.peers.hand_out(peer(number), {}, by=LAB)
-    monkeypatch.setattr("wgjit.stores.audit.time.time", lambda: 200.0)
+    monkeypatch.setattr("wgjit.stores.sqlite.audit.time.time", lambda: 200.0)
     registry.peers.hand_out(peer(9), {}, by=LAB)
     assert registry.audit.prune(150.0, by=LAB) == 5
     assert registry.audit.prune(150.0, by=LAB) == 0
@@ -284,7 +284,8 @@ CRASH = """
 import os, signal, sys
 from wgjit.model import Peer, PublicKey
 from lab.registry import LabRegistry
-from wgjit.stores import audit, idempotency
+from wgjit.stores.sqlite import audit
+from wgjit.stores.sqlite import idempotency
 from wgjit.stores.entries import Author
 from wgjit.stores.entries import Once
 registry = LabRegistry(sys.argv[1])

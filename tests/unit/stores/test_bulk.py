@@ -18,9 +18,9 @@ from tests.contracts.store import FULL, claim, key, peer
 from tests.fakes.store import FakeRegistry
 from wgjit.errors import AddressConflict, InvalidValue, PeerExists, PeerRefused, StoreBusy, StoreError
 from wgjit.model import Peer, PublicKey
-from wgjit.stores import labels, packing
-from wgjit.stores.bulk import BulkLoad
 from wgjit.stores.entries import Loaded, Pool
+from wgjit.stores.sqlite.bulk.load import BulkLoad
+from wgjit.stores.sqlite.rows import labels, packing
 
 
 def stage(load: BulkLoad, batch: list[tuple[int, Peer]]) -> None:
@@ -79,7 +79,7 @@ def test_plain_and_others_in_one_batch(registry: LabRegistry) -> None:
 
 @pytest.mark.parametrize("larger", [0, 4], ids=["trigger", "scan"])
 def test_the_result_is_that_of_adding_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, larger: int) -> None:
-    monkeypatch.setattr("wgjit.stores.bulk._LARGER", larger)
+    monkeypatch.setattr("wgjit.stores.sqlite.bulk.load._LARGER", larger)
     registry = LabRegistry(tmp_path / "registry.db")
 
     @settings(max_examples=150, deadline=None)

@@ -17,9 +17,9 @@ from tests.contracts.store import key, peer
 from tests.unit.stores.test_bulk import fail, schema, stage
 from wgjit.errors import PeerRefused, StoreError
 from wgjit.model import Peer
-from wgjit.stores import bulk_aside
-from wgjit.stores.bulk import BulkLoad
 from wgjit.stores.entries import Loaded
+from wgjit.stores.sqlite.bulk import aside
+from wgjit.stores.sqlite.bulk.load import BulkLoad
 
 
 @pytest.fixture
@@ -112,16 +112,14 @@ def test_a_full_disk_names_both_folders_and_leaves_nothing(
     registry: LabRegistry, staging: Path, monkeypatch: pytest.MonkeyPatch, which: str
 ) -> None:
     """SQLite's own limit stands for the disk's: its error is the same."""
-    share = bulk_aside.Aside._share
+    share = aside.Aside._share
 
-    def small(
-        self: bulk_aside.Aside, name: str, writer: sqlite3.Connection, reader: sqlite3.Connection, table: str
-    ) -> None:
+    def small(self: aside.Aside, name: str, writer: sqlite3.Connection, reader: sqlite3.Connection, table: str) -> None:
         share(self, name, writer, reader, table)
         if name == which:
             writer.execute(f"PRAGMA {name}.max_page_count = 20")
 
-    monkeypatch.setattr(bulk_aside.Aside, "_share", small)
+    monkeypatch.setattr(aside.Aside, "_share", small)
     before = schema(registry.path)
     with pytest.raises(StoreError, match=rf"disk is full; free space in {registry.path.parent}, or {staging}"):
         load_all(registry)
@@ -177,4 +175,4 @@ def test_the_temporary_folder_is_sqlites(
         monkeypatch.delenv(name, raising=False)
     for name, value in set_to.items():
         monkeypatch.setenv(name, str(tmp_path / value))
-    assert bulk_aside.temporary_folder() == tmp_path / expected
+    assert aside.temporary_folder() == tmp_path / expected

@@ -13,9 +13,9 @@ import pytest
 from lab.registry import LAB, LabRegistry
 from wgjit.errors import StoreError
 from wgjit.model import Peer, PrivateKey
-from wgjit.stores import idempotency
 from wgjit.stores.entries import Answer, AnsweredBefore, Author, Once
-from wgjit.stores.idempotency import KEPT
+from wgjit.stores.sqlite import idempotency
+from wgjit.stores.sqlite.idempotency import KEPT
 
 FINGERPRINT, OTHER = bytes(32), bytes([1]) * 32
 

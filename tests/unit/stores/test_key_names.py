@@ -15,10 +15,10 @@ from lab.registry import LAB, LabRegistry
 from tests.contracts.store import key
 from wgjit.errors import AmbiguousHandle, InvalidValue, NoSuchToken, TokenExists
 from wgjit.model import Claim, Endpoint, Peer, Tai64n, parse_allowed_ip
-from wgjit.stores import labels
+from wgjit.stores import label_rules
 from wgjit.stores.entries import AuditFilter, Filter, Scope
 from wgjit.stores.peer_json import from_fields
-from wgjit.stores.remote_answer import Found, read_answer
+from wgjit.stores.remote.answer import Found, read_answer
 
 RAW = bytes(range(100, 132))
 SECRET = base64.b64encode(RAW).decode()
@@ -79,15 +79,15 @@ def test_no_way_in_takes_one(registry: LabRegistry, text: str) -> None:
     with refused():
         registry.tokens.create(text, Scope.READ, by=LAB)
     with refused():
-        labels.parse_label(f"psk={text}")
+        label_rules.parse_label(f"psk={text}")
     assert registry.peers.labels(key(1)) == {}
 
 
 def test_a_labels_key_is_none_either(registry: LabRegistry) -> None:
     with pytest.raises(InvalidValue, match=r"^label: a key stands in it|^label \(withheld"):
-        labels.parse_label(f"{SECRET[:43]}=x")
+        label_rules.parse_label(f"{SECRET[:43]}=x")
     with pytest.raises(InvalidValue, match="withheld"):
-        labels.parse_label(f"psk:{SECRET[:43]}")
+        label_rules.parse_label(f"psk:{SECRET[:43]}")
 
 
 def test_what_an_older_wgjit_took_is_not_shown(old: LabRegistry) -> None:

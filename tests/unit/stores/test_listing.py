@@ -15,8 +15,8 @@ from lab.registry import LabRegistry
 from tests.contracts.store import key, peer
 from wgjit.errors import InvalidValue
 from wgjit.model import Peer, Standing
-from wgjit.stores import listing
 from wgjit.stores.entries import Filter
+from wgjit.stores.sqlite.rows import listing
 
 NOW = int(time.time())
 

@@ -12,7 +12,7 @@ from lab.registry import LabRegistry
 from tests.contracts.store import FULL, claim, key, peer
 from wgjit.errors import AddressConflict, AmbiguousHandle, InvalidValue, NoSuchPeer, PeerExists
 from wgjit.model import ChangeKind, Peer, PublicKey, Registration
-from wgjit.stores import labels
+from wgjit.stores import label_rules
 from wgjit.stores.entries import Filter
 
 
@@ -107,7 +107,7 @@ def test_no_writer_breaks_the_rules_of_labels(registry: LabRegistry, shell: sqli
 
 @pytest.mark.parametrize("text", ["team=infra", "a/b.c_d-e=x", "k=a=b", "k=zwölf Äpfel"])
 def test_labels_are_read(text: str) -> None:
-    key_, value = labels.parse_label(text)
+    key_, value = label_rules.parse_label(text)
     assert f"{key_}={value}" == text
 
 
@@ -117,13 +117,13 @@ def test_labels_are_read(text: str) -> None:
 )
 def test_bad_labels_are_refused(text: str) -> None:
     with pytest.raises(InvalidValue, match=r"^label "):
-        labels.parse_label(text)
+        label_rules.parse_label(text)
 
 
 def test_a_label_is_given_one_value() -> None:
-    assert labels.parse_labels(["a=1", "a=1", "b=2"]) == {"a": "1", "b": "2"}
+    assert label_rules.parse_labels(["a=1", "a=1", "b=2"]) == {"a": "1", "b": "2"}
     with pytest.raises(InvalidValue, match="label a: given twice"):
-        labels.parse_labels(["a=1", "a=2"])
+        label_rules.parse_labels(["a=1", "a=2"])
 
 
 # --- rotate, remove -----------------------------------------------------------------------------------------
@@ -162,7 +162,7 @@ def test_a_rotation_that_fails_changes_nothing(registry: LabRegistry) -> None:
 
 
 def test_remove_all_and_remove_fitting(registry: LabRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("wgjit.stores.peers._PAGE", 3)
+    monkeypatch.setattr("wgjit.stores.sqlite.peers._PAGE", 3)
     for number in range(1, 21):
         registry.hand_out(peer(number), {"parity": "even" if number % 2 == 0 else "odd"})
     assert registry.remove_all([key(1), key(3), key(99)]) == 2

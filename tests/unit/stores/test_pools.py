@@ -19,9 +19,9 @@ from lab.registry import LabRegistry
 from tests.contracts.store import key, peer
 from wgjit.errors import PeerExists, PoolExhausted
 from wgjit.model import Peer, PublicKey, parse_allowed_ip
-from wgjit.stores import pools
 from wgjit.stores.entries import Pool
-from wgjit.stores.pools import Address
+from wgjit.stores.sqlite.rows import pools
+from wgjit.stores.sqlite.rows.pools import Address
 
 DAY = 86400
 

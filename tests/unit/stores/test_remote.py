@@ -18,8 +18,8 @@ from wgjit.config import load_config
 from wgjit.daemon.open_store import open_store
 from wgjit.errors import StoreError
 from wgjit.model import Claim, Endpoint, Peer, PresharedKey, PrivateKey, PublicKey, Removed, Tai64n
-from wgjit.stores import remote_events
-from wgjit.stores.remote import RemoteStore
+from wgjit.stores.remote import events as remote_events
+from wgjit.stores.remote.store import RemoteStore
 
 
 def peer(number: int = 2, **values: object) -> Peer:

@@ -18,9 +18,10 @@ from wgjit.config import load_config
 from wgjit.daemon.open_store import open_store
 from wgjit.errors import StoreError
 from wgjit.model import Peer, PublicKey
-from wgjit.stores import remote, remote_events
-from wgjit.stores.remote import RemoteStore
-from wgjit.stores.remote_cache import AnswerCache
+from wgjit.stores.remote import events as remote_events
+from wgjit.stores.remote import store as remote
+from wgjit.stores.remote.cache import AnswerCache
+from wgjit.stores.remote.store import RemoteStore
 
 ROUNDS = 20
 """So many of the store's rounds are watched: a resident that costs one request each is found out at once."""

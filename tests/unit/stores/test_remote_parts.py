@@ -9,13 +9,13 @@ import pytest
 
 from wgjit.errors import StoreError, StoreThrottled, StoreUnreachable
 from wgjit.model import Peer, PublicKey
-from wgjit.stores.remote_answer import Absent, Found, Unchanged, etag, max_age, read_answer, retry_after
-from wgjit.stores.remote_breaker import FAILURES, Breaker
-from wgjit.stores.remote_breaker import LONGEST as LONGEST_PEACE
-from wgjit.stores.remote_budget import RECOVERY, Budget
-from wgjit.stores.remote_entry import LEAST, LEAST_FOLLOWED, Entry, lives
-from wgjit.stores.remote_events import LONGEST, SELDOM, SHORTEST, Backoff
-from wgjit.stores.remote_renewal import AGAIN, Renewal
+from wgjit.stores.remote.answer import Absent, Found, Unchanged, etag, max_age, read_answer, retry_after
+from wgjit.stores.remote.breaker import FAILURES, Breaker
+from wgjit.stores.remote.breaker import LONGEST as LONGEST_PEACE
+from wgjit.stores.remote.budget import RECOVERY, Budget
+from wgjit.stores.remote.entry import LEAST, LEAST_FOLLOWED, Entry, lives
+from wgjit.stores.remote.events import LONGEST, SELDOM, SHORTEST, Backoff
+from wgjit.stores.remote.renewal import AGAIN, Renewal
 
 KEY = PublicKey(bytes(range(32)))
 OTHER = PublicKey(bytes(range(1, 33)))

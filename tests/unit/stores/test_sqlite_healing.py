@@ -12,7 +12,7 @@ from lab.registry import LabRegistry
 from tests.contracts.store import claim, key, peer
 from wgjit.errors import AddressConflict, StoreError
 from wgjit.model import Peer
-from wgjit.stores.schema import APPLICATION_ID
+from wgjit.stores.sqlite.file.schema import APPLICATION_ID
 
 
 def test_a_damaged_row_is_an_error_and_spares_the_others(registry: LabRegistry, shell: sqlite3.Connection) -> None:

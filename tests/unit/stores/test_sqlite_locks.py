@@ -16,7 +16,7 @@ from lab.registry import LabRegistry
 from tests.contracts.store import claim, key, peer
 from wgjit.errors import StoreBusy
 from wgjit.model import Peer
-from wgjit.stores.connection import Link
+from wgjit.stores.sqlite.file.connection import Link
 
 
 def test_a_locked_file_is_busy_for_writers_and_open_for_readers(
@@ -112,7 +112,7 @@ def test_an_import_that_is_killed_leaves_nothing_and_no_lock(registry: LabRegist
     program = """
 import sys
 from tests.contracts.store import peer
-from wgjit.stores.connection import Link
+from wgjit.stores.sqlite.file.connection import Link
 from lab.registry import LabRegistry
 def peers():
     yield from (peer(number) for number in range(2, 25_000))
@@ -137,7 +137,7 @@ LabRegistry(sys.argv[1]).add(peers())
 
 
 def test_adding_holds_one_round_of_peers_at_a_time(registry: LabRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("wgjit.stores.peers._PAGE", 10)
+    monkeypatch.setattr("wgjit.stores.sqlite.peers._PAGE", 10)
     alive: weakref.WeakSet[ipaddress.IPv4Network] = weakref.WeakSet()
     most = 0
 

@@ -12,7 +12,7 @@ from lab.registry import LabRegistry
 from tests.contracts.store import FULL, claim, key, peer
 from wgjit.errors import StoreError
 from wgjit.model import ChangeKind
-from wgjit.stores import schema
+from wgjit.stores.sqlite.file import schema
 
 
 def test_a_file_of_another_kind_is_refused_untouched(path: Path) -> None:

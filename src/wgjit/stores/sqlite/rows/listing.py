@@ -21,8 +21,9 @@ from typing import Any
 
 from wgjit.errors import InvalidValue
 from wgjit.model import Peer, PublicKey, Standing
-from wgjit.stores import checks, handles, labels, packing
+from wgjit.stores import checks
 from wgjit.stores.entries import Entry, Filter, Page
+from wgjit.stores.sqlite.rows import handles, labels, packing
 from wgjit.wire.key_text import holds_key, quoted
 
 _COLUMNS = packing.columns("p.")

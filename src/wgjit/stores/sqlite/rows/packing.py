@@ -12,9 +12,7 @@ The first 5 or 17 bytes of an entry are the packed first address of its prefix: 
 from __future__ import annotations
 
 import ipaddress
-from binascii import a2b_base64
 from collections.abc import Iterable, Iterator
-from socket import AF_INET, inet_pton
 
 from wgjit.errors import StoreError
 from wgjit.model import AllowedIP, Claim, Endpoint, Peer, PresharedKey, PublicKey, Tai64n
@@ -40,9 +38,6 @@ def columns(of: str = "", *, key: bool = True) -> str:
     """The columns of a peer for a statement, each behind `of`, such as `p.`; without the key if so said."""
     return ", ".join(of + column for column in PEER_COLUMNS[not key :])
 
-
-PLAIN_SIZE = 38
-"""Bytes of a plain peer's record: its key, and one IPv4 address as `allowed_ips`."""
 
 _FAMILIES = {4: b"\x04", 6: b"\x06"}
 _SIZES = {4: 4, 6: 16}
@@ -75,20 +70,6 @@ def _entries(packed: bytes) -> Iterator[AllowedIP]:
         else:
             yield ipaddress.IPv6Network((address, packed[end]))
         start = end + 1
-
-
-def pack_plain(keys: Iterable[tuple[bytes, bytes]]) -> list[bytes]:
-    """Records of plain peers, each its key and its `allowed_ips` column, from base64 keys and dotted IPv4 addresses.
-
-    A plain peer has one IPv4 address, and nothing else is set. This is the fast way for imports, without objects.
-    Raises ValueError or OSError if a key or an address is malformed.
-    """
-    records = [
-        a2b_base64(key) + b"\x04" + inet_pton(AF_INET, address.decode("ascii")) + b"\x20" for key, address in keys
-    ]
-    if any(len(record) != PLAIN_SIZE for record in records):
-        raise ValueError("a public key is not 32 bytes long")
-    return records
 
 
 def pack_range(prefix: AllowedIP) -> tuple[bytes, bytes | None]:

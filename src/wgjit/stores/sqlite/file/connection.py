@@ -17,8 +17,8 @@ from pathlib import Path
 from types import TracebackType
 
 from wgjit.errors import StoreBusy, StoreError
-from wgjit.stores import schema
-from wgjit.stores.sqlite_errors import translate
+from wgjit.stores.sqlite.file import schema
+from wgjit.stores.sqlite.file.errors import translate
 
 
 class Link:

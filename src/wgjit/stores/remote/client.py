@@ -20,7 +20,7 @@ import httpx
 
 from wgjit.errors import ConfigError, StoreUnreachable
 from wgjit.model import PublicKey
-from wgjit.stores.remote_answer import MOST, Answer, read_answer
+from wgjit.stores.remote.answer import MOST, Answer, read_answer
 from wgjit.wire.key_text import shown
 
 PATIENCE = 4.0

@@ -14,12 +14,12 @@ import structlog
 
 from wgjit.errors import StoreError, StoreThrottled, StoreUnreachable
 from wgjit.model import PublicKey, Registration
-from wgjit.stores.remote_answer import Answer
-from wgjit.stores.remote_breaker import Breaker
-from wgjit.stores.remote_budget import Budget
-from wgjit.stores.remote_client import CONNECTIONS, RegistryClient
-from wgjit.stores.remote_entry import Entry
-from wgjit.stores.remote_renewal import Renewal
+from wgjit.stores.remote.answer import Answer
+from wgjit.stores.remote.breaker import Breaker
+from wgjit.stores.remote.budget import Budget
+from wgjit.stores.remote.client import CONNECTIONS, RegistryClient
+from wgjit.stores.remote.entry import Entry
+from wgjit.stores.remote.renewal import Renewal
 
 log = structlog.get_logger()
 

@@ -20,9 +20,9 @@ import time
 
 from wgjit.errors import InvalidValue, NoSuchToken, StoreError, TokenExists
 from wgjit.model import refuse_key
-from wgjit.stores import audit
-from wgjit.stores.connection import Link
 from wgjit.stores.entries import Author, Scope, Token, Verb
+from wgjit.stores.sqlite import audit
+from wgjit.stores.sqlite.file.connection import Link
 from wgjit.wire.key_text import quoted, shown
 
 NAME_LENGTH = 100

@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from wgjit.model import AllowedIP, Change, ChangeKind, Claim, Cover, PublicKey, Registration, Removed
-from wgjit.stores import claim_rows, packing, rows, schema
-from wgjit.stores.connection import Link
-from wgjit.stores.cover import Range, find_cover
+from wgjit.stores.sqlite.cover import Range, find_cover
+from wgjit.stores.sqlite.file import schema
+from wgjit.stores.sqlite.file.connection import Link
+from wgjit.stores.sqlite.rows import claim_rows, packing, peer_rows
 
 _LOOKUP = f"""
     SELECT {packing.columns("p.", key=False)},
@@ -133,4 +134,4 @@ class SqliteStore:
 
     def _count(self) -> int:
         with self._reader as db:
-            return rows.count(db)
+            return peer_rows.count(db)

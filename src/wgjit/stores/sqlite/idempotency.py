@@ -9,8 +9,8 @@ from __future__ import annotations
 import sqlite3
 import time
 
-from wgjit.stores.connection import Link
 from wgjit.stores.entries import Answer, AnsweredBefore, Author, Once
+from wgjit.stores.sqlite.file.connection import Link
 
 KEPT = 86400.0
 """Seconds that a record is kept."""

@@ -26,14 +26,14 @@ import structlog
 
 from wgjit.errors import StoreDeferred, StoreError, StoreUnreachable
 from wgjit.model import AllowedIP, Change, ChangeKind, Claim, Peer, PublicKey, Registration, Removed
-from wgjit.stores.remote_answer import Absent, Answer, Found
-from wgjit.stores.remote_cache import AnswerCache
-from wgjit.stores.remote_client import RegistryClient
-from wgjit.stores.remote_entry import Entry, lives
-from wgjit.stores.remote_events import EventStream, Following
-from wgjit.stores.remote_negatives import Negatives
-from wgjit.stores.remote_renewal import Renewal
-from wgjit.stores.remote_requests import Requests, Unanswered
+from wgjit.stores.remote.answer import Absent, Answer, Found
+from wgjit.stores.remote.cache import AnswerCache
+from wgjit.stores.remote.client import RegistryClient
+from wgjit.stores.remote.entry import Entry, lives
+from wgjit.stores.remote.events import EventStream, Following
+from wgjit.stores.remote.negatives import Negatives
+from wgjit.stores.remote.renewal import Renewal
+from wgjit.stores.remote.requests import Requests, Unanswered
 
 log = structlog.get_logger()
 

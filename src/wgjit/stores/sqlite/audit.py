@@ -26,10 +26,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from wgjit.model import Claim, Peer, PublicKey
-from wgjit.stores.connection import Link
 from wgjit.stores.entries import AuditEntry, AuditFilter, AuditPage, Author, Entry, Verb
-from wgjit.stores.listing import PAGE_SIZE
 from wgjit.stores.peer_json import to_fields
+from wgjit.stores.sqlite.file.connection import Link
+from wgjit.stores.sqlite.rows.listing import PAGE_SIZE
 from wgjit.wire.key_text import shown, without_keys
 
 _ENTRY_SIZE = 1000

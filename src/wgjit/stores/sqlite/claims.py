@@ -6,9 +6,11 @@ from collections.abc import Callable
 
 from wgjit.errors import NoSuchPeer
 from wgjit.model import Claim, PublicKey, Registration, Removed
-from wgjit.stores import audit, checks, claim_rows, packing, rows
-from wgjit.stores.connection import Link
+from wgjit.stores import checks
 from wgjit.stores.entries import Author
+from wgjit.stores.sqlite import audit
+from wgjit.stores.sqlite.file.connection import Link
+from wgjit.stores.sqlite.rows import claim_rows, packing, peer_rows
 
 
 class Claims:
@@ -48,10 +50,10 @@ class Claims:
                 (key,),
             ).fetchone()
             claim = None if row is None else packing.row_claim(key, *row[:5])
-            was_removed = rows.forget_removal(db, key)
+            was_removed = peer_rows.forget_removal(db, key)
             if claim is not None:
                 db.execute("DELETE FROM claims WHERE public_key = ?", (key,))
-            if claim is not None or (was_removed and not rows.is_registered(db, key)):
+            if claim is not None or (was_removed and not peer_rows.is_registered(db, key)):
                 audit.claim_reset(db, by, None if row is None else row[5], key, claim)
             db.execute("COMMIT")
         return claim

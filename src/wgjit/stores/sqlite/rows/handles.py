@@ -11,7 +11,8 @@ import sqlite3
 
 from wgjit.errors import AmbiguousHandle, InvalidValue
 from wgjit.model import AllowedIP, PublicKey, parse_allowed_ip
-from wgjit.stores import checks, packing
+from wgjit.stores import checks
+from wgjit.stores.sqlite.rows import packing
 from wgjit.wire.key_text import quoted
 
 LEAST_PREFIX = 4

@@ -6,7 +6,7 @@ hour: slowly, since each time that it meets the service's limit costs knocks a s
 
 from __future__ import annotations
 
-from wgjit.stores.remote_breaker import LONGEST
+from wgjit.stores.remote.breaker import LONGEST
 
 LEAST = 1.0
 """Requests a second below which the rate never falls."""

@@ -22,7 +22,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from wgjit.errors import StoreError
-from wgjit.stores.sqlite_errors import primary_code, translate
+from wgjit.stores.sqlite.file.errors import primary_code, translate
 from wgjit.wire.key_text import shown
 
 APPLICATION_ID = 0x77676A74
@@ -34,12 +34,12 @@ class Kind:
     """A kind of file: what its header says, and where its migrations are."""
 
     application_id: int
-    migrations: str
+    package: str
     """A folder in this room."""
 
 
-REGISTRY = Kind(APPLICATION_ID, "migrations")
-CACHE = Kind(0x77676A63, "cache_migrations")
+REGISTRY = Kind(APPLICATION_ID, "wgjit.stores.sqlite.file")
+CACHE = Kind(0x77676A63, "wgjit.stores.remote")
 """What a registry elsewhere has answered; "wgjc"."""
 
 _OLDEST_SQLITE = (3, 37)
@@ -53,7 +53,7 @@ _PATIENCE = 5.0
 def migrations(kind: Kind = REGISTRY) -> tuple[str, ...]:
     """The SQL of every migration; number n is at index n - 1."""
     scripts = sorted(
-        (f for f in files("wgjit.stores").joinpath(kind.migrations).iterdir() if f.name.endswith(".sql")),
+        (f for f in files(kind.package).joinpath("migrations").iterdir() if f.name.endswith(".sql")),
         key=lambda f: f.name,
     )
     numbers = [int(script.name[:4]) for script in scripts]

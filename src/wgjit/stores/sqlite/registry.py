@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from wgjit.stores import schema
-from wgjit.stores.audit import AuditLog
-from wgjit.stores.claims import Claims
-from wgjit.stores.connection import Link
 from wgjit.stores.entries import Pool
-from wgjit.stores.idempotency import Answers
-from wgjit.stores.peers import Peers
-from wgjit.stores.sqlite import SqliteStore
-from wgjit.stores.tokens import Tokens
+from wgjit.stores.sqlite.audit import AuditLog
+from wgjit.stores.sqlite.claims import Claims
+from wgjit.stores.sqlite.file import schema
+from wgjit.stores.sqlite.file.connection import Link
+from wgjit.stores.sqlite.idempotency import Answers
+from wgjit.stores.sqlite.peers import Peers
+from wgjit.stores.sqlite.store import SqliteStore
+from wgjit.stores.sqlite.tokens import Tokens
 
 
 class SqliteRegistry(SqliteStore):

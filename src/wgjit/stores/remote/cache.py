@@ -23,9 +23,10 @@ from pathlib import Path
 
 from wgjit.errors import StoreError
 from wgjit.model import Claim, PublicKey
-from wgjit.stores import claim_rows, packing, schema
-from wgjit.stores.connection import Link
-from wgjit.stores.remote_entry import Entry
+from wgjit.stores.remote.entry import Entry
+from wgjit.stores.sqlite.file import schema
+from wgjit.stores.sqlite.file.connection import Link
+from wgjit.stores.sqlite.rows import claim_rows, packing
 
 MOST = 1_000_000
 """Answers kept."""

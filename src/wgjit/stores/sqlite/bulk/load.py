@@ -30,9 +30,10 @@ from contextlib import contextmanager
 
 from wgjit.errors import PeerRefused, StoreError
 from wgjit.model import Peer, PublicKey
-from wgjit.stores import checks, labels, packing, pools
-from wgjit.stores.bulk_aside import CACHE, Aside
+from wgjit.stores import checks, label_rules
 from wgjit.stores.entries import Loaded
+from wgjit.stores.sqlite.bulk.aside import CACHE, Aside
+from wgjit.stores.sqlite.rows import labels, packing, pools
 
 Refused = Callable[[int, StoreError], None]
 """Told the line of a peer that cannot be registered, and why. If it raises, nothing of the batch is registered."""
@@ -198,7 +199,7 @@ class BulkLoad:
         self._aside.close()
 
     def plain(self, lines: Sequence[int], records: Sequence[bytes], *, unlabelled: bool = False) -> None:
-        """Stage plain peers: `packing.pack_plain`'s records, and the line of each.
+        """Stage plain peers: `plain.pack_plain`'s records, and the line of each.
 
         `unlabelled`: it is said that they have no labels, so that one that is registered with labels is another.
         """
@@ -224,7 +225,7 @@ class BulkLoad:
         """
         said = said or {}
         for given in said.values():
-            labels.check_count(len(given))
+            label_rules.check_count(len(given))
         rows, ranges = [], []
         for line, peer in peers:
             checks.check_peer(peer)

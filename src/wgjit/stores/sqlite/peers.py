@@ -16,12 +16,14 @@ from pathlib import Path
 
 from wgjit.errors import NoSuchPeer, StoreError
 from wgjit.model import AllowedIP, Peer, PublicKey, Registration
-from wgjit.stores import audit, checks, handles, idempotency, labels, listing, pools, rows
-from wgjit.stores.bulk import BulkLoad
-from wgjit.stores.bulk_aside import CACHE, temporary_folder
-from wgjit.stores.connection import Link
+from wgjit.stores import checks, label_rules
 from wgjit.stores.entries import EVERY, Answer, Author, Entry, Filter, Loaded, Once, Page, Pool, Verb
-from wgjit.stores.sqlite_errors import primary_code
+from wgjit.stores.sqlite import audit, idempotency
+from wgjit.stores.sqlite.bulk.aside import CACHE, temporary_folder
+from wgjit.stores.sqlite.bulk.load import BulkLoad
+from wgjit.stores.sqlite.file.connection import Link
+from wgjit.stores.sqlite.file.errors import primary_code
+from wgjit.stores.sqlite.rows import handles, labels, listing, peer_rows, pools
 
 _PAGE = 1000
 """Peers read per round of a listing, registered or removed per round of a transaction."""
@@ -96,7 +98,7 @@ class Peers:
     def count(self, wanted: Filter = EVERY) -> int:
         """How many fit; visits all that do, unless that is every peer."""
         with self._reader as db:
-            return rows.count(db) if wanted.is_empty else listing.count(db, wanted, time.time())
+            return peer_rows.count(db) if wanted.is_empty else listing.count(db, wanted, time.time())
 
     def search(self, text: str, limit: int, *, anywhere: bool = False) -> list[Entry]:
         """Peers that a text points at, `limit` at most: see `listing.search`."""
@@ -113,7 +115,7 @@ class Peers:
         last: bytes = b"" if after is None else after
         while True:
             with self._reader as db:
-                some = rows.behind(db, last, _PAGE)
+                some = peer_rows.behind(db, last, _PAGE)
             yield from some
             if len(some) < _PAGE:
                 return
@@ -138,9 +140,9 @@ class Peers:
         """
         with self._writer as db:
             fresh = self._allocate(db, some, by, once)  # begins the transaction
-            labels.check_count(len(given))
+            label_rules.check_count(len(given))
             peer = dataclasses.replace(peer, allowed_ips=(*peer.allowed_ips, *fresh))
-            rows.insert(db, [peer])
+            peer_rows.insert(db, [peer])
             pools.taken(db, peer.allowed_ips)
             labels.write(db, peer.public_key, given)
             before_commit(peer)
@@ -156,7 +158,7 @@ class Peers:
         source = iter(peers)
         with self._changing() as db:
             while some := list(islice(source, _PAGE)):
-                rows.insert(db, some)
+                peer_rows.insert(db, some)
                 audit.registered(db, by, Verb.ADOPT, map(Entry, some))
                 count += len(some)
             db.execute("COMMIT")
@@ -177,7 +179,7 @@ class Peers:
 
         link = Link(self._path, read_only=False, timeout=self._timeout)
         try:
-            with link as db, closing(BulkLoad(db, rows.insert, note, cache)) as load:
+            with link as db, closing(BulkLoad(db, peer_rows.insert, note, cache)) as load:
                 yield load
         except StoreError as error:
             if isinstance(error.__cause__, sqlite3.Error) and primary_code(error.__cause__) == sqlite3.SQLITE_FULL:
@@ -234,12 +236,12 @@ class Peers:
             check(before)
             after = checks.changed(before.peer, how)
             if after != before.peer:
-                rows.replace(db, after)
+                peer_rows.replace(db, after)
                 pools.taken(db, after.allowed_ips)
             labels.write(db, key, add, remove)
             entry = Entry(after, labels.read(db, [key]).get(key, {}))
             if len(entry.labels) > len(before.labels):  # who has too many from before may still lose some
-                labels.check_count(len(entry.labels))
+                label_rules.check_count(len(entry.labels))
             audit.amended(db, by, before, entry)
             db.execute("COMMIT")
         return entry
@@ -266,7 +268,7 @@ class Peers:
             entry = Entry(dataclasses.replace(before.peer, public_key=new), before.labels)
             peer = entry.peer
             db.execute("DELETE FROM peers WHERE public_key = ?", (key,))
-            rows.insert(db, [peer])
+            peer_rows.insert(db, [peer])
             pools.taken(db, peer.allowed_ips)
             labels.write(db, new, entry.labels)
             before_commit(peer)
@@ -310,7 +312,7 @@ class Peers:
 
 def _entry(db: sqlite3.Connection, key: PublicKey) -> Entry:
     """Raises NoSuchPeer, StoreError (damaged)."""
-    return Entry(rows.find(db, str(key)), labels.read(db, [key]).get(key, {}))
+    return Entry(peer_rows.find(db, str(key)), labels.read(db, [key]).get(key, {}))
 
 
 def _answered(db: sqlite3.Connection, by: Author, once: Once | None, entry: Entry) -> None:

@@ -27,8 +27,8 @@ from httpx_sse import EventSource, ServerSentEvent, SSEError
 
 from wgjit.errors import InvalidValue, StoreUnreachable
 from wgjit.model import PublicKey
-from wgjit.stores.remote_answer import retry_after
-from wgjit.stores.remote_client import RegistryClient
+from wgjit.stores.remote.answer import retry_after
+from wgjit.stores.remote.client import RegistryClient
 
 SHORTEST, LONGEST = 0.5, 30.0
 """Seconds until a broken stream is opened again."""

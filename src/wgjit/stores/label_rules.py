@@ -1,0 +1,65 @@
+"""What a label may be: `team=infra`, at most one value a key and peer."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from wgjit.errors import InvalidValue
+from wgjit.model import refuse_key
+from wgjit.wire.key_text import quoted
+
+KEY_LENGTH = 63
+"""Greatest length of a label's key, characters."""
+VALUE_LENGTH = 200
+"""Greatest length of a label's value, characters."""
+MOST_LABELS = 64
+"""Labels of a peer: a page of peers has to hold them."""
+
+_KEY = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._/-]{{0,{KEY_LENGTH - 1}}}")
+
+
+def parse_label(text: str) -> tuple[str, str]:
+    """Key and value of `team=infra`. Raises InvalidValue."""
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise InvalidValue(f"label {quoted(text, VALUE_LENGTH)}: write KEY=VALUE, such as team=infra")
+    check(key, value)
+    return key, value
+
+
+def check(key: str, value: str) -> None:
+    """Raise InvalidValue for what cannot be a label."""
+    check_key(key)
+    refuse_key(key, "label")
+    if not value or len(value) > VALUE_LENGTH or not value.isprintable() or value != value.strip():
+        raise InvalidValue(
+            f"label {key}: its value must be 1 to {VALUE_LENGTH} printable characters, no space at either end"
+        )
+    refuse_key(value, f"label {key}")
+
+
+def check_key(key: str) -> None:
+    """Raise InvalidValue for what cannot be a label's key, also of one that is to be taken away."""
+    if not _KEY.fullmatch(key):
+        raise InvalidValue(
+            f"label {quoted(key, KEY_LENGTH)}: its key must be 1 to {KEY_LENGTH} letters, digits, '.', '_', '/' or "
+            "'-', a letter or digit first"
+        )
+
+
+def check_count(count: int) -> None:
+    """Raise InvalidValue for more labels than a peer may have."""
+    if count > MOST_LABELS:
+        raise InvalidValue(f"labels: {count} are too many; a peer has {MOST_LABELS} at most")
+
+
+def parse_labels(texts: Iterable[str]) -> dict[str, str]:
+    """Several labels by key. Raises InvalidValue, also for a key that is given two values."""
+    found: dict[str, str] = {}
+    for text in texts:
+        key, value = parse_label(text)
+        if found.setdefault(key, value) != value:
+            raise InvalidValue(f"label {key}: given twice; a peer has one value of it")
+    check_count(len(found))
+    return found
