@@ -29,11 +29,11 @@ from time import perf_counter
 from bench.plot import bars
 from bench.report import Report, add_option
 from lab.netns import Lab
-from wgjit.drivers.genetlink import NETLINK_GENERIC, GenetlinkSocket
-from wgjit.drivers.links import create_interface, delete_interface
-from wgjit.drivers.netlink import NLM_F_ACK, NLMSG_ERROR, encode_message
-from wgjit.drivers.wg_messages import FAMILY, VERSION, WG_CMD_SET_DEVICE, encode_changes
-from wgjit.drivers.wg_netlink import KernelDevice
+from wgjit.drivers.netlink.codec import NLM_F_ACK, NLMSG_ERROR, encode_message
+from wgjit.drivers.netlink.generic import NETLINK_GENERIC, GenetlinkSocket
+from wgjit.drivers.wireguard.interface import create_interface, delete_interface
+from wgjit.drivers.wireguard.kernel.device import KernelDevice
+from wgjit.drivers.wireguard.kernel.messages import FAMILY, VERSION, WG_CMD_SET_DEVICE, encode_changes
 from wgjit.errors import DeviceError
 from wgjit.model import Peer, PeerChange, PresharedKey, PrivateKey, PublicKey
 

@@ -44,12 +44,16 @@ from wgjit.core.vocabulary import DeviceRead
 from wgjit.daemon.feed import FeedHub
 from wgjit.daemon.loop import BATCH, Loop
 from wgjit.daemon.metrics import Metrics
-from wgjit.drivers import capture_nfqueue, netlink, nfnetlink, nfqueue, wg_messages
 from wgjit.drivers.base import Injector
-from wgjit.drivers.capture_nfqueue import NfqueueCapture
-from wgjit.drivers.genetlink import GenetlinkSocket
-from wgjit.drivers.wg_messages import Places
-from wgjit.drivers.wg_netlink import KernelDevice
+from wgjit.drivers.capture import queue as capture_nfqueue
+from wgjit.drivers.capture import queue_messages as nfqueue
+from wgjit.drivers.capture.queue import NfqueueCapture
+from wgjit.drivers.netlink import codec as netlink
+from wgjit.drivers.netlink import netfilter as nfnetlink
+from wgjit.drivers.netlink.generic import GenetlinkSocket
+from wgjit.drivers.wireguard.kernel import messages as wg_messages
+from wgjit.drivers.wireguard.kernel.device import KernelDevice
+from wgjit.drivers.wireguard.kernel.messages import Places
 from wgjit.model import AllowedIP, Delivery, Endpoint, Peer, PresharedKey, PrivateKey, PublicKey, Tai64n
 from wgjit.wire.noise import Initiator, Responder
 from wgjit.wire.packets import build

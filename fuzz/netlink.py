@@ -17,8 +17,8 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from wgjit.drivers.genetlink import CONTROLLER, MESSAGE_HEADERS, attributes_of
-from wgjit.drivers.netlink import (
+from wgjit.drivers.capture.queue_messages import CONFIG, PACKET, VERDICT, Kind, held
+from wgjit.drivers.netlink.codec import (
     NLMSG_DONE,
     NLMSG_ERROR,
     Message,
@@ -27,10 +27,10 @@ from wgjit.drivers.netlink import (
     encode_message,
     split_messages,
 )
-from wgjit.drivers.nfnetlink import content
-from wgjit.drivers.nfqueue import CONFIG, PACKET, VERDICT, Kind, held
-from wgjit.drivers.rtnetlink import ADDRESS, LINK, ROUTE
-from wgjit.drivers.wg_messages import (
+from wgjit.drivers.netlink.generic import CONTROLLER, MESSAGE_HEADERS, attributes_of
+from wgjit.drivers.netlink.netfilter import content
+from wgjit.drivers.netlink.route import ADDRESS, LINK, ROUTE
+from wgjit.drivers.wireguard.kernel.messages import (
     DEVICE,
     PEER,
     WG_CMD_GET_DEVICE,

@@ -14,9 +14,9 @@ from collections.abc import Iterable
 from io import BytesIO
 from typing import Final
 
-from wgjit.drivers.changes import check_changes
-from wgjit.drivers.uapi import Pair, encode_changes, read_answer, read_interface, read_peers
-from wgjit.drivers.uapi_dump import read_dump
+from wgjit.drivers.wireguard.checks import check_changes
+from wgjit.drivers.wireguard.userspace.dump import read_dump
+from wgjit.drivers.wireguard.userspace.messages import Pair, encode_changes, read_answer, read_interface, read_peers
 from wgjit.errors import MalformedAnswer
 from wgjit.model import DeviceInfo, DevicePeer, PeerChange
 

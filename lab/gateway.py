@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from lab.netns import Namespace
-from wgjit.daemon.control import socket_path
+from wgjit.control.socket import socket_path
 
 WGJIT = (sys.executable, "-m", "wgjit")
 """The command of this checkout, as an argument list."""

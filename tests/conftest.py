@@ -8,7 +8,7 @@ from types import FrameType
 import pytest
 
 from lab.netns import Lab
-from wgjit.drivers import rules_nft
+from wgjit.drivers.capture import rules_nft
 
 pytest.register_assert_rewrite("tests.contracts")
 

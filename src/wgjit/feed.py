@@ -12,22 +12,19 @@ interface itself, decides nothing and changes nothing.
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import AsyncIterator
 from contextlib import closing
-from typing import Any
 
+from wgjit.control.client import listen
 from wgjit.core.observe import observe_packet
-from wgjit.core.record import FeedRecord
-from wgjit.daemon.control import socket_path
-from wgjit.drivers.capture_packet import PacketCapture
-from wgjit.drivers.device import open_device
-from wgjit.errors import ConfigError, DeviceError, GatewayUnavailable, NotPermitted
-from wgjit.wire.key_text import shown
+from wgjit.drivers.capture.packet import PacketCapture
+from wgjit.drivers.wireguard.open import open_device
+from wgjit.errors import DeviceError, GatewayUnavailable
+from wgjit.record import FeedRecord
 from wgjit.wire.noise import Responder
 
-__all__ = ["ask", "feed", "listen", "watch"]
+__all__ = ["feed", "listen", "watch"]
 
 
 async def feed(interface: str) -> AsyncIterator[FeedRecord]:
@@ -41,24 +38,6 @@ async def feed(interface: str) -> AsyncIterator[FeedRecord]:
         source = await watch(interface)
     async for record in source:
         yield record
-
-
-async def listen(interface: str) -> AsyncIterator[FeedRecord]:
-    """The running gateway's feed, from the moment that this returns. Raises GatewayUnavailable."""
-    lines = await _connect(interface, "feed")
-    async for line in lines:
-        if line == {"feed": "open"}:
-            return _records(lines)
-    raise GatewayUnavailable(f"{interface}: the gateway hung up")
-
-
-async def ask(interface: str, question: str) -> dict[str, Any]:
-    """Ask the running gateway one question ("status"). Raises GatewayUnavailable."""
-    async for answer in await _connect(interface, question):
-        if "error" in answer:
-            raise GatewayUnavailable(f"{interface}: {answer['error']}")
-        return answer
-    raise GatewayUnavailable(f"{interface}: the gateway hung up without an answer")
 
 
 async def watch(interface: str) -> AsyncIterator[FeedRecord]:
@@ -91,32 +70,3 @@ async def _readable(descriptor: int) -> None:
         await ready.wait()
     finally:
         loop.remove_reader(descriptor)
-
-
-async def _connect(interface: str, question: str) -> AsyncIterator[dict[str, Any]]:
-    path = socket_path(interface)
-    try:
-        reader, writer = await asyncio.open_unix_connection(path)
-    except (FileNotFoundError, ConnectionRefusedError):
-        raise GatewayUnavailable(
-            f"{shown(interface)}: no gateway runs on it; start one with `wgjit up {shown(interface)}`"
-        ) from None
-    except PermissionError:
-        raise NotPermitted(f"{shown(path)}: permission denied; ask as the user that the gateway runs as") from None
-    except OSError as error:
-        raise ConfigError(f"{shown(path)}: {error}") from None
-    writer.write(json.dumps({"ask": question}).encode() + b"\n")
-    return _lines(reader, writer)
-
-
-async def _lines(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> AsyncIterator[dict[str, Any]]:
-    try:
-        while line := await reader.readline():
-            yield json.loads(line)
-    finally:
-        writer.close()
-
-
-async def _records(lines: AsyncIterator[dict[str, Any]]) -> AsyncIterator[FeedRecord]:
-    async for line in lines:
-        yield FeedRecord.from_dict(line)

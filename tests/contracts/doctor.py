@@ -11,7 +11,7 @@ import subprocess
 import sys
 
 from lab.netns import Lab
-from wgjit.drivers.probe import Fact, examine, look_at_port
+from wgjit.doctor.probe import Fact, examine, look_at_port
 
 
 def wgjit(*arguments: str, without: str = "") -> subprocess.CompletedProcess[str]:

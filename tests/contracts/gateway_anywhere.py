@@ -17,9 +17,9 @@ from lab.gateway import WGJIT, Gateway, GatewayFailed
 from lab.netns import run
 from tests.contracts.gateway import GatewayContract
 from tests.contracts.gateway_site import INSIDE, PORT, Site, seamless, sent_packets
-from wgjit.core.record import Decision, FeedRecord
 from wgjit.feed import feed
 from wgjit.model import Claim, Endpoint, Peer, PrivateKey, Tai64n
+from wgjit.record import Decision, FeedRecord
 from wgjit.wire.noise import Initiator
 
 

@@ -20,7 +20,7 @@ from lab.netns import Lab, ping_from_here
 from lab.wireguard import Backend, Client, peer_section
 from tests.contracts.gateway_site import INSIDE, PORT, Site, seamless, sent_packets, wait_for
 from tests.contracts.site import collect
-from wgjit.drivers.capture_packet import PacketCapture
+from wgjit.drivers.capture.packet import PacketCapture
 from wgjit.model import NEVER, Endpoint, Peer, PrivateKey, Tai64n
 from wgjit.wire.noise import Initiator
 from wgjit.wire.packets import Datagram, peel

@@ -15,8 +15,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.contracts.site import GATEWAYS, PORT, Site, collect, datagram, knock
-from wgjit.drivers.capture_nfqueue import Backend, NfqueueCapture
-from wgjit.drivers.nfqueue import statuses
+from wgjit.drivers.capture.queue import Backend, NfqueueCapture
+from wgjit.drivers.capture.queue_messages import statuses
 from wgjit.errors import CaptureError
 
 IN_SESSION = b"\x04\x00\x00\x00" + bytes(28)
@@ -37,8 +37,8 @@ def other_process(site: Site, backend: Backend, dead_after: int = 600) -> subpro
     """A gateway's capture in a process of its own, with a beating heart; it reads and releases nothing."""
     code = f"""
 import time
-from wgjit.drivers import rules_nft
-from wgjit.drivers.capture_nfqueue import NfqueueCapture
+from wgjit.drivers.capture import rules_nft
+from wgjit.drivers.capture.queue import NfqueueCapture
 rules_nft.DEAD_AFTER = {dead_after}
 capture = NfqueueCapture("wg0", {PORT}, backend={backend!r})
 print("ready", flush=True)

@@ -15,7 +15,7 @@ import pytest
 
 from lab.netns import Lab
 from tests.contracts.site import GATEWAYS, PORT, Site, collect, datagram, knock
-from wgjit.drivers.capture_packet import PacketCapture
+from wgjit.drivers.capture.packet import PacketCapture
 from wgjit.errors import CaptureError
 
 
@@ -119,7 +119,7 @@ class PacketCaptureContract:
     def test_it_tells_which_right_is_missing(self) -> None:
         code = f"""
 import os
-from wgjit.drivers.capture_packet import PacketCapture
+from wgjit.drivers.capture.packet import PacketCapture
 os.setresuid(65534, 65534, 65534)
 PacketCapture({PORT})
 """

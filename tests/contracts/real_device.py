@@ -14,8 +14,14 @@ from lab.netns import Lab
 from tests.contracts.device import DeviceContract, crowd, shake_hands, told
 from tests.inside import inside
 from wgjit.drivers.base import Device
-from wgjit.drivers.device import open_device
-from wgjit.drivers.links import Backend, create_interface, delete_interface, interface_exists, local_addresses
+from wgjit.drivers.wireguard.interface import (
+    Backend,
+    create_interface,
+    delete_interface,
+    interface_exists,
+    local_addresses,
+)
+from wgjit.drivers.wireguard.open import open_device
 from wgjit.errors import DeviceError, InvalidValue, NoSuchDevice
 from wgjit.model import PublicKey
 

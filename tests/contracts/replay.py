@@ -9,9 +9,9 @@ import pytest
 
 from tests.contracts.site import GATEWAYS, PORT, Site, collect, datagram, knock
 from wgjit.drivers.base import Captured
-from wgjit.drivers.capture_packet import PacketCapture
-from wgjit.drivers.inject import ReplayInjector
-from wgjit.drivers.xdp import LiveFrames
+from wgjit.drivers.capture.packet import PacketCapture
+from wgjit.drivers.replay.inject import ReplayInjector
+from wgjit.drivers.replay.xdp import LiveFrames
 from wgjit.wire.packets import finish_checksum
 
 

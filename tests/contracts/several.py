@@ -18,7 +18,7 @@ from lab.netns import CommandFailed, Lab
 from lab.registry import LabRegistry
 from lab.wireguard import Backend, Client, WireGuard
 from tests.contracts.gateway_site import INSIDE, PORT, Site, seamless, wait_for
-from wgjit.daemon.control import socket_path
+from wgjit.control.socket import socket_path
 
 OTHER_PORT = 51821
 OTHER_INSIDE = "10.11.0.1"

@@ -13,8 +13,8 @@ import errno
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from wgjit.drivers.changes import check_changes, check_interface
-from wgjit.drivers.translate import device_error
+from wgjit.drivers.wireguard.checks import check_changes, check_interface
+from wgjit.drivers.wireguard.translate import device_error
 from wgjit.errors import DeviceError, DeviceFull, NoSuchDevice
 from wgjit.model import AllowedIP, DeviceInfo, DevicePeer, Endpoint, PeerChange, PrivateKey, PublicKey
 

@@ -12,8 +12,8 @@ from lab.netns import Lab
 from lab.wireguard import Client, WireGuard
 from tests.contracts.device import crowd, told
 from wgjit.core.removals import MOST
-from wgjit.drivers.wg_messages import encode_changes
-from wgjit.drivers.wg_netlink import KernelDevice
+from wgjit.drivers.wireguard.kernel.device import KernelDevice
+from wgjit.drivers.wireguard.kernel.messages import encode_changes
 from wgjit.model import PeerChange, PublicKey
 
 PORT = 51820

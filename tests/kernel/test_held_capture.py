@@ -21,9 +21,9 @@ from tests.contracts.held_capture import (
     rules,
 )
 from tests.contracts.site import GATEWAYS, PORT, Site, collect, datagram, knock
-from wgjit.drivers import rules_nft
-from wgjit.drivers.capture_nfqueue import Backend
-from wgjit.drivers.rules_nft import BURST
+from wgjit.drivers.capture import rules_nft
+from wgjit.drivers.capture.queue import Backend
+from wgjit.drivers.capture.rules_nft import BURST
 
 DEAD_AFTER = 10
 """Seconds, for the one test of it: the product's three may be over before a busy machine has sent a packet."""
@@ -169,7 +169,7 @@ def test_what_the_firewall_drops_is_not_held(site: Site) -> None:
 
 
 def test_an_interface_may_have_any_name(site: Site) -> None:
-    from wgjit.drivers.capture_nfqueue import NfqueueCapture
+    from wgjit.drivers.capture.queue import NfqueueCapture
 
     for name in ("wg-0.1", "wg@home+", "wg_ü", "0"):
         capture = site.inside(NfqueueCapture, name, PORT)

@@ -11,13 +11,13 @@ import pytest
 
 from tests.contracts.device import assert_told, crowd, new_key, prefixes, told
 from tests.contracts.real_device import RealDeviceContract
-from wgjit.drivers import wg_netlink
 from wgjit.drivers.base import Device
-from wgjit.drivers.genetlink import GenetlinkSocket
-from wgjit.drivers.links import delete_interface, interface_exists
-from wgjit.drivers.netlink import Message
-from wgjit.drivers.wg_messages import cut_a_peer, ends_early, is_disturbed
-from wgjit.drivers.wg_netlink import KernelDevice
+from wgjit.drivers.netlink.codec import Message
+from wgjit.drivers.netlink.generic import GenetlinkSocket
+from wgjit.drivers.wireguard.interface import delete_interface, interface_exists
+from wgjit.drivers.wireguard.kernel import device as wg_netlink
+from wgjit.drivers.wireguard.kernel.device import KernelDevice
+from wgjit.drivers.wireguard.kernel.messages import cut_a_peer, ends_early, is_disturbed
 from wgjit.errors import DeviceError
 from wgjit.model import PeerChange, PublicKey
 

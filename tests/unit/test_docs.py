@@ -15,7 +15,7 @@ from wgjit.cli import COMMANDS
 from wgjit.config import Config, load_config
 from wgjit.config.environment import OTHERS, VARIABLES
 from wgjit.config.layers import SECTIONS
-from wgjit.core.record import Decision, FeedRecord
+from wgjit.record import Decision, FeedRecord
 from wgjit.refusal import Refusal
 
 ROOT = Path(__file__).parents[2]

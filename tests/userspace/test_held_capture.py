@@ -7,7 +7,7 @@ import pytest
 from lab.netns import Lab
 from tests.contracts.held_capture import HeldCaptureContract
 from tests.contracts.site import Site
-from wgjit.drivers.capture_nfqueue import Backend
+from wgjit.drivers.capture.queue import Backend
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ import pytest
 
 from tests.contracts.real_device import RealDeviceContract
 from wgjit.drivers.base import Device
-from wgjit.drivers.device import open_device
-from wgjit.drivers.links import create_interface, interface_exists
-from wgjit.drivers.wg_uapi import UserspaceDevice
+from wgjit.drivers.wireguard.interface import create_interface, interface_exists
+from wgjit.drivers.wireguard.open import open_device
+from wgjit.drivers.wireguard.userspace.device import UserspaceDevice
 from wgjit.errors import DeviceError, NoSuchDevice
 
 
@@ -53,7 +53,7 @@ class TestUserspaceDevice(RealDeviceContract):
 
     def test_without_wireguard_go_the_fix_is_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
         name = self.name()
-        monkeypatch.setattr("wgjit.drivers.links.shutil.which", lambda *_, **__: None)
+        monkeypatch.setattr("wgjit.drivers.wireguard.interface.shutil.which", lambda *_, **__: None)
         with pytest.raises(DeviceError, match="wireguard-go is not installed"):
             create_interface(name, backend="userspace")
         assert not interface_exists(name)

@@ -17,8 +17,8 @@ from wgjit.api.registries import Registries
 from wgjit.api.streams import Streams
 from wgjit.api.tenure import Tenure
 from wgjit.api.threads import Threads
+from wgjit.control.client import ask
 from wgjit.errors import WgjitError
-from wgjit.feed import ask
 from wgjit.management import client_config
 from wgjit.management.client_config import Server
 from wgjit.management.site import Site

@@ -19,8 +19,8 @@ from wgjit.api.caller import Caller
 from wgjit.api.changes import Reset
 from wgjit.api.problems import invalid
 from wgjit.api.quota import Quota
+from wgjit.control.client import listen
 from wgjit.errors import StoreError
-from wgjit.feed import listen
 from wgjit.stores.entries import Scope
 
 MOST = 256

@@ -12,8 +12,8 @@ from starlette.responses import Response
 from wgjit.api import bodies
 from wgjit.api.answers import CallerOf, ServiceOf, answer
 from wgjit.api.problems import about
+from wgjit.control.client import ask
 from wgjit.errors import GatewayUnavailable
-from wgjit.feed import ask
 from wgjit.management.records import audit_fields, audited_key, token_fields
 from wgjit.stderr import lost_lines
 from wgjit.stores.entries import AuditFilter, Scope, Verb

@@ -10,10 +10,10 @@ from typing import Annotated
 
 import typer
 
+from wgjit.adoption import adopt as adopt_peers
+from wgjit.adoption import idle_residents, peers_of
 from wgjit.cli.registry_file import ConfigFile, Store, author, made
-from wgjit.daemon.adoption import adopt as adopt_peers
-from wgjit.daemon.adoption import idle_residents, peers_of
-from wgjit.drivers.device import open_device
+from wgjit.drivers.wireguard.open import open_device
 from wgjit.management.site import site
 
 SHOWN = 20

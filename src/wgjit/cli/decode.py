@@ -12,8 +12,8 @@ from typing import Annotated
 import typer
 
 from wgjit.core.observe import observe_message, observe_packet
-from wgjit.core.record import FeedRecord
 from wgjit.errors import InvalidValue
+from wgjit.record import FeedRecord
 from wgjit.wire.key_text import holds_key, shown
 from wgjit.wire.keys import PrivateKey
 from wgjit.wire.noise import Responder

@@ -12,8 +12,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from wgjit.config import InterfaceSettings
-from wgjit.daemon.doctor import Choice, Finding, advise, choose_delivery, examine, obstacles
-from wgjit.drivers.device import open_device
+from wgjit.doctor.choice import Choice, Finding, advise, choose_delivery, examine, obstacles
+from wgjit.drivers.wireguard.open import open_device
 from wgjit.errors import DeviceError
 
 _SHOWN = {True: "[green]yes[/]", False: "[red]no[/]", None: "[yellow]?[/]"}

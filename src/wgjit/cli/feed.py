@@ -13,9 +13,10 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from wgjit.core.record import Decision, FeedRecord
+from wgjit.control.client import listen
 from wgjit.errors import GatewayUnavailable
-from wgjit.feed import listen, watch
+from wgjit.feed import watch
+from wgjit.record import Decision, FeedRecord
 from wgjit.refusal import Refusal
 
 _STYLES = {

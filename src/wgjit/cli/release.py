@@ -9,10 +9,10 @@ from typing import Annotated
 
 import typer
 
+from wgjit.adoption import release as release_peers
 from wgjit.cli.registry_file import ConfigFile, Store, existing
-from wgjit.daemon.adoption import release as release_peers
 from wgjit.daemon.lock import interface_lock
-from wgjit.drivers.device import open_device
+from wgjit.drivers.wireguard.open import open_device
 from wgjit.management.site import site
 
 

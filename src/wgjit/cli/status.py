@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from wgjit.feed import ask
+from wgjit.control.client import ask
 
 
 def status(

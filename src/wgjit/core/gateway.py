@@ -23,7 +23,6 @@ from wgjit.core.flips import initiation
 from wgjit.core.inquiries import Inquiries
 from wgjit.core.knocks import Knock, Knocks
 from wgjit.core.parking import REKEY_TIMEOUT, Parking
-from wgjit.core.record import Decision, FeedRecord
 from wgjit.core.residency import Residency
 from wgjit.core.settings import Settings
 from wgjit.core.upkeep import Upkeep
@@ -52,6 +51,7 @@ from wgjit.core.vocabulary import (
     Tick,
 )
 from wgjit.model import Claim, Delivery, Endpoint, Peer, PeerChange, PublicKey, Registration, Removed
+from wgjit.record import Decision, FeedRecord
 from wgjit.refusal import Refusal
 from wgjit.wire.messages import parse_initiation
 from wgjit.wire.noise import Responder

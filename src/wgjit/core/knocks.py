@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from wgjit.core.record import FeedRecord
 from wgjit.model import Claim, Endpoint, PublicKey, Tai64n
+from wgjit.record import FeedRecord
 from wgjit.wire.noise import Claimed
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from wgjit.core.record import Decision, FeedRecord
 from wgjit.model import Endpoint
+from wgjit.record import Decision, FeedRecord
 from wgjit.refusal import Refusal
 from wgjit.wire.messages import INITIATION, LENGTH, parse_initiation
 from wgjit.wire.noise import Responder

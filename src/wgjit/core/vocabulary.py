@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
-from wgjit.core.record import Decision, FeedRecord
 from wgjit.model import AllowedIP, Claim, Cover, Delivery, DevicePeer, PeerChange, PublicKey, Registration, Removed
+from wgjit.record import Decision, FeedRecord
 from wgjit.refusal import Refusal
 
 __all__ = ["Command", "Decision", "Delivery", "Event", "FeedRecord", "Now", "Refusal"]

@@ -1,11 +1,4 @@
-"""The gateway's Unix socket: one line of JSON asks, lines of JSON answer.
-
-    {"ask": "status"}  →  one line, then the end
-    {"ask": "feed"}    →  one line per initiation, until either side hangs up
-
-The socket's file permissions decide who may ask: its owner. It is no secret-bearing surface: nothing that goes over
-it holds a private or preshared key.
-"""
+"""The gateway's side of its control socket (`control.socket` tells what is said on it)."""
 
 from __future__ import annotations
 
@@ -15,21 +8,15 @@ import os
 import stat
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
-from wgjit.config import run_folder
+from wgjit.control.socket import socket_path
 from wgjit.daemon.feed import FeedHub, Subscription
 from wgjit.errors import ConfigError, WgjitError
 from wgjit.wire.key_text import without_keys
 
 PATIENCE = 5.0
 """Seconds that a client has for its question."""
-
-
-def socket_path(interface: str) -> Path:
-    """The control socket of the gateway on this interface."""
-    return run_folder() / f"{interface}.sock"
 
 
 class ControlServer:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
-from wgjit.core.record import FeedRecord
+from wgjit.record import FeedRecord
 
 
 class Subscription:

@@ -21,17 +21,17 @@ from wgjit.config import Config, read_private_key
 from wgjit.core.gateway import Gateway
 from wgjit.core.settings import Settings
 from wgjit.core.vocabulary import DeviceRead
-from wgjit.daemon.doctor import Choice, choose_delivery, examine, hold_by
 from wgjit.daemon.feed import FeedHub
 from wgjit.daemon.interface_watch import INTERVAL, until_changed
 from wgjit.daemon.loop import Loop
 from wgjit.daemon.metrics import Metrics
+from wgjit.doctor.choice import Choice, choose_delivery, examine, hold_by
 from wgjit.drivers.base import Capture
-from wgjit.drivers.capture_nfqueue import NfqueueCapture
-from wgjit.drivers.capture_packet import PacketCapture
-from wgjit.drivers.device import open_device
-from wgjit.drivers.inject import ReplayInjector
-from wgjit.drivers.links import create_interface, delete_interface, interface_exists
+from wgjit.drivers.capture.packet import PacketCapture
+from wgjit.drivers.capture.queue import NfqueueCapture
+from wgjit.drivers.replay.inject import ReplayInjector
+from wgjit.drivers.wireguard.interface import create_interface, delete_interface, interface_exists
+from wgjit.drivers.wireguard.open import open_device
 from wgjit.errors import CaptureError, ConfigError, DeviceError, NotPermitted, WgjitError
 from wgjit.model import AllowedIP, Delivery, DeviceInfo
 from wgjit.stderr import lost_lines

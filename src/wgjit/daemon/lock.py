@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from wgjit.config import run_folder
-from wgjit.drivers.links import check_name
+from wgjit.drivers.wireguard.interface import check_name
 from wgjit.errors import ConfigError, GatewayRunning
 from wgjit.wire.key_text import shown
 

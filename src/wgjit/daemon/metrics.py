@@ -6,8 +6,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from wgjit.core.record import FeedRecord
 from wgjit.drivers.base import CaptureCounters
+from wgjit.record import FeedRecord
 from wgjit.refusal import Refusal
 
 

@@ -21,7 +21,7 @@ from wgjit.daemon.control import ControlServer
 from wgjit.daemon.lifecycle import Service
 from wgjit.daemon.lock import interface_lock
 from wgjit.daemon.open_store import open_store
-from wgjit.drivers.links import check_name
+from wgjit.drivers.wireguard.interface import check_name
 from wgjit.errors import WgjitError
 from wgjit.notify import Notifier
 

@@ -4,7 +4,7 @@ import pytest
 
 from tests.contracts.store import key
 from wgjit.cli.feed import line
-from wgjit.core.record import Decision, FeedRecord
+from wgjit.record import Decision, FeedRecord
 from wgjit.refusal import Refusal
 
 KEY = key(1)

@@ -10,7 +10,6 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
 
 from tests.forge import forge_initiation, with_mac1
 from tests.unit.core.conftest import SERVER, START, Client, Stage
-from wgjit.core.record import Decision
 from wgjit.core.vocabulary import (
     Arrived,
     ClaimsSaved,
@@ -32,6 +31,7 @@ from wgjit.core.vocabulary import (
     Tick,
 )
 from wgjit.model import Delivery, DevicePeer, Endpoint, PeerChange, PrivateKey, Registration, Tai64n
+from wgjit.record import Decision
 from wgjit.refusal import Refusal
 from wgjit.wire import noise
 from wgjit.wire.noise import Initiator

@@ -9,7 +9,6 @@ import pytest
 
 from tests.unit.core.conftest import START, Client, Stage
 from wgjit.core.idleness import INTERVAL, LONGEST, SESSION, SHARE, SPACING
-from wgjit.core.record import Decision
 from wgjit.core.vocabulary import (
     ClaimsSaved,
     Command,
@@ -32,6 +31,7 @@ from wgjit.core.vocabulary import (
     Tick,
 )
 from wgjit.model import NEVER, Delivery, DevicePeer, PeerChange, PrivateKey
+from wgjit.record import Decision
 from wgjit.refusal import Refusal
 
 

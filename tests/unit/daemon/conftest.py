@@ -12,13 +12,13 @@ from tests.fakes.device import FakeDevice
 from tests.fakes.store import FakeRegistry
 from tests.unit.core.conftest import Client
 from wgjit.core.gateway import Gateway
-from wgjit.core.record import FeedRecord
 from wgjit.core.settings import Settings
 from wgjit.core.vocabulary import DeviceRead
 from wgjit.daemon.feed import FeedHub, Subscription
 from wgjit.daemon.loop import Loop
 from wgjit.daemon.metrics import Metrics
 from wgjit.model import Delivery, PrivateKey
+from wgjit.record import FeedRecord
 from wgjit.wire.noise import Responder
 
 

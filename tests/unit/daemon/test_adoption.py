@@ -9,9 +9,9 @@ import pytest
 
 from tests.fakes.device import FakeDevice
 from tests.fakes.store import FakeRegistry
+from wgjit import adoption
+from wgjit.adoption import adopt, peers_of, release
 from wgjit.core.placeholder import placeholder_key
-from wgjit.daemon import adoption
-from wgjit.daemon.adoption import adopt, peers_of, release
 from wgjit.errors import DeviceFull, StoreError
 from wgjit.model import NEVER, DevicePeer, Peer, PeerChange, PresharedKey, PrivateKey
 

@@ -12,13 +12,14 @@ from pathlib import Path
 import pytest
 
 from tests.unit.daemon.conftest import until
-from wgjit.core.record import Decision, FeedRecord
-from wgjit.daemon.control import ControlServer, socket_path
+from wgjit.control.client import ask, listen
+from wgjit.control.socket import socket_path
+from wgjit.daemon.control import ControlServer
 from wgjit.daemon.feed import FeedHub
 from wgjit.daemon.lock import interface_lock
 from wgjit.errors import GatewayRunning, GatewayUnavailable
-from wgjit.feed import ask, listen
 from wgjit.model import Delivery, Endpoint, PrivateKey, Tai64n
+from wgjit.record import Decision, FeedRecord
 from wgjit.refusal import Refusal
 
 

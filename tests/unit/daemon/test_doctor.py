@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from wgjit.cli import command_line
-from wgjit.daemon.doctor import Fact, Finding, advise, choose_delivery, obstacles
+from wgjit.doctor.choice import Fact, Finding, advise, choose_delivery, obstacles
 from wgjit.errors import ConfigError
 from wgjit.model import Delivery
 

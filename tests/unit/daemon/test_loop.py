@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from tests.unit.daemon.conftest import Running, running, until
-from wgjit.core.record import Decision
 from wgjit.daemon.device_work import HEAD_START
 from wgjit.errors import CaptureError, DeviceError, DeviceFull, InjectError, StoreError
 from wgjit.model import Delivery, PeerChange, PrivateKey
+from wgjit.record import Decision
 from wgjit.refusal import Refusal
 
 

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from tests.unit.daemon.conftest import Running, running, until
-from wgjit.core.record import Decision
 from wgjit.core.vocabulary import Event, FollowUpDue, Now
 from wgjit.daemon import loop
 from wgjit.errors import CaptureError
 from wgjit.model import Delivery, PeerChange
+from wgjit.record import Decision
 
 
 def first_is_resident(stage: Running) -> None:

@@ -6,8 +6,8 @@ import socket
 
 import pytest
 
-from wgjit.drivers.datagrams import Datagrams
-from wgjit.drivers.netlink import NLM_F_ACK, NLMSG_ERROR, encode_message, split_messages
+from wgjit.drivers.capture.datagrams import Datagrams
+from wgjit.drivers.netlink.codec import NLM_F_ACK, NLMSG_ERROR, encode_message, split_messages
 
 _NOOP, _USERSOCK = 1, 2  # linux/netlink.h
 

@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.fakes.device import FakeDevice
-from wgjit.drivers import device as device_module
-from wgjit.drivers.device import open_device
-from wgjit.drivers.genetlink import GenetlinkSocket
-from wgjit.drivers.links import check_name, interface_exists, local_addresses
-from wgjit.drivers.netlink import NLMSG_DONE, NLMSG_ERROR
-from wgjit.drivers.netlink_socket import NetlinkSocket
-from wgjit.drivers.rtnetlink import NETLINK_ROUTE, RTM_DELLINK, Rtnetlink
-from wgjit.drivers.translate import device_error
+from wgjit.drivers.netlink.codec import NLMSG_DONE, NLMSG_ERROR
+from wgjit.drivers.netlink.generic import GenetlinkSocket
+from wgjit.drivers.netlink.route import NETLINK_ROUTE, RTM_DELLINK, Rtnetlink
+from wgjit.drivers.netlink.socket import NetlinkSocket
+from wgjit.drivers.wireguard import open as device_module
+from wgjit.drivers.wireguard.interface import check_name, interface_exists, local_addresses
+from wgjit.drivers.wireguard.open import open_device
+from wgjit.drivers.wireguard.translate import device_error
 from wgjit.errors import DeviceError, DeviceFull, InvalidValue, NoSuchDevice, NotPermitted
 
 # --- which device ---------------------------------------------------------------------------------------------

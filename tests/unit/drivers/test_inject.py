@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wgjit.drivers.base import Captured
-from wgjit.drivers.inject import ReplayInjector
-from wgjit.drivers.replay_mark import SOURCE_MAC, is_marked, mark
+from wgjit.drivers.replay.inject import ReplayInjector
+from wgjit.drivers.replay.mark import SOURCE_MAC, is_marked, mark
 from wgjit.errors import InjectError
 from wgjit.wire.endpoint import Endpoint
 from wgjit.wire.packets import build, finish_checksum, peel

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wgjit.drivers.netlink import (
+from wgjit.drivers.netlink.codec import (
     NLM_F_ACK,
     NLM_F_ACK_TLVS,
     NLM_F_CAPPED,

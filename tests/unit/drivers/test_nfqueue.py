@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wgjit.drivers import nfqueue
-from wgjit.drivers.netlink import Message, Table, encode_message
-from wgjit.drivers.nfnetlink import NFPROTO_INET, Request, content, request
-from wgjit.drivers.nfqueue import CONFIG, PACKET, VERDICT, Command, Held, Kind
+from wgjit.drivers.capture import queue_messages as nfqueue
+from wgjit.drivers.capture.queue_messages import CONFIG, PACKET, VERDICT, Command, Held, Kind
+from wgjit.drivers.netlink.codec import Message, Table, encode_message
+from wgjit.drivers.netlink.netfilter import NFPROTO_INET, Request, content, request
 from wgjit.errors import MalformedAnswer
 
 PACKET_BYTES = bytes.fromhex("4500001c") + bytes(25)  # 29 bytes: padded to 32 in the message

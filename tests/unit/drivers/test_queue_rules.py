@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from wgjit.drivers.queue_rules import run
-from wgjit.drivers.rules_nft import NftRules, table_name
-from wgjit.drivers.rules_xt import XtRules
+from wgjit.drivers.capture.rules import run
+from wgjit.drivers.capture.rules_nft import NftRules, table_name
+from wgjit.drivers.capture.rules_xt import XtRules
 from wgjit.errors import CaptureError
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "DELIVERY.md"
@@ -47,8 +47,8 @@ def test_no_program_at_all_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_documented_table_is_the_one_that_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[str] = []
-    monkeypatch.setattr("wgjit.drivers.rules_nft.run", lambda *_, stdin: made.append(stdin))
-    monkeypatch.setattr("wgjit.drivers.nfnetlink.NetfilterSocket", lambda: None)
+    monkeypatch.setattr("wgjit.drivers.capture.rules_nft.run", lambda *_, stdin: made.append(stdin))
+    monkeypatch.setattr("wgjit.drivers.netlink.netfilter.NetfilterSocket", lambda: None)
     NftRules("wg0", 51820, 20000).install()
 
     documented = re.search(r"```\n(table inet wgjit_wg0.*?)```", DOCUMENT.read_text(), re.DOTALL)

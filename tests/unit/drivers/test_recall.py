@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from wgjit.drivers.recall import Recall
+from wgjit.drivers.wireguard.recall import Recall
 
 
 def test_the_same_bytes_are_the_same_object_in_the_next_dump() -> None:

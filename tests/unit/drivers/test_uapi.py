@@ -15,9 +15,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.contracts.device import new_key, prefixes
-from wgjit.drivers import uapi_connection
-from wgjit.drivers.uapi import encode_changes, encode_interface, read_answer, read_interface, read_peers
-from wgjit.drivers.wg_uapi import UserspaceDevice
+from wgjit.drivers.wireguard.userspace import connection as uapi_connection
+from wgjit.drivers.wireguard.userspace.device import UserspaceDevice
+from wgjit.drivers.wireguard.userspace.messages import (
+    encode_changes,
+    encode_interface,
+    read_answer,
+    read_interface,
+    read_peers,
+)
 from wgjit.errors import DeviceError, DeviceFull, MalformedAnswer, NoSuchDevice
 from wgjit.model import DevicePeer, Endpoint, PeerChange, PresharedKey, PrivateKey, PublicKey
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wgjit.drivers.recall import Recall
-from wgjit.drivers.uapi import read_answer, read_peers
-from wgjit.drivers.uapi_dump import Prefixes, read_dump, read_entry
+from wgjit.drivers.wireguard.recall import Recall
+from wgjit.drivers.wireguard.userspace.dump import Prefixes, read_dump, read_entry
+from wgjit.drivers.wireguard.userspace.messages import read_answer, read_peers
 from wgjit.errors import MalformedAnswer
 from wgjit.model import DevicePeer
 

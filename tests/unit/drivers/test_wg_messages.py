@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.contracts.device import crowd, new_key, prefixes
-from wgjit.drivers import wg_fixed
-from wgjit.drivers.genetlink import MESSAGE_HEADERS
-from wgjit.drivers.netlink import NLM_F_DUMP_INTR, Message, encode_attribute
-from wgjit.drivers.wg_messages import (
+from wgjit.drivers.netlink.codec import NLM_F_DUMP_INTR, Message, encode_attribute
+from wgjit.drivers.netlink.generic import MESSAGE_HEADERS
+from wgjit.drivers.wireguard.kernel import dump as wg_fixed
+from wgjit.drivers.wireguard.kernel.messages import (
     AF_INET,
     AF_INET6,
     ALLOWED_IP,

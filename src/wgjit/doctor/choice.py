@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Literal, NamedTuple
 
-from wgjit.drivers.probe import Fact, Finding, examine
+from wgjit.doctor.probe import Fact, Finding, examine
 from wgjit.errors import ConfigError
 from wgjit.model import Delivery
 

@@ -15,8 +15,8 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from wgjit.drivers.netlink import NLA_F_NESTED, RAW, TEXT, U32, Codec, Message, Table
-from wgjit.drivers.netlink_socket import NetlinkSocket
+from wgjit.drivers.netlink.codec import NLA_F_NESTED, RAW, TEXT, U32, Codec, Message, Table
+from wgjit.drivers.netlink.socket import NetlinkSocket
 from wgjit.errors import MalformedAnswer
 from wgjit.model import AllowedIP
 

@@ -11,8 +11,8 @@ from enum import IntEnum
 from functools import cache
 from typing import Any, NamedTuple
 
-from wgjit.drivers.netlink import NLM_F_ACK, RAW, Codec, Message, Table, encode_message
-from wgjit.drivers.nfnetlink import BE32, Request, content, request
+from wgjit.drivers.netlink.codec import NLM_F_ACK, RAW, Codec, Message, Table, encode_message
+from wgjit.drivers.netlink.netfilter import BE32, Request, content, request
 from wgjit.errors import MalformedAnswer
 
 _SUBSYSTEM = 3 << 8

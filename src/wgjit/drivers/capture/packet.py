@@ -19,7 +19,7 @@ import struct
 from collections.abc import Iterator
 
 from wgjit.drivers.base import CaptureCounters, Captured
-from wgjit.drivers.replay_mark import SOURCE_MAC, is_marked
+from wgjit.drivers.replay.mark import SOURCE_MAC, is_marked
 from wgjit.errors import CaptureError, NotPermitted
 from wgjit.wire.bpf import capture_filter
 

@@ -13,9 +13,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from wgjit.drivers import wg_fixed
-from wgjit.drivers.genetlink import MESSAGE_HEADERS, attributes_of
-from wgjit.drivers.netlink import (
+from wgjit.drivers.netlink.codec import (
     ATTRIBUTE_HEADER,
     NLM_F_DUMP_INTR,
     RAW,
@@ -30,7 +28,9 @@ from wgjit.drivers.netlink import (
     array,
     exactly,
 )
-from wgjit.drivers.recall import Recall
+from wgjit.drivers.netlink.generic import MESSAGE_HEADERS, attributes_of
+from wgjit.drivers.wireguard.kernel import dump as wg_fixed
+from wgjit.drivers.wireguard.recall import Recall
 from wgjit.errors import MalformedAnswer
 from wgjit.model import AllowedIP, DeviceInfo, DevicePeer, Endpoint, PeerChange, PresharedKey, PrivateKey, PublicKey
 

@@ -12,7 +12,7 @@ import socket
 import struct
 from typing import Any, Final
 
-from wgjit.drivers.netlink import ATTRIBUTE_HEADER, encode_attribute
+from wgjit.drivers.netlink.codec import ATTRIBUTE_HEADER, encode_attribute
 from wgjit.model import AllowedIP
 
 _PEER: Final = struct.Struct("=4s32s4s32s4sqq4sH2x4sQ4sQ4s4x")

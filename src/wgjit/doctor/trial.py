@@ -1,4 +1,4 @@
-"""What this kernel can really do, tried out in a network namespace of its own: `python -m wgjit.drivers.trial`.
+"""What this kernel can really do, tried out in a network namespace of its own: `python -m wgjit.doctor.trial`.
 
 A process of its own, since a namespace entered by a thread of ours would stay ours. It prints one JSON object, trial
 by trial [ok, detail], and takes the namespace with it when it ends. On the host nothing changes but kernel modules
@@ -21,14 +21,14 @@ import struct
 from collections.abc import Callable
 from typing import Literal
 
-from wgjit.drivers import nfqueue
 from wgjit.drivers.base import Capture, Captured
-from wgjit.drivers.capture_nfqueue import NfqueueCapture
-from wgjit.drivers.capture_packet import PacketCapture
-from wgjit.drivers.inject import ReplayInjector
-from wgjit.drivers.nfnetlink import NetfilterSocket
-from wgjit.drivers.queue_rules import run
-from wgjit.drivers.xdp import LiveFrames
+from wgjit.drivers.capture import queue_messages as nfqueue
+from wgjit.drivers.capture.packet import PacketCapture
+from wgjit.drivers.capture.queue import NfqueueCapture
+from wgjit.drivers.capture.rules import run
+from wgjit.drivers.netlink.netfilter import NetfilterSocket
+from wgjit.drivers.replay.inject import ReplayInjector
+from wgjit.drivers.replay.xdp import LiveFrames
 from wgjit.errors import WgjitError
 from wgjit.wire.endpoint import Endpoint
 from wgjit.wire.packets import build

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from wgjit.drivers.base import Device
-from wgjit.drivers.wg_netlink import KernelDevice
-from wgjit.drivers.wg_uapi import UserspaceDevice
+from wgjit.drivers.wireguard.kernel.device import KernelDevice
+from wgjit.drivers.wireguard.userspace.device import UserspaceDevice
 from wgjit.errors import NoSuchDevice
 from wgjit.wire.key_text import shown, without_keys
 

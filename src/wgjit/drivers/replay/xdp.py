@@ -15,7 +15,7 @@ import platform
 import socket
 import struct
 
-from wgjit.drivers.replay_mark import SOURCE_MAC
+from wgjit.drivers.replay.mark import SOURCE_MAC
 from wgjit.errors import InjectError
 
 _SYSCALL = {"x86_64": 321, "aarch64": 280}  # bpf(2)

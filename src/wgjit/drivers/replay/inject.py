@@ -16,8 +16,8 @@ import ipaddress
 import socket
 
 from wgjit.drivers.base import Captured
-from wgjit.drivers.replay_mark import mark
-from wgjit.drivers.xdp import LiveFrames
+from wgjit.drivers.replay.mark import mark
+from wgjit.drivers.replay.xdp import LiveFrames
 from wgjit.errors import InjectError, InvalidValue
 from wgjit.wire.packets import finish_checksum
 

@@ -15,7 +15,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
 
-from wgjit.drivers.genetlink import GenetlinkSocket
+from wgjit.drivers.netlink.generic import GenetlinkSocket
 
 
 class Fact(StrEnum):
@@ -101,7 +101,7 @@ def _tun() -> Finding:
 
 
 def _trials() -> list[Finding]:
-    command = [sys.executable, "-m", "wgjit.drivers.trial"]
+    command = [sys.executable, "-m", "wgjit.doctor.trial"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_TRIAL_SECONDS)
     except subprocess.TimeoutExpired:

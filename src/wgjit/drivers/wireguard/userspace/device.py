@@ -16,11 +16,11 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
-from wgjit.drivers.changes import check_changes, check_interface
-from wgjit.drivers.translate import device_error
-from wgjit.drivers.uapi import GET, encode_changes, encode_interface, read_interface
-from wgjit.drivers.uapi_connection import Connection
-from wgjit.drivers.uapi_dump import Prefixes, read_dump
+from wgjit.drivers.wireguard.checks import check_changes, check_interface
+from wgjit.drivers.wireguard.translate import device_error
+from wgjit.drivers.wireguard.userspace.connection import Connection
+from wgjit.drivers.wireguard.userspace.dump import Prefixes, read_dump
+from wgjit.drivers.wireguard.userspace.messages import GET, encode_changes, encode_interface, read_interface
 from wgjit.errors import NoSuchDevice
 from wgjit.model import DeviceInfo, DevicePeer, PeerChange
 

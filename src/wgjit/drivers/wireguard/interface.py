@@ -15,11 +15,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Literal
 
-from wgjit.drivers.device import open_device
-from wgjit.drivers.rtnetlink import InterfaceAddress, Rtnetlink
-from wgjit.drivers.translate import device_error
-from wgjit.drivers.wg_netlink import KernelDevice
-from wgjit.drivers.wg_uapi import UserspaceDevice
+from wgjit.drivers.netlink.route import InterfaceAddress, Rtnetlink
+from wgjit.drivers.wireguard.kernel.device import KernelDevice
+from wgjit.drivers.wireguard.open import open_device
+from wgjit.drivers.wireguard.translate import device_error
+from wgjit.drivers.wireguard.userspace.device import UserspaceDevice
 from wgjit.errors import DeviceError, InvalidValue, NoSuchDevice
 from wgjit.model import AllowedIP, parse_allowed_ip
 from wgjit.wire.key_text import quoted, without_keys

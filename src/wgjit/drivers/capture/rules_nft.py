@@ -17,10 +17,10 @@ from __future__ import annotations
 import string
 import threading
 
-from wgjit.drivers import nfnetlink
-from wgjit.drivers.netlink import NLA_F_NESTED, NLM_F_ACK, TEXT, Codec, Table
-from wgjit.drivers.nfnetlink import BE16, BE32, BE64, NFPROTO_INET, NLM_F_CREATE, Request
-from wgjit.drivers.queue_rules import run
+from wgjit.drivers.capture.rules import run
+from wgjit.drivers.netlink import netfilter as nfnetlink
+from wgjit.drivers.netlink.codec import NLA_F_NESTED, NLM_F_ACK, TEXT, Codec, Table
+from wgjit.drivers.netlink.netfilter import BE16, BE32, BE64, NFPROTO_INET, NLM_F_CREATE, Request
 
 DEAD_AFTER = 3
 """Seconds without a heartbeat after which nothing is queued any more."""

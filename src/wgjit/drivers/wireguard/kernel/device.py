@@ -7,10 +7,9 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from wgjit.drivers.changes import check_changes, check_interface
-from wgjit.drivers.genetlink import GenetlinkSocket
-from wgjit.drivers.translate import device_error
-from wgjit.drivers.wg_messages import (
+from wgjit.drivers.netlink.generic import GenetlinkSocket
+from wgjit.drivers.wireguard.checks import check_changes, check_interface
+from wgjit.drivers.wireguard.kernel.messages import (
     FAMILY,
     VERSION,
     WG_CMD_GET_DEVICE,
@@ -25,6 +24,7 @@ from wgjit.drivers.wg_messages import (
     ends_early,
     is_disturbed,
 )
+from wgjit.drivers.wireguard.translate import device_error
 from wgjit.errors import DeviceError, MalformedAnswer
 from wgjit.model import DeviceInfo, DevicePeer, PeerChange, PublicKey
 

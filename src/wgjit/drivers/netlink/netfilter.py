@@ -12,8 +12,8 @@ import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from wgjit.drivers.datagrams import Datagrams
-from wgjit.drivers.netlink import (
+from wgjit.drivers.capture.datagrams import Datagrams
+from wgjit.drivers.netlink.codec import (
     NLM_F_ACK,
     NLMSG_ERROR,
     Message,

@@ -11,7 +11,7 @@ import os
 import shlex
 import shutil
 
-from wgjit.drivers.queue_rules import run
+from wgjit.drivers.capture.rules import run
 from wgjit.errors import CaptureError
 from wgjit.wire.bpf import capture_filter
 

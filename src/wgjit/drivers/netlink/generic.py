@@ -8,8 +8,8 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
-from wgjit.drivers.netlink import MESSAGE_HEADER, TEXT, U16, Message, Table
-from wgjit.drivers.netlink_socket import NetlinkSocket
+from wgjit.drivers.netlink.codec import MESSAGE_HEADER, TEXT, U16, Message, Table
+from wgjit.drivers.netlink.socket import NetlinkSocket
 from wgjit.errors import MalformedAnswer
 
 NETLINK_GENERIC = 16

@@ -10,8 +10,8 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
-from wgjit.drivers.uapi import Pair, read_answer
-from wgjit.drivers.uapi_dump import END
+from wgjit.drivers.wireguard.userspace.dump import END
+from wgjit.drivers.wireguard.userspace.messages import Pair, read_answer
 from wgjit.errors import MalformedAnswer
 
 _TIMEOUT = 2.0

@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from io import BytesIO
 from typing import Final
 
-from wgjit.drivers.recall import Recall
-from wgjit.drivers.uapi import read_answer, read_endpoint, read_peers
+from wgjit.drivers.wireguard.recall import Recall
+from wgjit.drivers.wireguard.userspace.messages import read_answer, read_endpoint, read_peers
 from wgjit.errors import MalformedAnswer
 from wgjit.model import AllowedIP, DevicePeer, Endpoint, PresharedKey, PublicKey
 

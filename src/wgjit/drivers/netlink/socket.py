@@ -1,8 +1,8 @@
 """A netlink socket: one request at a time, its answer told from stale ones.
 
 Contract: errors of the kernel leave as OSError with the kernel's errno and its extended acknowledgement as text (empty
-if it gave none); `wgjit.drivers.translate` turns them into the project's own, once, in the device. A socket belongs to
-the network namespace of the thread that opened it, and to one caller at a time.
+if it gave none); `drivers.wireguard.translate` turns them into the project's own, once, in the device. A socket belongs
+to the network namespace of the thread that opened it, and to one caller at a time.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Self
 
-from wgjit.drivers.netlink import (
+from wgjit.drivers.netlink.codec import (
     NLM_F_ACK,
     NLM_F_DUMP,
     NLMSG_DONE,
