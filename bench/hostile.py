@@ -17,7 +17,7 @@ import sys
 from collections import Counter
 from contextlib import suppress
 
-from wgjit.api.descriptors import raise_limit
+from wgjit.api.entrance.descriptors import raise_limit
 
 SOURCES = 16
 """Addresses that the strangers come from."""

@@ -7,15 +7,15 @@ A knock that finds the daemon asleep costs a wake more: the way out of epoll, ca
 Knocks come at random times, so the part of them that does is the part of the time in which it sleeps (Poisson arrivals
 see time averages). The more there is to do, the less each costs; the equation is solved for the share.
 
-The pause between two looks is the daemon's own rule (core/idleness.py): 30 s, or half of that where newcomers are
-waited for; fifty times what a look takes, where that is more, but two minutes at most.
+The pause between two looks is the daemon's own rule (core/residents/idleness.py): 30 s, or half of that where newcomers
+are waited for; fifty times what a look takes, where that is more, but two minutes at most.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from wgjit.core.idleness import INTERVAL, LONGEST, SHARE
+from wgjit.core.residents.idleness import INTERVAL, LONGEST, SHARE
 from wgjit.core.settings import Settings
 
 REKEY_AFTER = 120.0

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X
 
 from tests.forge import with_mac1
 from tests.unit.wire.test_bpf import PORT, Sieve, expected
-from wgjit.core.observe import observe_packet
+from wgjit.core.knock.observe import observe_packet
 from wgjit.record import FeedRecord
 from wgjit.refusal import Refusal
 from wgjit.wire.bpf import capture_filter

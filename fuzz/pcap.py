@@ -14,7 +14,7 @@ from io import BytesIO
 from struct import pack
 from typing import Final
 
-from wgjit.core.observe import observe_packet
+from wgjit.core.knock.observe import observe_packet
 from wgjit.errors import InvalidValue
 from wgjit.wire.keys import PrivateKey
 from wgjit.wire.noise import Responder

@@ -13,7 +13,7 @@ import os
 import sys
 from typing import Any
 
-from wgjit.core import idleness
+from wgjit.core.residents import idleness
 from wgjit.core.settings import Settings
 from wgjit.daemon import lifecycle
 

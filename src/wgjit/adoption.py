@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
-from wgjit.core.placeholder import placeholder_key
+from wgjit.core.residents.placeholder import placeholder_key
 from wgjit.drivers.base import Device
 from wgjit.errors import AddressConflict, DeviceFull, PeerExists
 from wgjit.model import NEVER, AllowedIP, DevicePeer, Peer, PeerChange, PublicKey, Standing

@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator
 from contextlib import closing
 
 from wgjit.control.client import listen
-from wgjit.core.observe import observe_packet
+from wgjit.core.knock.observe import observe_packet
 from wgjit.drivers.capture.packet import PacketCapture
 from wgjit.drivers.wireguard.open import open_device
 from wgjit.errors import DeviceError, GatewayUnavailable

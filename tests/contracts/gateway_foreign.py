@@ -19,7 +19,7 @@ from lab.hasty import IDLE
 from lab.netns import Lab, Namespace
 from lab.wireguard import Backend, Client
 from tests.contracts.gateway_site import INSIDE, Site, seamless, wait_for
-from wgjit.core.placeholder import placeholder_key
+from wgjit.core.residents.placeholder import placeholder_key
 
 PORT = 7777
 Address = tuple[str, int]

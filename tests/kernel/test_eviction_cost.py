@@ -11,7 +11,7 @@ import pytest
 from lab.netns import Lab
 from lab.wireguard import Client, WireGuard
 from tests.contracts.device import crowd, told
-from wgjit.core.removals import MOST
+from wgjit.core.residents.removals import MOST
 from wgjit.drivers.wireguard.kernel.device import KernelDevice
 from wgjit.drivers.wireguard.kernel.messages import encode_changes
 from wgjit.model import PeerChange, PublicKey

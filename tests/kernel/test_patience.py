@@ -8,7 +8,7 @@ import time
 from lab.netns import Lab
 from tests.contracts.gateway_eviction import pinging
 from tests.contracts.gateway_site import INSIDE, LONG, Site, seamless
-from wgjit.core.idleness import INTERVAL, SESSION
+from wgjit.core.residents.idleness import INTERVAL, SESSION
 
 
 def test_who_is_idle_leaves_after_180_s_and_not_before_and_sessions_in_use_never_do() -> None:

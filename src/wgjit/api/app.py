@@ -11,9 +11,10 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 import wgjit
-from wgjit.api import bodies, bulk, peers, problems, streams, system
+from wgjit.api import problems
 from wgjit.api.caller import OPEN_PATHS, scope_of
-from wgjit.api.gate import Gate
+from wgjit.api.entrance.gate import Gate
+from wgjit.api.routes import bodies, bulk, peers, streams, system
 from wgjit.api.service import Service
 from wgjit.errors import WgjitError
 from wgjit.wire.key_text import quoted, shown

@@ -20,11 +20,11 @@ from typing import Any
 
 from anyio import to_thread
 
-from wgjit.api.notices import Notices
+from wgjit.api.entrance.notices import Notices
+from wgjit.api.entrance.rates import Rates
+from wgjit.api.entrance.threads import Threads
 from wgjit.api.problems import Kind, Problem
-from wgjit.api.rates import Rates
 from wgjit.api.registries import Registries
-from wgjit.api.threads import Threads
 from wgjit.stores.entries import Author, Scope
 
 _FAILURES = 5.0

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import structlog
 from anyio import to_thread
 
+from wgjit.api.entrance.threads import Threads
 from wgjit.api.registries import Registries
-from wgjit.api.threads import Threads
 from wgjit.errors import StoreBusy, StoreError
 from wgjit.model import Change
 

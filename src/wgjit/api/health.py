@@ -8,8 +8,8 @@ from contextlib import suppress
 
 from anyio import to_thread
 
+from wgjit.api.entrance.threads import Threads
 from wgjit.api.registries import Registries
-from wgjit.api.threads import Threads
 
 FRESH = 1.0
 """Seconds for which an answer is given again."""

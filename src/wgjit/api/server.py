@@ -24,12 +24,13 @@ from typing import Any
 import structlog
 import uvicorn
 
-from wgjit.api import descriptors, streams, threads
 from wgjit.api.app import create_app
-from wgjit.api.listener import Server
-from wgjit.api.places import Bounds, Places
-from wgjit.api.protocol import Protocol
+from wgjit.api.entrance import descriptors, threads
+from wgjit.api.entrance.listener import Server
+from wgjit.api.entrance.places import Bounds, Places
+from wgjit.api.entrance.protocol import Protocol
 from wgjit.api.registries import Registries
+from wgjit.api.routes import streams
 from wgjit.api.service import IMPORTS, Service
 from wgjit.config import ApiSettings, run_folder
 from wgjit.errors import ConfigError

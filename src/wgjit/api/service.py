@@ -10,13 +10,13 @@ from typing import Any
 
 from wgjit.api.caller import Gatekeeper
 from wgjit.api.changes import Follower
+from wgjit.api.entrance.notices import Notices
+from wgjit.api.entrance.quota import Quota
+from wgjit.api.entrance.tenure import Tenure
+from wgjit.api.entrance.threads import Threads
 from wgjit.api.health import Health
-from wgjit.api.notices import Notices
-from wgjit.api.quota import Quota
 from wgjit.api.registries import Registries
-from wgjit.api.streams import Streams
-from wgjit.api.tenure import Tenure
-from wgjit.api.threads import Threads
+from wgjit.api.routes.streams import Streams
 from wgjit.control.client import ask
 from wgjit.errors import WgjitError
 from wgjit.management import client_config

@@ -10,12 +10,14 @@
 | `decode`   | `decode`: initiations out of a capture file or one message, offline        |
 | `doctor`   | `doctor`: what this machine can do, and which delivery follows from it     |
 | `feed`     | `feed`: every initiation seen, live                                        |
-| `peer`     | `peer add`, `list`, `find`, `set`, `rotate`, `remove`, `import`, `export`,  |
-|            | ...; its parts are in `peer_*`                                              |
+| `peer`     | `peer add`, `list`, `find`, `set`, `rotate`, `remove`, `import`, `export`, |
+|            | `enable`, `disable`, `show`                                                |
 | `release`  | `release`: the way back, all registered peers on the interface for good    |
 | `status`   | `status`: a running gateway's residents and counters                       |
 | `token`    | `token create`, `list`, `revoke`: who may ask the HTTP API                 |
 | `up`       | `up`: run the gateway on an interface                                      |
+
+Beside them: `registry_file`, what all commands on a registry share, and `log`, where commands that serve write theirs.
 """
 
 from __future__ import annotations

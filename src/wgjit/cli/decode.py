@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from wgjit.core.observe import observe_message, observe_packet
+from wgjit.core.knock.observe import observe_message, observe_packet
 from wgjit.errors import InvalidValue
 from wgjit.record import FeedRecord
 from wgjit.wire.key_text import holds_key, shown

@@ -11,7 +11,7 @@ import typer
 
 from wgjit.adoption import release as release_peers
 from wgjit.cli.registry_file import ConfigFile, Store, existing
-from wgjit.daemon.lock import interface_lock
+from wgjit.daemon.process.lock import interface_lock
 from wgjit.drivers.wireguard.open import open_device
 from wgjit.management.site import site
 

@@ -15,8 +15,8 @@ from wgjit.cli.log import announce, set_up_log
 from wgjit.config import Loaded, listed_interfaces, load_all
 from wgjit.config.environment import put_store, unknown_variables
 from wgjit.config.layers import Named
-from wgjit.daemon.secrecy import seal_memory
-from wgjit.daemon.several import serve
+from wgjit.daemon.process.secrecy import seal_memory
+from wgjit.daemon.process.several import serve
 from wgjit.errors import ConfigError
 
 

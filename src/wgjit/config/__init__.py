@@ -20,6 +20,8 @@ An interface that exists already is used as it stands: key, port, addresses and 
 | `loading`     | all of it, for an interface or several                         |
 | `checks`      | what a start would stumble over beyond that                    |
 | `reference`   | what the settings' own texts say, for people                   |
+| `key_file`    | the interface's private key, from its file                     |
+| `folders`     | where wgjit's files are by default                             |
 """
 
 from wgjit.config.folders import CONFIG_FOLDER, RUN_FOLDER, STATE_FOLDER, run_folder

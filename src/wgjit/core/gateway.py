@@ -15,17 +15,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from wgjit.core.admission import RecentRefusals
-from wgjit.core.barred import refusal_of
-from wgjit.core.claims import Claims
-from wgjit.core.door import Door
-from wgjit.core.flips import initiation
-from wgjit.core.inquiries import Inquiries
-from wgjit.core.knocks import Knock, Knocks
-from wgjit.core.parking import REKEY_TIMEOUT, Parking
-from wgjit.core.residency import Residency
+from wgjit.core.delivery.flips import initiation
+from wgjit.core.knock.admission import RecentRefusals
+from wgjit.core.knock.barred import refusal_of
+from wgjit.core.knock.claims import Claims
+from wgjit.core.knock.door import Door
+from wgjit.core.knock.inquiries import Inquiries
+from wgjit.core.knock.knocks import Knock, Knocks
+from wgjit.core.knock.parking import REKEY_TIMEOUT, Parking
+from wgjit.core.residents.residency import Residency
+from wgjit.core.residents.upkeep import Upkeep
 from wgjit.core.settings import Settings
-from wgjit.core.upkeep import Upkeep
 from wgjit.core.vocabulary import (
     Arrived,
     ClaimsSaved,

@@ -12,7 +12,7 @@ import time
 
 import structlog
 
-from wgjit.core.idleness import SHARE
+from wgjit.core.residents.idleness import SHARE
 from wgjit.drivers.base import Device
 from wgjit.errors import DeviceError, NoSuchDevice
 from wgjit.model import DeviceInfo

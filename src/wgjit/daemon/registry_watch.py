@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Hashable, Iterable
 
 import structlog
 
-from wgjit.core.placeholder import LIMIT
+from wgjit.core.residents.placeholder import LIMIT
 from wgjit.core.vocabulary import ClaimsSaved, Covered, Event, RegistryChanged
 from wgjit.daemon.faults import Faults
 from wgjit.errors import StoreDeferred, StoreError

@@ -20,7 +20,8 @@ import pytest
 
 from tests.unit.api.conftest import Api, start
 from tests.unit.api.test_peers import new_key, problem
-from wgjit.api import descriptors, streams
+from wgjit.api.entrance import descriptors
+from wgjit.api.routes import streams
 from wgjit.api.service import IMPORT_SHARE
 from wgjit.model import PublicKey
 

@@ -14,14 +14,14 @@ from typing import Any
 
 import pytest
 
-from wgjit.api import gate, pace, places, protocol
 from wgjit.api.caller import Caller
-from wgjit.api.listener import Server
-from wgjit.api.notices import Notices
-from wgjit.api.places import Bounds, Places
+from wgjit.api.entrance import gate, pace, places, protocol
+from wgjit.api.entrance.listener import Server
+from wgjit.api.entrance.notices import Notices
+from wgjit.api.entrance.places import Bounds, Places
+from wgjit.api.entrance.tenure import Tenure
+from wgjit.api.entrance.threads import Threads
 from wgjit.api.server import _uvicorn
-from wgjit.api.tenure import Tenure
-from wgjit.api.threads import Threads
 from wgjit.stores.entries import Author, Scope
 
 SOON = 0.3

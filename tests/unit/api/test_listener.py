@@ -16,11 +16,12 @@ from pathlib import Path
 import pytest
 
 from lab.certificate import make_certificate
-from wgjit.api import descriptors, listener, server
-from wgjit.api.listener import Listener, Server
-from wgjit.api.notices import Notices
-from wgjit.api.places import Bounds, Place, Places
-from wgjit.api.protocol import Protocol
+from wgjit.api import server
+from wgjit.api.entrance import descriptors, listener
+from wgjit.api.entrance.listener import Listener, Server
+from wgjit.api.entrance.notices import Notices
+from wgjit.api.entrance.places import Bounds, Place, Places
+from wgjit.api.entrance.protocol import Protocol
 from wgjit.errors import ConfigError
 
 MANY = Bounds(unproven=1000, of_source=1000, proven=10, of_caller=10)

@@ -7,8 +7,8 @@ from functools import partial
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wgjit.api import places
-from wgjit.api.places import Bounds, Place, Places, nothing
+from wgjit.api.entrance import places
+from wgjit.api.entrance.places import Bounds, Place, Places, nothing
 
 FEW = Bounds(unproven=8, of_source=4, proven=6, of_caller=4)
 LATER = 100.0

@@ -1,6 +1,6 @@
 """Token buckets, by a clock of the test's own."""
 
-from wgjit.api.rates import Rates
+from wgjit.api.entrance.rates import Rates
 
 
 def test_two_seconds_worth_at_once_then_the_rate() -> None:

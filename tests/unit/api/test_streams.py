@@ -16,10 +16,10 @@ import pytest
 from lab.registry import LabRegistry
 from tests.unit.api.conftest import BY, Api
 from tests.unit.api.test_peers import new_key, problem
-from wgjit.api import streams
 from wgjit.api.changes import Follower, Reset
+from wgjit.api.entrance.threads import Threads
 from wgjit.api.registries import Registries
-from wgjit.api.threads import Threads
+from wgjit.api.routes import streams
 from wgjit.model import Change, Peer, PublicKey
 from wgjit.stores.opening import Where
 from wgjit.stores.sqlite.store import SqliteStore

@@ -7,11 +7,11 @@ from contextlib import ExitStack
 
 import pytest
 
-from wgjit.api import turns
-from wgjit.api.notices import PERIOD, Notices
+from wgjit.api.entrance import turns
+from wgjit.api.entrance.notices import PERIOD, Notices
+from wgjit.api.entrance.quota import Quota
+from wgjit.api.entrance.turns import Turns
 from wgjit.api.problems import Problem
-from wgjit.api.quota import Quota
-from wgjit.api.turns import Turns
 
 
 def test_a_callers_surplus_waits_and_others_go_on() -> None:

@@ -8,8 +8,8 @@ import pytest
 
 from bench.model import Costs, Demand, most_residents, needs
 from bench.scaling import model_rows, unit_rows
-from wgjit.core.idleness import Idleness
-from wgjit.core.residency import Resident
+from wgjit.core.residents.idleness import Idleness
+from wgjit.core.residents.residency import Resident
 from wgjit.core.settings import Settings
 from wgjit.model import Peer, PublicKey
 

@@ -7,7 +7,7 @@ import sys
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wgjit.core.admission import FAULTS, RecentInitiations, RecentRefusals, Reputation, Reputations, SourceLimits
+from wgjit.core.knock.admission import FAULTS, RecentInitiations, RecentRefusals, Reputation, Reputations, SourceLimits
 from wgjit.model import Endpoint
 from wgjit.refusal import Refusal
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wgjit.core.admission import Reputation
-from wgjit.core.budget import SHARES, Budget
+from wgjit.core.knock.admission import Reputation
+from wgjit.core.knock.budget import SHARES, Budget
 from wgjit.errors import InvalidValue
 
 GOOD, NEW, BAD = Reputation

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import count
 
-from wgjit.core.door import Door
+from wgjit.core.knock.door import Door
 from wgjit.refusal import Refusal
 
 HERE, THERE = b"\xc0\0\2\1", b"\xc0\0\2\2"

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from tests.unit.core.conftest import Client, Stage
-from wgjit.core.flips import FRESH, KEEPALIVE, LOOKS, REPEAT
+from wgjit.core.delivery.flips import FRESH, KEEPALIVE, LOOKS, REPEAT
 from wgjit.core.vocabulary import (
     Command,
     Configure,

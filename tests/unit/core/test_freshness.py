@@ -8,7 +8,7 @@ import pytest
 
 from tests.unit.core.conftest import START, Client, Stage
 from tests.unit.core.test_gateway import kinds, told
-from wgjit.core.freshness import LATE, WITNESSES
+from wgjit.core.knock.freshness import LATE, WITNESSES
 from wgjit.core.vocabulary import (
     ClaimsSaved,
     Command,

@@ -8,8 +8,8 @@ import pytest
 
 from tests.unit.core.conftest import START, Client, Stage
 from tests.unit.core.test_upkeep import install, installed, look, looks_until, seen
-from wgjit.core.idleness import INTERVAL
-from wgjit.core.placeholder import placeholder_key
+from wgjit.core.residents.idleness import INTERVAL
+from wgjit.core.residents.placeholder import placeholder_key
 from wgjit.core.vocabulary import (
     Command,
     Configure,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from wgjit.core.removals import BUSY, MOST, RETRY, Removals
+from wgjit.core.residents.removals import BUSY, MOST, RETRY, Removals
 from wgjit.core.vocabulary import Departure
 from wgjit.model import PrivateKey, PublicKey
 

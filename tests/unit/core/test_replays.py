@@ -7,9 +7,9 @@ from collections.abc import Callable
 import pytest
 
 from tests.unit.core.conftest import START, Client, Stage
-from wgjit.core.flips import KEEPALIVE, LOOKS
-from wgjit.core.idleness import SHARE, SPACING
-from wgjit.core.replays import AT_ONCE, CONFIRMED, FRESH, GIVEN_UP
+from wgjit.core.delivery.flips import KEEPALIVE, LOOKS
+from wgjit.core.delivery.replays import AT_ONCE, CONFIRMED, FRESH, GIVEN_UP
+from wgjit.core.residents.idleness import SHARE, SPACING
 from wgjit.core.vocabulary import (
     Command,
     Configure,

@@ -10,7 +10,7 @@ import pytest
 from tests.forge import forge_initiation
 from tests.unit.core.conftest import SERVER, START, Client, Stage
 from tests.unit.core.test_upkeep import seen
-from wgjit.core.idleness import CROWD, PROMPT
+from wgjit.core.residents.idleness import CROWD, PROMPT
 from wgjit.core.vocabulary import (
     ClaimsSaved,
     Command,

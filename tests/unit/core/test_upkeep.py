@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.unit.core.conftest import START, Client, Stage
-from wgjit.core.idleness import INTERVAL, LONGEST, SESSION, SHARE, SPACING
+from wgjit.core.residents.idleness import INTERVAL, LONGEST, SESSION, SHARE, SPACING
 from wgjit.core.vocabulary import (
     ClaimsSaved,
     Command,

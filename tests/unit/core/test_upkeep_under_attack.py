@@ -10,8 +10,8 @@ import pytest
 from tests.forge import forge_initiation
 from tests.unit.core.conftest import SERVER, START, Client, Stage
 from tests.unit.core.test_upkeep import follow_up, install, installed, look, looks_until, seen
-from wgjit.core.idleness import INTERVAL, SPACING
-from wgjit.core.parking import PER_PEER, REKEY_TIMEOUT
+from wgjit.core.knock.parking import PER_PEER, REKEY_TIMEOUT
+from wgjit.core.residents.idleness import INTERVAL, SPACING
 from wgjit.core.vocabulary import (
     ClaimsSaved,
     Command,

@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 from tests.fakes.device import FakeDevice
 from tests.fakes.store import FakeRegistry
 from tests.unit.core.conftest import START
-from wgjit.core.barred import refusal_of
-from wgjit.core.claims import MARGIN
-from wgjit.core.freshness import GRAIN, LATE, LEAST_PAUSE, MOST_PAUSE, PACE
 from wgjit.core.gateway import Gateway
-from wgjit.core.idleness import FRESH, SESSION
-from wgjit.core.placeholder import placeholder_key, waste_key
+from wgjit.core.knock.barred import refusal_of
+from wgjit.core.knock.claims import MARGIN
+from wgjit.core.knock.freshness import GRAIN, LATE, LEAST_PAUSE, MOST_PAUSE, PACE
+from wgjit.core.residents.idleness import FRESH, SESSION
+from wgjit.core.residents.placeholder import placeholder_key, waste_key
 from wgjit.core.settings import Settings
 from wgjit.core.vocabulary import (
     Arrived,

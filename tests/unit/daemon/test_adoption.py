@@ -11,7 +11,7 @@ from tests.fakes.device import FakeDevice
 from tests.fakes.store import FakeRegistry
 from wgjit import adoption
 from wgjit.adoption import adopt, peers_of, release
-from wgjit.core.placeholder import placeholder_key
+from wgjit.core.residents.placeholder import placeholder_key
 from wgjit.errors import DeviceFull, StoreError
 from wgjit.model import NEVER, DevicePeer, Peer, PeerChange, PresharedKey, PrivateKey
 

@@ -16,7 +16,7 @@ from wgjit.control.client import ask, listen
 from wgjit.control.socket import socket_path
 from wgjit.daemon.control import ControlServer
 from wgjit.daemon.feed import FeedHub
-from wgjit.daemon.lock import interface_lock
+from wgjit.daemon.process.lock import interface_lock
 from wgjit.errors import GatewayRunning, GatewayUnavailable
 from wgjit.model import Delivery, Endpoint, PrivateKey, Tai64n
 from wgjit.record import Decision, FeedRecord

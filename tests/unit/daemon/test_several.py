@@ -9,7 +9,7 @@ from typing import Any
 
 from tests.unit.daemon.conftest import Running, running
 from wgjit.daemon.loop import BATCH
-from wgjit.daemon.several import Start
+from wgjit.daemon.process.several import Start
 
 
 class Heard:

@@ -1,0 +1,159 @@
+"""The way in and out of the application: who asks is known and the body is read before a route is looked for.
+
+Order: the caller (401, 429), the scope (403), the body's type (415), the caller's turn (503), the body's size (413) and
+pace (408). Only an import streams its body into its route; every other is read as a whole first, so that no handler
+waits for a slow sender. A caller has so many requests under way at once, from the first byte of a body until the last
+of an answer is taken, and of these so many on threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from email.message import Message as HeaderMessage
+from typing import Any
+from urllib.parse import unquote
+
+from wgjit.api.caller import OPEN_PATHS, Caller, Gatekeeper, scope_of
+from wgjit.api.entrance.pace import Paced, whole_body
+from wgjit.api.entrance.tenure import Tenure, over_problem
+from wgjit.api.entrance.threads import Threads
+from wgjit.api.entrance.turns import Turns
+from wgjit.api.problems import Kind, Problem, internal
+from wgjit.api.routes.handles import to_segment
+
+BODY = 1 << 18
+"""Bytes of a body at most, but of an import: more than a peer with all that it may have takes."""
+
+UNDER_WAY, SHARE = 128, 8
+"""Requests under way at once, in all and of one caller."""
+
+IMPORT = "/v1/peers/import"
+STREAMS = ("/v1/feed", "/v1/changes")
+"""Have quotas of their own."""
+
+_NO_THREAD = ("/v1/status", "/v1/peers/export")
+"""Ask the gateway; take a thread for each page."""
+
+_JSON = ("application/json", "application/merge-patch+json")
+_LINES = ("application/x-ndjson", "application/jsonl", "application/json-seq")
+
+
+class Gate:
+    """ASGI middleware around everything else."""
+
+    def __init__(self, app: Any, gatekeeper: Gatekeeper, threads: Threads, tenure: Tenure) -> None:
+        self._app = app
+        self._gatekeeper = gatekeeper
+        self._threads = threads
+        self._tenure = tenure
+        self._under_way = Turns(UNDER_WAY, SHARE)
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            return
+        begun = False
+
+        async def sending(message: Any) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self._serve(scope, receive, sending)
+        except Problem as problem:
+            if begun:
+                raise
+            await problem.response()(scope, receive, send)
+        except Exception as error:
+            if scope.get("wgjit.told"):
+                return
+            answer = internal(error)
+            if begun:  # an answer that was begun cannot be taken back: the connection ends without its end
+                raise
+            await answer.response()(scope, receive, send)
+
+    async def _serve(self, scope: Any, receive: Any, send: Any) -> None:
+        """Let a request in, as its kind is let in. Raises Problem."""
+        scope["path"] = path = _path(scope)
+        if path in OPEN_PATHS:
+            await self._app(scope, _Replay(b"", receive), send)  # whoever asks: their body is not even read
+            return
+        caller = await self._gatekeeper.admit(scope)
+        caller.need(scope_of(scope["method"], path))
+        scope["wgjit.caller"] = caller
+        headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
+        if scope["method"] in ("POST", "PATCH", "PUT"):
+            _check_type(path, headers)
+        state = scope.get("state", {})
+        with self._tenure.hold(caller, state.get("cut")) as over:
+            scope["wgjit.over"] = over
+            if path == IMPORT and scope["method"] == "POST":
+                await self._app(scope, Paced(receive, over), send)
+                return
+            if (length := headers.get(b"content-length")) and int(length) > BODY:
+                raise _too_large()
+            if path in STREAMS:
+                await self._app(scope, _Replay(b"", receive), send)
+                return
+            async with self._under_way.turn(caller.author.actor):
+                body = await whole_body(receive, over, BODY, _too_large) if _has_body(headers) else b""
+                await self._take_turn(scope, _Replay(body, receive), send, caller, over)
+                if (drained := state.get("drained")) is not None:
+                    await drained()
+
+    async def _take_turn(self, scope: Any, receive: Any, send: Any, caller: Caller, over: asyncio.Event) -> None:
+        """Run the application. The turn on a thread ends where the answer begins: who reads slowly holds no thread."""
+        async with AsyncExitStack() as turn:
+            if scope["path"] not in _NO_THREAD:
+                looks = scope["method"] in ("GET", "HEAD")
+                turns = self._threads.reading if looks else self._threads.writing
+                await turn.enter_async_context(turns.turn(caller.author.actor))
+
+            async def answering(message: Any) -> None:
+                if message["type"] == "http.response.start":
+                    await turn.aclose()
+                elif over.is_set() and message.get("more_body"):
+                    raise over_problem()
+                await send(message)
+
+            await self._app(scope, receive, answering)
+
+
+def _path(scope: Any) -> str:
+    """The path, in which a key's `/` that came as `%2F` does not part two segments."""
+    segments = scope["raw_path"].decode("ascii", "replace").split("/")
+    return "/".join(to_segment(text) if "/" in (text := unquote(part)) else text for part in segments)
+
+
+def _check_type(path: str, headers: dict[bytes, str]) -> None:
+    if not _has_body(headers):
+        return
+    message = HeaderMessage()
+    message["content-type"] = headers.get(b"content-type", "none/none")
+    allowed = _LINES if path == IMPORT else _JSON
+    if message.get_content_type() not in allowed:
+        raise Problem(Kind.MEDIA, f"send Content-Type: {allowed[0]}")
+
+
+def _has_body(headers: dict[bytes, str]) -> bool:
+    return headers.get(b"content-length", "0") != "0" or b"transfer-encoding" in headers
+
+
+def _too_large() -> Problem:
+    return Problem(Kind.TOO_LARGE, f"a body is {BODY} bytes at most; POST {IMPORT} takes any number of peers")
+
+
+class _Replay:
+    """Gives a body that was read, then whatever else the connection tells."""
+
+    def __init__(self, body: bytes, receive: Any) -> None:
+        self._body: bytes | None = body
+        self._receive = receive
+
+    async def __call__(self) -> Any:
+        if self._body is None:
+            return await self._receive()
+        body, self._body = self._body, None
+        return {"type": "http.request", "body": body, "more_body": False}

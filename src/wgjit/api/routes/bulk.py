@@ -1,0 +1,109 @@
+"""Many peers at once, as lines of JSON, streamed: neither way is a file in memory as a whole."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+from anyio import to_thread
+from fastapi import FastAPI, Query, Request
+from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive
+
+from wgjit.api.caller import Caller
+from wgjit.api.routes import bodies
+from wgjit.api.routes.answers import CallerOf, Key, ServiceOf, answer, fingerprint, replay
+from wgjit.api.routes.importing import Import
+from wgjit.api.routes.peers import Wanted
+from wgjit.api.service import IMPORT_SHARE, Service
+from wgjit.stores.entries import Filter, Scope
+from wgjit.stores.peer_json import to_fields
+
+LINES = "application/x-ndjson"
+
+_EXAMPLE = json.dumps({"public_key": bodies.KEY, "name": "office", "allowed_ips": ["10.8.0.2/32"]}) + "\n"
+_TEXT: dict[str, Any] = {LINES: {"schema": {"type": "string"}, "example": _EXAMPLE}}
+
+
+def add_routes(app: FastAPI) -> None:
+    """The routes of this file. Before those with `{peer}` in the path."""
+    app.post(
+        "/v1/peers/import",
+        tags=["peers"],
+        summary="Register many peers",
+        responses={200: {"model": bodies.Imported}},
+        openapi_extra={"requestBody": {"required": True, "content": _TEXT}},
+    )(import_)
+    app.get(
+        "/v1/peers/export",
+        tags=["peers"],
+        summary="All peers, or all that fit",
+        response_class=StreamingResponse,
+        responses={200: {"content": _TEXT, "description": "A peer a line."}},
+    )(export)
+
+
+async def import_(
+    request: Request,
+    service: ServiceOf,
+    caller: CallerOf,
+    key: Key,
+    skip_bad: Annotated[bool, Query(description="Leave bad lines out and register the rest.")] = False,
+    batch: Annotated[int, Query(ge=0, le=100_000_000, description="All or nothing by so many; 0: by all.")] = 0,
+) -> Response:
+    """A peer a line, with the fields of an export. Without `skip_bad` the first bad line ends it, and nothing of its
+    batch is registered. Who is registered with these very values counts as present, so it may be sent again."""
+    with service.imports.place(caller.author.actor, IMPORT_SHARE, comes_first=caller.is_local):
+        mark = hashlib.sha256(fingerprint(request, b""))
+        work = Import(service.registries, service.threads.imports, caller, skip_bad, batch)
+        if key is not None and (before := await work.answered(key)):
+            async for part in _parts(request.receive):
+                mark.update(part)
+            return replay(before, mark.digest())
+        async with work:
+            async for part in _parts(request.receive):
+                mark.update(part)
+                await work.take(part)
+            return answer(await work.finish(key, mark.digest()))
+
+
+async def _parts(receive: Receive) -> AsyncIterator[bytes]:
+    """A body's parts. Raises Problem if the sender goes, is too slow, or may not go on."""
+    more = True
+    while more:
+        message = await receive()
+        yield message.get("body", b"")
+        more = message.get("more_body", False)
+
+
+async def export(
+    service: ServiceOf,
+    caller: CallerOf,
+    wanted: Wanted,
+    preshared_keys: Annotated[bool, Query(description="With them; scope admin or gateway.")] = False,
+) -> StreamingResponse:
+    """As `wgjit peer export` writes it and an import reads it."""
+    if preshared_keys:
+        caller.need(Scope.GATEWAY)
+    headers = {"Cache-Control": "no-store"}
+    return StreamingResponse(_lines(service, caller, wanted, preshared_keys), headers=headers, media_type=LINES)
+
+
+async def _lines(service: Service, caller: Caller, wanted: Filter, preshared_keys: bool) -> AsyncIterator[str]:
+    """A page of lines at a time; a registry that fails in between breaks the answer off."""
+
+    def read(after: str | None) -> tuple[str, str | None]:
+        with service.registries.use() as registry:
+            page = registry.peers.page(wanted, 1000, after)
+        lines = (json.dumps(to_fields(entry, preshared_keys=preshared_keys)) + "\n" for entry in page.entries)
+        return "".join(lines), page.cursor
+
+    after: str | None = None
+    while True:
+        async with service.threads.reading.turn(caller.author.actor):
+            text, after = await to_thread.run_sync(read, after)
+        yield text
+        if after is None:
+            return

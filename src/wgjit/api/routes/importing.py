@@ -1,0 +1,168 @@
+"""An import under way: lines are collected on the event loop, and whole blocks of them go to a thread.
+
+Nothing is open, and no thread is held, while a sender is waited for before its first block is full: of a slow one there
+is never more than its own bytes, a megabyte of them at most. Its token is looked at again before each commit.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from anyio import CancelScope, CapacityLimiter, to_thread
+
+from wgjit.api.caller import Caller
+from wgjit.api.entrance.tenure import over_problem
+from wgjit.api.problems import Kind, Problem
+from wgjit.api.registries import Registries
+from wgjit.errors import InvalidValue
+from wgjit.management import imports, peer_readers
+from wgjit.management.imports import Teller
+from wgjit.management.peer_readers import Blocks
+from wgjit.stores.base import Load, Registry
+from wgjit.stores.entries import Answer, Loaded
+
+_TOLD = 1000
+"""Bad lines in an answer; the rest is counted."""
+
+_DETAIL = 500
+"""Characters that are told of a bad line: its error may repeat part of it."""
+
+_SOURCE = "HTTP API"
+"""What the audit log says of where the peers were read."""
+
+CACHE = 16 << 10
+"""KiB of memory that each of the two connections of an import keeps pages in; beyond it SQLite sorts in files."""
+
+T = TypeVar("T")
+
+
+class Import:
+    """See the head of this file. Leave the block of it in whatever way: what is not committed is dropped."""
+
+    def __init__(
+        self, registries: Registries, threads: CapacityLimiter, caller: Caller, skip_bad: bool, batch: int
+    ) -> None:
+        self._registries = registries
+        self._threads = threads
+        self._caller = caller
+        self._batch = batch
+        self._told = _Told(skip_bad)
+        self._teller = Teller(self._told.refused, self._told.loaded)
+        self._blocks = Blocks()
+        self._open = ExitStack()
+        self._registry: Registry | None = None
+        self._load: Load | None = None
+
+    async def answered(self, key: str) -> Answer | None:
+        """What was answered to this idempotency key before."""
+
+        def find() -> Answer | None:
+            with self._registries.use() as registry:
+                return registry.answers.find(key, by=self._caller.author)
+
+        return await self._run(find)
+
+    async def take(self, part: bytes) -> None:
+        """The next part of the body. Raises Problem for what is bad in it, and StoreError."""
+        try:
+            block = self._blocks.push(part)
+        except InvalidValue as error:  # what makes the rest unreadable: an endless line
+            raise self._told.problem(None, str(error)) from None
+        if block is not None:
+            await self._run(lambda: self._stage(block))
+
+    async def finish(self, key: str | None, fingerprint: bytes) -> dict[str, Any]:
+        """Register what is left; gives what is answered. Raises Problem, StoreError."""
+        return await self._run(lambda: self._finish(key, fingerprint))
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._load is not None:
+            with CancelScope(shield=True):
+                await self._run(self._open.close)
+
+    async def _run(self, work: Callable[[], T]) -> T:
+        return await to_thread.run_sync(self._step, work, limiter=self._threads)
+
+    # --- on a thread ----------------------------------------------------------------------------------------------
+
+    def _step(self, work: Callable[[], T]) -> T:
+        try:
+            return work()
+        except BaseException as error:  # told to what is open, which has words for what SQLite says
+            open_, self._open, self._load = self._open, ExitStack(), None
+            open_.__exit__(type(error), error, error.__traceback__)
+            raise
+
+    def _stage(self, block: tuple[int, bytes]) -> None:
+        load = self._opened()
+        for chunk in peer_readers.read_lines(block):
+            imports.stage(chunk, load, self._batch, _SOURCE, self._teller, self._check)
+
+    def _finish(self, key: str | None, fingerprint: bytes) -> dict[str, Any]:
+        load = self._opened()
+        if (block := self._blocks.end()) is not None:
+            self._stage(block)
+        self._check()
+        imports.finish(load, _SOURCE, self._teller)
+        content = self._told.content()
+        if key is not None and self._registry is not None:
+            kept = Answer(fingerprint, 200, json.dumps(content).encode())
+            self._registry.answers.keep(key, kept, by=self._caller.author)
+        return content
+
+    def _opened(self) -> Load:
+        if self._load is None:
+            self._registry = self._open.enter_context(self._registries.use())
+            self._load = self._open.enter_context(self._registry.peers.load(by=self._caller.author, cache=CACHE))
+        return self._load
+
+    def _check(self) -> None:
+        """Raises Problem for a caller that may not go on: what is not committed stays out."""
+        if not self._caller.is_valid():
+            raise over_problem()
+
+
+class _Told:
+    """What an import told so far."""
+
+    def __init__(self, skip: bool) -> None:
+        self._skip = skip
+        self._counts = {"added": 0, "present": 0, "refused": 0}
+        self._bad: list[dict[str, Any]] = []
+
+    def loaded(self, batch: Loaded) -> None:
+        """A batch is through; `refused` counts lines, and was told each of them."""
+        self._counts["added"] += batch.added
+        self._counts["present"] += batch.present
+
+    def refused(self, line: int, what: object) -> None:
+        """Raises Problem unless bad lines are skipped."""
+        if not self._skip:
+            raise self.problem(line, str(what))
+        self._counts["refused"] += 1
+        if len(self._bad) < _TOLD:
+            self._bad.append({"line": line, "detail": _short(str(what))})
+
+    def problem(self, line: int | None, text: str) -> Problem:
+        """What ends the import."""
+        before = self._counts["added"] + self._counts["present"]
+        after = f"{before} peers of the batches before are registered" if before else "nothing was registered"
+        where, text = "body" if line is None else f"line {line}", _short(text)
+        return Problem(Kind.INVALID, f"{where}: {text}; {after}", [(where, text)], more=self._counts)
+
+    def content(self) -> dict[str, Any]:
+        """The answer."""
+        return self._counts | {"bad": self._bad}
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _DETAIL else f"{text[:_DETAIL]}..."

@@ -1,0 +1,324 @@
+"""Peers: one at a time, in pages, and all that fit a filter."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from fastapi import Depends, FastAPI, Header, Query, Request
+from starlette.responses import Response
+
+from wgjit.api.problems import about, field_of, invalid
+from wgjit.api.routes import bodies, etags, handles
+from wgjit.api.routes.answers import CallerOf, Key, RawBody, ServiceOf, answer, fingerprint, peer_fields, replay
+from wgjit.errors import ConfigError, InvalidValue
+from wgjit.management import client_config
+from wgjit.management.client_config import Server
+from wgjit.model import Peer, PrivateKey, PublicKey, Standing
+from wgjit.stores.entries import AnsweredBefore, Entry, Filter, Once, Scope
+from wgjit.stores.label_rules import parse_labels
+from wgjit.stores.peer_json import claim_fields
+from wgjit.times import parse_expiry
+
+
+def filter_of(
+    label: Annotated[list[str] | None, Query(description="KEY=VALUE; several: all of them.")] = None,
+    state: Annotated[Standing | None, Query(description="Only these.")] = None,
+    name_prefix: Annotated[str | None, Query(description="Whose name begins so.")] = None,
+    expires_before: Annotated[str | None, Query(description="2027-01-31T12:00:00Z, or from now: +30d.")] = None,
+) -> Filter:
+    """The filter of a query. Raises Problem."""
+    with about("label"):
+        labels = parse_labels(label or [])
+    with about("expires_before"):
+        moment = None if expires_before is None else parse_expiry(expires_before, time.time(), "expires_before")
+    return Filter(labels, state, name_prefix, moment)
+
+
+Wanted = Annotated[Filter, Depends(filter_of)]
+IfMatch = Annotated[str | None, Header(description="The ETag that the peer must still have; else 412.")]
+Secrets = Annotated[bool, Query(description="Also the preshared key; scope admin or gateway.")]
+Limit = Annotated[int, Query(ge=1, le=1000)]
+_ONE: dict[int | str, dict[str, Any]] = {200: {"model": bodies.PeerBody}}
+
+
+def add_routes(app: FastAPI) -> None:
+    """The routes of this file."""
+    app.post("/v1/peers", tags=["peers"], summary="Register a peer", status_code=201, responses=_MADE)(create)
+    app.get("/v1/peers", tags=["peers"], summary="List peers", responses={200: {"model": bodies.PeerPage}})(list_)
+    app.delete("/v1/peers", tags=["peers"], summary="Remove all that fit", responses={200: {"model": bodies.Removed}})(
+        remove_fitting
+    )
+    app.get("/v1/count", tags=["peers"], summary="Count peers", responses={200: {"model": bodies.Count}})(count)
+    app.get("/v1/find", tags=["peers"], summary="Find peers", responses={200: {"model": bodies.Found}})(find)
+    one = "/v1/peers/{peer}"
+    shown: dict[int | str, dict[str, Any]] = {200: {"model": bodies.OnePeer}, 304: {"description": "As it was."}}
+    claim: dict[int | str, dict[str, Any]] = {200: {"model": bodies.PeerClaim}}
+    app.get(one, tags=["peers"], summary="Show a peer", responses=shown)(show)
+    app.patch(one, tags=["peers"], summary="Change a peer", responses=_ONE)(patch)
+    app.delete(one, tags=["peers"], summary="Remove a peer", status_code=204, response_class=Response)(remove)
+    app.post(f"{one}/rotate", tags=["peers"], summary="Give a peer another key", responses=_ROTATED)(rotate)
+    app.get(f"{one}/claim", tags=["peers"], summary="Show a peer's claim", responses=claim)(show_claim)
+    app.delete(f"{one}/claim", tags=["peers"], summary="Forget a peer's claim", responses=claim)(reset_claim)
+
+
+_MADE: dict[int | str, dict[str, Any]] = {201: {"model": bodies.HandedOut}}
+_ROTATED: dict[int | str, dict[str, Any]] = {200: {"model": bodies.HandedOut}}
+
+
+class _Handing:
+    """The answer of a peer that is handed out: with the secrets that are shown once, and without, to be kept."""
+
+    def __init__(self, private_key: PrivateKey | None, server: Callable[[], Server | None]) -> None:
+        self._private_key = private_key
+        self._server = None if private_key is None else server()
+
+    def fields(self, entry: Entry) -> dict[str, Any]:
+        """What is answered, this once."""
+        config = None
+        if self._server is not None and self._private_key is not None:
+            try:
+                config = client_config.compose(self._server, entry.peer, self._private_key)
+            except ConfigError:  # no single address in it: there is nothing to configure a client with
+                config = None
+        secret = None if self._private_key is None else self._private_key.reveal_base64()
+        return peer_fields(entry) | {"private_key": secret, "config": config}
+
+    def once(self, key: str | None, mark: bytes, status: int) -> Once | None:
+        """What is to be kept of the answer under an idempotency key: nothing secret."""
+        if key is None:
+            return None
+
+        def kept(entry: Entry) -> tuple[int, bytes]:
+            return status, json.dumps(peer_fields(entry) | {"private_key": None, "config": None}).encode()
+
+        return Once(key, mark, kept)
+
+
+def create(
+    request: Request, service: ServiceOf, caller: CallerOf, body: bodies.NewPeer, raw: RawBody, key: Key
+) -> Response:
+    """Without `public_key` a key pair is made: `private_key` and `config` are in this answer and nowhere else. Without
+    `allowed_ips` each configured pool gives an address."""
+    mark = fingerprint(request, raw)
+    prefixes = bodies.prefixes(body.allowed_ips)
+    pools = [] if prefixes else service.site.pools
+    if not prefixes and not pools:
+        raise invalid("allowed_ips: give some, for no pool is configured (pool.ipv4, pool.ipv6)", "allowed_ips")
+    for label, value in body.labels.items():
+        bodies.label(label, value)
+    with about("public_key"):
+        private_key, public_key = client_config.keys(body.public_key)
+    peer = _checked(
+        lambda: Peer(
+            public_key,
+            prefixes,
+            bodies.preshared_key(body.preshared_key),
+            body.keepalive,
+            body.enabled,
+            bodies.expiry(body.expires_at, body.expires_in),
+            bodies.name(body.name),
+            body.idle_timeout,
+        )
+    )
+    handing = _Handing(private_key, service.server)
+    try:
+        with service.registries.use() as registry:
+            once = handing.once(key, mark, 201)
+            peer = registry.peers.hand_out(peer, body.labels, pools, by=caller.author, once=once)
+    except AnsweredBefore as before:
+        return replay(before.answer, mark)
+    entry = Entry(peer, body.labels)
+    where = f"/v1/peers/{handles.to_path(peer.public_key)}"
+    return answer(handing.fields(entry), 201, {"ETag": etags.tag(entry), "Location": where})
+
+
+def list_(
+    service: ServiceOf,
+    wanted: Wanted,
+    limit: Limit = 100,
+    after: Annotated[str | None, Query(description="`next` of the page before, with the same filter.")] = None,
+) -> Response:
+    """In the order of keys; of names with `name_prefix`; of expiry if that is asked for."""
+    with service.registries.use() as registry:
+        page = registry.peers.page(wanted, limit, after)
+    return answer({"peers": list(map(peer_fields, page.entries)), "next": page.cursor})
+
+
+def count(service: ServiceOf, wanted: Wanted) -> Response:
+    """Visits all that fit, unless no filter is given."""
+    with service.registries.use() as registry:
+        return answer({"count": registry.peers.count(wanted)})
+
+
+def find(
+    service: ServiceOf,
+    q: Annotated[str, Query(min_length=1, max_length=1000, description="A name's or key's beginning, address, label.")],
+    anywhere: Annotated[bool, Query(description="Also inside of names; looks at all names.")] = False,
+    limit: Limit = 20,
+) -> Response:
+    """Peers that a text points at."""
+    with service.registries.use() as registry:
+        return answer({"peers": list(map(peer_fields, registry.peers.search(q, limit, anywhere=anywhere)))})
+
+
+def remove_fitting(
+    service: ServiceOf,
+    caller: CallerOf,
+    wanted: Wanted,
+    confirm: Annotated[bool, Query(description="Must be true.")] = False,
+) -> Response:
+    """Refused without a filter, and without `confirm=true`."""
+    if wanted.is_empty:
+        raise invalid("label: give a filter, such as label=team=guests; this never removes all peers", "label")
+    if not confirm:
+        raise invalid("confirm: say confirm=true; GET /v1/count tells how many fit", "confirm")
+    with service.registries.use() as registry:
+        return answer({"removed": registry.peers.remove_fitting(wanted, by=caller.author)})
+
+
+def show(
+    service: ServiceOf,
+    caller: CallerOf,
+    peer: str,
+    preshared_key: Secrets = False,
+    if_none_match: Annotated[str | None, Header(description="An ETag; 304 if the peer still has it.")] = None,
+) -> Response:
+    """By its key as base64url, or any handle without `/`: name, address, beginning of a key. A gateway may keep the
+    answer, since it follows the changes; for how long is its own affair (`store.time_to_live`)."""
+    if preshared_key:
+        caller.need(Scope.GATEWAY)
+    with service.registries.use() as registry:
+        found = handles.find(registry, peer)
+        entry = Entry(found.peer, registry.peers.labels(found.peer.public_key))
+    keeping = "private" if caller.scope is Scope.GATEWAY else "no-store"
+    headers = {"ETag": etags.tag(entry, with_secret=preshared_key), "Cache-Control": keeping}
+    if if_none_match is not None and etags.fits(if_none_match, headers["ETag"], weakly=True):
+        return Response(status_code=304, headers=headers)
+    return answer(peer_fields(entry, preshared_keys=preshared_key) | {"claim": claim_fields(found.claim)}, 200, headers)
+
+
+def patch(
+    service: ServiceOf, caller: CallerOf, peer: str, body: bodies.PeerPatch, if_match: IfMatch = None
+) -> Response:
+    """A merge patch (RFC 7396): what is given, and nothing else. A key does not change: rotate."""
+    change = _Patch(body)
+    unchanged = etags.check(if_match)
+
+    def check(before: Entry) -> None:
+        unchanged(before)
+        change.look(before)
+
+    with service.registries.use() as registry:
+        key = handles.find(registry, peer).peer.public_key
+        entry = registry.peers.amend(key, change.apply, change.given, change.taken, check, by=caller.author)
+    return answer(peer_fields(entry), 200, {"ETag": etags.tag(entry)})
+
+
+class _Patch:
+    """What a merge patch does to a peer. Raises Problem."""
+
+    def __init__(self, body: bodies.PeerPatch) -> None:
+        told = body.model_fields_set
+        self._values: dict[str, Any] = {}
+        if "name" in told:
+            self._values["name"] = bodies.name(body.name)
+        if "allowed_ips" in told:
+            self._values["allowed_ips"] = bodies.prefixes(body.allowed_ips)
+        if "preshared_key" in told:
+            self._values["preshared_key"] = bodies.preshared_key(body.preshared_key)
+        if "keepalive" in told:
+            self._values["keepalive"] = body.keepalive or 0
+        if "enabled" in told:
+            self._values["enabled"] = body.enabled is not False
+        if told & {"expires_at", "expires_in"}:
+            self._values["expires_at"] = bodies.expiry(body.expires_at, body.expires_in)
+        if "idle_timeout" in told:
+            self._values["idle_timeout"] = body.idle_timeout
+        self._takes_all_labels = "labels" in told and body.labels is None
+        self.given: dict[str, str] = {}
+        self.taken: list[str] = []
+        for label, value in (body.labels or {}).items():
+            bodies.label(label, value)
+            if value is None:
+                self.taken.append(label)
+            else:
+                self.given[label] = value
+
+    def look(self, before: Entry) -> None:
+        """Told what the peer is, in the transaction that changes it."""
+        if self._takes_all_labels:
+            self.taken += before.labels
+
+    def apply(self, peer: Peer) -> Peer:
+        """The peer as it becomes."""
+        return _checked(lambda: dataclasses.replace(peer, **self._values))
+
+
+def remove(service: ServiceOf, caller: CallerOf, peer: str, if_match: IfMatch = None) -> Response:
+    """With its claim and labels; its addresses go back to the pool after its quarantine."""
+    with service.registries.use() as registry:
+        key = handles.find(registry, peer).peer.public_key
+        check = etags.check(if_match) if if_match is not None else None
+        if not registry.peers.remove_all([key], check, by=caller.author):
+            raise handles.no_such_peer(peer)
+    return Response(status_code=204)
+
+
+def rotate(
+    request: Request,
+    service: ServiceOf,
+    caller: CallerOf,
+    peer: str,
+    raw: RawBody,
+    key: Key,
+    body: bodies.Rotation | None = None,
+    if_match: IfMatch = None,
+) -> Response:
+    """All else stays. A gateway refuses the old key, and ends its session, within a second. The configuration holds the
+    preshared key, if there is one: its client cannot connect without."""
+    mark = fingerprint(request, raw)
+    with about("public_key"):
+        private_key, new = client_config.keys(None if body is None else body.public_key)
+    handing = _Handing(private_key, service.server)
+    try:
+        with service.registries.use() as registry:
+            # Before the handle is looked for: it may be the key that this very request took away.
+            if key is not None and (before := registry.answers.find(key, by=caller.author)):
+                return replay(before, mark)
+            old: PublicKey = handles.find(registry, peer).peer.public_key
+            once = handing.once(key, mark, 200)
+            check = etags.check(if_match)
+            after = registry.peers.rotate(old, new, check=check, by=caller.author, once=once)
+            entry = Entry(after, registry.peers.labels(new))
+    except AnsweredBefore as again:
+        return replay(again.answer, mark)
+    where = f"/v1/peers/{handles.to_path(new)}"
+    return answer(handing.fields(entry), 200, {"ETag": etags.tag(entry), "Content-Location": where})
+
+
+def show_claim(service: ServiceOf, peer: str) -> Response:
+    """When and where it was last proven; null if never. A peer that was removed keeps it, by its key."""
+    with service.registries.use() as registry:
+        key, claim = handles.claim_of(registry, peer)
+    return answer({"public_key": str(key), "claim": claim_fields(claim)})
+
+
+def reset_claim(service: ServiceOf, caller: CallerOf, peer: str) -> Response:
+    """So that a client may connect whose clock was set back. Says what was forgotten. By its key also for a peer that
+    was removed: then its removal is forgotten, too."""
+    with service.registries.use() as registry:
+        key, _ = handles.claim_of(registry, peer)
+        claim = registry.claims.reset(key, by=caller.author)
+    return answer({"public_key": str(key), "forgotten": claim is not None, "claim": claim_fields(claim)})
+
+
+def _checked(make: Callable[[], Peer]) -> Peer:
+    """Raises Problem for values that do not go together."""
+    try:
+        return make()
+    except InvalidValue as error:
+        raise invalid(str(error), field_of(str(error))) from None

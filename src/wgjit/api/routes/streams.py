@@ -1,0 +1,183 @@
+"""Event streams: `/v1/feed` and `/v1/changes` as server-sent events.
+
+A stream ends when its client goes, reads too slowly, when its token is revoked or expires, and when the server ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from typing import Annotated, Any, TypeVar
+
+from fastapi import FastAPI, Header, Query, Request
+from sse_starlette.event import ServerSentEvent
+from sse_starlette.sse import EventSourceResponse
+
+from wgjit.api.caller import Caller
+from wgjit.api.changes import Reset
+from wgjit.api.entrance.quota import Quota
+from wgjit.api.problems import invalid
+from wgjit.control.client import listen
+from wgjit.errors import StoreError
+from wgjit.stores.entries import Scope
+
+MOST = 256
+"""Streams at once."""
+
+SHARE = 32
+"""Of them, of one caller that is no gateway."""
+
+GATEWAY_SHARE = 128
+"""Of one token of scope `gateway`: all gateways of a fleet may show the same one."""
+
+KEPT = 128
+"""How many of all are for gateways and the Unix socket alone."""
+
+PING = 15
+"""Seconds between comments that keep a stream's connection open."""
+
+PATIENCE = 20.0
+"""Seconds for which a client may take nothing of what is sent."""
+
+T = TypeVar("T")
+
+
+class Streams:
+    """The streams that are open."""
+
+    def __init__(self) -> None:
+        self.quota = Quota("streams", MOST, KEPT)
+        self._open: set[asyncio.Event] = set()
+        self._ending = False
+
+    @contextmanager
+    def open(self, caller: Caller, over: asyncio.Event) -> Iterator[None]:
+        """A place for a stream of this caller; `over` is set when it is to end. Raises Problem (503)."""
+        is_gateway = caller.scope is Scope.GATEWAY
+        with self.quota.place(
+            caller.author.actor, GATEWAY_SHARE if is_gateway else SHARE, comes_first=is_gateway or caller.is_local
+        ):
+            if self._ending:
+                over.set()
+            self._open.add(over)
+            try:
+                yield
+            finally:
+                self._open.discard(over)
+
+    def end(self) -> None:
+        """End all of them, and those to come."""
+        self._ending = True
+        for over in self._open:
+            over.set()
+
+
+async def until(over: asyncio.Event, source: AsyncIterator[T]) -> AsyncIterator[T]:
+    """What comes of a source, until it ends or the event is set."""
+    ended = asyncio.ensure_future(over.wait())
+    following: asyncio.Future[T] | None = None
+    try:
+        while True:
+            following = asyncio.ensure_future(anext(source))
+            await asyncio.wait({following, ended}, return_when=asyncio.FIRST_COMPLETED)
+            if ended.done():
+                return
+            try:
+                yield following.result()
+            except StopAsyncIteration:
+                return
+    finally:
+        ended.cancel()
+        if following is not None and not following.done():
+            following.cancel()
+            with suppress(asyncio.CancelledError, StopAsyncIteration, Exception):
+                await following
+        if (close := getattr(source, "aclose", None)) is not None:
+            await close()
+
+
+def add_routes(app: FastAPI) -> None:
+    """The routes of this file."""
+
+    @app.get("/v1/feed", tags=["streams"], summary="Follow the gateway's feed", responses=_STREAM)
+    async def feed(request: Request) -> EventSourceResponse:
+        """Every initiation that the gateway sees from now on: `event: initiation`, data as docs/FEED.md tells."""
+        service, over = request.app.state.service, request.scope["wgjit.over"]
+        with ExitStack() as place:
+            place.enter_context(service.streams.open(request.scope["wgjit.caller"], over))
+            records = await listen(service.interface)
+
+            async def events() -> AsyncIterator[ServerSentEvent]:
+                yield ServerSentEvent(comment="open")
+                async for record in until(over, records):
+                    yield ServerSentEvent(json.dumps(record.as_dict()), event="initiation")
+
+            return stream(events(), place.pop_all())
+
+    @app.get("/v1/changes", tags=["streams"], summary="Follow the registry's changes", responses=_STREAM)
+    async def changes(
+        request: Request,
+        after: Annotated[int | None, Query(ge=0, le=2**63 - 1, description="Resume behind this sequence.")] = None,
+        last_event_id: Annotated[str | None, Header(description="The same, as a browser says it.")] = None,
+    ) -> EventSourceResponse:
+        """`open` (where the stream begins), then `updated` and `removed`, each with the peer's key and a sequence
+        number as its id. `reset`: the log has lost your place, so anything may have changed."""
+        service, over = request.app.state.service, request.scope["wgjit.over"]
+        if last_event_id is not None:
+            if not (last_event_id.isascii() and last_event_id.isdigit() and len(last_event_id) <= 18):
+                raise invalid("Last-Event-ID: give the id of an event of this stream", "Last-Event-ID")
+            after = int(last_event_id)
+        with ExitStack() as place:
+            place.enter_context(service.streams.open(request.scope["wgjit.caller"], over))
+            head = await service.follower.head()
+            start = head if after is None else after
+
+            async def events() -> AsyncIterator[ServerSentEvent]:
+                yield _event("open", min(start, head), {"sequence": head})
+                with suppress(StoreError):  # the stream ends; who comes again is told why
+                    async for page in until(over, service.follower.follow(start)):
+                        if isinstance(page, Reset):
+                            yield _event("reset", page.sequence, {"sequence": page.sequence})
+                            continue
+                        for change in page:
+                            if over.is_set():
+                                return
+                            data = {"public_key": str(change.public_key), "sequence": change.sequence}
+                            yield _event(change.kind.value, change.sequence, data)
+
+            return stream(events(), place.pop_all())
+
+
+def _event(kind: str, number: int, data: dict[str, Any]) -> ServerSentEvent:
+    return ServerSentEvent(json.dumps(data), event=kind, id=str(number))
+
+
+class _Kept(EventSourceResponse):
+    """A stream's answer, which holds its place until it ends."""
+
+    def __init__(self, place: ExitStack, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._place = place
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        with self._place:
+            await super().__call__(scope, receive, send)
+
+
+def stream(events: AsyncIterator[Any], place: ExitStack, patience: float = PATIENCE) -> EventSourceResponse:
+    """The answer that sends events, as long as its client takes them; `place` is closed at its end."""
+    return _Kept(
+        place,
+        events,
+        ping=PING,
+        sep="\n",
+        send_timeout=patience,
+        ping_message_factory=lambda: ServerSentEvent(comment="ping"),
+    )
+
+
+_STREAM: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "description": "An event stream."}
+}

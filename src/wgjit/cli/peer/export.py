@@ -1,0 +1,177 @@
+"""`wgjit peer export`: all peers, streamed, in the formats that `wgjit peer import` reads."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Annotated, TextIO
+
+import typer
+
+from wgjit.cli.peer.describe import Withheld
+from wgjit.cli.registry_file import ConfigFile, Interface, Store, existing
+from wgjit.errors import ConfigError
+from wgjit.management.cells import to_cell
+from wgjit.management.peer_readers import Format, by_ending
+from wgjit.management.site import site
+from wgjit.model import Peer, Standing
+from wgjit.stores import peer_json
+from wgjit.stores.entries import Entry, Filter
+from wgjit.wire.key_text import shown
+
+_DASH = Path("-")
+
+
+def export(
+    file: Annotated[Path, typer.Argument(help="The file to write, mode 0600; - is standard output.")] = _DASH,
+    form: Annotated[
+        Format | None, typer.Option("--format", help="By default told by the file's ending, else jsonl.")
+    ] = None,
+    preshared_keys: Annotated[
+        bool, typer.Option("--preshared-keys", help="Write preshared keys, too: the export then holds secrets.")
+    ] = False,
+    store: Store = None,
+    interface: Interface = "wg0",
+    config: ConfigFile = None,
+) -> None:
+    """Write all peers, in the order of their keys.
+
+    jsonl and csv hold every field. conf and dump know neither expiry, idle timeout nor labels, and leave out peers that
+    are disabled or expired, since they could not say so; dump has no names.
+    """
+    left = _Left(preshared_keys, time.time())
+    here = site(interface, config, store)
+    with existing(here, read_only=True) as registry, _opened(file) as output:
+        for text in _TEXTS[form or by_ending(file.name) or Format.JSONL](
+            left.seen(registry.peers.entries(Filter())), left
+        ):
+            output.write(text)
+    left.tell()
+
+
+class _Left:
+    """What an export leaves out, and says so at its end."""
+
+    def __init__(self, preshared_keys: bool, now: float) -> None:
+        self.preshared_keys = preshared_keys
+        self._now = now
+        self._secrets = 0
+        self._peers = 0
+        self._withheld = Withheld()
+
+    def seen(self, entries: Iterable[Entry]) -> Iterator[Entry]:
+        """The same, and counted of whom a name or label is withheld."""
+        for entry in entries:
+            self._withheld.seen(entry)
+            yield entry
+
+    def preshared_key(self, peer: Peer) -> str | None:
+        """Its preshared key in base64, None if it has none or it is to be left out."""
+        if peer.preshared_key is None:
+            return None
+        if not self.preshared_keys:
+            self._secrets += 1
+            return None
+        return peer.preshared_key.reveal_base64()
+
+    def may_connect(self, entries: Iterable[Entry]) -> Iterator[Peer]:
+        """Those that are neither disabled nor expired."""
+        for peer in (entry.peer for entry in entries):
+            if peer.standing(self._now) is Standing.ENABLED:
+                yield peer
+            else:
+                self._peers += 1
+
+    def tell(self) -> None:
+        """Say on standard error what was left out."""
+        self._withheld.tell()
+        if self._secrets:
+            print(f"wgjit: {self._secrets} preshared keys were left out; --preshared-keys writes them", file=sys.stderr)
+        if self._peers:
+            print(
+                f"wgjit: {self._peers} disabled or expired peers were left out; jsonl and csv hold them",
+                file=sys.stderr,
+            )
+
+
+def _jsonl(entries: Iterable[Entry], left: _Left) -> Iterator[str]:
+    for entry in entries:
+        left.preshared_key(entry.peer)
+        yield json.dumps(peer_json.to_fields(entry, preshared_keys=left.preshared_keys)) + "\n"
+
+
+def _csv(entries: Iterable[Entry], left: _Left) -> Iterator[str]:
+    columns = [name for name in peer_json.FIELDS if left.preshared_keys or name != "preshared_key"]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    for entry in entries:
+        left.preshared_key(entry.peer)
+        fields = peer_json.to_fields(entry, preshared_keys=left.preshared_keys)
+        writer.writerow([to_cell(fields[name]) for name in columns])
+        yield text.getvalue()
+        text.seek(0)
+        text.truncate()
+    yield text.getvalue()  # of an empty registry: the header
+
+
+def _conf(entries: Iterable[Entry], left: _Left) -> Iterator[str]:
+    for peer in left.may_connect(entries):
+        lines = ["[Peer]", f"PublicKey = {peer.public_key}"]
+        if peer.name is not None:
+            lines.insert(0, f"# Name = {peer.name}")
+        if key := left.preshared_key(peer):
+            lines.append(f"PresharedKey = {key}")
+        if peer.allowed_ips:
+            lines.append(f"AllowedIPs = {', '.join(map(str, peer.allowed_ips))}")
+        if peer.keepalive:
+            lines.append(f"PersistentKeepalive = {peer.keepalive}")
+        yield "\n".join(lines) + "\n\n"
+
+
+def _dump(entries: Iterable[Entry], left: _Left) -> Iterator[str]:
+    yield "(none)\t(none)\t0\toff\n"  # the interface's line: an export knows no interface
+    for peer in left.may_connect(entries):
+        key, prefixes = left.preshared_key(peer) or "(none)", ",".join(map(str, peer.allowed_ips)) or "(none)"
+        yield f"{peer.public_key}\t{key}\t(none)\t{prefixes}\t0\t0\t0\t{peer.keepalive or 'off'}\n"
+
+
+_TEXTS: dict[Format, Callable[[Iterable[Entry], _Left], Iterator[str]]] = {
+    Format.JSONL: _jsonl,
+    Format.CSV: _csv,
+    Format.CONF: _conf,
+    Format.DUMP: _dump,
+}
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[TextIO]:
+    """The file to write. It appears, or takes the place of another, when all is written. Raises ConfigError."""
+    if path == _DASH:
+        yield sys.stdout
+        return
+    try:
+        if path.exists() and not path.is_file():  # a pipe, a device
+            with open(path, "w", encoding="utf-8") as file:
+                yield file
+            return
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # mode 0600
+        try:
+            with open(descriptor, "w", encoding="utf-8") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(name, path)
+        except BaseException:
+            os.unlink(name)
+            raise
+    except OSError as error:
+        raise ConfigError(f"{shown(path)}: {error.strerror}") from None

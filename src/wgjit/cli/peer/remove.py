@@ -1,0 +1,65 @@
+"""`wgjit peer remove`: one, several, or all that fit a filter."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from wgjit.cli.peer.listing import ExpiresBefore, InState, WithLabel, WithName, filter_of
+from wgjit.cli.registry_file import ConfigFile, Handles, Interface, Json, Store, author, existing
+from wgjit.errors import ConfigError
+from wgjit.management.site import site
+from wgjit.model import PublicKey
+from wgjit.stores import checks
+from wgjit.stores.base import Registry
+from wgjit.wire.key_text import shown
+
+
+def remove(
+    handles: Handles = None,
+    label: WithLabel = None,
+    in_state: InState = None,
+    name_prefix: WithName = None,
+    expires_before: ExpiresBefore = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: Json = False,
+    store: Store = None,
+    interface: Interface = "wg0",
+    config: ConfigFile = None,
+) -> None:
+    """Take peers out of the registry, with their labels. Their claims stay.
+
+    Asks first if they are several, or if a HANDLE is only an address or the beginning of a key. Several HANDLEs go
+    together or, if one of them is unknown, not at all. Their addresses go back to the pool after its quarantine.
+    """
+    here = site(interface, config, store)
+    wanted = filter_of(label, in_state, name_prefix, expires_before)
+    if bool(handles) == (not wanted.is_empty):
+        raise ConfigError("what to remove: give HANDLEs, or a filter such as --label team=infra, and not both")
+    with existing(here) as registry:
+        keys = list(dict.fromkeys(registry.peers.resolve(handle) for handle in handles or []))
+        count = len(keys) if handles else registry.peers.count(wanted)
+        if not yes and (question := _question(registry, handles or [], keys, count)):
+            typer.confirm(question, abort=True, err=True)
+        count = (
+            registry.peers.remove_all(keys, by=author())
+            if handles
+            else registry.peers.remove_fitting(wanted, by=author())
+        )
+    if as_json:
+        print(json.dumps({"removed": count}))
+    elif handles:
+        for handle in handles:
+            print(f"removed {handle if checks.parse_key(handle) else shown(handle)}")
+    else:
+        print(f"removed {count:,} peer{'' if count == 1 else 's'}")
+
+
+def _question(registry: Registry, handles: list[str], keys: list[PublicKey], count: int) -> str | None:
+    """What to ask before they go; None if it is plain what is meant, or nothing goes."""
+    if count != 1 or not handles:
+        return f"remove {count:,} peer{'' if count == 1 else 's'}?" if count else None
+    exact = all(checks.parse_key(handle) or registry.peers.names(handle, 1) == [handle] for handle in handles)
+    return None if exact else f"remove {checks.label(registry.peers.entry(keys[0]).peer)}?"

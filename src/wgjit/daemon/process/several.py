@@ -1,0 +1,137 @@
+"""The daemon: a gateway on each of its interfaces, in one process, on one asyncio loop.
+
+They start together and end together: a mistake of one ends the start of all, and takes back what was made. In between
+each follows its own interface, and none ends because of another. The loop gives each capture its turn, a batch of
+packets (`loop.BATCH`) at most.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, ExitStack, closing, contextmanager
+from typing import Any
+
+import structlog
+
+from wgjit.config import Config
+from wgjit.daemon.control import ControlServer
+from wgjit.daemon.lifecycle import Service
+from wgjit.daemon.open_store import open_store
+from wgjit.daemon.process.lock import interface_lock
+from wgjit.drivers.wireguard.interface import check_name
+from wgjit.errors import WgjitError
+from wgjit.notify import Notifier
+
+log = structlog.get_logger()
+
+SWITCH = 0.0005
+"""Seconds after which a thread that reads a crowd of residents must let packets go first."""
+
+
+async def serve(interfaces: Mapping[str, Config], ready: Callable[[dict[str, Any]], None] = lambda _: None) -> None:
+    """Run a gateway on each interface until SIGTERM or SIGINT.
+
+    `ready` is called once for each, in order, with what its gateway says of itself, when the first knock on any of
+    them can be answered. Raises GatewayRunning, ConfigError, DeviceError, StoreError, CaptureError if one cannot
+    start; what was made is then taken back. An interface that changes later (another key or port, deleted, made anew)
+    is followed.
+    """
+    for interface in interfaces:
+        check_name(interface)
+    sys.setswitchinterval(SWITCH)
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):  # before anything is made that an end must take back
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with AsyncExitStack() as stack:
+        undo = stack.enter_context(ExitStack())
+        notifier = Notifier()
+        together = Start(list(interfaces), stop, notifier, ready, undo)
+        services = {}
+        for interface, config in interfaces.items():
+            with _named(interface, together.alone):
+                stack.enter_context(interface_lock(interface))
+                store = stack.enter_context(closing(open_store(interface, config)))
+                services[interface] = service = Service(interface, config, store, together)
+                await stack.enter_async_context(ControlServer(interface, service.status, service.feed))
+        try:
+            async with asyncio.TaskGroup() as group:
+                for interface, service in services.items():
+                    group.create_task(_run(interface, service, undo, together.alone), name=interface)
+        except ExceptionGroup as errors:
+            raise errors.exceptions[0] from None
+        finally:
+            notifier.stopping("ending; sessions stay")
+    log.info("ended", sessions="stay")
+
+
+async def _run(interface: str, service: Service, undo: ExitStack, alone: bool) -> None:
+    if not alone:
+        structlog.contextvars.bind_contextvars(interface=interface)  # of this task and what it starts
+    with _named(interface, alone):
+        await service.run(undo)
+
+
+@contextmanager
+def _named(interface: str, alone: bool) -> Iterator[None]:
+    """Let an error say which of several interfaces it is about."""
+    try:
+        yield
+    except WgjitError as error:
+        if not alone and not str(error).startswith(f"{interface}:"):
+            error.args = (f"{interface}: {error}", *error.args[1:])
+        raise
+
+
+class Start:
+    """What the interfaces of a daemon have in common; see `lifecycle.Together`."""
+
+    def __init__(
+        self,
+        interfaces: list[str],
+        stop: asyncio.Event,
+        notifier: Notifier,
+        ready: Callable[[dict[str, Any]], None],
+        undo: ExitStack,
+    ) -> None:
+        """`undo` is what a failed start takes back; it is let go once all are ready."""
+        self.stop = stop
+        self.alone = len(interfaces) == 1
+        self._interfaces = interfaces
+        self._notifier = notifier
+        self._tell = ready
+        self._undo = undo
+        self._told = False
+        self._barrier = asyncio.Barrier(len(interfaces))
+        self._about: dict[str, dict[str, Any]] = {}
+        self._beaten: set[str] = set()
+
+    async def prepared(self) -> None:
+        """Wait until all have come here."""
+        await self._barrier.wait()
+
+    def ready(self, interface: str, about: dict[str, Any]) -> None:
+        """Once all are, tell of each, in order; the supervisor hears of later changes, too."""
+        self._about[interface] = about
+        if len(self._about) < len(self._interfaces):
+            return
+        if not self._told:
+            self._told = True
+            self._undo.pop_all()  # from here on the interfaces stay
+            for name in self._interfaces:
+                self._tell(self._about[name])
+        self._notifier.ready("; ".join(self._line(name) for name in self._interfaces))
+
+    def _line(self, interface: str) -> str:
+        about = self._about[interface]
+        name = "" if self.alone else f"{interface}: "
+        return f"{name}port {about['listen_port']}, delivery {about['delivery']}"
+
+    def alive(self, interface: str) -> None:
+        """One that is stuck must not hide behind the others: the supervisor hears of a round of all."""
+        self._beaten.add(interface)
+        if len(self._beaten) == len(self._interfaces):
+            self._beaten.clear()
+            self._notifier.alive()
