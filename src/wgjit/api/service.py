@@ -17,7 +17,7 @@ from wgjit.api.entrance.threads import Threads
 from wgjit.api.health import Health
 from wgjit.api.registries import Registries
 from wgjit.api.routes.streams import Streams
-from wgjit.control.client import ask
+from wgjit.control import client
 from wgjit.errors import WgjitError
 from wgjit.management import client_config
 from wgjit.management.client_config import Server
@@ -86,7 +86,7 @@ class Service:
             if self.site.config.client.endpoint is None:
                 return None
             if self.site.config.client.public_key is None:
-                key = PublicKey.parse(str(asyncio.run(ask(self.interface, "status")).get("public_key")))
+                key = PublicKey.parse(str(asyncio.run(client.status(self.interface)).public_key))
             return client_config.server(self.site, key)
         except WgjitError:
             return None

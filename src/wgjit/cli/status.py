@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from wgjit.control.client import ask
+from wgjit.control import client
 
 
 def status(
@@ -16,7 +16,7 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
     """Show a running gateway's residents and counters. Exit status 1 if none runs."""
-    answer = asyncio.run(ask(interface, "status"))
+    answer = asyncio.run(client.status(interface)).as_dict()
     if as_json:
         print(json.dumps(answer))
         return

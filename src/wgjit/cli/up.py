@@ -7,7 +7,7 @@ import json
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -15,6 +15,7 @@ from wgjit.cli.log import announce, set_up_log
 from wgjit.config import Loaded, listed_interfaces, load_all
 from wgjit.config.environment import put_store, unknown_variables
 from wgjit.config.layers import Named
+from wgjit.control.status import GatewayStatus
 from wgjit.daemon.process.secrecy import seal_memory
 from wgjit.daemon.process.several import serve
 from wgjit.errors import ConfigError
@@ -89,14 +90,14 @@ def _settings(interfaces: list[str], path: Path | None, options: Named) -> list[
     return load_all(interfaces or listed_interfaces(path), path, [options])
 
 
-def _ready(about: dict[str, Any]) -> None:
+def _ready(about: GatewayStatus) -> None:
     """Say on standard output that the first knock can be answered: a sentence on a terminal, else a line of JSON."""
-    announce(_sentence(about) if sys.stdout.isatty() else json.dumps({"ready": True, **about}))
+    announce(_sentence(about) if sys.stdout.isatty() else json.dumps({"ready": True, **about.as_dict()}))
 
 
-def _sentence(about: dict[str, Any]) -> str:
+def _sentence(about: GatewayStatus) -> str:
     return (
-        f"{about['interface']}: ready on port {about['listen_port']}, delivery {about['delivery']}, "
-        f"{about['residents']} peers installed, registry {about['store']}\n"
-        f"Ctrl-C ends the gateway; sessions stay. Watch it: wgjit feed {about['interface']}"
+        f"{about.interface}: ready on port {about.listen_port}, delivery {about.delivery}, "
+        f"{about.residents} peers installed, registry {about.store}\n"
+        f"Ctrl-C ends the gateway; sessions stay. Watch it: wgjit feed {about.interface}"
     )

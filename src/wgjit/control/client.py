@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from wgjit.control.socket import socket_path
+from wgjit.control.status import GatewayStatus
 from wgjit.errors import ConfigError, GatewayUnavailable, NotPermitted
 from wgjit.record import FeedRecord
 from wgjit.wire.key_text import shown
@@ -22,13 +23,22 @@ async def listen(interface: str) -> AsyncIterator[FeedRecord]:
     raise GatewayUnavailable(f"{interface}: the gateway hung up")
 
 
-async def ask(interface: str, question: str) -> dict[str, Any]:
-    """Ask the running gateway one question ("status"). Raises GatewayUnavailable."""
-    async for answer in await _connect(interface, question):
+async def status(interface: str) -> GatewayStatus:
+    """The running gateway's status. Raises GatewayUnavailable."""
+    async for answer in await _connect(interface, "status"):
         if "error" in answer:
             raise GatewayUnavailable(f"{interface}: {answer['error']}")
-        return answer
+        return _status(interface, answer)
     raise GatewayUnavailable(f"{interface}: the gateway hung up without an answer")
+
+
+def _status(interface: str, answer: dict[str, Any]) -> GatewayStatus:
+    try:
+        return GatewayStatus.from_dict(answer)
+    except KeyError:
+        raise GatewayUnavailable(
+            f"{interface}: the gateway's answer is no status; start the gateway again with this version of wgjit"
+        ) from None
 
 
 async def _connect(interface: str, question: str) -> AsyncIterator[dict[str, Any]]:

@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import Any
 
 from wgjit.control.socket import socket_path
+from wgjit.control.status import GatewayStatus
 from wgjit.daemon.feed import FeedHub, Subscription
 from wgjit.errors import ConfigError, WgjitError
 from wgjit.wire.key_text import without_keys
@@ -22,7 +23,7 @@ PATIENCE = 5.0
 class ControlServer:
     """Serves the control socket while the gateway runs."""
 
-    def __init__(self, interface: str, status: Callable[[], Awaitable[dict[str, Any]]], feed: FeedHub) -> None:
+    def __init__(self, interface: str, status: Callable[[], Awaitable[GatewayStatus]], feed: FeedHub) -> None:
         self._path = socket_path(interface)
         self._status = status
         self._feed = feed
@@ -84,7 +85,7 @@ class ControlServer:
         question = json.loads(await asyncio.wait_for(reader.readline(), timeout=PATIENCE))
         match question.get("ask") if isinstance(question, dict) else None:
             case "status":
-                await _send(writer, await self._status())
+                await _send(writer, (await self._status()).as_dict())
             case "feed":
                 await self._stream(reader, writer)
             case _:

@@ -13,11 +13,13 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, suppress
-from typing import Any, ParamSpec, Protocol
+from dataclasses import replace
+from typing import ParamSpec, Protocol
 
 import structlog
 
 from wgjit.config import Config, read_private_key
+from wgjit.control.status import GatewayStatus
 from wgjit.core.gateway import Gateway
 from wgjit.core.settings import Settings
 from wgjit.core.vocabulary import DeviceRead
@@ -59,7 +61,7 @@ class Together(Protocol):
     async def prepared(self) -> None:
         """Wait until all are; nobody captures before, for some take long and others' packets would wait."""
 
-    def ready(self, interface: str, about: dict[str, Any]) -> None:
+    def ready(self, interface: str, about: GatewayStatus) -> None:
         """The first knock on this interface can be answered; said again after each change of the interface."""
 
     def alive(self, interface: str) -> None:
@@ -76,7 +78,8 @@ class Service:
         self._together = together
         self._stop = together.stop
         self._metrics = Metrics()
-        self._about: dict[str, Any] = {}
+        self._about: GatewayStatus | None = None
+        """What does not change while one interface is served; None until there was one."""
         self._loop: Loop | None = None
         self.feed = FeedHub()
 
@@ -102,7 +105,7 @@ class Service:
                     undo.pop_all()  # from here on the interface stays
                 await self._serve_until_changed()
             except Exception as error:
-                if not self._about:
+                if self._about is None:
                     raise  # it never worked: a mistake to be told, not a change to be followed
                 if isinstance(error, DeviceError):
                     log.warning("interface is not to be used", interface=self._interface, error=str(error))
@@ -159,15 +162,15 @@ class Service:
             self._metrics,
             lambda: self._together.alive(self._interface),
         )
-        self._about = {
-            "interface": self._interface,
-            "public_key": str(self._responder.public_key),
-            "listen_port": self._info.listen_port,
-            "delivery": choice.delivery.value,
-            "delivery_why": choice.why,
-            "store": self._config.store.url or str(self._config.store_path(self._interface)),
-            "process": os.getpid(),
-        }
+        self._about = GatewayStatus(
+            interface=self._interface,
+            public_key=str(self._responder.public_key),
+            listen_port=self._info.listen_port,
+            delivery=choice.delivery.value,
+            delivery_why=choice.why,
+            store=self._config.store.url or str(self._config.store_path(self._interface)),
+            process=os.getpid(),
+        )
 
     async def _serve_until_changed(self) -> None:
         """Serve until the end is asked for or the interface is not what it was; raises what ended it otherwise."""
@@ -205,17 +208,12 @@ class Service:
         with suppress(TimeoutError):
             await asyncio.wait_for(self._stop.wait(), INTERVAL)
 
-    async def status(self) -> dict[str, Any]:
+    async def status(self) -> GatewayStatus:
         """What `wgjit status` tells."""
+        about = self._about or GatewayStatus(interface=self._interface)
         if self._loop is None:
-            return {
-                **self._about,
-                "interface": self._interface,
-                "residents": 0,
-                "waiting_for": "the interface",
-                "log_lines_lost": lost_lines(),
-            }
-        return self._about | await self._loop.status() | {"log_lines_lost": lost_lines()}
+            return replace(about, waiting_for="the interface", log_lines_lost=lost_lines())
+        return replace(await self._loop.status(about), log_lines_lost=lost_lines())
 
 
 async def _to_its_end(function: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:

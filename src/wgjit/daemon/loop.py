@@ -18,8 +18,10 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
+from wgjit.control.status import GatewayStatus
 from wgjit.core.gateway import Gateway
 from wgjit.core.vocabulary import (
     Arrived,
@@ -384,17 +386,18 @@ class Loop:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def status(self) -> dict[str, Any]:
-        """Numbers for `wgjit status`. The capture's may come from a program that has to be run: on a thread."""
+    async def status(self, about: GatewayStatus) -> GatewayStatus:
+        """`about` with the numbers of now. The capture's may come from a program that has to be run: on a thread."""
         counters = await self._loop.run_in_executor(self._threads, self._capture.counters)
-        return {
-            "residents": len(self._gateway.residency),
-            "waiting": len(self._handling),
-            "sheltered": self._gateway.sheltered,
+        return replace(
+            about,
+            residents=len(self._gateway.residency),
+            waiting=len(self._handling),
+            sheltered=self._gateway.sheltered,
             **self._metrics.as_dict(counters),
-            "feed_dropped": self._feed.dropped,
-            **({"registry": figures} if (figures := self._store.figures()) else {}),
-        }
+            feed_dropped=self._feed.dropped,
+            registry=self._store.figures() or None,
+        )
 
 
 _STAGES: dict[type, str] = {Arrived: "identify", LookedUp: "prove", FollowUpDue: "prove"}

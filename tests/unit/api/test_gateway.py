@@ -16,6 +16,7 @@ from tests.unit.daemon.test_control import RECORDS
 from wgjit.api.app import create_app
 from wgjit.api.registries import Registries
 from wgjit.api.service import Service
+from wgjit.control.status import GatewayStatus
 from wgjit.daemon.control import ControlServer
 from wgjit.daemon.feed import FeedHub
 from wgjit.management.site import Site, site
@@ -28,8 +29,8 @@ def test_status_feed_and_public_key_come_from_the_gateway(
     api = own(config='[store]\npath = "{folder}/wg0.db"\n[pool]\nipv4 = "10.8.0.0/24"\n[client]\nendpoint = "vpn"\n')
     assert api.local.post("/v1/peers", json={"name": "before"}).json()["config"] is None
 
-    async def status() -> dict[str, object]:
-        return {"residents": 3, "public_key": GATEWAY_KEY}
+    async def status() -> GatewayStatus:
+        return GatewayStatus(interface="wg0", residents=3, public_key=GATEWAY_KEY)
 
     async def main() -> None:
         hub = FeedHub()

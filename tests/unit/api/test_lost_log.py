@@ -12,6 +12,7 @@ import pytest
 
 from tests.unit.api.conftest import run
 from tests.unit.api.test_peers import problem
+from wgjit.control.status import GatewayStatus
 from wgjit.daemon.control import ControlServer
 from wgjit.daemon.feed import FeedHub
 
@@ -43,8 +44,8 @@ def test_failed_authentications_are_answered_and_counted(
         assert good.get("/v1/peers").status_code == 200
         assert os.stat(f"/proc/{api.process.pid}/fd/2").st_ino != os.stat(tmp_path / "wg0.db").st_ino
 
-        async def status() -> dict[str, object]:
-            return {"residents": 3}
+        async def status() -> GatewayStatus:
+            return GatewayStatus(interface="wg0", residents=3)
 
         async def asked() -> httpx.Response:
             async with ControlServer("wg0", status, FeedHub()):

@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 
 from tests.unit.daemon.conftest import until
-from wgjit.control.client import ask, listen
+from wgjit.control import client
+from wgjit.control.client import listen
 from wgjit.control.socket import socket_path
+from wgjit.control.status import GatewayStatus
 from wgjit.daemon.control import ControlServer
 from wgjit.daemon.feed import FeedHub
 from wgjit.daemon.process.lock import interface_lock
@@ -29,8 +31,8 @@ def run_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-async def status() -> dict[str, object]:
-    return {"residents": 3}
+async def status() -> GatewayStatus:
+    return GatewayStatus(interface="wgtest", residents=3)
 
 
 RECORDS = [
@@ -66,7 +68,7 @@ def test_status_and_feed_over_the_socket() -> None:
         hub = FeedHub()
         async with ControlServer("wgtest", status, hub):
             assert stat.S_IMODE(os.stat(socket_path("wgtest")).st_mode) == 0o600
-            assert await ask("wgtest", "status") == {"residents": 3}
+            assert await client.status("wgtest") == GatewayStatus(interface="wgtest", residents=3)
             records = await listen("wgtest")
             assert hub
             for record in RECORDS:
@@ -88,14 +90,14 @@ def test_nonsense_on_the_socket_harms_nobody() -> None:
                 answer = await reader.readline()
                 assert answer == b"" or "error" in json.loads(answer)
                 writer.close()
-            assert await ask("wgtest", "status") == {"residents": 3}
+            assert await client.status("wgtest") == GatewayStatus(interface="wgtest", residents=3)
 
     asyncio.run(asyncio.wait_for(test(), 120))
 
 
 def test_nobody_there_is_a_clear_error() -> None:
     with pytest.raises(GatewayUnavailable, match="wgjit up wgtest"):
-        asyncio.run(ask("wgtest", "status"))
+        asyncio.run(client.status("wgtest"))
 
 
 def test_a_socket_left_by_a_killed_gateway_is_replaced(run_folder: Path) -> None:
@@ -104,7 +106,7 @@ def test_a_socket_left_by_a_killed_gateway_is_replaced(run_folder: Path) -> None
 
     async def test() -> None:
         async with ControlServer("wgtest", status, FeedHub()):
-            assert await ask("wgtest", "status") == {"residents": 3}
+            assert await client.status("wgtest") == GatewayStatus(interface="wgtest", residents=3)
 
     asyncio.run(asyncio.wait_for(test(), 120))
 

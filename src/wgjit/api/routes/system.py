@@ -12,7 +12,7 @@ from starlette.responses import Response
 from wgjit.api.problems import about
 from wgjit.api.routes import bodies
 from wgjit.api.routes.answers import CallerOf, ServiceOf, answer
-from wgjit.control.client import ask
+from wgjit.control import client
 from wgjit.errors import GatewayUnavailable
 from wgjit.management.records import audit_fields, audited_key, token_fields
 from wgjit.stderr import lost_lines
@@ -44,10 +44,10 @@ def add_routes(app: FastAPI) -> None:
         service = request.app.state.service
         try:
             async with asyncio.timeout(_PATIENCE):
-                status = await ask(service.interface, "status")
+                status = await client.status(service.interface)
         except TimeoutError:
             raise GatewayUnavailable(f"{service.interface}: the gateway does not answer; see its log") from None
-        return answer(status | {"api": service.figures(), "api_log_lines_lost": lost_lines()})
+        return answer(status.as_dict() | {"api": service.figures(), "api_log_lines_lost": lost_lines()})
 
     @app.get("/v1/tokens", tags=["tokens"], summary="List tokens", responses={200: {"model": bodies.TokenList}})
     def tokens(

@@ -12,11 +12,11 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, ExitStack, closing, contextmanager
-from typing import Any
 
 import structlog
 
 from wgjit.config import Config
+from wgjit.control.status import GatewayStatus
 from wgjit.daemon.control import ControlServer
 from wgjit.daemon.lifecycle import Service
 from wgjit.daemon.open_store import open_store
@@ -31,7 +31,7 @@ SWITCH = 0.0005
 """Seconds after which a thread that reads a crowd of residents must let packets go first."""
 
 
-async def serve(interfaces: Mapping[str, Config], ready: Callable[[dict[str, Any]], None] = lambda _: None) -> None:
+async def serve(interfaces: Mapping[str, Config], ready: Callable[[GatewayStatus], None] = lambda _: None) -> None:
     """Run a gateway on each interface until SIGTERM or SIGINT.
 
     `ready` is called once for each, in order, with what its gateway says of itself, when the first knock on any of
@@ -93,7 +93,7 @@ class Start:
         interfaces: list[str],
         stop: asyncio.Event,
         notifier: Notifier,
-        ready: Callable[[dict[str, Any]], None],
+        ready: Callable[[GatewayStatus], None],
         undo: ExitStack,
     ) -> None:
         """`undo` is what a failed start takes back; it is let go once all are ready."""
@@ -105,14 +105,14 @@ class Start:
         self._undo = undo
         self._told = False
         self._barrier = asyncio.Barrier(len(interfaces))
-        self._about: dict[str, dict[str, Any]] = {}
+        self._about: dict[str, GatewayStatus] = {}
         self._beaten: set[str] = set()
 
     async def prepared(self) -> None:
         """Wait until all have come here."""
         await self._barrier.wait()
 
-    def ready(self, interface: str, about: dict[str, Any]) -> None:
+    def ready(self, interface: str, about: GatewayStatus) -> None:
         """Once all are, tell of each, in order; the supervisor hears of later changes, too."""
         self._about[interface] = about
         if len(self._about) < len(self._interfaces):
@@ -127,7 +127,7 @@ class Start:
     def _line(self, interface: str) -> str:
         about = self._about[interface]
         name = "" if self.alone else f"{interface}: "
-        return f"{name}port {about['listen_port']}, delivery {about['delivery']}"
+        return f"{name}port {about.listen_port}, delivery {about.delivery}"
 
     def alive(self, interface: str) -> None:
         """One that is stuck must not hide behind the others: the supervisor hears of a round of all."""

@@ -1,0 +1,69 @@
+"""What a running gateway says of itself when it is asked for its status."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayStatus:
+    """A gateway's status. A field that is None does not apply and is left out of the JSON form.
+
+    Counters count since the start of the daemon; their words are those of docs/FEED.md.
+    """
+
+    interface: str
+    public_key: str | None = None
+    """The gateway's public key, base64. None: the gateway waits for an interface that it has never served."""
+    listen_port: int | None = None
+    delivery: str | None = None
+    """How it completes first handshakes, a word of `model.Delivery`."""
+    delivery_why: str | None = None
+    """Why this one, for people."""
+    store: str | None = None
+    """The registry: a file's path or a service's address."""
+    process: int | None = None
+    """The daemon's process id."""
+    residents: int = 0
+    """Peers on the interface."""
+    waiting_for: str | None = None
+    """What the gateway cannot serve without, for people. None: it serves."""
+    waiting: int | None = None
+    """Packets whose verdict is still due."""
+    sheltered: int | None = None
+    """Of the registry's addresses, the prefixes that the placeholder owns."""
+    decisions: Mapping[str, int] | None = None
+    refusals: Mapping[str, int] | None = None
+    deliveries: Mapping[str, int] | None = None
+    flips: Mapping[str, int] | None = None
+    departures: Mapping[str, int] | None = None
+    put_back: int | None = None
+    """Revoked peers that another program put into the interface again."""
+    faults: Mapping[str, int] | None = None
+    """Machinery that failed: store, device, inject, capture."""
+    captured: int | None = None
+    """Packets that the capture gave."""
+    capture_dropped: int | None = None
+    """Packets that the capture lost, since its queue was full."""
+    feed_dropped: int | None = None
+    """Records that listeners to the feed lost, since they were too slow."""
+    registry: Mapping[str, Any] | None = None
+    """How a registry that is a service does; docs/REMOTE.md has the words."""
+    log_lines_lost: int = 0
+    """Lines of the log that could not be written at once."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """The form for programs: what `wgjit status --json` prints."""
+        values = ((field.name, getattr(self, field.name)) for field in fields(self))
+        return {name: value for name, value in values if value is not None}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> GatewayStatus:
+        """Read the form for programs. What a newer gateway says besides is passed over.
+
+        Raises KeyError if it names no interface, so that it is no status.
+        """
+        known = {field.name: values[field.name] for field in fields(cls) if field.name in values}
+        return cls(**{"interface": values["interface"], **known})
