@@ -15,8 +15,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from wgjit.core.residents.idleness import INTERVAL, LONGEST, SHARE
-from wgjit.core.settings import Settings
+from wgjit.core.settings import Pace, Settings
+
+PACE = Pace()
 
 REKEY_AFTER = 120.0
 """Seconds after which a client in use makes a new handshake (REKEY_AFTER_TIME, messages.h)."""
@@ -79,8 +80,8 @@ class Needs:
 def needs(costs: Costs, demand: Demand) -> Needs:
     """The model."""
     took = demand.residents * costs.look
-    pause = Settings().unconfirmed_timeout if demand.connects else INTERVAL
-    pause = max(pause, min(LONGEST, SHARE * took))
+    pause = Settings().unconfirmed_timeout if demand.connects else PACE.interval
+    pause = max(pause, min(PACE.longest, PACE.share * took))
     looks = took / (pause + took)
     handshakes = demand.rekeys * costs.rekey + demand.connects * costs.connect
     waking = (demand.rekeys + demand.connects) * costs.wake

@@ -8,7 +8,9 @@ import time
 from lab.netns import Lab
 from tests.contracts.gateway_eviction import pinging
 from tests.contracts.gateway_site import INSIDE, LONG, Site, seamless
-from wgjit.core.residents.idleness import INTERVAL, SESSION
+from wgjit.core.settings import Pace
+
+PACE = Pace()
 
 
 def test_who_is_idle_leaves_after_180_s_and_not_before_and_sessions_in_use_never_do() -> None:
@@ -26,9 +28,9 @@ def test_who_is_idle_leaves_after_180_s_and_not_before_and_sessions_in_use_never
                 while idle.public_key in site.server.peers():
                     # Data to this one only ever comes from the gateway's side.
                     answers.append(site.gateway.ping(address, timeout=30.0))
-                    assert time.time() < handshake + SESSION + 3 * INTERVAL + LONG
+                    assert time.time() < handshake + PACE.session + 3 * PACE.interval + LONG
                     time.sleep(5)
-                assert time.time() >= handshake + SESSION, "it left within 180 s of its handshake"
+                assert time.time() >= handshake + PACE.session, "it left within 180 s of its handshake"
                 answers.append(site.gateway.ping(address, timeout=30.0))
             assert not lost
             assert None not in answers

@@ -13,7 +13,7 @@ from lab.netns import Lab
 from lab.wireguard import peer_section
 from tests.contracts.gateway_anywhere import GatewayAnywhereContract
 from tests.contracts.gateway_site import INSIDE, Site, seamless
-from wgjit.daemon.lifecycle import WATCHFUL
+from wgjit.daemon.core_settings import WATCHFUL
 from wgjit.model import PublicKey
 
 

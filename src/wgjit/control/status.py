@@ -38,6 +38,7 @@ class GatewayStatus:
     refusals: Mapping[str, int] | None = None
     deliveries: Mapping[str, int] | None = None
     flips: Mapping[str, int] | None = None
+    arrivals: Mapping[str, int] | None = None
     departures: Mapping[str, int] | None = None
     put_back: int | None = None
     """Revoked peers that another program put into the interface again."""

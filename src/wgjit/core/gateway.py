@@ -27,7 +27,9 @@ from wgjit.core.residents.residency import Residency
 from wgjit.core.residents.upkeep import Upkeep
 from wgjit.core.settings import Settings
 from wgjit.core.vocabulary import (
+    Arrival,
     Arrived,
+    Came,
     ClaimsSaved,
     Command,
     Count,
@@ -101,12 +103,12 @@ class Gateway:
     @property
     def residency(self) -> Residency:
         """Who is in the device."""
-        return self._upkeep.residency
+        return self._upkeep.state.residency
 
     @property
     def sheltered(self) -> int:
         """Prefixes that the placeholder keeps for registered peers which are not in the device."""
-        return self._upkeep.placeholder.size
+        return self._upkeep.state.placeholder.size
 
     def concerned(self) -> set[PublicKey]:
         """Whose registration matters right now: residents, and those who are about to be. Any thread may ask."""
@@ -177,7 +179,7 @@ class Gateway:
             return [Lookup(knock.number, key)]
         if refusal := self._prove(knock, now):  # whoever waits, waits for himself
             return self._refuse(knock, refusal, now)
-        self._upkeep.hurry(key)
+        self._upkeep.state.removals.hurry(key)
         return self._park(self._after_removal, key, knock, now)
 
     def _park(self, parking: Parking, key: PublicKey, knock: Knock, now: Now) -> list[Command]:
@@ -208,10 +210,10 @@ class Gateway:
         since = self._upkeep.knocked(key, now)
         if since is None or since > 1.5 * REKEY_TIMEOUT or now.monotonic - self._last_suspicion < SUSPICION_INTERVAL:
             return []
-        if not self._upkeep.may_suspect(now):
+        if not self._upkeep.looks.may_suspect(now):
             return []
         self._last_suspicion = now.monotonic
-        return self._upkeep.read_device()
+        return self._upkeep.looks.read_device()
 
     # --- the registry answers: proven, newer, free, room? ---------------------------------------------------
 
@@ -243,7 +245,7 @@ class Gateway:
             return []
         if not knock.looked and len(self.residency) < self._settings.watchful:
             return self._look_first(knock, now)
-        if self._upkeep.free() <= len(self._installing):
+        if self._upkeep.state.free() <= len(self._installing):
             return self._wait_for_room(knock, now)
         self._installing[peer.public_key] = (peer, [knock])
         knock.ticket = self._inquiries.begin(peer.public_key)
@@ -257,7 +259,7 @@ class Gateway:
         """
         knock.looked = True
         waits = self._park(self._for_look, knock.key, knock, now)
-        return waits or self._upkeep.read_device(at_once=True)
+        return waits or self._upkeep.looks.read_device(at_once=True)
 
     def _barred(
         self, knock: Knock, found: Registration | Removed | Refusal | None, refusal: Refusal, now: Now
@@ -272,7 +274,7 @@ class Gateway:
         if self._prove(knock, now) or self._claims.follow(knock, found.claim, now):
             return []
         claim = self._claims.accept(self._claims.followed(knock, found.claim))
-        return [SaveClaim(claim), *self._upkeep.suspect(claim.public_key, now), *self._evict(now)]
+        return [SaveClaim(claim), *self._upkeep.looks.suspect(claim.public_key, now), *self._evict(now)]
 
     def _may_install(self, knock: Knock, found: Registration | Removed | Refusal | None, now: Now) -> Refusal | None:
         if found is None or isinstance(found, Removed):
@@ -315,7 +317,7 @@ class Gateway:
         outdated = self._inquiries.end(event.key, knocks[0].ticket)
         if event.failure is not None:
             return [command for knock in knocks for command in self._refuse(knock, event.failure, now)]
-        resident = self._upkeep.installed(peer, max(knock.arrived for knock in knocks), now)
+        resident = self._upkeep.state.installed(peer, max(knock.arrived for knock in knocks), now)
         resident.static_secret = knocks[0].claimed.static_secret if knocks[0].claimed else None
         newest = max(knocks, key=lambda knock: knock.record.timestamp or b"")
         firsts = {knock.record.timestamp: knock for knock in reversed(knocks)}
@@ -325,6 +327,7 @@ class Gateway:
                 commands += self._deliver(knock, peer, newest, now)
             else:
                 commands += self._refuse(knock, Refusal.DUPLICATE, now)  # repeated while the first one waited
+        commands.append(Came(event.key, Arrival.INSTALLED))
         return [*commands, Recheck((event.key,))] if outdated else commands
 
     def _deliver(self, knock: Knock, peer: Peer, newest: Knock | None, now: Now) -> list[Command]:
@@ -337,9 +340,9 @@ class Gateway:
         if record.delivery is Delivery.REPLAY and (knock is newest or newest is None):
             commands.append(Replay(knock.number))
             if newest is not None:
-                self._upkeep.flips.replays.start(peer, knock.source, now)
+                self._upkeep.state.flips.replays.start(peer, knock.source, now)
         elif record.delivery is Delivery.FLIP and knock is newest:
-            self._upkeep.flips.start(peer, knock.source, now)
+            self._upkeep.state.flips.start(peer, knock.source, now)
         if knock.claim is not None:
             commands.append(self._accept(knock.claim, knock, now))
         return [*commands, Tell(knock.number, record)]
@@ -366,7 +369,7 @@ class Gateway:
 
     def _wait_for_room(self, knock: Knock, now: Now) -> list[Command]:
         """The device is full: somebody has to leave first, if anybody may."""
-        if not self._upkeep.room_may_come(now):
+        if not self._upkeep.looks.room_may_come(now):
             return self._refuse(knock, Refusal.FULL, now)
         return self._park(self._for_room, knock.key, knock, now)
 
@@ -378,7 +381,7 @@ class Gateway:
         return commands + self._give_room(now) + self._evict(now)
 
     def _device_read(self, event: DeviceRead, now: Now) -> list[Command]:
-        commands = self._upkeep.device_read(event, now)
+        commands = self._upkeep.looks.device_read(event, now)
         if event.more:
             return commands
         for knock in self._for_look.take_first(len(self._for_look)):
@@ -389,14 +392,14 @@ class Gateway:
         self._inquiries.changed(event.found)
         for key in event.found:
             self._refusals.forget(key)
-        return self._upkeep.registry_changed(event, now) + self._evict(now)
+        return self._upkeep.news.registry_changed(event, now) + self._evict(now)
 
     def _give_room(self, now: Now) -> list[Command]:
         """Go on with those who waited for it; refuse them if nobody may leave."""
         commands: list[Command] = []
-        for knock in self._for_room.take_first(max(0, self._upkeep.free() - len(self._installing))):
+        for knock in self._for_room.take_first(max(0, self._upkeep.state.free() - len(self._installing))):
             commands += self._look_up(knock, now)
-        if not self._upkeep.room_may_come(now):
+        if not self._upkeep.looks.room_may_come(now):
             for knock in self._for_room.take_first(len(self._for_room)):
                 commands += self._refuse(knock, Refusal.FULL, now)
         return commands

@@ -8,8 +8,38 @@ from wgjit.model import AllowedIP, Delivery
 
 
 @dataclass(frozen=True, slots=True)
+class Pace:
+    """How often the device is looked at, and what a look is good for. No operator sets it; tests in a hurry do."""
+
+    session: float = 180.0
+    """Seconds that a session lives after its handshake (REJECT_AFTER_TIME, messages.h). No peer leaves before."""
+    interval: float = 30.0
+    """Seconds between two looks, if nothing calls for one, at a device that takes long to read."""
+    attentive: float = 500.0
+    """A look that takes a millisecond is followed by the next after half a second, but after `spacing` at least and
+    `interval` at most. So peers that were put in or taken out by hand are seen soon, for a five-hundredth of the time.
+    """
+    spacing: float = 2.0
+    """Seconds between two looks at least."""
+    longest: float = 120.0
+    """Seconds between two looks at most, however long they take."""
+    share: float = 50.0
+    """A look that takes a second is followed by so many without one, up to `longest`: wireguard-go installs no peer
+    while it is being read."""
+    urgent: float = 4.0
+    """As `share`, while a knock waits for room."""
+    prompt: float = 0.5
+    """Seconds between two looks at least, while a revoked peer may have been put back."""
+    crowd: float = 0.25
+    """Seconds that a look may take to be made for that. A crowd is not read for one peer."""
+    fresh: float = 10.0
+    """Seconds after its end for which a look's word that a peer is idle is enough to remove the peer. A handshake that
+    the client began meanwhile would be seen in the feed; one that this side began would not."""
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
-    """The meaning of each is told in config.py and docs/CONFIGURATION.md."""
+    """docs/CONFIGURATION.md tells the meaning of those that an operator sets."""
 
     gateway: str = "gateway"
     """This gateway's name in claims."""
@@ -39,3 +69,4 @@ class Settings:
     watchful: int = 0
     """Others may put peers into the device. With fewer residents than this it is read before each install, and it is
     looked at as often as that costs next to nothing. 0: neither."""
+    pace: Pace = Pace()

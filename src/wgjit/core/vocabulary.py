@@ -31,14 +31,21 @@ class Now(NamedTuple):
     """Unix seconds: for expiry, claims and people."""
 
 
+@dataclass(frozen=True, slots=True)
+class OfKnock:
+    """What concerns one knock: the base of its events and commands."""
+
+    knock: int
+    """Its number, from 1 on."""
+
+
 # --- events: what the core hears ----------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
-class Arrived:
+class Arrived(OfKnock):
     """A packet for the WireGuard port was captured."""
 
-    knock: int
     packet: bytes
     """From its IP header on."""
     held: bool
@@ -48,10 +55,9 @@ class Arrived:
 
 
 @dataclass(frozen=True, slots=True)
-class LookedUp:
+class LookedUp(OfKnock):
     """The store's answer to a Lookup: a registration, what is left of one, None for no such peer, or STORE_FAILED."""
 
-    knock: int
     found: Registration | Removed | Refusal | None
 
 
@@ -64,10 +70,8 @@ class Installed:
 
 
 @dataclass(frozen=True, slots=True)
-class FollowUpDue:
+class FollowUpDue(OfKnock):
     """A resident's knock has gone on its way; now there is time to look at it closely."""
-
-    knock: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,17 +148,14 @@ Event = (
 
 
 @dataclass(frozen=True, slots=True)
-class Release:
+class Release(OfKnock):
     """Let a held packet go on to the kernel, as it is."""
-
-    knock: int
 
 
 @dataclass(frozen=True, slots=True)
-class Lookup:
+class Lookup(OfKnock):
     """Ask the store for a key; answer with LookedUp."""
 
-    knock: int
     key: PublicKey
 
 
@@ -192,10 +193,8 @@ class Recheck:
 
 
 @dataclass(frozen=True, slots=True)
-class Replay:
+class Replay(OfKnock):
     """Put the captured copy back into the kernel."""
-
-    knock: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,25 +232,21 @@ class Sheltered:
 
 
 @dataclass(frozen=True, slots=True)
-class FollowUp:
+class FollowUp(OfKnock):
     """Come back with FollowUpDue once everything more urgent is done."""
-
-    knock: int
 
 
 @dataclass(frozen=True, slots=True)
-class Tell:
+class Tell(OfKnock):
     """The knock's last command: publish what was seen and decided."""
 
-    knock: int
     record: FeedRecord
 
 
 @dataclass(frozen=True, slots=True)
-class Count:
+class Count(OfKnock):
     """The last command of a packet that was no initiation at all: count it."""
 
-    knock: int
     refusal: Refusal
 
 
@@ -272,6 +267,23 @@ class Flipped:
 
     key: PublicKey
     outcome: FlipOutcome
+
+
+class Arrival(StrEnum):
+    """How a peer came to be resident."""
+
+    INSTALLED = "installed"
+    """This gateway put it into the device, for its knock."""
+    FOUND = "found"
+    """A look found it in the device: at the start, or since another program put it there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Came:
+    """A peer is in the device: count it."""
+
+    key: PublicKey
+    how: Arrival
 
 
 class Departure(StrEnum):
@@ -319,6 +331,7 @@ Command = (
     | Sheltered
     | FollowUp
     | Flipped
+    | Came
     | Left
     | PutBack
     | Tell

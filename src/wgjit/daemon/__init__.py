@@ -3,7 +3,9 @@
 | module            | what is inside                                             |
 | ----------------- | ---------------------------------------------------------- |
 | `loop`            | a command becomes an effect                                |
+| `stages`          | the loop's clock, and how long each stage of a knock took  |
 | `lifecycle`       | one interface: from nothing to a running gateway, and back |
+| `core_settings`   | what the operator configured, as the core takes it         |
 | `process`         | the process around the gateways                            |
 | `device_work`     | what the loop does to the device                           |
 | `registry_watch`  | claims to the registry, other processes' changes from it   |

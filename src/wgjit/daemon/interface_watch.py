@@ -12,7 +12,7 @@ import time
 
 import structlog
 
-from wgjit.core.residents.idleness import SHARE
+from wgjit.core.settings import Pace
 from wgjit.drivers.base import Device
 from wgjit.errors import DeviceError, NoSuchDevice
 from wgjit.model import DeviceInfo
@@ -21,6 +21,10 @@ log = structlog.get_logger()
 
 INTERVAL = 2.0
 """Seconds between two looks at the interface."""
+
+
+SHARE = Pace().share
+"""A look that takes a second is followed by so many without one, as the gateway's own are."""
 
 
 async def until_changed(device: Device, served: DeviceInfo) -> None:

@@ -11,7 +11,7 @@ import asyncio
 import os
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
 from typing import ParamSpec, Protocol
@@ -21,8 +21,8 @@ import structlog
 from wgjit.config import Config, read_private_key
 from wgjit.control.status import GatewayStatus
 from wgjit.core.gateway import Gateway
-from wgjit.core.settings import Settings
 from wgjit.core.vocabulary import DeviceRead
+from wgjit.daemon.core_settings import core_settings
 from wgjit.daemon.feed import FeedHub
 from wgjit.daemon.interface_watch import INTERVAL, until_changed
 from wgjit.daemon.loop import Loop
@@ -35,7 +35,7 @@ from wgjit.drivers.replay.inject import ReplayInjector
 from wgjit.drivers.wireguard.interface import create_interface, delete_interface, interface_exists
 from wgjit.drivers.wireguard.open import open_device
 from wgjit.errors import CaptureError, ConfigError, DeviceError, NotPermitted, WgjitError
-from wgjit.model import AllowedIP, Delivery, DeviceInfo
+from wgjit.model import Delivery, DeviceInfo
 from wgjit.stderr import lost_lines
 from wgjit.stores.base import Store
 from wgjit.wire.key_text import without_keys
@@ -44,10 +44,6 @@ from wgjit.wire.noise import Responder
 P = ParamSpec("P")
 
 log = structlog.get_logger()
-
-
-WATCHFUL = 64
-"""With fewer residents the device is read before an install, a third of a millisecond for ten of them."""
 
 
 class Together(Protocol):
@@ -137,21 +133,7 @@ class Service:
         capture, choice = _open_capture(self._interface, self._config, self._info)
         stack.enter_context(closing(capture))
         log.info("delivery", delivery=choice.delivery.value, backend=choice.backend, why=choice.why)
-        settings = Settings(
-            gateway=self._config.gateway.name,
-            delivery=choice.delivery,
-            store_is_local=self._store.is_local,
-            hold_deadline=self._config.gateway.hold_deadline,
-            max_skew=self._config.gateway.max_clock_skew,
-            exchanges=self._config.gateway.exchange_rate,
-            source_rate=self._config.gateway.source_rate,
-            idle_timeout=self._config.gateway.idle_timeout,
-            unconfirmed_timeout=self._config.gateway.unconfirmed_timeout,
-            capacity=self._config.gateway.capacity,
-            exclusive=self._config.gateway.exclusive,
-            networks=tuple(_networks(self._config)),
-            watchful=WATCHFUL,
-        )
+        settings = core_settings(self._config, choice.delivery, store_is_local=self._store.is_local)
         self._loop = Loop(
             Gateway(self._responder, settings),
             self._device,
@@ -225,11 +207,6 @@ async def _to_its_end(function: Callable[P, None], *args: P.args, **kwargs: P.kw
     except asyncio.CancelledError:
         await asyncio.wait({call})
         raise
-
-
-def _networks(config: Config) -> Iterator[AllowedIP]:
-    yield from (address.network for address in config.interface.addresses)
-    yield from config.interface.routes
 
 
 def _make(interface: str, config: Config) -> None:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -22,9 +21,11 @@ from dataclasses import replace
 from typing import Any
 
 from wgjit.control.status import GatewayStatus
+from wgjit.core.agenda import Agenda, Installs, Verdicts
 from wgjit.core.gateway import Gateway
 from wgjit.core.vocabulary import (
     Arrived,
+    Came,
     Configure,
     Count,
     DeviceRead,
@@ -39,7 +40,7 @@ from wgjit.core.vocabulary import (
     Left,
     LookedUp,
     Lookup,
-    Now,
+    OfKnock,
     PutBack,
     ReadDevice,
     Recheck,
@@ -57,9 +58,10 @@ from wgjit.daemon.feed import FeedHub
 from wgjit.daemon.metrics import Metrics
 from wgjit.daemon.notices import Notices
 from wgjit.daemon.registry_watch import RegistryWatch
+from wgjit.daemon.stages import Stages
 from wgjit.drivers.base import Capture, Captured, Device, Injector
 from wgjit.errors import WgjitError
-from wgjit.model import PeerChange, PublicKey
+from wgjit.model import PublicKey
 from wgjit.refusal import Refusal
 from wgjit.stores.base import Store
 
@@ -72,17 +74,6 @@ AWAITED = 64
 
 HEARTBEAT = 1.0
 """Seconds between two signs of life to the capture."""
-
-
-class _Handling:
-    """The effects' side of one knock: its packet, and how long each stage took, microseconds."""
-
-    __slots__ = ("began", "captured", "stages")
-
-    def __init__(self, captured: Captured, began: float) -> None:
-        self.captured = captured
-        self.began = began
-        self.stages: dict[str, float] = {}
 
 
 class Loop:
@@ -109,17 +100,13 @@ class Loop:
         self._alive = alive
         self._faults = Faults(metrics)
         self._numbers = 0
-        self._handling: dict[int, _Handling] = {}
-        self._events: deque[Event] = deque()
-        self._later: deque[Event] = deque()
-        self._after: deque[SaveClaim | Tell] = deque()
-        """What no packet waits for: performed once verdicts are on their way."""
-        self._installs: list[PeerChange] = []
+        self._captured: dict[int, Captured] = {}
+        """The packets of knocks that are being handled."""
+        self._agenda = Agenda()
+        self._stages = Stages(feed)
         self._running = False
-        self._released = False
         self._batch = 1
-        self._clock = time.monotonic()
-        self._wall_offset = time.time() - self._clock
+        self._install_took = 0.0
         self._alarm = Alarm(lambda: self.feed_event(Tick()))
         self._tasks: set[asyncio.Task[None]] = set()
         self._threads = ThreadPoolExecutor(4 if store.is_local else AWAITED, thread_name_prefix="wgjit")
@@ -127,23 +114,31 @@ class Loop:
         self._watch = RegistryWatch(store, self._faults, gateway.concerned)
         self._notices = Notices(metrics)
         self._work = DeviceWork(device, self._faults, head_start=0.0 if capture.holds else HEAD_START)
+        self._turns: dict[type, Callable[[Any], None]] = {
+            Verdicts: lambda _: self._flush(),
+            Installs: self._install,
+            SaveClaim: lambda command: self._watch.save(command.claim),
+            Tell: self._tell,
+        }
+        """What the agenda gives besides events."""
         self._perform: dict[type, Callable[[Any], None]] = {
             Release: self._release,
             Lookup: self._lookup,
-            Install: lambda command: self._installs.append(command.change),
+            Install: self._agenda.install,
             Configure: self._configure,
             Evict: lambda command: self._in_background(self._evict(command)),
             Recheck: lambda command: self._watch.recheck(command.keys),
             Replay: self._replay,
-            SaveClaim: self._after.append,
+            SaveClaim: self._agenda.record,
             ReadDevice: self._read_device,
             FindCover: lambda command: self._watch.find_cover(command.within),
             Sheltered: self._notices.sheltered,
-            FollowUp: lambda command: self._later.append(FollowUpDue(command.knock)),
+            FollowUp: self._agenda.follow_up,
             Flipped: self._notices.flipped,
+            Came: self._notices.came,
             Left: self._notices.left,
             PutBack: self._notices.put_back,
-            Tell: self._after.append,
+            Tell: self._agenda.record,
             Count: self._count,
         }
 
@@ -174,130 +169,102 @@ class Loop:
             self._faults.occurred("capture", error)
             return
         self._batch = min(2 * self._batch, BATCH) if len(batch) == self._batch else 1
-        self._clock = time.monotonic()
+        self._stages.look()
         for captured in batch:
             self._numbers += 1
-            self._handling[self._numbers] = _Handling(captured, self._clock)
+            self._captured[self._numbers] = captured
+            self._stages.begin(self._numbers)
             held = captured.token is not None
-            self._events.append(Arrived(self._numbers, captured.packet, held, captured.ifindex))
+            self._agenda.hear(Arrived(self._numbers, captured.packet, held, captured.ifindex))
         self._process()
 
     def feed_event(self, event: Event) -> None:
         """Let the core handle an event from elsewhere."""
-        self._clock = time.monotonic()
-        self._events.append(event)
+        self._stages.look()
+        self._agenda.hear(event)
         self._process()
 
-    def _now(self) -> Now:
-        return Now(self._clock, self._clock + self._wall_offset)
-
-    def _lap(self, knock: int, stage: str) -> None:
-        """The time since the last look at the clock was spent on this stage of this knock.
-
-        One look at the clock ends a stage and begins the next: that is all that a knock costs in clock readings. While
-        nobody listens to the feed not even that: for decisions the beginning of the batch is time enough.
-        """
-        if not self._feed:
-            return
-        before, self._clock = self._clock, time.monotonic()
-        if handling := self._handling.get(knock):
-            handling.stages[stage] = handling.stages.get(stage, 0.0) + (self._clock - before) * 1e6
-
     def _process(self) -> None:
-        """Handle events until none is left; installs are made together, once all waiting knocks have spoken."""
+        """Do what is on the agenda until nothing is left."""
         if self._running:
             return  # an effect brought an event: the call below us will take it
         self._running = True
         try:
-            while self._events or self._installs or self._after or self._later:
-                knock = 0
+            while (task := self._agenda.next()) is not None:
                 try:
-                    if not self._events:
-                        self._flush()  # no verdict waits behind an install or a Diffie-Hellman
-                        if self._installs:
-                            self._install()
-                            continue
-                        if self._after:
-                            command = self._after.popleft()
-                            knock = getattr(command, "knock", 0)
-                            self._finish(command)
-                            continue
-                    event = (self._events or self._later).popleft()
-                    knock = getattr(event, "knock", 0)
-                    self._handle(event)
+                    self._turns.get(type(task), self._handle)(task)
                 except Exception as error:  # a bug of ours must not take the others' packets along
                     self._faults.occurred("core", error)
-                    self._abandon(knock)
+                    if isinstance(task, OfKnock):
+                        self._abandon(task.knock)
         finally:
-            self._flush()
             self._running = False
             self._alarm.set(self._loop, self._gateway.next_deadline())
 
     def _handle(self, event: Event) -> None:
-        commands = self._gateway.handle(event, self._now())
-        if stage := _STAGES.get(type(event)):
-            self._lap(event.knock, stage)  # type: ignore[union-attr]  # those that have a stage have a knock
+        commands = self._gateway.handle(event, self._stages.now())
+        if isinstance(event, OfKnock):
+            self._stages.lap(event.knock, _STAGES[type(event)])
+        elif isinstance(event, Installed):
+            for command in commands:
+                if isinstance(command, OfKnock):
+                    self._stages.shared(command.knock, "install", self._install_took)
         for command in commands:
             self._perform[type(command)](command)
 
-    def _finish(self, command: SaveClaim | Tell) -> None:
-        self._tell(command) if isinstance(command, Tell) else self._watch.save(command.claim)
-
     def _abandon(self, knock: int) -> None:
         """Let a packet go of which nothing more will be heard."""
-        if (handling := self._handling.pop(knock, None)) and handling.captured.token is not None:
+        self._stages.end(knock)
+        captured = self._captured.pop(knock, None)
+        if captured is not None and captured.token is not None:
             with suppress(WgjitError):  # it may have been released before
-                self._capture.release(handling.captured.token)
-                self._released = True
+                self._capture.release(captured.token)
+                self._agenda.released()
 
     # --- commands out -------------------------------------------------------------------------------------------
 
     def _release(self, command: Release) -> None:
-        handling = self._handling.get(command.knock)
-        if handling is None or handling.captured.token is None:
+        captured = self._captured.get(command.knock)
+        if captured is None or captured.token is None:
             return  # abandoned
         try:
-            self._capture.release(handling.captured.token)
-            self._released = True
+            self._capture.release(captured.token)
+            self._agenda.released()
         except WgjitError as error:
             self._faults.occurred("capture", error)
-        self._lap(command.knock, "deliver")
+        self._stages.lap(command.knock, "deliver")
 
     def _flush(self) -> None:
         """Send the verdicts that were given, all in one; what this fails to send, the heartbeat will."""
-        if not self._released:
-            return
-        self._released = False
         try:
             self._capture.flush()
         except Exception as error:
             self._faults.occurred("capture", error)
         if self._feed:
-            self._clock = time.monotonic()  # no knock's stage: they share it
+            self._stages.look()  # no knock's stage: they share it
 
     def _replay(self, command: Replay) -> None:
-        handling = self._handling.get(command.knock)
-        if handling is None:
+        captured = self._captured.get(command.knock)
+        if captured is None:
             return  # abandoned
         try:
-            self._injector.inject(handling.captured)
+            self._injector.inject(captured)
             self._faults.passed("inject")
         except WgjitError as error:
             self._faults.occurred("inject", error)
-        self._lap(command.knock, "deliver")
+        self._stages.lap(command.knock, "deliver")
 
     def _lookup(self, command: Lookup) -> None:
         if not self._store.is_local:
             self._in_background(self._lookup_remotely(command))
             return
-        self._events.append(LookedUp(command.knock, self._ask(command.key)))
-        self._lap(command.knock, "lookup")
+        self._agenda.hear(LookedUp(command.knock, self._ask(command.key)))
+        self._stages.lap(command.knock, "lookup")
 
     async def _lookup_remotely(self, command: Lookup) -> None:
         began = time.monotonic()
         found = await self._loop.run_in_executor(self._threads, self._ask, command.key)
-        if handling := self._handling.get(command.knock):
-            handling.stages["lookup"] = (time.monotonic() - began) * 1e6
+        self._stages.shared(command.knock, "lookup", time.monotonic() - began)
         self.feed_event(LookedUp(command.knock, found))
 
     def _ask(self, key: PublicKey) -> Any:
@@ -309,30 +276,18 @@ class Loop:
         self._faults.passed("store")
         return found
 
-    def _install(self) -> None:
-        changes, self._installs = self._installs, []
-        before = self._clock
-        failures = self._work.install(changes)
-        self._clock = time.monotonic()
-        took = (self._clock - before) * 1e6
-        for change in changes:
-            try:
-                self._installed(Installed(change.public_key, failures.get(change.public_key)), took)
-            except Exception as error:  # the others' packets wait, too
-                self._faults.occurred("core", error)
-
-    def _installed(self, event: Installed, took: float) -> None:
-        for command in self._gateway.handle(event, self._now()):
-            if handling := self._handling.get(getattr(command, "knock", 0)):
-                handling.stages.setdefault("install", took)
-            self._perform[type(command)](command)
+    def _install(self, installs: Installs) -> None:
+        failures = self._work.install(installs.changes)
+        self._install_took = self._stages.look()
+        for change in installs.changes:
+            self._agenda.hear(Installed(change.public_key, failures.get(change.public_key)))
 
     async def _evict(self, command: Evict) -> None:
         self.feed_event(await self._work.evict(command.keys, command.first))
 
     def _read_device(self, command: ReadDevice) -> None:
         if command.at_once:
-            self._events.append(self._work.read_at_once())
+            self._agenda.hear(self._work.read_at_once())
         else:
             self._in_background(self._read_in_parts())
 
@@ -341,20 +296,23 @@ class Loop:
             self.feed_event(part)
 
     def _configure(self, command: Configure) -> None:
-        self._flush()
+        if self._agenda.take_verdicts():
+            self._flush()  # no packet waits behind a configuration
         self._work.configure(command.changes)
-        self._clock = time.monotonic()  # no knock's stage
+        self._stages.look()  # no knock's stage
 
     def _tell(self, command: Tell) -> None:
         record = command.record
-        if handling := self._handling.pop(command.knock, None):
-            record.stages = {**handling.stages, "total": (self._clock - handling.began) * 1e6}
+        self._captured.pop(command.knock, None)
+        if stages := self._stages.end(command.knock):
+            record.stages = stages
         self._metrics.saw(record)
         if self._feed:
             self._feed.publish(record)
 
     def _count(self, command: Count) -> None:
-        self._handling.pop(command.knock, None)
+        self._captured.pop(command.knock, None)
+        self._stages.end(command.knock)
         self._metrics.refused(command.refusal)
 
     # --- what goes on by itself ---------------------------------------------------------------------------------
@@ -366,7 +324,7 @@ class Loop:
                 self._faults.passed("heartbeat")
             except Exception as error:
                 self._faults.occurred("heartbeat", error)
-            self._wall_offset = time.time() - time.monotonic()  # a clock that was stepped is noticed here
+            self._stages.compare_clocks()
             self._work.retry()
             self.feed_event(Tick())  # what is due by the other clock, too, however it was stepped
             self._alive()
@@ -392,7 +350,7 @@ class Loop:
         return replace(
             about,
             residents=len(self._gateway.residency),
-            waiting=len(self._handling),
+            waiting=len(self._captured),
             sheltered=self._gateway.sheltered,
             **self._metrics.as_dict(counters),
             feed_dropped=self._feed.dropped,

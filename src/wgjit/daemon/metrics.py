@@ -23,6 +23,8 @@ class Metrics:
     """Machinery that failed: store, device, inject, capture."""
     flips: Counter[str] = field(default_factory=Counter)
     """What became of flips, and of replays that a flip had to mend: completed, repeated, given_up."""
+    arrivals: Counter[str] = field(default_factory=Counter)
+    """Peers that came to be in the device: installed, found."""
     departures: Counter[str] = field(default_factory=Counter)
     """Peers taken out of the device, by reason: idle, unconfirmed, room, revoked."""
     put_back: int = 0
@@ -47,6 +49,7 @@ class Metrics:
             "refusals": dict(self.refusals),
             "deliveries": dict(self.deliveries),
             "flips": dict(self.flips),
+            "arrivals": dict(self.arrivals),
             "departures": dict(self.departures),
             "put_back": self.put_back,
             "faults": dict(self.faults),

@@ -6,7 +6,7 @@ from collections import OrderedDict
 
 import structlog
 
-from wgjit.core.vocabulary import Flipped, Left, PutBack, Sheltered
+from wgjit.core.vocabulary import Came, Flipped, Left, PutBack, Sheltered
 from wgjit.daemon.metrics import Metrics
 from wgjit.model import PublicKey
 from wgjit.refusal import Refusal
@@ -26,6 +26,10 @@ class Notices:
         self._metrics = metrics
         self._told: OrderedDict[PublicKey, None] = OrderedDict()
         self._context = structlog.contextvars.get_contextvars()
+
+    def came(self, command: Came) -> None:
+        """A peer is in the device."""
+        self._metrics.arrivals[command.how] += 1
 
     def left(self, command: Left) -> None:
         """A peer was taken out of the device."""

@@ -12,6 +12,7 @@ from tests.forge import forge_initiation, with_mac1
 from tests.unit.core.conftest import SERVER, START, Client, Stage
 from wgjit.core.vocabulary import (
     Arrived,
+    Came,
     ClaimsSaved,
     Command,
     Count,
@@ -22,6 +23,7 @@ from wgjit.core.vocabulary import (
     Installed,
     LookedUp,
     Lookup,
+    OfKnock,
     ReadDevice,
     RegistryChanged,
     Release,
@@ -43,10 +45,11 @@ def kinds(commands: list[Command]) -> list[type]:
 
 
 def told(commands: list[Command]) -> Any:
-    """The record of the one Tell, which must come last."""
+    """The record of the one Tell, which must be the knock's last command."""
     assert [type(c) for c in commands].count(Tell) == 1
-    assert isinstance(commands[-1], Tell)
-    return commands[-1].record
+    last = [command for command in commands if isinstance(command, OfKnock)][-1]
+    assert isinstance(last, Tell)
+    return last.record
 
 
 # --- the way of a good knock ------------------------------------------------------------------------------------
@@ -56,7 +59,7 @@ def test_a_captured_copy_is_looked_up_proven_installed_and_replayed(stage: Stage
     assert stage.arrive(client.packet()) == [Lookup(1, client.key)]
     assert stage.answer(client.registration()) == [Install(PeerChange.install(client.peer))]
     commands = stage.hear(Installed(client.key))
-    assert kinds(commands) == [Replay, SaveClaim, Tell]
+    assert kinds(commands) == [Replay, SaveClaim, Tell, Came]
     record = told(commands)
     assert (record.public_key, record.name, record.proven) == (client.key, "client 1", True)
     assert (record.source, record.destination) == (client.endpoint, SERVER)
@@ -68,13 +71,13 @@ def test_a_held_packet_is_released_once_the_peer_is_there(stage: Stage, client: 
     stage.arrive(client.packet(), held=True)
     assert kinds(stage.answer(client.registration())) == [Install]
     commands = stage.hear(Installed(client.key))
-    assert kinds(commands) == [Release, SaveClaim, Tell]
+    assert kinds(commands) == [Release, SaveClaim, Tell, Came]
     assert told(commands).delivery is Delivery.HOLD
 
 
 def test_without_delivery_the_client_is_left_to_its_own_retry(make_stage: Callable[..., Stage]) -> None:
     stage = make_stage(Delivery.NONE)
-    assert kinds(stage.install(stage.client())) == [SaveClaim, Tell]
+    assert kinds(stage.install(stage.client())) == [SaveClaim, Tell, Came]
 
 
 def test_the_claim_says_who_when_where(stage: Stage, client: Client) -> None:
@@ -388,7 +391,7 @@ def test_a_held_packet_is_let_go_at_its_deadline_and_its_peer_installed_later(
     stage.wait(1)
     assert kinds(stage.answer(client.registration())) == [Install]
     commands = stage.hear(Installed(client.key))
-    assert kinds(commands) == [SaveClaim, Tell]
+    assert kinds(commands) == [SaveClaim, Tell, Came]
     assert told(commands).delivery is Delivery.NONE
 
 

@@ -8,8 +8,8 @@ import pytest
 
 from tests.unit.core.conftest import START, Client, Stage
 from tests.unit.core.test_upkeep import install, installed, look, looks_until, seen
-from wgjit.core.residents.idleness import INTERVAL
 from wgjit.core.residents.placeholder import placeholder_key
+from wgjit.core.settings import Pace
 from wgjit.core.vocabulary import (
     Command,
     Configure,
@@ -25,6 +25,8 @@ from wgjit.core.vocabulary import (
 )
 from wgjit.model import Cover, DevicePeer, PeerChange, PrivateKey, parse_allowed_ip
 from wgjit.refusal import Refusal
+
+PACE = Pace()
 
 FOREIGN = PrivateKey(b"\x77" * 32).public()
 ALL = parse_allowed_ip("0.0.0.0/0")
@@ -196,7 +198,7 @@ def test_a_crowd_is_not_read_for_each(make_stage: Callable[..., Stage], client: 
     assert stage.answer(client.registration()) == [Install(PeerChange.install(client.peer))]
 
 
-@pytest.mark.parametrize(("took", "rest"), [(0.0005, 2.0), (0.02, 10.0), (0.5, INTERVAL)])
+@pytest.mark.parametrize(("took", "rest"), [(0.0005, 2.0), (0.02, 10.0), (0.5, PACE.interval)])
 def test_the_less_a_look_costs_the_sooner_is_the_next(
     make_stage: Callable[..., Stage], took: float, rest: float
 ) -> None:

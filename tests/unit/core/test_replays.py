@@ -9,7 +9,7 @@ import pytest
 from tests.unit.core.conftest import START, Client, Stage
 from wgjit.core.delivery.flips import KEEPALIVE, LOOKS
 from wgjit.core.delivery.replays import AT_ONCE, CONFIRMED, FRESH, GIVEN_UP
-from wgjit.core.residents.idleness import SHARE, SPACING
+from wgjit.core.settings import Pace
 from wgjit.core.vocabulary import (
     Command,
     Configure,
@@ -24,12 +24,14 @@ from wgjit.core.vocabulary import (
 )
 from wgjit.model import Delivery, DevicePeer, PeerChange
 
+PACE = Pace()
+
 
 @pytest.fixture
 def stage(make_stage: Callable[..., Stage]) -> Stage:
     stage = make_stage(Delivery.REPLAY)
     stage.hear(DeviceRead(stage.monotonic, ()))
-    stage.wait(SPACING)
+    stage.wait(PACE.spacing)
     return stage
 
 
@@ -97,7 +99,7 @@ def test_a_look_before_its_time_decides_nothing(stage: Stage, client: Client) ->
     stage.wait(CONFIRMED / 2)
     stage.install(client)
     assert look(stage, seen(other, START), seen(client)) == []
-    assert next_look(stage) == pytest.approx(SPACING), "not more often than any look"
+    assert next_look(stage) == pytest.approx(PACE.spacing), "not more often than any look"
     assert stage.hear(DeviceRead(stage.monotonic, [seen(client)])) == again(client)
 
 
@@ -135,7 +137,7 @@ def test_looks_that_take_long_are_made_as_seldom_as_any(stage: Stage, client: Cl
     stage.install(client)
     next_look(stage)
     stage.hear(DeviceRead(stage.monotonic, [DevicePeer(client.key, is_whole=False)], took=0.2))
-    assert next_look(stage) == pytest.approx(0.2 * SHARE)
+    assert next_look(stage) == pytest.approx(0.2 * PACE.share)
     assert stage.hear(DeviceRead(stage.monotonic, [seen(client)])) == again(client)
 
 

@@ -10,7 +10,7 @@ import pytest
 from tests.forge import forge_initiation
 from tests.unit.core.conftest import SERVER, START, Client, Stage
 from tests.unit.core.test_upkeep import seen
-from wgjit.core.residents.idleness import CROWD, PROMPT
+from wgjit.core.settings import Pace
 from wgjit.core.vocabulary import (
     ClaimsSaved,
     Command,
@@ -31,6 +31,8 @@ from wgjit.core.vocabulary import (
 from wgjit.model import PeerChange, Registration, Removed, Tai64n
 from wgjit.refusal import Refusal
 from wgjit.wire.packets import build
+
+PACE = Pace()
 
 WITHIN = 2.0
 """Seconds from the knock until it is out, as promised; a round of the registry's and the device's work are in it."""
@@ -124,7 +126,7 @@ def when_looked_at(stage: Stage) -> float:
             return stage.monotonic - began
 
 
-@pytest.mark.parametrize("took", [0.0, 0.1, CROWD])
+@pytest.mark.parametrize("took", [0.0, 0.1, PACE.crowd])
 def test_two_looks_for_it_are_not_close_together_and_the_second_comes_in_time(stage: Stage, took: float) -> None:
     client = stage.client()
     removed = Removed(client.key)
@@ -134,7 +136,7 @@ def test_two_looks_for_it_are_not_close_together_and_the_second_comes_in_time(st
     commands = knock(stage, client, removed)
     assert ReadDevice() not in commands
     waited = when_looked_at(stage)
-    assert waited >= PROMPT - 1e-6
+    assert waited >= PACE.prompt - 1e-6
     assert waited + 2 * took <= WITHIN - 0.5
 
 
@@ -145,13 +147,13 @@ def test_a_look_that_had_begun_before_the_knock_is_not_enough(stage: Stage, clie
     stage.wait(0.1)
     assert ReadDevice() not in knock(stage, client, Removed(client.key)), "one is being made"
     stage.hear(DeviceRead(began, (), took=0.1))
-    assert when_looked_at(stage) <= PROMPT
+    assert when_looked_at(stage) <= PACE.prompt
 
 
 def test_a_failed_look_is_made_again(stage: Stage, client: Client) -> None:
     assert ReadDevice() in knock(stage, client, Removed(client.key))
     stage.hear(DeviceRead(float("-inf"), ()))
-    assert when_looked_at(stage) <= PROMPT
+    assert when_looked_at(stage) <= PACE.prompt
 
 
 def test_after_a_look_there_is_no_other_before_its_time(stage: Stage, client: Client) -> None:

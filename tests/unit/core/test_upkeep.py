@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from tests.unit.core.conftest import START, Client, Stage
-from wgjit.core.residents.idleness import INTERVAL, LONGEST, SESSION, SHARE, SPACING
+from wgjit.core.settings import Pace
 from wgjit.core.vocabulary import (
+    Arrival,
+    Came,
     ClaimsSaved,
     Command,
     Configure,
@@ -33,6 +35,8 @@ from wgjit.core.vocabulary import (
 from wgjit.model import NEVER, Delivery, DevicePeer, PeerChange, PrivateKey
 from wgjit.record import Decision
 from wgjit.refusal import Refusal
+
+PACE = Pace()
 
 
 def seen(client: Client, handshake: float = 0.0, rx_bytes: int = 0) -> DevicePeer:
@@ -91,7 +95,7 @@ def stage(make_stage: Callable[..., Stage]) -> Stage:
 def test_an_idle_resident_leaves_after_its_idle_time(stage: Stage, client: Client) -> None:
     install(stage, client)
     assert Evict((client.key,)) not in looks_until(stage, 870.0, seen(client, START, 180))
-    assert Evict((client.key,)) in looks_until(stage, 3 * INTERVAL, seen(client, START, 180))
+    assert Evict((client.key,)) in looks_until(stage, 3 * PACE.interval, seen(client, START, 180))
     assert stage.hear(Evicted((client.key,), frozenset(), 0.001)) == [Left(client.key, Departure.IDLE)]
     assert client.key not in stage.gateway.residency
 
@@ -110,7 +114,7 @@ def test_its_own_idle_time_counts_before_the_gateways_and_pinned_is_for_ever(sta
         stage.answer(client.registration(idle_timeout=idle_timeout))
         installed(stage, client)
     both = seen(quick, START), seen(pinned, START)
-    assert Evict((quick.key,)) in looks_until(stage, 300 + 2 * INTERVAL, *both)
+    assert Evict((quick.key,)) in looks_until(stage, 300 + 2 * PACE.interval, *both)
     stage.hear(Evicted((quick.key,), frozenset(), 0.001))
     assert looks_until(stage, 100_000.0, seen(pinned, START)) == []
 
@@ -120,7 +124,7 @@ def test_a_changed_idle_time_takes_effect(stage: Stage, client: Client) -> None:
     stage.hear(RegistryChanged({client.key: client.registration(START, idle_timeout=NEVER)}))
     assert looks_until(stage, 2000.0, seen(client, START)) == []
     stage.hear(RegistryChanged({client.key: client.registration(START, idle_timeout=180)}))
-    assert Evict((client.key,)) in looks_until(stage, INTERVAL, seen(client, START))
+    assert Evict((client.key,)) in looks_until(stage, PACE.interval, seen(client, START))
 
 
 @pytest.mark.parametrize("step", [-86400.0, 86400.0])
@@ -128,7 +132,7 @@ def test_a_stepped_clock_neither_evicts_nor_keeps_anybody(stage: Stage, client: 
     install(stage, client)
     stage.wall += step
     assert Evict((client.key,)) not in looks_until(stage, 870.0, seen(client, START, 180))
-    assert Evict((client.key,)) in looks_until(stage, 3 * INTERVAL, seen(client, START, 180))
+    assert Evict((client.key,)) in looks_until(stage, 3 * PACE.interval, seen(client, START, 180))
 
 
 def test_a_knock_calls_back_who_was_about_to_leave(stage: Stage) -> None:
@@ -136,7 +140,7 @@ def test_a_knock_calls_back_who_was_about_to_leave(stage: Stage) -> None:
     for client in clients:
         install(stage, client)
     idle = [seen(client, START) for client in clients]
-    commands = looks_until(stage, 900.0 + 2 * INTERVAL, *idle)
+    commands = looks_until(stage, 900.0 + 2 * PACE.interval, *idle)
     (evict,) = (command for command in commands if isinstance(command, Evict))
     assert len(evict.keys) == 1, "the first batch is small, the other waits"
     (waiting,) = (client for client in clients if client.key not in evict.keys)
@@ -172,7 +176,7 @@ def test_an_eviction_waits_while_an_install_is_made(stage: Stage) -> None:
     idle, new = stage.client(1), stage.client(2)
     install(stage, idle)
     looks_until(stage, 870.0, seen(idle, START))
-    stage.wait(INTERVAL)
+    stage.wait(PACE.interval)
     stage.hear(Tick())
     stage.arrive(new.packet(stage.wall))
     stage.answer(new.registration())
@@ -196,7 +200,7 @@ def test_somebody_elses_peer_is_known_once_it_is_read_whole(stage: Stage, client
     stage.hear(DeviceRead(stage.monotonic, ()))
     assert look(stage, DevicePeer(client.key, is_whole=False)) == []
     assert client.key not in stage.gateway.residency
-    assert look(stage, seen(client, START)) == [Recheck((client.key,))]
+    assert look(stage, seen(client, START)) == [Came(client.key, Arrival.FOUND), Recheck((client.key,))]
     assert client.key in stage.gateway.residency
 
 
@@ -207,7 +211,7 @@ def test_a_handshake_that_is_never_completed_leaves_soon(stage: Stage, client: C
     install(stage, client)
     began = stage.monotonic
     assert look(stage, seen(client, 0.0, 148)) == [Evict((client.key,))]
-    assert 15.0 <= stage.monotonic - began < 15.0 + SPACING
+    assert 15.0 <= stage.monotonic - began < 15.0 + PACE.spacing
     assert stage.hear(Evicted((client.key,), frozenset(), 0.0)) == [Left(client.key, Departure.UNCONFIRMED)]
 
 
@@ -226,7 +230,7 @@ def test_a_completed_handshake_is_not_unconfirmed(stage: Stage, client: Client) 
     assert looks_until(stage, 100.0, seen(client, START)) == []
 
 
-@pytest.mark.parametrize(("took", "apart"), [(0.1, 15.0), (1.0, SHARE), (100.0, LONGEST)])
+@pytest.mark.parametrize(("took", "apart"), [(0.1, 15.0), (1.0, PACE.share), (100.0, PACE.longest)])
 def test_a_look_that_takes_long_is_followed_by_a_long_time_without_one(
     stage: Stage, client: Client, took: float, apart: float
 ) -> None:
@@ -237,7 +241,7 @@ def test_a_look_that_takes_long_is_followed_by_a_long_time_without_one(
     install(stage, client)
     began = stage.monotonic
     look(stage, seen(client, START))
-    assert apart <= stage.monotonic - began < apart + SPACING
+    assert apart <= stage.monotonic - began < apart + PACE.spacing
 
 
 # --- room -------------------------------------------------------------------------------------------------------
@@ -271,7 +275,7 @@ def test_full_when_nobody_may_leave(small: Stage) -> None:
     for number in (1, 2):
         install(small, small.client(number))
     third = small.client(3)
-    small.wait(SPACING)
+    small.wait(PACE.spacing)
     small.arrive(third.packet(small.wall), held=True)
     assert small.answer(third.registration()) == []
     busy = [seen(small.client(number), START, 1) for number in (1, 2)]
@@ -288,7 +292,8 @@ def test_full_when_nobody_may_leave(small: Stage) -> None:
 
 def test_foreign_peers_take_room_and_are_never_pushed_out(small: Stage, client: Client) -> None:
     foreign = [DevicePeer(PrivateKey(bytes([n]) * 32).public()) for n in (0x71, 0x72)]
-    assert set(looks_until(small, 1000.0, *foreign)) == {Recheck(tuple(peer.public_key for peer in foreign))}
+    found = {Came(peer.public_key, Arrival.FOUND) for peer in foreign}
+    assert set(looks_until(small, 1000.0, *foreign)) == {*found, Recheck(tuple(peer.public_key for peer in foreign))}
     small.arrive(client.packet(small.wall))
     small.answer(client.registration())
     told = looks_until(small, 1.0, *foreign)[-1]
@@ -303,7 +308,7 @@ def test_some_room_is_kept_before_it_is_needed(make_stage: Callable[..., Stage])
     for client in clients:
         install(stage, client)
     crowd = [seen(client, START) for client in clients]
-    (evict,) = (c for c in looks_until(stage, SESSION + 2 * INTERVAL, *crowd) if isinstance(c, Evict))
+    (evict,) = (c for c in looks_until(stage, PACE.session + 2 * PACE.interval, *crowd) if isinstance(c, Evict))
     assert len(evict.keys) == 1
 
 
@@ -350,7 +355,10 @@ def test_an_expiry_that_was_moved_is_followed(stage: Stage, client: Client) -> N
 def test_foreign_peers_leave_with_exclusive_only(make_stage: Callable[..., Stage], exclusive: bool) -> None:
     stage = make_stage(exclusive=exclusive)
     foreign = PrivateKey(b"\x77" * 32).public()
-    assert stage.hear(DeviceRead(stage.monotonic, [DevicePeer(foreign)])) == [Recheck((foreign,))]
+    assert stage.hear(DeviceRead(stage.monotonic, [DevicePeer(foreign)])) == [
+        Came(foreign, Arrival.FOUND),
+        Recheck((foreign,)),
+    ]
     commands = stage.hear(RegistryChanged({foreign: None}, rechecked=True))
     assert (Evict((foreign,)) in commands) is exclusive
     assert (foreign in stage.gateway.residency) is not exclusive
@@ -359,7 +367,7 @@ def test_foreign_peers_leave_with_exclusive_only(make_stage: Callable[..., Stage
 def test_a_peer_that_is_registered_later_is_the_registrys_from_then_on(stage: Stage, client: Client) -> None:
     by_hand = seen(client, START)
     for _ in range(3):
-        assert look(stage, by_hand) == [Recheck((client.key,))], "asked for again and again"
+        assert look(stage, by_hand)[-1:] == [Recheck((client.key,))], "asked for again and again"
         stage.hear(RegistryChanged({client.key: None}, rechecked=True))
     look(stage, by_hand)
     stage.hear(RegistryChanged({client.key: client.registration()}, rechecked=True))
@@ -373,7 +381,7 @@ def test_a_look_may_come_in_parts(stage: Stage) -> None:
     clients = [stage.client(number) for number in (1, 2, 3)]
     for client in clients:
         install(stage, client)
-    stage.wait(INTERVAL)
+    stage.wait(PACE.interval)
     assert stage.hear(Tick()) == [ReadDevice()]
     began = stage.monotonic
     assert stage.hear(DeviceRead(began, [seen(clients[0], START)], more=True)) == []
@@ -384,7 +392,7 @@ def test_a_look_may_come_in_parts(stage: Stage) -> None:
 
 def test_a_look_that_fails_in_the_middle_takes_nobody(stage: Stage, client: Client) -> None:
     install(stage, client)
-    stage.wait(INTERVAL)
+    stage.wait(PACE.interval)
     stage.hear(Tick())
     stage.hear(DeviceRead(stage.monotonic, [], more=True))
     stage.hear(DeviceRead(float("-inf"), []))

@@ -11,7 +11,7 @@ from tests.forge import forge_initiation
 from tests.unit.core.conftest import SERVER, START, Client, Stage
 from tests.unit.core.test_upkeep import follow_up, install, installed, look, looks_until, seen
 from wgjit.core.knock.parking import PER_PEER, REKEY_TIMEOUT
-from wgjit.core.residents.idleness import INTERVAL, SPACING
+from wgjit.core.settings import Pace
 from wgjit.core.vocabulary import (
     ClaimsSaved,
     Command,
@@ -32,6 +32,8 @@ from wgjit.core.vocabulary import (
 from wgjit.model import NEVER, Delivery, Endpoint, PublicKey, Tai64n
 from wgjit.refusal import Refusal
 from wgjit.wire.packets import build
+
+PACE = Pace()
 
 NOBODY: frozenset[PublicKey] = frozenset()
 
@@ -73,7 +75,7 @@ def test_who_knocks_between_two_parts_of_a_look_stays(make: Callable[..., Stage]
     stage = make()
     one, two = stage.client(1), stage.client(2)
     idle(stage, one, two)
-    stage.wait(2 * INTERVAL)
+    stage.wait(2 * PACE.interval)
     assert stage.hear(Tick()) == [ReadDevice()]
     began = stage.monotonic
     stage.hear(DeviceRead(began, [seen(one, START)], more=True))
@@ -101,7 +103,7 @@ def test_nobody_leaves_before_the_registry_has_his_claim(make: Callable[..., Sta
     (save,) = (c for c in stage.install(client) if isinstance(c, SaveClaim))
     assert not evictions(looks_until(stage, 2000.0, seen(client, START)))
     stage.hear(ClaimsSaved((save.claim,)))
-    assert evictions(looks_until(stage, INTERVAL, seen(client, START)))
+    assert evictions(looks_until(stage, PACE.interval, seen(client, START)))
 
 
 def test_evictions_go_on_before_the_next_ordinary_look_if_one_ran_stale(make: Callable[..., Stage]) -> None:
@@ -114,7 +116,7 @@ def test_evictions_go_on_before_the_next_ordinary_look_if_one_ran_stale(make: Ca
     stage.wait(12)
     stage.hear(Evicted((first,), NOBODY, 12.0))
     stage.wait(12)
-    assert stage.monotonic - looked < INTERVAL
+    assert stage.monotonic - looked < PACE.interval
     assert ReadDevice() in stage.hear(Tick())
 
 
@@ -200,7 +202,7 @@ def test_knocks_do_not_wait_for_room_while_the_device_cannot_be_read(make: Calla
     newcomer = stage.client(2)
     stage.arrive(newcomer.packet(stage.wall))
     assert stage.answer(newcomer.registration()) == []
-    stage.wait(SPACING)
+    stage.wait(PACE.spacing)
     stage.hear(Tick())
     stage.hear(DeviceRead(float("-inf"), ()))
     stage.wait(REKEY_TIMEOUT)
@@ -285,7 +287,7 @@ def test_an_expiry_during_a_removal_that_fails_is_not_lost(make: Callable[..., S
     stage.answer(client.registration(expires_at=int(START) + 2000))
     installed(stage, client)
     looks_until(stage, 870.0, seen(client, START))
-    stage.wait(2 * INTERVAL)
+    stage.wait(2 * PACE.interval)
     assert stage.hear(Tick()) == [ReadDevice()]
     assert evictions(stage.hear(DeviceRead(stage.monotonic, [seen(client, START)])))
     stage.wall = START + 2001
@@ -302,7 +304,7 @@ def test_registrations_that_change_for_ever_leave_nothing_behind(make: Callable[
     for number in range(5000):
         registration = client.registration(START, expires_at=int(START) + 10_000 + number)
         stage.hear(RegistryChanged({client.key: replace(registration, claim=registration.claim)}))
-    assert len(stage.gateway._upkeep._expiries) < 1000
+    assert len(stage.gateway._upkeep.state.expiries) < 1000
 
 
 def test_an_install_comes_after_the_removal_that_it_waits_for(make: Callable[..., Stage], client: Client) -> None:

@@ -6,19 +6,18 @@ see test_model.py, which also states what is checked here.
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass, replace
 
 from tests.fakes.device import FakeDevice
 from tests.fakes.store import FakeRegistry
 from tests.unit.core.conftest import START
+from wgjit.core.agenda import Agenda, Installs, Verdicts
 from wgjit.core.gateway import Gateway
 from wgjit.core.knock.barred import refusal_of
 from wgjit.core.knock.claims import MARGIN
 from wgjit.core.knock.freshness import GRAIN, LATE, LEAST_PAUSE, MOST_PAUSE, PACE
-from wgjit.core.residents.idleness import FRESH, SESSION
 from wgjit.core.residents.placeholder import placeholder_key, waste_key
-from wgjit.core.settings import Settings
+from wgjit.core.settings import Pace, Settings
 from wgjit.core.vocabulary import (
     Arrived,
     Command,
@@ -31,12 +30,12 @@ from wgjit.core.vocabulary import (
     Evicted,
     FindCover,
     FollowUp,
-    FollowUpDue,
     Install,
     Installed,
     LookedUp,
     Lookup,
     Now,
+    OfKnock,
     ReadDevice,
     Recheck,
     RegistryChanged,
@@ -66,6 +65,8 @@ from wgjit.model import (
 )
 from wgjit.refusal import Refusal
 from wgjit.wire.noise import Responder
+
+LOOKING = Pace()
 
 RESPONDER = Responder(PrivateKey(b"\x42" * 32))
 WIDER = PrivateKey(b"\x76" * 32).public()
@@ -150,9 +151,7 @@ class World:
         self.watch = RegistryWatch(self.store, Faults(Metrics()), self.gateway.concerned)
         self.coming: dict[int, tuple[Sent, bool]] = {}
         self.waiting: dict[int, Knock] = {}
-        self.events: deque[Event] = deque()
-        self.installs: list[PeerChange] = []
-        self.later: deque[Event] = deque()
+        self.agenda = Agenda()
         self.lookups: list[Lookup] = []
         self.undone: dict[PublicKey, list[PeerChange]] = {}
         self.reading: tuple[float, dict[PublicKey, DevicePeer], set[PublicKey]] | None = None
@@ -184,20 +183,25 @@ class World:
         return self.monotonic
 
     def hear(self, *events: Event) -> None:
-        """As daemon/loop.py: events first, then installs, then what has time."""
-        self.events.extend(events)
-        while self.events or self.installs or self.later:
-            if self.events:
-                self.handle(self.events.popleft())
-            elif self.installs:
-                changes, self.installs = self.installs, []
-                for change in changes:
-                    self.undone.pop(change.public_key, None)
-                failures = [self.apply(change) for change in changes]
-                for change, failure in zip(changes, failures, strict=True):
-                    self.handle(Installed(change.public_key, failure))
-            else:
-                self.handle(self.later.popleft())
+        """As daemon/loop.py, in the order of its agenda."""
+        for event in events:
+            self.agenda.hear(event)
+        while (task := self.agenda.next()) is not None:
+            match task:
+                case Installs(changes):
+                    for change in changes:
+                        self.undone.pop(change.public_key, None)
+                    failures = [self.apply(change) for change in changes]
+                    for change, failure in zip(changes, failures, strict=True):
+                        self.agenda.hear(Installed(change.public_key, failure))
+                case Verdicts():
+                    pass
+                case SaveClaim(claim):
+                    self.watch.save(claim)
+                case Tell(knock):
+                    del self.waiting[knock]
+                case _:
+                    self.handle(task)
         known = set(self.gateway.residency.keys()) | self.revoked
         others = self.unsure | KEEPERS
         assert known - others == self.device.keys - others, "the core has lost track of the device"
@@ -248,12 +252,12 @@ class World:
                 self.lookups.append(command)
                 if self.store.is_local:
                     self.answer(0)
-            case Install(change):
-                self.installs.append(change)
+            case Install():
+                self.agenda.install(command)
             case Configure(changes):
                 self.configure(changes)
-            case SaveClaim(claim):
-                self.watch.save(claim)
+            case SaveClaim() | Tell():
+                self.agenda.record(command)
             case Evict(keys, first):
                 self.eviction = keys
                 self.before_eviction = first
@@ -263,9 +267,11 @@ class World:
                 self.watch.recheck(keys)
             case ReadDevice():
                 self.reading = self.clock(), {peer.public_key: peer for peer in self.device.peers()}, set()
-            case FollowUp(knock):
-                self.later.append(FollowUpDue(knock))
-            case Tell(knock) | Count(knock):
+            case FollowUp():
+                self.agenda.follow_up(command)
+            case Release():
+                self.agenda.released()
+            case Count(knock):
                 del self.waiting[knock]
 
     def answer(self, index: int) -> None:
@@ -276,7 +282,7 @@ class World:
             )
         except StoreError:
             found = Refusal.STORE_FAILED
-        self.events.append(LookedUp(lookup.knock, found))
+        self.agenda.hear(LookedUp(lookup.knock, found))
 
     def configure(self, changes: tuple[PeerChange, ...]) -> None:
         for change in changes:
@@ -332,11 +338,10 @@ class World:
     # --- what must hold -----------------------------------------------------------------------------------------
 
     def check(self, command: Command, event: Event, now: Now) -> None:
-        number = getattr(command, "knock", None)
         knock = None
-        if number is not None:
-            assert number in self.waiting, f"{command} names a knock that does not wait"
-            knock = self.waiting[number]
+        if isinstance(command, OfKnock):
+            assert command.knock in self.waiting, f"{command} names a knock that does not wait"
+            knock = self.waiting[command.knock]
         match command, knock:
             case Release(), Knock():
                 assert knock.held
@@ -465,10 +470,10 @@ class World:
             return
         assert key in self.told, "removed what the registry never knew"
         assert not self.told[key].is_pinned
-        assert now.monotonic < self.ended + FRESH, "removed by an old look"
+        assert now.monotonic < self.ended + LOOKING.fresh, "removed by an old look"
         shaken = self.shaken.get(key)
         if shaken is not None and shaken < self.looked:  # what came after the look it could not know
-            assert now.monotonic - shaken >= SESSION, "a session was dropped"
+            assert now.monotonic - shaken >= LOOKING.session, "a session was dropped"
 
     def check_claims(self) -> None:
         for key, claim in self.store._claims.items():

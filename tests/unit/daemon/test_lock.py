@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from wgjit.control.status import GatewayStatus
 from wgjit.daemon.control import ControlServer
 from wgjit.daemon.feed import FeedHub
 from wgjit.daemon.process.lock import interface_lock
@@ -157,8 +158,8 @@ def test_a_name_that_is_no_interfaces_reaches_no_file(path: Path) -> None:
 # --- the control socket, in the same folder ---------------------------------------------------------------------------
 
 
-async def _status() -> dict[str, object]:
-    return {}
+async def _status() -> GatewayStatus:
+    return GatewayStatus(interface="wgtest")
 
 
 @pytest.mark.parametrize("kind", ["file", "link"])

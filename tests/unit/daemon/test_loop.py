@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.unit.daemon.conftest import Running, running, until
+from wgjit.control.status import GatewayStatus
 from wgjit.daemon.device_work import HEAD_START
 from wgjit.errors import CaptureError, DeviceError, DeviceFull, InjectError, StoreError
 from wgjit.model import Delivery, PeerChange, PrivateKey
@@ -226,7 +227,7 @@ async def test_garbage_is_counted_and_not_told() -> None:
         stage.knock()
         assert (await stage.told()).decision is Decision.INSTALLED
         assert stage.metrics.refusals == {"not_udp": 1}
-        assert (await stage.loop.status())["waiting"] == 0
+        assert (await stage.loop.status(GatewayStatus(interface="wgtest"))).waiting == 0
 
 
 @in_loop

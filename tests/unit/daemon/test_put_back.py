@@ -9,6 +9,7 @@ from structlog.testing import capture_logs
 
 from tests.unit.daemon.conftest import running, until
 from tests.unit.daemon.test_loop import in_loop
+from wgjit.control.status import GatewayStatus
 from wgjit.model import PeerChange
 
 
@@ -38,7 +39,7 @@ def test_a_revoked_peer_is_out_after_its_knock_however_often_it_is_put_back(verb
             assert line["peer"] == str(client.key)
             assert line["registry"] == f"{verb}d"
             assert "register or enable it" in line["do"]
-            assert (await stage.loop.status())["put_back"] == 2
+            assert (await stage.loop.status(GatewayStatus(interface="wgtest"))).put_back == 2
 
     goes()
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import Any
 
 from tests.unit.daemon.conftest import Running, running
+from wgjit.control.status import GatewayStatus
 from wgjit.daemon.loop import BATCH
 from wgjit.daemon.process.several import Start
 
@@ -33,11 +33,11 @@ class Stage:
         undo.callback(self.undone.append, "undone")
         self.start = Start(list(names), asyncio.Event(), self.heard, self._tell, undo)  # type: ignore[arg-type]
 
-    def _tell(self, about: dict[str, Any]) -> None:
-        self.told.append(about["interface"])
+    def _tell(self, about: GatewayStatus) -> None:
+        self.told.append(about.interface)
 
     def ready(self, name: str, port: int) -> None:
-        self.start.ready(name, {"interface": name, "listen_port": port, "delivery": "hold"})
+        self.start.ready(name, GatewayStatus(interface=name, listen_port=port, delivery="hold"))
 
 
 def test_it_is_ready_once_all_are_and_says_so_in_order() -> None:

@@ -16,45 +16,13 @@ from wgjit.core.settings import Settings
 from wgjit.core.vocabulary import Departure
 from wgjit.model import DevicePeer, PublicKey
 
-SESSION = 180.0
-"""Seconds that a session lives after its handshake (REJECT_AFTER_TIME, messages.h). Nobody leaves before."""
-
-INTERVAL = 30.0
-"""Seconds between two looks, if nothing calls for one, at a device that takes long to read."""
-
-ATTENTIVE = 500.0
-"""A look that takes a millisecond is followed by the next after half a second, but `SPACING` at least and `INTERVAL`
-at most: so peers that somebody put in or took out by hand are seen soon, and it costs a five-hundredth of the time."""
-
-SPACING = 2.0
-"""Seconds between two looks at least."""
-
-LONGEST = 120.0
-"""Seconds between two looks at most, however long they take."""
-
-SHARE = 50.0
-"""A look that takes a second is followed by so many without one, up to `LONGEST`: wireguard-go installs nobody
-while it is being read."""
-
-URGENT = 4.0
-"""As `SHARE`, while somebody waits for room."""
-
-PROMPT = 0.5
-"""Seconds between two looks at least, while somebody may have put back who was revoked."""
-
-CROWD = 0.25
-"""Seconds that a look may take to be made for that. A crowd is not read for one peer."""
-
-FRESH = 10.0
-"""Seconds after its end for which a look's word that a peer is idle is enough to remove it. A handshake that the client
-began meanwhile would be seen in the feed; one that this side began would not."""
-
 
 class Idleness:
     """What looks at the device tell about who is idle. Constant time per peer."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._pace = settings.pace
         self._unconfirmed_timeout = settings.unconfirmed_timeout
         self._watchful = settings.watchful > 0
         self._unconfirmed: dict[PublicKey, Resident] = {}
@@ -92,7 +60,7 @@ class Idleness:
             return None
         if key in self._unconfirmed:
             return Departure.UNCONFIRMED if began >= resident.last_knock + self._unconfirmed_timeout else None
-        limit = max(SESSION, resident.leaves_after(self._settings))
+        limit = max(self._pace.session, resident.leaves_after(self._settings))
         return Departure.IDLE if began - resident.active >= limit else None
 
     def spare(self, key: PublicKey, resident: Resident, began: float) -> bool:
@@ -104,7 +72,7 @@ class Idleness:
             return False
         if key in self._unconfirmed:
             return began >= resident.since + self._unconfirmed_timeout
-        return not resident.handshake or began - resident.active >= SESSION
+        return not resident.handshake or began - resident.active >= self._pace.session
 
     def looked(self, took: float, now: float) -> None:
         """A look has ended, or failed, that took so many seconds of the device's time."""
@@ -113,29 +81,31 @@ class Idleness:
     @property
     def relaxed_look(self) -> float:
         """When the device may be looked at for something that can wait, monotonic seconds."""
-        return self._looked + self._without_a_look(SHARE)
+        return self._looked + self._without_a_look(self._pace.share)
 
     @property
     def urgent_look(self) -> float:
         """When the device may be looked at for somebody who waits for room, monotonic seconds."""
-        return self._looked + self._without_a_look(URGENT)
+        return self._looked + self._without_a_look(self._pace.urgent)
 
     @property
     def prompt_look(self) -> float:
         """When the device may be looked at for somebody who has to be out at once, monotonic seconds."""
-        return self._looked + max(PROMPT, URGENT * self._took)
+        return self._looked + max(self._pace.prompt, self._pace.urgent * self._took)
 
     @property
     def is_quick(self) -> bool:
         """Whether a look takes so little that one peer is worth it."""
-        return self._took <= CROWD
+        return self._took <= self._pace.crowd
 
     def _without_a_look(self, share: float) -> float:
-        return min(LONGEST, max(SPACING, share * self._took))
+        return min(self._pace.longest, max(self._pace.spacing, share * self._took))
 
     def next_look(self) -> float:
         """When the device should be looked at again, monotonic seconds: for somebody has put peers in, or taken out."""
-        due = self._looked + (min(INTERVAL, ATTENTIVE * self._took) if self._watchful else INTERVAL)
+        due = self._looked + (
+            min(self._pace.interval, self._pace.attentive * self._took) if self._watchful else self._pace.interval
+        )
         if self._unconfirmed:
             oldest = next(iter(self._unconfirmed.values()))
             due = min(due, oldest.last_knock + self._unconfirmed_timeout)

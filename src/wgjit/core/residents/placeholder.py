@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from hashlib import sha256
 
 from wgjit.core.residents.residency import Residency
-from wgjit.core.vocabulary import Sheltered
+from wgjit.core.vocabulary import Command, Configure, FindCover, Now, Sheltered
 from wgjit.model import AllowedIP, Cover, DevicePeer, PeerChange, PublicKey
 
 LIMIT = 4096
@@ -96,6 +96,17 @@ class Placeholder:
         if not wide:
             self._cover, self._kept = Cover(()), set()
         return wide
+
+    def keep(self, now: Now) -> list[Command]:
+        """Have registered addresses kept from peers that the registry does not know."""
+        commands: list[Command] = []
+        if (within := self.news()) is not None:
+            commands.append(FindCover(within))
+        if changes := self.mend(now.monotonic):
+            commands.append(Configure(tuple(changes)))
+        if told := self.told():
+            commands.append(told)
+        return commands
 
     @property
     def size(self) -> int:

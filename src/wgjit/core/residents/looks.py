@@ -1,0 +1,209 @@
+"""Looks: the device is read for all decisions together.
+
+ReadDevice ── DeviceRead, in parts ── who is there, who is idle, what became of flips ── Recheck, Configure, Came
+
+WireGuard answers questions about all peers or none. `idleness` tells when a look is due.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from itertools import islice
+
+from wgjit.core.knock.parking import Parking
+from wgjit.core.residents.state import State
+from wgjit.core.settings import Settings
+from wgjit.core.vocabulary import (
+    Arrival,
+    Came,
+    Command,
+    Configure,
+    Departure,
+    DeviceRead,
+    Flipped,
+    Now,
+    ReadDevice,
+    Recheck,
+)
+from wgjit.model import DevicePeer, PublicKey
+
+AT_ONCE = 256
+"""Peers that the registry does not know which a look asks it for again: all of them, or a tenth of a crowd."""
+
+HEADROOM = 64
+"""One place in so many is kept free by looks, so that a knock seldom has to wait until a peer has left."""
+
+
+class Looks:
+    """Reads of the device, one at a time, and what each tells."""
+
+    def __init__(self, settings: Settings, state: State, for_room: Parking) -> None:
+        """`for_room`: the knocks for which a peer has to leave; the gateway's, only counted here."""
+        self._settings = settings
+        self._state = state
+        self._for_room = for_room
+        self._reading = False
+        self._flipped: dict[PublicKey, DevicePeer] = {}
+        """Of the look that is being made: the peers of running flips."""
+        self._ask_not_before = -math.inf
+        self._nobody_until = -math.inf
+        """Until then it is known that no peer may leave."""
+        self._began_watching = False
+        self._suspected = -math.inf
+        """When a revoked peer knocked last for which no look has been made yet."""
+
+    # --- when -------------------------------------------------------------------------------------------------
+
+    def may_suspect(self, now: Now) -> bool:
+        """Whether the device may be looked at because a knock seems to have got no answer."""
+        return now.monotonic >= self._state.idleness.relaxed_look
+
+    def suspect(self, key: PublicKey, now: Now) -> list[Command]:
+        """A peer that the registry has revoked proved itself: if another program has put it back, it has to go at once.
+
+        A look tells. Where a look takes long, the peer is removed, whether it is there or not: for WireGuard that is no
+        work.
+        """
+        state = self._state
+        if key in state.residency or state.removals.is_settled(key):
+            return []
+        if not state.idleness.is_quick:
+            state.unseen.add(key)
+            state.removals.revoke(key)
+            return []
+        self._suspected = now.monotonic
+        return self.read_device() if now.monotonic >= state.idleness.prompt_look else []
+
+    def room_may_come(self, now: Now) -> bool:
+        """False if it is known that no peer may leave."""
+        removals = self._state.removals
+        return bool(removals.settled or removals.retired) or self._reading or now.monotonic >= self._nobody_until
+
+    def next_deadline(self) -> float | None:
+        """When a look is due, monotonic seconds; None while one is being made."""
+        if self._reading:
+            return None
+        flips = self._state.flips.next_deadline(self._state.idleness.relaxed_look)
+        return min(self._due(), math.inf if flips is None else flips)
+
+    def tick(self, now: Now) -> list[Command]:
+        """Look, if it is time."""
+        state = self._state
+        if now.monotonic >= self._due() or state.flips.due(now.monotonic, state.idleness.relaxed_look):
+            return self.read_device()
+        return []
+
+    def _due(self) -> float:
+        idleness = self._state.idleness
+        due = idleness.relaxed_look if self._state.removals.ran_stale else idleness.next_look()
+        if self._for_room:
+            due = idleness.urgent_look
+        return due if self._suspected == -math.inf else min(due, idleness.prompt_look)
+
+    # --- the look ---------------------------------------------------------------------------------------------
+
+    def read_device(self, *, at_once: bool = False) -> list[Command]:
+        """Look, unless it is being done."""
+        if self._reading:
+            return []
+        state = self._state
+        self._reading = True
+        state.residency.reading_begins()
+        state.overdue, state.spare, self._flipped = {}, {}, {}
+        return [ReadDevice(at_once)]
+
+    def device_read(self, event: DeviceRead, now: Now) -> list[Command]:
+        """One part of a look at the device, or all of it."""
+        state = self._state
+        state.claims.watching(now)
+        if event.began == -math.inf:
+            self._reading = False
+            state.residency.reading_fails()
+            state.idleness.looked(event.took, now.monotonic)
+            return self._judge_flips(event.began, now)
+        found = [peer.public_key for peer in event.peers if self._see(peer, event.began)]
+        commands: list[Command] = [Came(key, Arrival.FOUND) for key in found]
+        if not event.more and event.began >= self._ask_not_before:
+            self._ask_not_before = event.began + self._settings.pace.interval
+            found += self._ask_again()
+        state.foreign.update(dict.fromkeys(found))
+        if found:
+            commands.append(Recheck(tuple(found)))
+        if event.more:
+            return commands
+        self._reading, self._began_watching = False, True
+        if event.began > self._suspected:
+            self._suspected = -math.inf
+        state.idleness.looked(event.took, now.monotonic)
+        for key in state.residency.reading_ends(event.began):
+            state.forget(key)
+        state.placeholder.looked(event.began)
+        commands += state.placeholder.keep(now)
+        commands += self._judge_flips(event.began, now)
+        self._choose(now)
+        return commands
+
+    def _see(self, peer: DevicePeer, began: float) -> bool:
+        """Follow what a look tells of one peer; True if nobody knew that it is there."""
+        state, key = self._state, peer.public_key
+        if state.placeholder.is_ours(peer, began):
+            return False
+        if state.flips.watches(key):
+            self._flipped[key] = peer
+        if state.removals.is_settled(key):
+            state.residency.touch(key)  # it is being removed: what the look tells of it is over
+            return False
+        is_new = peer.is_whole and key not in state.residency
+        resident = state.residency.read(peer, began)
+        if resident is None:
+            return False
+        if not resident.registered:
+            state.placeholder.foreign(key, resident.allowed_ips)
+        state.idleness.observe(resident, peer, began)
+        if is_new:
+            resident.endpoint, resident.put_in = peer.endpoint, self._began_watching
+        if state.claims.is_unsaved(key) or state.flips.watches(key):
+            pass  # not before the registry has its claim: here, the kernel protects it
+        elif why := state.idleness.overdue(key, resident, began):
+            state.overdue[key] = why
+        elif state.idleness.spare(key, resident, began):
+            state.spare[key] = None
+        return is_new
+
+    def _ask_again(self) -> list[PublicKey]:
+        """Has a peer that another program put in been registered since? An addition is in no change log."""
+        foreign = self._state.foreign
+        keys = list(islice(foreign, max(AT_ONCE, len(foreign) // 10)))
+        for key in keys:
+            del foreign[key]  # to go to the end
+        return keys
+
+    def _choose(self, now: Now) -> None:
+        """Who leaves after a look: those who should; if that makes too little room, the longest idle of the others."""
+        state = self._state
+        departures = sorted(state.overdue.items(), key=lambda item: (item[1] is Departure.IDLE, self._active(item[0])))
+        to_come = state.free() + state.removals.settled + len(departures)
+        lacking = len(self._for_room) + self._settings.capacity // HEADROOM - to_come
+        if lacking > 0 and to_come + len(state.spare) > 0:
+            departures += [(key, Departure.ROOM) for key in heapq.nsmallest(lacking, state.spare, key=self._active)]
+        elif self._for_room and to_come <= 0:
+            self._nobody_until = state.idleness.urgent_look
+        state.removals.retire(departures, now.monotonic + self._settings.pace.fresh)
+        state.overdue, state.spare, state.recalled = {}, {}, {}
+
+    def _active(self, key: PublicKey) -> float:
+        resident = self._state.residency.get(key)
+        assert resident is not None  # who leaves is taken out of the look's findings
+        return resident.active
+
+    def _judge_flips(self, began: float, now: Now) -> list[Command]:
+        state = self._state
+        changes, outcomes = state.flips.judge(self._flipped, began, now)
+        self._flipped = {}
+        anew = [prefix for change in changes for prefix in change.allowed_ips or ()]  # removed and installed again
+        if kept := state.placeholder.take(anew, now.monotonic):
+            state.placeholder.taken(anew)
+            changes.insert(0, kept)
+        commands: list[Command] = [Configure(tuple(changes))] if changes else []
+        return commands + [Flipped(key, outcome) for key, outcome in outcomes.items()]

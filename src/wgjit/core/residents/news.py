@@ -1,0 +1,96 @@
+"""What the registry says of residents: a peer that may stay keeps its session, one that may not loses it at once.
+
+RegistryChanged, expiry ── take the allowed IPs away at once ── Evict ── Evicted ── Left
+"""
+
+from __future__ import annotations
+
+from wgjit.core.knock.barred import put_back, refusal_of
+from wgjit.core.residents.residency import Resident
+from wgjit.core.residents.state import State
+from wgjit.core.settings import Settings
+from wgjit.core.vocabulary import Command, Configure, Now, RegistryChanged, SaveClaim
+from wgjit.model import AllowedIP, Peer, PeerChange, PublicKey, Registration
+
+
+class News:
+    """Residents follow their registrations."""
+
+    def __init__(self, settings: Settings, state: State) -> None:
+        self._exclusive = settings.exclusive
+        self._state = state
+        self._postponed: dict[PublicKey, Registration | None] = {}
+        """What the registry said of peers whose removal was being made."""
+
+    def registry_changed(self, event: RegistryChanged, now: Now) -> list[Command]:
+        """The registry has changed, or was asked for these."""
+        state = self._state
+        stay: list[Peer] = []
+        leave: list[PublicKey] = []
+        told: list[Command] = []
+        for key, registration in event.found.items():
+            resident = state.residency.get(key)
+            if resident is None:
+                continue
+            if state.removals.is_settled(key):
+                self._postponed[key] = registration
+                state.residency.release_prefixes(key)  # it will be gone: nobody has to wait for its addresses
+                continue
+            was_known = resident.registered or key in event.removed
+            if registration is None and event.rechecked and not (was_known or self._exclusive):
+                continue
+            if registration is None or refusal_of(registration.peer, now):
+                leave.append(key)
+                if resident.put_in and not resident.registered and (registration or key in event.removed):
+                    told.append(put_back(key, registration, now))
+                continue
+            told += self._follow_claim(registration, resident, event.replaced, now)
+            state.register(registration.peer, resident)
+            if not event.rechecked and state.claims.was_reset(key, registration.claim):
+                leave.append(key)  # the kernel's own memory of the greatest timestamp has to go, too
+            elif not resident.is_as(registration.peer):
+                stay.append(registration.peer)
+        if changes := self._changes(stay, leave, now):
+            return [Configure(tuple(changes)), *told]
+        return told
+
+    def _changes(self, stay: list[Peer], leave: list[PublicKey], now: Now) -> list[PeerChange]:
+        """The device's share: these residents have other values now, and those leave."""
+        state = self._state
+        updates: list[PeerChange] = []
+        taken: list[AllowedIP] = []
+        kept = state.let_go((*leave, *(peer.public_key for peer in stay)), now)
+        for peer in stay:
+            if state.residency.owner_of_any(peer.allowed_ips, other_than=peer.public_key):
+                leave.append(peer.public_key)  # an address of a peer that the registry does not know
+            else:
+                state.residency.update(peer)
+                updates.append(PeerChange.update(peer))
+                taken += peer.allowed_ips
+        state.placeholder.taken(taken)
+        return kept + state.revoke(leave) + updates
+
+    def _follow_claim(self, registration: Registration, resident: Resident, replaced: bool, now: Now) -> list[Command]:
+        """What the registry says of a resident's claim, and the device of its last handshake; what is to be saved."""
+        claims, key, stored = self._state.claims, registration.peer.public_key, registration.claim
+        if stored is not None:
+            claims.learn(stored)
+        claim = None
+        if replaced:
+            claim = claims.lacked(key, stored)
+        elif not resident.registered and resident.handshake and resident.endpoint is not None:
+            claim = claims.infer(key, stored, resident.handshake, resident.endpoint, now)
+        return [] if claim is None else [SaveClaim(claim)]
+
+    def after_removals(self, now: Now) -> list[Command]:
+        """A batch of removals is over: what the registry said meanwhile of peers that are still here."""
+        postponed, self._postponed = self._postponed, {}
+        still_here = {key: said for key, said in postponed.items() if key in self._state.residency}
+        return self.registry_changed(RegistryChanged(still_here), now) if still_here else []
+
+    def expire(self, now: Now) -> list[Command]:
+        """Residents whose time has come lose their sessions."""
+        state = self._state
+        expired = state.expiries.take_due(now.wall, state.removals.is_settled)
+        changes = state.let_go(expired, now) + state.revoke(expired)
+        return [Configure(tuple(changes))] if changes else []

@@ -1,0 +1,37 @@
+"""What the operator configured, as the core takes it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from wgjit.config import Config
+from wgjit.core.settings import Settings
+from wgjit.model import AllowedIP, Delivery
+
+WATCHFUL = 64
+"""With fewer residents the device is read before an install, a third of a millisecond for ten of them."""
+
+
+def core_settings(config: Config, delivery: Delivery, *, store_is_local: bool) -> Settings:
+    """The settings of a gateway that completes handshakes by `delivery`."""
+    gateway = config.gateway
+    return Settings(
+        gateway=gateway.name,
+        delivery=delivery,
+        store_is_local=store_is_local,
+        hold_deadline=gateway.hold_deadline,
+        max_skew=gateway.max_clock_skew,
+        exchanges=gateway.exchange_rate,
+        source_rate=gateway.source_rate,
+        idle_timeout=gateway.idle_timeout,
+        unconfirmed_timeout=gateway.unconfirmed_timeout,
+        capacity=gateway.capacity,
+        exclusive=gateway.exclusive,
+        networks=tuple(_networks(config)),
+        watchful=WATCHFUL,
+    )
+
+
+def _networks(config: Config) -> Iterator[AllowedIP]:
+    yield from (address.network for address in config.interface.addresses)
+    yield from config.interface.routes
