@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
+from wgjit.config.settings import GatewaySettings
 from wgjit.core.residents.placeholder import placeholder_key
 from wgjit.drivers.base import Device
 from wgjit.errors import AddressConflict, DeviceFull, PeerExists
@@ -164,7 +165,7 @@ def release(peers: Peers, device: Device, now: float, *, dry_run: bool = False) 
     ours = _placeholder(device)
     kept = set(residents.pop(ours, ())) if ours else set()
     if (total := peers.count()) > MOST:
-        raise DeviceFull(f"{device.name}: {total} peers are registered; an interface holds {MOST}")
+        raise DeviceFull(f"{total} peers are registered; an interface holds {MOST}", field=device.name)
     owners = {prefix: key for key, prefixes in residents.items() for prefix in prefixes}
     result = Release()
     changes = _changes(peers.every(), residents.keys(), owners, now, result)
@@ -197,6 +198,6 @@ def _changes(
             yield PeerChange.install(peer)
 
 
-def idle_residents(residents: Sequence[DevicePeer], idle_timeout: float, now: float) -> int:
-    """How many have had no handshake for so many seconds, or never; `now` is Unix seconds."""
-    return sum(now - resident.last_handshake >= idle_timeout for resident in residents)
+def idle_residents(residents: Sequence[DevicePeer], gateway: GatewaySettings, now: float) -> int:
+    """How many have had no handshake for the gateway's idle timeout, or never; `now` is Unix seconds."""
+    return sum(now - resident.last_handshake >= gateway.idle_timeout for resident in residents)

@@ -3,14 +3,34 @@
 An exception means broken machinery or a mistake of the caller. An expected "no" to a packet is never an
 exception: it is a `wgjit.refusal.Refusal`.
 
-Rule for messages: name the field or thing that is wrong, then the fix. Never a secret.
+Rule for messages: name the field or thing that is wrong, then the fix. Never a secret. Nothing parses a message: what a
+program has to know of an error is its type and its attributes.
 """
 
 from __future__ import annotations
 
 
 class WgjitError(Exception):
-    """Base of all errors that wgjit raises on purpose; the command line prints its text and exits non-zero."""
+    """Base of all errors that wgjit raises on purpose; the command line prints them and exits non-zero."""
+
+    def __init__(self, text: str, *, field: str | None = None, advice: str | None = None) -> None:
+        """`field` is what the error is about, as JSON, a setting or an option calls it. `advice` is for people who have
+        the command line; it is printed behind the text."""
+        super().__init__(text)
+        self.text = text
+        self.field = field
+        self.advice = advice
+
+    names_field = False
+    """Whether the field is printed before the text."""
+
+    @property
+    def told(self) -> str:
+        """What is wrong, without the advice."""
+        return f"{self.field}: {self.text}" if self.names_field and self.field is not None else self.text
+
+    def __str__(self) -> str:
+        return self.told if self.advice is None else f"{self.told}; {self.advice}"
 
 
 class InvalidValue(WgjitError, ValueError):
@@ -18,7 +38,9 @@ class InvalidValue(WgjitError, ValueError):
 
 
 class ConfigError(WgjitError):
-    """The configuration file or an option is wrong; the text names the field."""
+    """The configuration or an option is wrong."""
+
+    names_field = True
 
 
 # --- stores -------------------------------------------------------------------------------------------------
@@ -51,8 +73,8 @@ class StoreDeferred(StoreError):
 class PeerRefused(StoreError):
     """A peer cannot be registered beside those that are; `public_key` (32 raw bytes) is the newcomer's."""
 
-    def __init__(self, text: str, public_key: bytes) -> None:
-        super().__init__(text)
+    def __init__(self, text: str, public_key: bytes, *, field: str | None = None) -> None:
+        super().__init__(text, field=field)
         self.public_key = public_key
 
 
@@ -88,7 +110,9 @@ class AmbiguousHandle(StoreError):
 
 
 class DeviceError(WgjitError):
-    """The WireGuard interface refused or failed an operation."""
+    """The WireGuard interface refused or failed an operation. `field`, if it is set, is the interface."""
+
+    names_field = True
 
 
 class NoSuchDevice(DeviceError):

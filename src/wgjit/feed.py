@@ -48,7 +48,9 @@ async def watch(interface: str) -> AsyncIterator[FeedRecord]:
     with closing(open_device(interface)) as device:
         info = device.info()
     if info.private_key is None or not info.listen_port:
-        raise DeviceError(f"{interface}: has no private key or no listen port, so nobody can knock; set them with wg")
+        raise DeviceError(
+            "has no private key or no listen port, so nobody can knock; set them with wg", field=interface
+        )
     return _observations(Responder(info.private_key), PacketCapture(info.listen_port))
 
 

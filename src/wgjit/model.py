@@ -48,17 +48,20 @@ def parse_allowed_ip(text: str) -> AllowedIP:
         return ipaddress.ip_network(text.strip(), strict=True)
     except ValueError as error:
         raise InvalidValue(
-            f"allowed IP {quoted(text)}: {without_keys(str(error))}; write a prefix such as 10.8.0.2/32"
+            f"allowed IP {quoted(text)}: {without_keys(str(error))}; write a prefix such as 10.8.0.2/32",
+            field="allowed_ips",
         ) from None
 
 
-def refuse_key(text: str, field: str) -> None:
+def refuse_key(text: str, what: str, field: str | None = None) -> None:
     """Raise InvalidValue if a key stands in a name, a label or the like; the text is not repeated.
 
     A name is shown, exported and logged, and what stands in it may be somebody's private key.
     """
     if holds_key(text):
-        raise InvalidValue(f"{field}: a key stands in it, and it may be a secret; choose a text without it")
+        raise InvalidValue(
+            f"{what}: a key stands in it, and it may be a secret; choose a text without it", field=field or what
+        )
 
 
 NEVER = 0
@@ -100,13 +103,14 @@ class Peer:
         if self.name is not None:
             refuse_key(self.name, "name")
         if not 0 <= self.keepalive <= 65535:
-            raise InvalidValue(f"keepalive {self.keepalive}: must be 0 (off) to 65535 seconds")
+            raise InvalidValue(f"keepalive {self.keepalive}: must be 0 (off) to 65535 seconds", field="keepalive")
         if len(self.allowed_ips) > 1 and len(set(self.allowed_ips)) != len(self.allowed_ips):
-            raise InvalidValue("allowed IPs: a prefix is listed twice")
+            raise InvalidValue("allowed IPs: a prefix is listed twice", field="allowed_ips")
         if self.idle_timeout and not LEAST_IDLE_TIMEOUT <= self.idle_timeout <= MOST_IDLE_TIMEOUT:
             raise InvalidValue(
                 f"idle timeout {self.idle_timeout}: must be {LEAST_IDLE_TIMEOUT} to {MOST_IDLE_TIMEOUT} seconds, "
-                "or 0 for never"
+                "or 0 for never",
+                field="idle_timeout",
             )
 
     def standing(self, at: float) -> Standing:

@@ -6,42 +6,28 @@ import re
 from datetime import UTC, datetime
 
 from wgjit.errors import InvalidValue
-from wgjit.model import NEVER
 from wgjit.wire.key_text import quoted
 
 _UNITS = {"w": 604800, "d": 86400, "h": 3600, "m": 60, "s": 1}
+
+
+def _json(option: str) -> str:
+    return option.replace("-", "_")
 
 
 def parse_duration(text: str, field: str) -> int:
     """Seconds of `90s`, `30m`, `12h`, `30d` or `2w`. Raises InvalidValue that names `field`."""
     match = re.fullmatch(r"([0-9]{1,9})([smhdw])", text)
     if match is None:
-        raise InvalidValue(f"{field} {quoted(text)}: write a number and a unit, s, m, h, d or w, such as 30m")
+        raise InvalidValue(
+            f"{field} {quoted(text)}: write a number and a unit, s, m, h, d or w, such as 30m", field=_json(field)
+        )
     return int(match[1]) * _UNITS[match[2]]
 
 
 def show_duration(seconds: int) -> str:
     """The shortest exact way to write it in one unit: 30m, 90s; `parse_duration` reads it."""
     return next(f"{seconds // size}{unit}" for unit, size in _UNITS.items() if seconds % size == 0 and seconds >= size)
-
-
-def parse_idle_timeout(text: str) -> int | None:
-    """A peer's idle timeout: a duration, `never`, or `default` (None). Raises InvalidValue."""
-    match text:
-        case "default":
-            return None
-        case "never":
-            return NEVER
-    if not (seconds := parse_duration(text, "idle-timeout")):
-        raise InvalidValue(f"idle-timeout {quoted(text)}: write never to keep the peer for good, or at least 180s")
-    return seconds
-
-
-def show_idle_timeout(seconds: int | None) -> str:
-    """As `parse_idle_timeout` reads it, with a word for people behind `never`."""
-    if seconds is None:
-        return "default"
-    return "never (pinned)" if seconds == NEVER else show_duration(seconds)
 
 
 def parse_expiry(text: str, now: float, field: str = "expires-at") -> int | None:
@@ -58,7 +44,8 @@ def parse_expiry(text: str, now: float, field: str = "expires-at") -> int | None
     except ValueError:
         raise InvalidValue(
             f"{field} {quoted(text)}: write a date or time such as 2027-01-31 or 2027-01-31T12:00:00Z, "
-            "+30d from now, or never"
+            "+30d from now, or never",
+            field=_json(field),
         ) from None
     return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
 
@@ -74,7 +61,8 @@ def parse_past(text: str, now: float, field: str) -> float:
         moment = datetime.fromisoformat(text)
     except ValueError:
         raise InvalidValue(
-            f"{field} {quoted(text)}: write how long ago, such as 7d or 12h, or a date or time such as 2027-01-31"
+            f"{field} {quoted(text)}: write how long ago, such as 7d or 12h, or a date or time such as 2027-01-31",
+            field=_json(field),
         ) from None
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 

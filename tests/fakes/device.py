@@ -107,7 +107,7 @@ class FakeDevice:
 
     def _alive(self) -> None:
         if self._gone:
-            raise NoSuchDevice(f"{self.name}: there is no such WireGuard interface")
+            raise NoSuchDevice("there is no such WireGuard interface", field=self.name)
 
     def _checkpoint(self, change: PeerChange | None = None) -> None:
         self._alive()
@@ -129,7 +129,7 @@ class FakeDevice:
             if change.update_only or (self._private_key is not None and key == self._private_key.public()):
                 return None
             if len(self._peers) >= self.limit:
-                raise DeviceFull(f"{self.name}: it cannot take another peer")
+                raise DeviceFull("it cannot take another peer", field=self.name)
             self._peers[key] = peer = DevicePeer(key)
         if change.preshared_key is not None:
             peer = replace(peer, preshared_key=change.preshared_key if any(change.preshared_key.reveal()) else None)

@@ -5,14 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wgjit.errors import InvalidValue
-from wgjit.model import NEVER
 from wgjit.times import (
     parse_duration,
     parse_expiry,
-    parse_idle_timeout,
     parse_past,
     show_duration,
-    show_idle_timeout,
     show_moment,
 )
 
@@ -33,28 +30,6 @@ def test_bad_durations_name_the_field_and_the_fix(text: str) -> None:
 @given(st.integers(1, 999_999_999))
 def test_what_is_shown_reads_back(seconds: int) -> None:
     assert parse_duration(show_duration(seconds), "field") == seconds
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds", "shown"),
-    [
-        ("default", None, "default"),
-        ("never", NEVER, "never (pinned)"),
-        ("180s", 180, "3m"),
-        ("30m", 1800, "30m"),
-        ("90m", 5400, "90m"),
-        ("14d", 1209600, "2w"),
-    ],
-)
-def test_idle_timeouts(text: str, seconds: int | None, shown: str) -> None:
-    assert parse_idle_timeout(text) == seconds
-    assert show_idle_timeout(seconds) == shown
-
-
-@pytest.mark.parametrize("text", ["", "0", "0s", "0m", "forever", "Never", "none"])
-def test_never_is_a_word_and_no_number(text: str) -> None:
-    with pytest.raises(InvalidValue, match="idle-timeout"):
-        parse_idle_timeout(text)
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ from starlette.types import ASGIApp
 
 import wgjit
 from wgjit.api import problems
-from wgjit.api.caller import OPEN_PATHS, scope_of
 from wgjit.api.entrance.gate import Gate
+from wgjit.api.entrance.scopes import EXTENSION, OPEN, Scopes
 from wgjit.api.routes import bodies, bulk, peers, streams, system
 from wgjit.api.service import Service
 from wgjit.errors import WgjitError
@@ -32,7 +32,10 @@ _TAGS = [
 
 
 def create_app(service: Service) -> ASGIApp:
-    """The ASGI application on a registry. Run it inside of `service.running()`."""
+    """The ASGI application on a registry. Run it inside of `service.running()`.
+
+    Raises UndeclaredScope if a route does not say who may ask.
+    """
     app = FastAPI(
         title="wgjit",
         version=getattr(wgjit, "__version__", "0.1.0"),
@@ -47,7 +50,7 @@ def create_app(service: Service) -> ASGIApp:
     )
     app.state.service = service
     for room in (bulk, peers, streams, system):
-        room.add_routes(app)
+        room.routes.add_to(app)
     app.add_exception_handler(HTTPException, problems.on_http)
     app.add_exception_handler(RequestValidationError, problems.on_invalid)
     app.add_exception_handler(WgjitError, problems.on_wgjit)
@@ -60,7 +63,7 @@ def create_app(service: Service) -> ASGIApp:
         return app.openapi_schema
 
     app.openapi = described  # type: ignore[method-assign]
-    return Gate(app, service.gatekeeper, service.threads, service.tenure)
+    return Gate(app, Scopes(app), service.gatekeeper, service.threads, service.tenure)
 
 
 def _known_query(request: Request) -> None:
@@ -121,10 +124,10 @@ def _complete(path: str, method: str, operation: dict[str, Any]) -> None:
         responses.pop("200", None)
     for status in sorted(statuses):
         responses[str(status)] = {"$ref": f"#/components/responses/{status}"}
-    if path in OPEN_PATHS:
+    if (scope := operation[EXTENSION]) == OPEN:
         return
     operation["security"] = [{"token": []}]
-    operation["description"] = f"{operation.get('description', '')}\n\nScope: {scope_of(method.upper(), path).value}."
+    operation["description"] = f"{operation.get('description', '')}\n\nScope: {scope}."
     content: Mapping[str, Any] = operation.get("requestBody", {}).get("content", {})
     if method == "patch":
         operation["requestBody"]["content"] = {"application/merge-patch+json": content["application/json"], **content}

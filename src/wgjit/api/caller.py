@@ -40,9 +40,6 @@ _COVERS = {
     Scope.ADMIN: {Scope.READ, Scope.WRITE, Scope.GATEWAY, Scope.ADMIN},
 }
 
-OPEN_PATHS = ("/v1/healthz",)
-"""Answered to whoever asks."""
-
 
 @dataclass(frozen=True, slots=True)
 class Caller:
@@ -67,13 +64,6 @@ class Caller:
                 headers={"WWW-Authenticate": f'Bearer error="insufficient_scope", scope="{scope.value}"'},
                 more={"scope": scope.value},
             )
-
-
-def scope_of(method: str, path: str) -> Scope:
-    """The scope that a request needs. Who looks reads, all else writes, and what is about others' rights is admin's."""
-    if path.startswith(("/v1/tokens", "/v1/audit")):
-        return Scope.ADMIN
-    return Scope.READ if method in ("GET", "HEAD") else Scope.WRITE
 
 
 @lru_cache(maxsize=256)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
 import secrets
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +20,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from wgjit.config.validation import said
 from wgjit.errors import (
     AddressConflict,
     AmbiguousHandle,
@@ -119,34 +119,8 @@ class Problem(HTTPException):
         return Response(json.dumps(content), self.kind.status, headers, MEDIA_TYPE)
 
 
-_FIELDS = (
-    ("public key", "public_key"),
-    ("preshared key", "preshared_key"),
-    ("allowed IP", "allowed_ips"),
-    ("keepalive", "keepalive"),
-    ("idle", "idle_timeout"),
-    ("expires-before", "expires_before"),
-    ("expires_in", "expires_in"),
-    ("expires", "expires_at"),
-    ("name", "name"),
-    ("label", "labels"),
-    ("after", "after"),
-    ("rate", "rate"),
-    ("since", "since"),
-)
-"""How a text of an error begins, and the field that it is about."""
-
-
-def field_of(text: str) -> str | None:
-    """The field that an error's text is about: our texts begin with it."""
-    if match := re.match(r"field '(\w+)'", text):
-        return match[1]
-    return next((field for beginning, field in _FIELDS if text.startswith(beginning)), None)
-
-
 def invalid(text: str, field: str | None = None) -> Problem:
     """The problem of a value that cannot be taken."""
-    field = field or field_of(text)
     return Problem(Kind.INVALID, text, [] if field is None else [(field, text)])
 
 
@@ -156,7 +130,7 @@ def about(field: str) -> Iterator[None]:
     try:
         yield
     except InvalidValue as error:
-        raise invalid(str(error), field) from None
+        raise invalid(error.told, field) from None
 
 
 _KINDS: tuple[tuple[type[WgjitError], Kind], ...] = (
@@ -184,11 +158,9 @@ def of(error: WgjitError) -> Problem:
     kind = next((kind for type_, kind in _KINDS if isinstance(error, type_)), None)
     if kind is None:
         return internal(error)
-    # What comes behind a `;` in these is advice for the command line.
-    text = str(error).partition("; `wgjit")[0]
-    field = field_of(text) if kind.status in (409, 422) else None
+    errors = [(error.field, error.told)] if error.field is not None and kind.status in (409, 422) else []
     headers = {"Retry-After": str(RETRY_AFTER)} if kind.status == 503 else None
-    return Problem(kind, text, [] if field is None else [(field, text)], headers)
+    return Problem(kind, error.told, errors, headers)  # without the advice, which is for the command line
 
 
 def internal(error: BaseException) -> Problem:
@@ -254,8 +226,7 @@ def _plain(error: Mapping[str, Any]) -> str:
             return "there is no such field"
         case "missing":
             return "is missing"
-    text = str(error["msg"]).removeprefix("Value error, ")
-    text = without_keys(text)
+    text = without_keys(said(error))
     return text[:1].lower() + text[1:]
 
 

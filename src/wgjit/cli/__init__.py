@@ -17,7 +17,7 @@
 | `token`    | `token create`, `list`, `revoke`: who may ask the HTTP API                 |
 | `up`       | `up`: run the gateway on an interface                                      |
 
-Beside them: `registry_file`, what all commands on a registry share, and `log`, where commands that serve write theirs.
+Beside them: `shared`, what several of them share.
 """
 
 from __future__ import annotations

@@ -12,20 +12,21 @@ import typer
 
 from wgjit.adoption import adopt as adopt_peers
 from wgjit.adoption import idle_residents, peers_of
-from wgjit.cli.registry_file import ConfigFile, Store, author, made
+from wgjit.cli.shared.registry import author, made, on_registry
 from wgjit.drivers.wireguard.open import open_device
-from wgjit.management.site import site
+from wgjit.management.site import Site
 
 SHOWN = 20
 """Peers that are named in a message to people; --json names all."""
 
 
+@on_registry
 def adopt(
     interface: Annotated[str, typer.Argument(help="The WireGuard interface whose peers are to be registered.")],
-    config: ConfigFile = None,
-    store: Store = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would happen, and change nothing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    *,
+    here: Site,
 ) -> None:
     """Register the peers of INTERFACE, so that a gateway may let the idle ones go. No session is touched.
 
@@ -33,20 +34,19 @@ def adopt(
     """
     with closing(open_device(interface)) as device:
         residents = peers_of(device)
-    settings = site(interface, config, store)
-    with made(settings) as registry:
+    with made(here) as registry:
         result = adopt_peers(residents, registry, partial(registry.peers.adopt, by=author()), dry_run=dry_run)
     adopted = {peer.public_key for peer in result.new}
     ours = [resident for resident in residents if resident.public_key in adopted]
     pinned = {peer.public_key for peer in result.new if peer.is_pinned}
     may_leave = [resident for resident in ours if resident.public_key not in pinned]
-    idle = idle_residents(may_leave, settings.config.gateway.idle_timeout, time.time())
+    idle = idle_residents(may_leave, here.config.gateway, time.time())
     if as_json:
         print(
             json.dumps(
                 {
                     "dry_run": dry_run,
-                    "store": str(settings.where),
+                    "store": str(here.where),
                     "peers": len(residents),
                     "registered": len(result.new),
                     "pinned": len(pinned),
@@ -59,7 +59,7 @@ def adopt(
         )
         return
     would = "would be " if dry_run else ""
-    print(f"{interface}: {len(residents)} peers; registry {settings.where}")
+    print(f"{interface}: {len(residents)} peers; registry {here.where}")
     print(f"{would}registered: {len(result.new)}, of them {len(pinned)} pinned, {idle} idle and free to leave")
     print(f"registered already: {result.present}")
     if result.differing:

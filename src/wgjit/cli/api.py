@@ -11,13 +11,15 @@ import typer
 from pydantic import ValidationError
 
 from wgjit.api.server import serve
-from wgjit.cli.log import announce, set_up_log
-from wgjit.cli.registry_file import ConfigFile, Store, made
+from wgjit.cli.shared.log import announce, set_up_log
+from wgjit.cli.shared.registry import made, on_registry
 from wgjit.config import ApiSettings
+from wgjit.config.validation import said
 from wgjit.errors import ConfigError
-from wgjit.management.site import Site, site
+from wgjit.management.site import Site
 
 
+@on_registry
 def api(
     interface: Annotated[str, typer.Argument(help="Whose configuration, registry and gateway.")] = "wg0",
     socket: Annotated[Path | None, typer.Option(help="The Unix socket; comes before the configuration.")] = None,
@@ -25,16 +27,16 @@ def api(
         str | None,
         typer.Option(metavar="ADDRESS:PORT", help="TCP with TLS; comes before the configuration."),
     ] = None,
-    store: Store = None,
-    config: ConfigFile = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log debug events too.")] = False,
+    *,
+    here: Site,
 ) -> None:
     """Serve the registry over HTTP: on a Unix socket, and on TCP where TLS is configured.
 
     Whoever may open the socket may do everything; on TCP a token is needed: wgjit token create.
     """
     set_up_log(verbose)
-    here = _with(site(interface, config, store), socket, listen)
+    here = _with(here, socket, listen)
     with made(here):
         pass  # a missing registry is made, an old one migrated, before anybody asks
     serve(interface, here, _ready)
@@ -50,7 +52,7 @@ def _with(here: Site, socket: Path | None, listen: str | None) -> Site:
     try:
         api_settings = ApiSettings.model_validate(settings)
     except ValidationError as error:
-        text = error.errors()[0]["msg"].removeprefix("Value error, ")
+        text = said(error.errors()[0])
         raise ConfigError(f"--listen {listen}: {text}") from None
     return Site(here.config.model_copy(update={"api": api_settings}), here.source, here.where)
 

@@ -10,9 +10,9 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from wgjit.cli.registry_file import ConfigFile, Interface, Json, Store, author, existing
+from wgjit.cli.shared.registry import Json, author, existing, on_registry
 from wgjit.management.records import audit_fields, audited_key
-from wgjit.management.site import site
+from wgjit.management.site import Site
 from wgjit.stores.checks import printable
 from wgjit.stores.entries import AuditEntry, AuditFilter, Verb
 from wgjit.times import parse_past, show_moment
@@ -32,6 +32,7 @@ app = typer.Typer(name="audit", help="Show who changed what.", cls=_ListByDefaul
 
 
 @app.command("list")
+@on_registry
 def list_(
     peer: Annotated[
         str | None, typer.Option(metavar="HANDLE", help="About this peer; of one that was removed, its whole key.")
@@ -44,15 +45,14 @@ def list_(
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="Entries on this page.")] = 50,
     after: Annotated[int | None, typer.Option(metavar="ID", help="Where the page before ended.")] = None,
     as_json: Json = False,
-    store: Store = None,
-    interface: Interface = "wg0",
-    config: ConfigFile = None,
+    *,
+    here: Site,
 ) -> None:
     """List the entries of the audit log, newest first. A line on standard error says how to get the next page.
 
     An import is one entry a batch, not one a peer.
     """
-    with existing(site(interface, config, store), read_only=True) as registry:
+    with existing(here, read_only=True) as registry:
         moment = None if since is None else parse_past(since, time.time(), "since")
         key = None if peer is None else audited_key(registry, peer)
         page = registry.audit.page(AuditFilter(key, actor, verb, moment), limit, after)
@@ -63,17 +63,17 @@ def list_(
 
 
 @app.command()
+@on_registry
 def prune(
     before: Annotated[str, typer.Option(metavar="TIME", help="Older than 365d, or from before 2027-01-31.")],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     as_json: Json = False,
-    store: Store = None,
-    interface: Interface = "wg0",
-    config: ConfigFile = None,
+    *,
+    here: Site,
 ) -> None:
     """Delete old entries of the audit log. That they were deleted, and how many, is a new entry."""
     moment = parse_past(before, time.time(), "before")
-    with existing(site(interface, config, store)) as registry:
+    with existing(here) as registry:
         if not yes:
             typer.confirm(f"delete all entries from before {show_moment(moment)}?", abort=True, err=True)
         count = registry.audit.prune(moment, by=author())

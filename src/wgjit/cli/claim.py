@@ -10,8 +10,8 @@ import json
 
 import typer
 
-from wgjit.cli.registry_file import ConfigFile, Handle, Interface, Json, Store, author, existing
-from wgjit.management.site import site
+from wgjit.cli.shared.registry import Handle, Json, author, existing, on_registry
+from wgjit.management.site import Site
 from wgjit.model import NEVER_PROVEN, Claim, PublicKey, Registration, Removed
 from wgjit.stores import checks
 from wgjit.stores.peer_json import claim_fields
@@ -21,18 +21,18 @@ app = typer.Typer(name="claim", help="Show or forget when a peer was last proven
 
 
 @app.command()
+@on_registry
 def show(
     handle: Handle,
     as_json: Json = False,
-    store: Store = None,
-    interface: Interface = "wg0",
-    config: ConfigFile = None,
+    *,
+    here: Site,
 ) -> None:
     """Show a peer's claim: the timestamp it last proved, at which gateway, from where.
 
     A peer that was removed keeps its claim; its HANDLE is its whole public key.
     """
-    with existing(site(interface, config, store), read_only=True) as registry:
+    with existing(here, read_only=True) as registry:
         holder = registry.claims.holder(handle)
     if as_json:
         print(json.dumps({"public_key": str(_key(holder)), "claim": claim_fields(holder.claim)}))
@@ -50,12 +50,12 @@ def show(
 
 
 @app.command()
+@on_registry
 def reset(
     handle: Handle,
     as_json: Json = False,
-    store: Store = None,
-    interface: Interface = "wg0",
-    config: ConfigFile = None,
+    *,
+    here: Site,
 ) -> None:
     """Forget a peer's claim, so that its client may connect though its clock was set back.
 
@@ -63,7 +63,7 @@ def reset(
     installed for it, without a session. Of a peer that was removed, whose HANDLE is its whole public key, it also
     forgets that it was: a gateway then leaves it alone if it is on the interface.
     """
-    with existing(site(interface, config, store)) as registry:
+    with existing(here) as registry:
         found = registry.claims.holder(handle)
         forgotten = registry.claims.reset(_key(found), by=author())
     if as_json:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from wgjit.cli.registry_file import ConfigFile, Json
+from wgjit.cli.shared.registry import ConfigFile, Json
 from wgjit.config import Loaded, load
 from wgjit.config.checks import Finding, check
 from wgjit.config.environment import unknown_variables

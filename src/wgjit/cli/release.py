@@ -10,18 +10,19 @@ from typing import Annotated
 import typer
 
 from wgjit.adoption import release as release_peers
-from wgjit.cli.registry_file import ConfigFile, Store, existing
+from wgjit.cli.shared.registry import existing, on_registry
 from wgjit.daemon.process.lock import interface_lock
 from wgjit.drivers.wireguard.open import open_device
-from wgjit.management.site import site
+from wgjit.management.site import Site
 
 
+@on_registry
 def release(
     interface: Annotated[str, typer.Argument(help="The WireGuard interface that is to hold all peers.")],
-    config: ConfigFile = None,
-    store: Store = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would happen, and change nothing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    *,
+    here: Site,
 ) -> None:
     """Install all registered peers that may connect, so that INTERFACE needs no gateway. No session is touched.
 
@@ -31,7 +32,7 @@ def release(
         if not dry_run:
             stack.enter_context(interface_lock(interface))
         device = stack.enter_context(closing(open_device(interface)))
-        registry = stack.enter_context(existing(site(interface, config, store), read_only=True))
+        registry = stack.enter_context(existing(here, read_only=True))
         result = release_peers(registry.peers, device, time.time(), dry_run=dry_run)
     if as_json:
         print(

@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from wgjit.cli.registry_file import ConfigFile, Interface, Json, Store, author, existing, made
+from wgjit.cli.shared.registry import Json, author, existing, made, on_registry
 from wgjit.management.records import token_fields, token_state
-from wgjit.management.site import site
+from wgjit.management.site import Site
 from wgjit.stores.checks import printable
 from wgjit.stores.entries import Scope, Token
 from wgjit.times import parse_lifetime, show_moment
@@ -19,6 +19,7 @@ app = typer.Typer(name="token", help="Make, list and revoke tokens of the HTTP A
 
 
 @app.command()
+@on_registry
 def create(
     name: Annotated[str, typer.Argument(help="Whose it is, or what for; the audit log says it. Never used again.")],
     scope: Annotated[
@@ -34,27 +35,26 @@ def create(
         float | None, typer.Option(metavar="N", help="Requests a second; by default the configuration's.")
     ] = None,
     as_json: Json = False,
-    store: Store = None,
-    interface: Interface = "wg0",
-    config: ConfigFile = None,
+    *,
+    here: Site,
 ) -> None:
     """Make a token and print it: this once, for it is kept nowhere."""
     now = time.time()
     expires_at = parse_lifetime(expires, now)
-    with made(site(interface, config, store)) as registry:
+    with made(here) as registry:
         token, text = registry.tokens.create(name, scope, by=author(), expires_at=expires_at, rate=rate)
     print(json.dumps(token_fields(token, now) | {"token": text}) if as_json else text)
 
 
 @app.command("list")
+@on_registry
 def list_(
     as_json: Json = False,
-    store: Store = None,
-    interface: Interface = "wg0",
-    config: ConfigFile = None,
+    *,
+    here: Site,
 ) -> None:
     """List the tokens, without what makes them worth anything."""
-    with existing(site(interface, config, store), read_only=True) as registry:
+    with existing(here, read_only=True) as registry:
         tokens = registry.tokens.every()
     now = time.time()
     for token in tokens:
@@ -62,15 +62,15 @@ def list_(
 
 
 @app.command()
+@on_registry
 def revoke(
     token: Annotated[str, typer.Argument(metavar="NAME|ID", help="As `wgjit token list` shows them.")],
     as_json: Json = False,
-    store: Store = None,
-    interface: Interface = "wg0",
-    config: ConfigFile = None,
+    *,
+    here: Site,
 ) -> None:
     """Make a token worthless, at once and for good. Its name stays taken: in the audit log it means this one."""
-    with existing(site(interface, config, store)) as registry:
+    with existing(here) as registry:
         revoked = registry.tokens.revoke(token, by=author())
     if as_json:
         print(json.dumps(token_fields(revoked, time.time())))

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from wgjit.cli.log import announce, set_up_log
+from wgjit.cli.shared.log import announce, set_up_log
 from wgjit.config import Loaded, listed_interfaces, load_all
 from wgjit.config.environment import put_store, unknown_variables
 from wgjit.config.layers import Named

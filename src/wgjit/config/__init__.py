@@ -12,6 +12,7 @@ An interface that exists already is used as it stands: key, port, addresses and 
 | `settings`    | the sections: each setting, its range and meaning              |
 | `addresses`   | addresses and networks of either family, as settings           |
 | `locate`      | which file is an interface's                                   |
+| `validation`  | what is wrong with a setting, as pydantic hands it on          |
 | `files`       | a file's settings, for one interface or several                |
 | `positions`   | on which line of it a value is                                 |
 | `environment` | settings from variables                                        |

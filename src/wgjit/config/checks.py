@@ -47,7 +47,7 @@ def _key_file(loaded: Loaded) -> Iterator[tuple[Setting, str, bool]]:
     try:
         read_private_key(path)
     except ConfigError as error:
-        yield setting, str(error).removeprefix("interface.private_key_file: "), False
+        yield setting, error.text, False
         return
     if path.stat().st_mode & 0o007:
         yield setting, f"{shown(path)}: others may read it; chmod 640 {path}", True

@@ -7,13 +7,13 @@ place comes before it.
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, Protocol
 
 from pydantic import BaseModel, ValidationError
 
 from wgjit.config.settings import Config
+from wgjit.config.validation import SettingsDisagree, cause, said
 from wgjit.wire.key_text import without_keys
 
 Setting = tuple[str, str]
@@ -135,10 +135,10 @@ def _try(
     except ValidationError as error:
         found: dict[tuple[Setting, int | None], list[str]] = {}
         for entry in error.errors(include_url=False, include_input=False):
-            text = entry["msg"].removeprefix("Value error, ")  # pydantic's, before what a validator of ours says
-            if len(entry["loc"]) < 2:  # values that do not go together; the text begins with one of them
+            text = said(entry)
+            if isinstance(disagreement := cause(entry), SettingsDisagree):
                 if together:
-                    setting, text = _subject(".".join(map(str, entry["loc"])), text, owners)
+                    setting, text = _subject(disagreement, owners)
                     found.setdefault((setting, None), []).append(text)
                 continue
             section, name, *rest = entry["loc"]
@@ -157,16 +157,11 @@ def _mistake(owner: Layer | None, setting: Setting, index: int | None, text: str
     return Mistake(origin, name if index is None else f"{name}.{index}", text)
 
 
-def _subject(section: str, text: str, owners: Mapping[Setting, Layer]) -> tuple[Setting, str]:
-    """The setting that a text on several is filed under, and the text without it if it is the first.
+def _subject(error: SettingsDisagree, owners: Mapping[Setting, Layer]) -> tuple[Setting, str]:
+    """The setting that an error on several is filed under, and the text: the first, or the first that somebody has set.
 
-    The first has a default, perhaps: then the first that somebody has set.
+    The first may have its default.
     """
-    head, _, rest = text.partition(": ")
-    first = tuple((f"{section}.{head}" if section else head).split("."))
-    assert len(first) == 2, text
-    if first in owners:
-        return (first[0], first[1]), rest
-    named = [(match[1], match[2]) for match in re.finditer(r"\b([a-z]+)\.([a-z_]+)", text)]
-    set_by_somebody = [setting for setting in named if setting in owners]
-    return (set_by_somebody[0], text) if set_by_somebody else ((first[0], first[1]), rest)
+    first = error.settings[0]
+    set_by_somebody = next((setting for setting in error.settings if setting in owners), first)
+    return (first, error.text) if set_by_somebody == first else (set_by_somebody, str(error))

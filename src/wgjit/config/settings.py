@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from wgjit.config.addresses import AnyInterface, AnyNetwork
 from wgjit.config.folders import STATE_FOLDER
+from wgjit.config.validation import SettingsDisagree
 from wgjit.model import Delivery, PrivateKey, PublicKey
 from wgjit.wire.key_text import holds_key, quoted
 
@@ -232,7 +233,9 @@ class ApiSettings(_Section):
     def _has_tls(self) -> ApiSettings:
         files = (self.tls_certificate_file, self.tls_private_key_file)
         if self.listen is not None and None in files:
-            raise ValueError("listen: set tls_certificate_file and tls_private_key_file too; TCP is only with TLS")
+            raise SettingsDisagree(
+                "set tls_certificate_file and tls_private_key_file too; TCP is only with TLS", "api.listen"
+            )
         return self
 
 
@@ -260,9 +263,11 @@ class Config(_Section):
     @model_validator(mode="after")
     def _answers_in_time(self) -> Config:
         if self.store.url is not None and self.store.timeout >= self.gateway.hold_deadline:
-            raise ValueError(
-                f"store.timeout: {self.store.timeout} s is not below gateway.hold_deadline, "
-                f"{self.gateway.hold_deadline} s; a held packet would not wait for the answer"
+            raise SettingsDisagree(
+                f"{self.store.timeout} s is not below gateway.hold_deadline, {self.gateway.hold_deadline} s; "
+                "a held packet would not wait for the answer",
+                "store.timeout",
+                "gateway.hold_deadline",
             )
         return self
 

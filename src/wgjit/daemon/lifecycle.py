@@ -213,8 +213,9 @@ def _make(interface: str, config: Config) -> None:
     wanted = config.interface
     if wanted.private_key_file is None:
         raise ConfigError(
-            f"{interface}: there is no such interface; to let wgjit make it, give a configuration file with "
-            "interface.private_key_file and interface.addresses"
+            "there is no such interface; to let wgjit make it, give a configuration file with "
+            "interface.private_key_file and interface.addresses",
+            field=interface,
         )
     key = read_private_key(wanted.private_key_file)
     backend = create_interface(
@@ -235,9 +236,9 @@ def _make(interface: str, config: Config) -> None:
 
 def _responder(info: DeviceInfo) -> Responder:
     if info.private_key is None:
-        raise ConfigError(f"{info.name}: has no private key; set one: wg set {info.name} private-key FILE")
+        raise ConfigError(f"has no private key; set one: wg set {info.name} private-key FILE", field=info.name)
     if not info.listen_port:
-        raise ConfigError(f"{info.name}: has no listen port; set one: wg set {info.name} listen-port 51820")
+        raise ConfigError(f"has no listen port; set one: wg set {info.name} listen-port 51820", field=info.name)
     return Responder(info.private_key)
 
 

@@ -21,7 +21,8 @@ def check_name(name: str | None) -> None:
         return
     if not name or len(name) > NAME_LENGTH or not name.isprintable() or name != name.strip():
         raise InvalidValue(
-            f"name {quoted(name, NAME_LENGTH)}: write 1 to {NAME_LENGTH} printable characters, no space at either end"
+            f"name {quoted(name, NAME_LENGTH)}: write 1 to {NAME_LENGTH} printable characters, no space at either end",
+            field="name",
         )
     refuse_key(name, "name")
 
@@ -30,7 +31,8 @@ def check_allowed_ips(prefixes: Sequence[AllowedIP | str]) -> None:
     """Raise InvalidValue for too many of them."""
     if len(prefixes) > MOST_ALLOWED_IPS:
         raise InvalidValue(
-            f"allowed IPs: {len(prefixes)} are too many; a peer has {MOST_ALLOWED_IPS} at most, so write wider prefixes"
+            f"allowed IPs: {len(prefixes)} are too many; a peer has {MOST_ALLOWED_IPS} at most: write wider prefixes",
+            field="allowed_ips",
         )
 
 
@@ -45,7 +47,8 @@ def changed(peer: Peer, how: Callable[[Peer], Peer]) -> Peer:
     after = how(peer)
     if after.public_key != peer.public_key:
         raise InvalidValue(
-            f"public key {after.public_key}: a peer's key does not change; remove {label(peer)} and add the other"
+            f"public key {after.public_key}: a peer's key does not change; remove {label(peer)} and add the other",
+            field="public_key",
         )
     check_name(after.name)
     if after.allowed_ips != peer.allowed_ips:
@@ -81,12 +84,13 @@ def conflict(new: Peer, prefix: AllowedIP, owner: Peer, owned: AllowedIP) -> Add
         text = f"allowed IPs of {label(new)}: {prefix} and {owned} overlap; list only the wider one"
     else:
         text = f"allowed IP {prefix} of {label(new)} overlaps {owned} of {label(owner)}; one of the two must give way"
-    return AddressConflict(text, new.public_key)
+    return AddressConflict(text, new.public_key, field="allowed_ips")
 
 
 def key_exists(new: Peer, present: Peer) -> PeerExists:
     """The error for a public key that is taken."""
-    return PeerExists(f"public key {new.public_key}: registered already as {label(present)}", new.public_key)
+    text = f"public key {new.public_key}: registered already as {label(present)}"
+    return PeerExists(text, new.public_key, field="public_key")
 
 
 def name_exists(new: Peer, present: Peer) -> PeerExists:
@@ -94,10 +98,11 @@ def name_exists(new: Peer, present: Peer) -> PeerExists:
     return PeerExists(
         f"name {quoted(new.name or '')}: taken by peer {present.public_key}; choose another for {new.public_key}",
         new.public_key,
+        field="name",
     )
 
 
 def no_such_peer(handle: str) -> NoSuchPeer:
     """The error for a handle (a key or a name) that no peer has."""
     who = f"peer {quoted(handle)}" if parse_key(handle) is None else "peer of this public key"
-    return NoSuchPeer(f"no {who} is registered; `wgjit peer list` shows all")
+    return NoSuchPeer(f"no {who} is registered", advice="`wgjit peer list` shows all")

@@ -36,6 +36,18 @@ class Filter:
         """Fits every peer."""
         return self == Filter()
 
+    def cursor(self, last: Peer) -> str:
+        """Where a page of these ended whose last peer is this one: its place in the order.
+
+        The order is that of names with `name_prefix`, of expiry and key if expiry is asked for, and else, or with
+        labels, of keys. A name that is withheld is stood for by the peer's key, which no name can be.
+        """
+        if not self.labels and self.name_prefix is not None:
+            return str(last.public_key) if last.name is None else last.name
+        if not self.labels and (self.expires_before is not None or self.state is Standing.EXPIRED):
+            return f"{last.expires_at}:{last.public_key}"
+        return str(last.public_key)
+
 
 EVERY = Filter()
 """Every peer."""

@@ -23,7 +23,7 @@ def parse_label(text: str) -> tuple[str, str]:
     """Key and value of `team=infra`. Raises InvalidValue."""
     key, equals, value = text.partition("=")
     if not equals:
-        raise InvalidValue(f"label {quoted(text, VALUE_LENGTH)}: write KEY=VALUE, such as team=infra")
+        raise InvalidValue(f"label {quoted(text, VALUE_LENGTH)}: write KEY=VALUE, such as team=infra", field="labels")
     check(key, value)
     return key, value
 
@@ -31,12 +31,13 @@ def parse_label(text: str) -> tuple[str, str]:
 def check(key: str, value: str) -> None:
     """Raise InvalidValue for what cannot be a label."""
     check_key(key)
-    refuse_key(key, "label")
+    refuse_key(key, "label", "labels")
     if not value or len(value) > VALUE_LENGTH or not value.isprintable() or value != value.strip():
         raise InvalidValue(
-            f"label {key}: its value must be 1 to {VALUE_LENGTH} printable characters, no space at either end"
+            f"label {key}: its value must be 1 to {VALUE_LENGTH} printable characters, no space at either end",
+            field="labels",
         )
-    refuse_key(value, f"label {key}")
+    refuse_key(value, f"label {key}", "labels")
 
 
 def check_key(key: str) -> None:
@@ -44,14 +45,15 @@ def check_key(key: str) -> None:
     if not _KEY.fullmatch(key):
         raise InvalidValue(
             f"label {quoted(key, KEY_LENGTH)}: its key must be 1 to {KEY_LENGTH} letters, digits, '.', '_', '/' or "
-            "'-', a letter or digit first"
+            "'-', a letter or digit first",
+            field="labels",
         )
 
 
 def check_count(count: int) -> None:
     """Raise InvalidValue for more labels than a peer may have."""
     if count > MOST_LABELS:
-        raise InvalidValue(f"labels: {count} are too many; a peer has {MOST_LABELS} at most")
+        raise InvalidValue(f"labels: {count} are too many; a peer has {MOST_LABELS} at most", field="labels")
 
 
 def parse_labels(texts: Iterable[str]) -> dict[str, str]:
@@ -60,6 +62,6 @@ def parse_labels(texts: Iterable[str]) -> dict[str, str]:
     for text in texts:
         key, value = parse_label(text)
         if found.setdefault(key, value) != value:
-            raise InvalidValue(f"label {key}: given twice; a peer has one value of it")
+            raise InvalidValue(f"label {key}: given twice; a peer has one value of it", field="labels")
     check_count(len(found))
     return found

@@ -115,23 +115,24 @@ def from_fields(fields: Any) -> tuple[Peer, Labels]:
             raise InvalidValue(f"field {quoted(name, 40)}: unknown; the fields are {', '.join(FIELDS)}")
         types, wanted = _TYPES[name]
         if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
-            raise InvalidValue(f"field {name!r}: write {wanted}")
+            raise InvalidValue(f"field {name!r}: write {wanted}", field=name)
     if "public_key" not in fields:
-        raise InvalidValue("field 'public_key' is missing")
+        raise InvalidValue("field 'public_key' is missing", field="public_key")
     preshared_key = fields.get("preshared_key")
     if fields.get("has_preshared_key", preshared_key is not None) != (preshared_key is not None):
         raise InvalidValue(
             "field 'has_preshared_key': does not agree with 'preshared_key'; export it with its preshared keys, "
-            "or leave it out to register the peer as it stands here"
+            "or leave it out to register the peer as it stands here",
+            field="has_preshared_key",
         )
     if not all(isinstance(prefix, str) for prefix in fields.get("allowed_ips", ())):
-        raise InvalidValue("field 'allowed_ips': write a list of texts")
+        raise InvalidValue("field 'allowed_ips': write a list of texts", field="allowed_ips")
     name = fields.get("name")
     check_name(name)
     label_rules.check_count(len(fields.get("labels", {})))
     for key, value in fields.get("labels", {}).items():
         if not isinstance(value, str):
-            raise InvalidValue(f"field 'labels': write {_TYPES['labels'][1]}")
+            raise InvalidValue(f"field 'labels': write {_TYPES['labels'][1]}", field="labels")
         label_rules.check(key, value)
     peer = Peer(
         PublicKey.parse(fields["public_key"]),
@@ -180,17 +181,19 @@ def parse_moment(value: str | int | None) -> int | None:
         text = value
         if value.startswith("+"):
             raise InvalidValue(
-                f"field 'expires_at': {quoted(value, 40)} depends on when it is read; write a date or time"
+                f"field 'expires_at': {quoted(value, 40)} depends on when it is read; write a date or time",
+                field="expires_at",
             )
         match = re.fullmatch(r"@(-?[0-9]{1,19})", value)
         try:
             value = int(match[1]) if match else parse_expiry(value, 0.0)
         except InvalidValue:
             raise InvalidValue(
-                f"field 'expires_at': {quoted(text, 40)} is no moment; write 2027-01-31 or 2027-01-31T12:00:00Z"
+                f"field 'expires_at': {quoted(text, 40)} is no moment; write 2027-01-31 or 2027-01-31T12:00:00Z",
+                field="expires_at",
             ) from None
     if value is not None and value not in _SECONDS:
-        raise InvalidValue("field 'expires_at': too large a number")
+        raise InvalidValue("field 'expires_at': too large a number", field="expires_at")
     return value
 
 

@@ -26,7 +26,8 @@ def _from_base64(text: str, what: str) -> bytes:
     except (binascii.Error, ValueError):
         raw = b""
     if len(raw) != KEY_LENGTH:
-        raise InvalidValue(f"{what}: not a WireGuard key; write 44 characters of base64, as `wg` prints it")
+        text = f"{what}: not a WireGuard key; write 44 characters of base64, as `wg` prints it"
+        raise InvalidValue(text, field=what.replace(" ", "_"))
     return raw
 
 
@@ -38,7 +39,7 @@ class PublicKey(bytes):
     def __new__(cls, raw: bytes) -> Self:
         """Take 32 raw bytes. Raises InvalidValue for any other length."""
         if len(raw) != KEY_LENGTH:
-            raise InvalidValue(f"public key: {len(raw)} bytes, must be {KEY_LENGTH}")
+            raise InvalidValue(f"public key: {len(raw)} bytes, must be {KEY_LENGTH}", field="public_key")
         return super().__new__(cls, raw)
 
     @classmethod

@@ -41,6 +41,13 @@ class Everybody:
         return Caller(Author("test"), Scope.ADMIN)
 
 
+class Anything:
+    """Needs no scope."""
+
+    def of(self, _scope: Any) -> None:
+        return None
+
+
 async def measure(scope: Any, receive: Any, send: Any) -> None:
     """Answers with the number of bytes in the body."""
     size, more = 0, True
@@ -73,7 +80,7 @@ async def served(path: Path) -> AsyncIterator[None]:
         listener.bind(str(path))
         listener.setblocking(False)
         threads = Threads()
-        app = gate.Gate(measure, Everybody(), threads, Tenure(threads))  # type: ignore[arg-type]
+        app = gate.Gate(measure, Anything(), Everybody(), threads, Tenure(threads))  # type: ignore[arg-type]
         counted = Places(Bounds(unproven=3, of_source=3, proven=3, of_caller=3))
         one = Server(_uvicorn(app), listener, None, counted, Notices())
         running = asyncio.create_task(one.serve())

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from wgjit.cli.log import set_up_log
+from wgjit.cli.shared.log import set_up_log
 from wgjit.stderr import LossyStream
 
 
@@ -42,7 +42,7 @@ def test_an_event_that_cannot_be_written_is_told_of_and_raises_nothing(
 
 @pytest.mark.parametrize("redirection", [">&-", ">/dev/full"])
 def test_a_ready_line_that_nobody_reads_is_no_failure(redirection: str) -> None:
-    program = "import wgjit.stderr as s; s.hold_places(); from wgjit.cli.log import announce; announce('ready')"
+    program = "import wgjit.stderr as s; s.hold_places(); from wgjit.cli.shared.log import announce; announce('ready')"
     command = ["sh", "-c", f'exec "$@" {redirection}', "sh", sys.executable, "-c", program]
     done = subprocess.run(command, capture_output=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, b"")

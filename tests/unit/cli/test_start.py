@@ -26,7 +26,7 @@ def test_rich_is_there_for_who_uses_it() -> None:
 
 def test_a_traceback_in_the_log_has_no_local_variables() -> None:
     code = (
-        "from wgjit.cli.log import set_up_log; import structlog; from io import StringIO\n"
+        "from wgjit.cli.shared.log import set_up_log; import structlog; from io import StringIO\n"
         "def fail(secret):\n    raise ValueError('wrong')\n"
         "try:\n    fail('hunter' + '2')\n"
         "except ValueError:\n"

@@ -127,7 +127,7 @@ def test_a_cursor_of_another_listing_is_refused(registry: LabRegistry, wanted: F
 @pytest.mark.parametrize("wanted", FILTERS, ids=str)
 def test_every_page_walks_along_an_index(registry: LabRegistry, shell: sqlite3.Connection, wanted: Filter) -> None:
     last = replace(peer(1, name="team-1"), expires_at=5)
-    for after in (None, listing.cursor(wanted, last)):
+    for after in (None, wanted.cursor(last)):
         query, parameters = listing._query(wanted, NOW, after)
         rows = shell.execute(f"EXPLAIN QUERY PLAN {query} LIMIT 5", parameters).fetchall()
         plan = [row[3] for row in rows]

@@ -6,6 +6,7 @@
 | `places`      | who gets a connection, before TLS and after it          |
 | `protocol`    | HTTP/1.1 on one connection, with a time for each thing  |
 | `gate`        | the way in and out of the application, for each request |
+| `scopes`      | the scope that each route declares                      |
 | `pace`        | a request's body, as it comes                           |
 | `rates`       | how often somebody may ask                              |
 | `quota`       | things that last: streams, imports                      |

@@ -14,8 +14,9 @@ from email.message import Message as HeaderMessage
 from typing import Any
 from urllib.parse import unquote
 
-from wgjit.api.caller import OPEN_PATHS, Caller, Gatekeeper, scope_of
+from wgjit.api.caller import Caller, Gatekeeper
 from wgjit.api.entrance.pace import Paced, whole_body
+from wgjit.api.entrance.scopes import OPEN, Scopes
 from wgjit.api.entrance.tenure import Tenure, over_problem
 from wgjit.api.entrance.threads import Threads
 from wgjit.api.entrance.turns import Turns
@@ -42,8 +43,9 @@ _LINES = ("application/x-ndjson", "application/jsonl", "application/json-seq")
 class Gate:
     """ASGI middleware around everything else."""
 
-    def __init__(self, app: Any, gatekeeper: Gatekeeper, threads: Threads, tenure: Tenure) -> None:
+    def __init__(self, app: Any, scopes: Scopes, gatekeeper: Gatekeeper, threads: Threads, tenure: Tenure) -> None:
         self._app = app
+        self._scopes = scopes
         self._gatekeeper = gatekeeper
         self._threads = threads
         self._tenure = tenure
@@ -77,11 +79,13 @@ class Gate:
     async def _serve(self, scope: Any, receive: Any, send: Any) -> None:
         """Let a request in, as its kind is let in. Raises Problem."""
         scope["path"] = path = _path(scope)
-        if path in OPEN_PATHS:
+        needed = self._scopes.of(scope)
+        if needed == OPEN:
             await self._app(scope, _Replay(b"", receive), send)  # whoever asks: their body is not even read
             return
         caller = await self._gatekeeper.admit(scope)
-        caller.need(scope_of(scope["method"], path))
+        if needed is not None:
+            caller.need(needed)
         scope["wgjit.caller"] = caller
         headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
         if scope["method"] in ("POST", "PATCH", "PUT"):

@@ -282,6 +282,27 @@ class ProblemBody(BaseModel):
 # --- values -------------------------------------------------------------------------------------------------------
 
 
+def values(body: NewPeer | PeerPatch) -> dict[str, Any]:
+    """The fields of a `Peer` that a body tells, its key and labels aside. Raises Problem."""
+    told = body.model_fields_set
+    found: dict[str, Any] = {}
+    if "name" in told:
+        found["name"] = name(body.name)
+    if "allowed_ips" in told:
+        found["allowed_ips"] = prefixes(body.allowed_ips)
+    if "preshared_key" in told:
+        found["preshared_key"] = preshared_key(body.preshared_key)
+    if "keepalive" in told:
+        found["keepalive"] = body.keepalive or 0
+    if "enabled" in told:
+        found["enabled"] = body.enabled is not False
+    if told & {"expires_at", "expires_in"}:
+        found["expires_at"] = expiry(body.expires_at, body.expires_in)
+    if "idle_timeout" in told:
+        found["idle_timeout"] = body.idle_timeout
+    return found
+
+
 def prefixes(texts: list[str] | None) -> tuple[AllowedIP, ...]:
     """The prefixes of a list. Raises Problem."""
     with about("allowed_ips"):

@@ -8,13 +8,14 @@ from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 from anyio import to_thread
-from fastapi import FastAPI, Query, Request
+from fastapi import Query, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive
 
 from wgjit.api.caller import Caller
 from wgjit.api.routes import bodies
 from wgjit.api.routes.answers import CallerOf, Key, ServiceOf, answer, fingerprint, replay
+from wgjit.api.routes.declared import Routes
 from wgjit.api.routes.importing import Import
 from wgjit.api.routes.peers import Wanted
 from wgjit.api.service import IMPORT_SHARE, Service
@@ -27,24 +28,17 @@ _EXAMPLE = json.dumps({"public_key": bodies.KEY, "name": "office", "allowed_ips"
 _TEXT: dict[str, Any] = {LINES: {"schema": {"type": "string"}, "example": _EXAMPLE}}
 
 
-def add_routes(app: FastAPI) -> None:
-    """The routes of this file. Before those with `{peer}` in the path."""
-    app.post(
-        "/v1/peers/import",
-        tags=["peers"],
-        summary="Register many peers",
-        responses={200: {"model": bodies.Imported}},
-        openapi_extra={"requestBody": {"required": True, "content": _TEXT}},
-    )(import_)
-    app.get(
-        "/v1/peers/export",
-        tags=["peers"],
-        summary="All peers, or all that fit",
-        response_class=StreamingResponse,
-        responses={200: {"content": _TEXT, "description": "A peer a line."}},
-    )(export)
+routes = Routes("peers")
+"""To be included before the routes with `{peer}` in their paths."""
 
 
+@routes.post(
+    "/v1/peers/import",
+    scope=Scope.WRITE,
+    summary="Register many peers",
+    responses={200: {"model": bodies.Imported}},
+    openapi_extra={"requestBody": {"required": True, "content": _TEXT}},
+)
 async def import_(
     request: Request,
     service: ServiceOf,
@@ -78,6 +72,13 @@ async def _parts(receive: Receive) -> AsyncIterator[bytes]:
         more = message.get("more_body", False)
 
 
+@routes.get(
+    "/v1/peers/export",
+    scope=Scope.READ,
+    summary="All peers, or all that fit",
+    response_class=StreamingResponse,
+    responses={200: {"content": _TEXT, "description": "A peer a line."}},
+)
 async def export(
     service: ServiceOf,
     caller: CallerOf,

@@ -71,7 +71,7 @@ class Import:
         try:
             block = self._blocks.push(part)
         except InvalidValue as error:  # what makes the rest unreadable: an endless line
-            raise self._told.problem(None, str(error)) from None
+            raise self._told.problem(None, error.told) from None
         if block is not None:
             await self._run(lambda: self._stage(block))
 

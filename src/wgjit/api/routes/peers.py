@@ -8,12 +8,13 @@ import time
 from collections.abc import Callable
 from typing import Annotated, Any
 
-from fastapi import Depends, FastAPI, Header, Query, Request
+from fastapi import Depends, Header, Query, Request
 from starlette.responses import Response
 
-from wgjit.api.problems import about, field_of, invalid
+from wgjit.api.problems import about, invalid
 from wgjit.api.routes import bodies, etags, handles
 from wgjit.api.routes.answers import CallerOf, Key, RawBody, ServiceOf, answer, fingerprint, peer_fields, replay
+from wgjit.api.routes.declared import Routes
 from wgjit.errors import ConfigError, InvalidValue
 from wgjit.management import client_config
 from wgjit.management.client_config import Server
@@ -45,27 +46,11 @@ Limit = Annotated[int, Query(ge=1, le=1000)]
 _ONE: dict[int | str, dict[str, Any]] = {200: {"model": bodies.PeerBody}}
 
 
-def add_routes(app: FastAPI) -> None:
-    """The routes of this file."""
-    app.post("/v1/peers", tags=["peers"], summary="Register a peer", status_code=201, responses=_MADE)(create)
-    app.get("/v1/peers", tags=["peers"], summary="List peers", responses={200: {"model": bodies.PeerPage}})(list_)
-    app.delete("/v1/peers", tags=["peers"], summary="Remove all that fit", responses={200: {"model": bodies.Removed}})(
-        remove_fitting
-    )
-    app.get("/v1/count", tags=["peers"], summary="Count peers", responses={200: {"model": bodies.Count}})(count)
-    app.get("/v1/find", tags=["peers"], summary="Find peers", responses={200: {"model": bodies.Found}})(find)
-    one = "/v1/peers/{peer}"
-    shown: dict[int | str, dict[str, Any]] = {200: {"model": bodies.OnePeer}, 304: {"description": "As it was."}}
-    claim: dict[int | str, dict[str, Any]] = {200: {"model": bodies.PeerClaim}}
-    app.get(one, tags=["peers"], summary="Show a peer", responses=shown)(show)
-    app.patch(one, tags=["peers"], summary="Change a peer", responses=_ONE)(patch)
-    app.delete(one, tags=["peers"], summary="Remove a peer", status_code=204, response_class=Response)(remove)
-    app.post(f"{one}/rotate", tags=["peers"], summary="Give a peer another key", responses=_ROTATED)(rotate)
-    app.get(f"{one}/claim", tags=["peers"], summary="Show a peer's claim", responses=claim)(show_claim)
-    app.delete(f"{one}/claim", tags=["peers"], summary="Forget a peer's claim", responses=claim)(reset_claim)
-
+routes = Routes("peers")
 
 _MADE: dict[int | str, dict[str, Any]] = {201: {"model": bodies.HandedOut}}
+_SHOWN: dict[int | str, dict[str, Any]] = {200: {"model": bodies.OnePeer}, 304: {"description": "As it was."}}
+_CLAIM: dict[int | str, dict[str, Any]] = {200: {"model": bodies.PeerClaim}}
 _ROTATED: dict[int | str, dict[str, Any]] = {200: {"model": bodies.HandedOut}}
 
 
@@ -98,6 +83,13 @@ class _Handing:
         return Once(key, mark, kept)
 
 
+@routes.post(
+    "/v1/peers",
+    scope=Scope.WRITE,
+    summary="Register a peer",
+    status_code=201,
+    responses=_MADE,
+)
 def create(
     request: Request, service: ServiceOf, caller: CallerOf, body: bodies.NewPeer, raw: RawBody, key: Key
 ) -> Response:
@@ -112,18 +104,8 @@ def create(
         bodies.label(label, value)
     with about("public_key"):
         private_key, public_key = client_config.keys(body.public_key)
-    peer = _checked(
-        lambda: Peer(
-            public_key,
-            prefixes,
-            bodies.preshared_key(body.preshared_key),
-            body.keepalive,
-            body.enabled,
-            bodies.expiry(body.expires_at, body.expires_in),
-            bodies.name(body.name),
-            body.idle_timeout,
-        )
-    )
+    values = bodies.values(body) | {"public_key": public_key, "allowed_ips": prefixes}
+    peer = _checked(lambda: Peer(**values))
     handing = _Handing(private_key, service.server)
     try:
         with service.registries.use() as registry:
@@ -136,6 +118,12 @@ def create(
     return answer(handing.fields(entry), 201, {"ETag": etags.tag(entry), "Location": where})
 
 
+@routes.get(
+    "/v1/peers",
+    scope=Scope.READ,
+    summary="List peers",
+    responses={200: {"model": bodies.PeerPage}},
+)
 def list_(
     service: ServiceOf,
     wanted: Wanted,
@@ -148,12 +136,24 @@ def list_(
     return answer({"peers": list(map(peer_fields, page.entries)), "next": page.cursor})
 
 
+@routes.get(
+    "/v1/count",
+    scope=Scope.READ,
+    summary="Count peers",
+    responses={200: {"model": bodies.Count}},
+)
 def count(service: ServiceOf, wanted: Wanted) -> Response:
     """Visits all that fit, unless no filter is given."""
     with service.registries.use() as registry:
         return answer({"count": registry.peers.count(wanted)})
 
 
+@routes.get(
+    "/v1/find",
+    scope=Scope.READ,
+    summary="Find peers",
+    responses={200: {"model": bodies.Found}},
+)
 def find(
     service: ServiceOf,
     q: Annotated[str, Query(min_length=1, max_length=1000, description="A name's or key's beginning, address, label.")],
@@ -165,6 +165,12 @@ def find(
         return answer({"peers": list(map(peer_fields, registry.peers.search(q, limit, anywhere=anywhere)))})
 
 
+@routes.delete(
+    "/v1/peers",
+    scope=Scope.WRITE,
+    summary="Remove all that fit",
+    responses={200: {"model": bodies.Removed}},
+)
 def remove_fitting(
     service: ServiceOf,
     caller: CallerOf,
@@ -180,6 +186,7 @@ def remove_fitting(
         return answer({"removed": registry.peers.remove_fitting(wanted, by=caller.author)})
 
 
+@routes.get("/v1/peers/{peer}", scope=Scope.READ, summary="Show a peer", responses=_SHOWN)
 def show(
     service: ServiceOf,
     caller: CallerOf,
@@ -201,6 +208,7 @@ def show(
     return answer(peer_fields(entry, preshared_keys=preshared_key) | {"claim": claim_fields(found.claim)}, 200, headers)
 
 
+@routes.patch("/v1/peers/{peer}", scope=Scope.WRITE, summary="Change a peer", responses=_ONE)
 def patch(
     service: ServiceOf, caller: CallerOf, peer: str, body: bodies.PeerPatch, if_match: IfMatch = None
 ) -> Response:
@@ -222,23 +230,8 @@ class _Patch:
     """What a merge patch does to a peer. Raises Problem."""
 
     def __init__(self, body: bodies.PeerPatch) -> None:
-        told = body.model_fields_set
-        self._values: dict[str, Any] = {}
-        if "name" in told:
-            self._values["name"] = bodies.name(body.name)
-        if "allowed_ips" in told:
-            self._values["allowed_ips"] = bodies.prefixes(body.allowed_ips)
-        if "preshared_key" in told:
-            self._values["preshared_key"] = bodies.preshared_key(body.preshared_key)
-        if "keepalive" in told:
-            self._values["keepalive"] = body.keepalive or 0
-        if "enabled" in told:
-            self._values["enabled"] = body.enabled is not False
-        if told & {"expires_at", "expires_in"}:
-            self._values["expires_at"] = bodies.expiry(body.expires_at, body.expires_in)
-        if "idle_timeout" in told:
-            self._values["idle_timeout"] = body.idle_timeout
-        self._takes_all_labels = "labels" in told and body.labels is None
+        self._values = bodies.values(body)
+        self._takes_all_labels = "labels" in body.model_fields_set and body.labels is None
         self.given: dict[str, str] = {}
         self.taken: list[str] = []
         for label, value in (body.labels or {}).items():
@@ -258,6 +251,13 @@ class _Patch:
         return _checked(lambda: dataclasses.replace(peer, **self._values))
 
 
+@routes.delete(
+    "/v1/peers/{peer}",
+    scope=Scope.WRITE,
+    summary="Remove a peer",
+    status_code=204,
+    response_class=Response,
+)
 def remove(service: ServiceOf, caller: CallerOf, peer: str, if_match: IfMatch = None) -> Response:
     """With its claim and labels; its addresses go back to the pool after its quarantine."""
     with service.registries.use() as registry:
@@ -268,6 +268,12 @@ def remove(service: ServiceOf, caller: CallerOf, peer: str, if_match: IfMatch = 
     return Response(status_code=204)
 
 
+@routes.post(
+    "/v1/peers/{peer}/rotate",
+    scope=Scope.WRITE,
+    summary="Give a peer another key",
+    responses=_ROTATED,
+)
 def rotate(
     request: Request,
     service: ServiceOf,
@@ -300,6 +306,12 @@ def rotate(
     return answer(handing.fields(entry), 200, {"ETag": etags.tag(entry), "Content-Location": where})
 
 
+@routes.get(
+    "/v1/peers/{peer}/claim",
+    scope=Scope.READ,
+    summary="Show a peer's claim",
+    responses=_CLAIM,
+)
 def show_claim(service: ServiceOf, peer: str) -> Response:
     """When and where it was last proven; null if never. A peer that was removed keeps it, by its key."""
     with service.registries.use() as registry:
@@ -307,6 +319,12 @@ def show_claim(service: ServiceOf, peer: str) -> Response:
     return answer({"public_key": str(key), "claim": claim_fields(claim)})
 
 
+@routes.delete(
+    "/v1/peers/{peer}/claim",
+    scope=Scope.WRITE,
+    summary="Forget a peer's claim",
+    responses=_CLAIM,
+)
 def reset_claim(service: ServiceOf, caller: CallerOf, peer: str) -> Response:
     """So that a client may connect whose clock was set back. Says what was forgotten. By its key also for a peer that
     was removed: then its removal is forgotten, too."""
@@ -321,4 +339,4 @@ def _checked(make: Callable[[], Peer]) -> Peer:
     try:
         return make()
     except InvalidValue as error:
-        raise invalid(str(error), field_of(str(error))) from None
+        raise invalid(error.told, error.field) from None

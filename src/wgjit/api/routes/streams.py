@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Annotated, Any, TypeVar
 
-from fastapi import FastAPI, Header, Query, Request
+from fastapi import Header, Query, Request
 from sse_starlette.event import ServerSentEvent
 from sse_starlette.sse import EventSourceResponse
 
@@ -19,6 +19,7 @@ from wgjit.api.caller import Caller
 from wgjit.api.changes import Reset
 from wgjit.api.entrance.quota import Quota
 from wgjit.api.problems import invalid
+from wgjit.api.routes.declared import Routes
 from wgjit.control.client import listen
 from wgjit.errors import StoreError
 from wgjit.stores.entries import Scope
@@ -98,56 +99,71 @@ async def until(over: asyncio.Event, source: AsyncIterator[T]) -> AsyncIterator[
             await close()
 
 
-def add_routes(app: FastAPI) -> None:
-    """The routes of this file."""
+_STREAM: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "description": "An event stream."}
+}
 
-    @app.get("/v1/feed", tags=["streams"], summary="Follow the gateway's feed", responses=_STREAM)
-    async def feed(request: Request) -> EventSourceResponse:
-        """Every initiation that the gateway sees from now on: `event: initiation`, data as docs/FEED.md tells."""
-        service, over = request.app.state.service, request.scope["wgjit.over"]
-        with ExitStack() as place:
-            place.enter_context(service.streams.open(request.scope["wgjit.caller"], over))
-            records = await listen(service.interface)
+routes = Routes("streams")
 
-            async def events() -> AsyncIterator[ServerSentEvent]:
-                yield ServerSentEvent(comment="open")
-                async for record in until(over, records):
-                    yield ServerSentEvent(json.dumps(record.as_dict()), event="initiation")
 
-            return stream(events(), place.pop_all())
+@routes.get(
+    "/v1/feed",
+    scope=Scope.READ,
+    summary="Follow the gateway's feed",
+    responses=_STREAM,
+)
+async def feed(request: Request) -> EventSourceResponse:
+    """Every initiation that the gateway sees from now on: `event: initiation`, data as docs/FEED.md tells."""
+    service, over = request.app.state.service, request.scope["wgjit.over"]
+    with ExitStack() as place:
+        place.enter_context(service.streams.open(request.scope["wgjit.caller"], over))
+        records = await listen(service.interface)
 
-    @app.get("/v1/changes", tags=["streams"], summary="Follow the registry's changes", responses=_STREAM)
-    async def changes(
-        request: Request,
-        after: Annotated[int | None, Query(ge=0, le=2**63 - 1, description="Resume behind this sequence.")] = None,
-        last_event_id: Annotated[str | None, Header(description="The same, as a browser says it.")] = None,
-    ) -> EventSourceResponse:
-        """`open` (where the stream begins), then `updated` and `removed`, each with the peer's key and a sequence
-        number as its id. `reset`: the log has lost your place, so anything may have changed."""
-        service, over = request.app.state.service, request.scope["wgjit.over"]
-        if last_event_id is not None:
-            if not (last_event_id.isascii() and last_event_id.isdigit() and len(last_event_id) <= 18):
-                raise invalid("Last-Event-ID: give the id of an event of this stream", "Last-Event-ID")
-            after = int(last_event_id)
-        with ExitStack() as place:
-            place.enter_context(service.streams.open(request.scope["wgjit.caller"], over))
-            head = await service.follower.head()
-            start = head if after is None else after
+        async def events() -> AsyncIterator[ServerSentEvent]:
+            yield ServerSentEvent(comment="open")
+            async for record in until(over, records):
+                yield ServerSentEvent(json.dumps(record.as_dict()), event="initiation")
 
-            async def events() -> AsyncIterator[ServerSentEvent]:
-                yield _event("open", min(start, head), {"sequence": head})
-                with suppress(StoreError):  # the stream ends; who comes again is told why
-                    async for page in until(over, service.follower.follow(start)):
-                        if isinstance(page, Reset):
-                            yield _event("reset", page.sequence, {"sequence": page.sequence})
-                            continue
-                        for change in page:
-                            if over.is_set():
-                                return
-                            data = {"public_key": str(change.public_key), "sequence": change.sequence}
-                            yield _event(change.kind.value, change.sequence, data)
+        return stream(events(), place.pop_all())
 
-            return stream(events(), place.pop_all())
+
+@routes.get(
+    "/v1/changes",
+    scope=Scope.READ,
+    summary="Follow the registry's changes",
+    responses=_STREAM,
+)
+async def changes(
+    request: Request,
+    after: Annotated[int | None, Query(ge=0, le=2**63 - 1, description="Resume behind this sequence.")] = None,
+    last_event_id: Annotated[str | None, Header(description="The same, as a browser says it.")] = None,
+) -> EventSourceResponse:
+    """`open` (where the stream begins), then `updated` and `removed`, each with the peer's key and a sequence
+    number as its id. `reset`: the log has lost your place, so anything may have changed."""
+    service, over = request.app.state.service, request.scope["wgjit.over"]
+    if last_event_id is not None:
+        if not (last_event_id.isascii() and last_event_id.isdigit() and len(last_event_id) <= 18):
+            raise invalid("Last-Event-ID: give the id of an event of this stream", "Last-Event-ID")
+        after = int(last_event_id)
+    with ExitStack() as place:
+        place.enter_context(service.streams.open(request.scope["wgjit.caller"], over))
+        head = await service.follower.head()
+        start = head if after is None else after
+
+        async def events() -> AsyncIterator[ServerSentEvent]:
+            yield _event("open", min(start, head), {"sequence": head})
+            with suppress(StoreError):  # the stream ends; who comes again is told why
+                async for page in until(over, service.follower.follow(start)):
+                    if isinstance(page, Reset):
+                        yield _event("reset", page.sequence, {"sequence": page.sequence})
+                        continue
+                    for change in page:
+                        if over.is_set():
+                            return
+                        data = {"public_key": str(change.public_key), "sequence": change.sequence}
+                        yield _event(change.kind.value, change.sequence, data)
+
+        return stream(events(), place.pop_all())
 
 
 def _event(kind: str, number: int, data: dict[str, Any]) -> ServerSentEvent:
@@ -176,8 +192,3 @@ def stream(events: AsyncIterator[Any], place: ExitStack, patience: float = PATIE
         send_timeout=patience,
         ping_message_factory=lambda: ServerSentEvent(comment="ping"),
     )
-
-
-_STREAM: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "description": "An event stream."}
-}

@@ -6,12 +6,14 @@ import asyncio
 import time
 from typing import Annotated, Any
 
-from fastapi import FastAPI, Query, Request
+from fastapi import Query, Request
 from starlette.responses import Response
 
+from wgjit.api.entrance.scopes import OPEN
 from wgjit.api.problems import about
 from wgjit.api.routes import bodies
 from wgjit.api.routes.answers import CallerOf, ServiceOf, answer
+from wgjit.api.routes.declared import Routes
 from wgjit.control import client
 from wgjit.errors import GatewayUnavailable
 from wgjit.management.records import audit_fields, audited_key, token_fields
@@ -23,83 +25,110 @@ _PATIENCE = 5.0
 """Seconds for a gateway to answer."""
 
 
-def add_routes(app: FastAPI) -> None:
-    """The routes of this file."""
+routes = Routes("system")
 
-    @app.get(
-        "/v1/healthz",
-        tags=["system"],
-        summary="Whether the registry can be read",
-        responses={200: {"model": bodies.Health}},
-    )
-    async def healthz(service: ServiceOf) -> Response:
-        """Needs no token. Looked at once a second at most."""
-        await service.health.check()
-        return answer({"status": "ok"})
 
-    @app.get("/v1/status", tags=["system"], summary="The gateway's status", responses={200: {"model": dict[str, Any]}})
-    async def status(request: Request) -> Response:
-        """What `wgjit status --json` prints; `api`: how much of its limits is taken; and `api_log_lines_lost`: lines of
-        the API's own log that nobody could be given. 503 if no gateway runs."""
-        service = request.app.state.service
-        try:
-            async with asyncio.timeout(_PATIENCE):
-                status = await client.status(service.interface)
-        except TimeoutError:
-            raise GatewayUnavailable(f"{service.interface}: the gateway does not answer; see its log") from None
-        return answer(status.as_dict() | {"api": service.figures(), "api_log_lines_lost": lost_lines()})
+@routes.get(
+    "/v1/healthz",
+    scope=OPEN,
+    summary="Whether the registry can be read",
+    responses={200: {"model": bodies.Health}},
+)
+async def healthz(service: ServiceOf) -> Response:
+    """Needs no token. Looked at once a second at most."""
+    await service.health.check()
+    return answer({"status": "ok"})
 
-    @app.get("/v1/tokens", tags=["tokens"], summary="List tokens", responses={200: {"model": bodies.TokenList}})
-    def tokens(
-        service: ServiceOf,
-        limit: Annotated[int, Query(ge=1, le=1000)] = 1000,
-        after: Annotated[str | None, Query(description="`next` of the page before.")] = None,
-    ) -> Response:
-        """By name, without their secrets; also those that are expired or revoked."""
-        with service.registries.use() as registry:
-            found, cursor = registry.tokens.page(limit, after)
-        now = time.time()
-        return answer({"tokens": [token_fields(token, now) for token in found], "next": cursor})
 
-    @app.post(
-        "/v1/tokens",
-        tags=["tokens"],
-        summary="Make a token",
-        status_code=201,
-        responses={201: {"model": bodies.MadeToken}},
-    )
-    def make_token(service: ServiceOf, caller: CallerOf, body: bodies.NewToken) -> Response:
-        """The answer holds the token's text, this once."""
-        expires_at = bodies.expiry(body.expires_at, body.expires_in)
-        with service.registries.use() as registry:
-            token, text = registry.tokens.create(
-                body.name, Scope(body.scope), by=caller.author, expires_at=expires_at, rate=body.rate
-            )
-        return answer(token_fields(token, time.time()) | {"token": text}, 201)
+@routes.get(
+    "/v1/status",
+    scope=Scope.READ,
+    summary="The gateway's status",
+    responses={200: {"model": dict[str, Any]}},
+)
+async def status(request: Request) -> Response:
+    """What `wgjit status --json` prints; `api`: how much of its limits is taken; and `api_log_lines_lost`: lines of
+    the API's own log that nobody could be given. 503 if no gateway runs."""
+    service = request.app.state.service
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            status = await client.status(service.interface)
+    except TimeoutError:
+        raise GatewayUnavailable(f"{service.interface}: the gateway does not answer; see its log") from None
+    return answer(status.as_dict() | {"api": service.figures(), "api_log_lines_lost": lost_lines()})
 
-    @app.delete(
-        "/v1/tokens/{token}", tags=["tokens"], summary="Revoke a token", responses={200: {"model": bodies.TokenBody}}
-    )
-    def revoke_token(service: ServiceOf, caller: CallerOf, token: str) -> Response:
-        """By name or id. At once and for good; streams that it opened end."""
-        with service.registries.use() as registry:
-            revoked = registry.tokens.revoke(token, by=caller.author)
-        return answer(token_fields(revoked, time.time()))
 
-    @app.get("/v1/audit", tags=["audit"], summary="Who changed what", responses={200: {"model": bodies.AuditPageBody}})
-    def audit(
-        service: ServiceOf,
-        peer: Annotated[str | None, Query(description="Its handle, or its whole key if it was removed.")] = None,
-        actor: str | None = None,
-        verb: Verb | None = None,
-        since: Annotated[str | None, Query(description="7d, or 2027-01-31T12:00:00Z.")] = None,
-        limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-        after: Annotated[int | None, Query(ge=0, le=2**63 - 1, description="`next` of the page before.")] = None,
-    ) -> Response:
-        """Newest first."""
-        with about("since"):
-            moment = None if since is None else parse_past(since, time.time(), "since")
-        with service.registries.use() as registry:
-            key = None if peer is None else audited_key(registry, peer)
-            page = registry.audit.page(AuditFilter(key, actor, verb, moment), limit, after)
-        return answer({"entries": [audit_fields(entry) for entry in page.entries], "next": page.cursor})
+@routes.get(
+    "/v1/tokens",
+    scope=Scope.ADMIN,
+    tags=["tokens"],
+    summary="List tokens",
+    responses={200: {"model": bodies.TokenList}},
+)
+def tokens(
+    service: ServiceOf,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 1000,
+    after: Annotated[str | None, Query(description="`next` of the page before.")] = None,
+) -> Response:
+    """By name, without their secrets; also those that are expired or revoked."""
+    with service.registries.use() as registry:
+        found, cursor = registry.tokens.page(limit, after)
+    now = time.time()
+    return answer({"tokens": [token_fields(token, now) for token in found], "next": cursor})
+
+
+@routes.post(
+    "/v1/tokens",
+    scope=Scope.ADMIN,
+    tags=["tokens"],
+    summary="Make a token",
+    status_code=201,
+    responses={201: {"model": bodies.MadeToken}},
+)
+def make_token(service: ServiceOf, caller: CallerOf, body: bodies.NewToken) -> Response:
+    """The answer holds the token's text, this once."""
+    expires_at = bodies.expiry(body.expires_at, body.expires_in)
+    with service.registries.use() as registry:
+        token, text = registry.tokens.create(
+            body.name, Scope(body.scope), by=caller.author, expires_at=expires_at, rate=body.rate
+        )
+    return answer(token_fields(token, time.time()) | {"token": text}, 201)
+
+
+@routes.delete(
+    "/v1/tokens/{token}",
+    scope=Scope.ADMIN,
+    tags=["tokens"],
+    summary="Revoke a token",
+    responses={200: {"model": bodies.TokenBody}},
+)
+def revoke_token(service: ServiceOf, caller: CallerOf, token: str) -> Response:
+    """By name or id. At once and for good; streams that it opened end."""
+    with service.registries.use() as registry:
+        revoked = registry.tokens.revoke(token, by=caller.author)
+    return answer(token_fields(revoked, time.time()))
+
+
+@routes.get(
+    "/v1/audit",
+    scope=Scope.ADMIN,
+    tags=["audit"],
+    summary="Who changed what",
+    responses={200: {"model": bodies.AuditPageBody}},
+)
+def audit(
+    service: ServiceOf,
+    peer: Annotated[str | None, Query(description="Its handle, or its whole key if it was removed.")] = None,
+    actor: str | None = None,
+    verb: Verb | None = None,
+    since: Annotated[str | None, Query(description="7d, or 2027-01-31T12:00:00Z.")] = None,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    after: Annotated[int | None, Query(ge=0, le=2**63 - 1, description="`next` of the page before.")] = None,
+) -> Response:
+    """Newest first."""
+    with about("since"):
+        moment = None if since is None else parse_past(since, time.time(), "since")
+    with service.registries.use() as registry:
+        key = None if peer is None else audited_key(registry, peer)
+        page = registry.audit.page(AuditFilter(key, actor, verb, moment), limit, after)
+    return answer({"entries": [audit_fields(entry) for entry in page.entries], "next": page.cursor})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -12,28 +11,16 @@ from typing import Annotated
 import typer
 
 from wgjit.cli.peer.outlet import Outlet
-from wgjit.cli.peer.values import (
-    ALLOWED_IPS,
-    EXPIRES,
-    EXPIRY,
-    IDLE,
-    KEEPALIVE,
-    LABEL,
-    expiry,
-    parse_prefixes,
-    read_preshared_key,
-)
-from wgjit.cli.registry_file import ConfigFile, Handle, Interface, Json, Store, author, existing, made
+from wgjit.cli.peer.values import Given, describing
+from wgjit.cli.shared.registry import Handle, Json, author, existing, made, on_registry
 from wgjit.errors import ConfigError
 from wgjit.management import client_config
 from wgjit.management.client_config import Server
-from wgjit.management.site import site
+from wgjit.management.site import Site
 from wgjit.model import Peer, PrivateKey
 from wgjit.stores import checks
 from wgjit.stores.entries import Entry
-from wgjit.stores.label_rules import parse_labels
 from wgjit.stores.peer_json import to_fields
-from wgjit.times import parse_idle_timeout
 
 PublicKeyOption = Annotated[
     str | None,
@@ -48,56 +35,37 @@ QrFile = Annotated[
 ]
 
 
+@on_registry
+@describing
 def add(
     name: Annotated[str, typer.Argument(help="A name for people; unique.")],
     public_key: PublicKeyOption = None,
-    allowed_ips: Annotated[
-        list[str] | None, typer.Option(metavar="PREFIXES", help=ALLOWED_IPS + " By default one out of each pool.")
-    ] = None,
-    preshared_key_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="The file with its preshared key; - is standard input.")
-    ] = None,
-    keepalive: Annotated[int, typer.Option(metavar="SECONDS", help=KEEPALIVE)] = 0,
-    expires: Annotated[str | None, typer.Option(metavar="DURATION", help=EXPIRES)] = None,
-    expires_at: Annotated[str | None, typer.Option(metavar="TIME", help=EXPIRY)] = None,
-    idle_timeout: Annotated[str, typer.Option(metavar="DURATION", help=IDLE)] = "default",
-    label: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help=LABEL)] = None,
     output: Output = None,
     qr: Qr = False,
     qr_file: QrFile = None,
     as_json: Json = False,
-    store: Store = None,
-    interface: Interface = "wg0",
-    config: ConfigFile = None,
+    *,
+    given: Given,
+    here: Site,
 ) -> None:
     """Register a peer. Makes the registry file if there is none.
 
     If a key pair is made for it, the client's configuration is printed, or goes where --output, --qr and --qr-file say.
     It holds the private key, which is kept nowhere else.
     """
-    here = site(interface, config, store)
-    labels = parse_labels(label or [])
-    prefixes = parse_prefixes(allowed_ips or [])
-    pools = [] if prefixes else here.pools
-    if not prefixes and not pools:
+    pools = [] if "allowed_ips" in given.values else here.pools
+    if "allowed_ips" not in given.values and not pools:
         raise ConfigError(f"no address: give --allowed-ips, or set pool.ipv4 or pool.ipv6 in {here.source}")
     private_key, key = client_config.keys(public_key)
     outlet = Outlet(output, qr, qr_file)
     handing = _Handing(outlet, private_key, lambda: client_config.server(here))
-    peer = Peer(
-        key,
-        prefixes,
-        None if preshared_key_file is None else read_preshared_key(preshared_key_file),
-        keepalive,
-        expires_at=expiry(expires, expires_at, time.time()),
-        name=name,
-        idle_timeout=parse_idle_timeout(idle_timeout),
-    )
+    peer = Peer(key, name=name, **given.all_values())
     with outlet.undone_on_error(), made(here) as registry:
-        peer = registry.peers.hand_out(peer, labels, pools, handing.before_commit, by=author())
-    handing.tell("added", Entry(peer, labels), as_json=as_json)
+        peer = registry.peers.hand_out(peer, given.labels, pools, handing.before_commit, by=author())
+    handing.tell("added", Entry(peer, given.labels), as_json=as_json)
 
 
+@on_registry
 def rotate(
     handle: Handle,
     public_key: PublicKeyOption = None,
@@ -105,16 +73,14 @@ def rotate(
     qr: Qr = False,
     qr_file: QrFile = None,
     as_json: Json = False,
-    store: Store = None,
-    interface: Interface = "wg0",
-    config: ConfigFile = None,
+    *,
+    here: Site,
 ) -> None:
     """Put a new key in the place of a peer's. Name, addresses, labels and all else stay.
 
     A gateway refuses the old key, and ends its session, within a second. The new configuration goes where that of
     `peer add` goes.
     """
-    here = site(interface, config, store)
     private_key, key = client_config.keys(public_key)
     outlet = Outlet(output, qr, qr_file)
     handing = _Handing(outlet, private_key, lambda: client_config.server(here))

@@ -15,11 +15,11 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from wgjit.cli.registry_file import ConfigFile, Interface, Store, author, made
+from wgjit.cli.shared.registry import author, made, on_registry
 from wgjit.errors import ConfigError, InvalidValue
 from wgjit.management import imports, peer_readers
 from wgjit.management.peer_readers import Format
-from wgjit.management.site import site
+from wgjit.management.site import Site
 from wgjit.stores.base import Load
 from wgjit.stores.entries import Loaded
 from wgjit.wire.key_text import shown
@@ -28,6 +28,7 @@ _SHOWN = 20
 """Bad lines shown on standard error; the rest is counted."""
 
 
+@on_registry
 def import_(
     files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Files of peers; - is standard input.")],
     form: Annotated[
@@ -45,9 +46,8 @@ def import_(
     names: Annotated[
         bool, typer.Option(help="conf: take a comment directly above or in a [Peer] for its name.")
     ] = True,
-    store: Store = None,
-    interface: Interface = "wg0",
-    config: ConfigFile = None,
+    *,
+    here: Site,
 ) -> None:
     """Register all peers of some files; if one is refused, none of its file.
 
@@ -55,7 +55,6 @@ def import_(
     """
     if report is not None and not skip_bad:
         raise ConfigError("--report: is for the lines that --skip-bad leaves out; give both, or neither")
-    here = site(interface, config, store)
     with contextlib.ExitStack() as stack:
         refusals = _Refusals(stack.enter_context(_written(report)), skip_bad)
         registry = stack.enter_context(made(here))

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import time
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -20,24 +18,13 @@ from wgjit.cli.peer.bring import import_
 from wgjit.cli.peer.export import export
 from wgjit.cli.peer.listing import find, list_, show
 from wgjit.cli.peer.remove import remove
-from wgjit.cli.peer.values import (
-    ALLOWED_IPS,
-    EXPIRES,
-    EXPIRY,
-    IDLE,
-    KEEPALIVE,
-    LABEL,
-    expiry,
-    parse_prefixes,
-    read_preshared_key,
-)
-from wgjit.cli.registry_file import ConfigFile, Handle, Interface, Json, Store, author, existing
+from wgjit.cli.peer.values import Given, describing
+from wgjit.cli.shared.registry import Handle, Json, author, existing, on_registry
 from wgjit.errors import ConfigError
-from wgjit.management.site import Site, site
+from wgjit.management.site import Site
 from wgjit.stores import checks
-from wgjit.stores.label_rules import check_key, parse_labels
+from wgjit.stores.label_rules import check_key
 from wgjit.stores.peer_json import to_fields
-from wgjit.times import parse_idle_timeout
 from wgjit.wire.key_text import quoted
 
 app = typer.Typer(
@@ -51,55 +38,39 @@ app.command("show")(show)
 
 
 @app.command("set")
+@on_registry
+@describing
 def set_(
     handle: Handle,
     name: Annotated[str | None, typer.Option(metavar="NAME", help="Another name; unique.")] = None,
-    allowed_ips: Annotated[
-        list[str] | None, typer.Option(metavar="PREFIXES", help=ALLOWED_IPS + " All of them.")
-    ] = None,
-    preshared_key_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="The file with its preshared key; - is standard input.")
-    ] = None,
     no_preshared_key: Annotated[bool, typer.Option("--no-preshared-key", help="Take its preshared key away.")] = False,
-    keepalive: Annotated[int | None, typer.Option(metavar="SECONDS", help=KEEPALIVE)] = None,
-    expires: Annotated[str | None, typer.Option(metavar="DURATION", help=EXPIRES)] = None,
-    expires_at: Annotated[str | None, typer.Option(metavar="TIME", help=EXPIRY)] = None,
-    idle_timeout: Annotated[str | None, typer.Option(metavar="DURATION", help=IDLE)] = None,
-    label: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help=LABEL)] = None,
     unlabel: Annotated[list[str] | None, typer.Option(metavar="KEY", help="Take this label away.")] = None,
     as_json: Json = False,
-    store: Store = None,
-    interface: Interface = "wg0",
-    config: ConfigFile = None,
+    *,
+    given: Given,
+    here: Site,
 ) -> None:
     """Change a peer: what is given, and nothing else."""
-    if preshared_key_file is not None and no_preshared_key:
+    if no_preshared_key and given.preshared_key_file is not None:
         raise ConfigError("--preshared-key-file and --no-preshared-key: give one of the two")
-    values: dict[str, Any] = {}
-    if name is not None:
-        values["name"] = name
-    if allowed_ips:
-        values["allowed_ips"] = parse_prefixes(allowed_ips)
-    if preshared_key_file is not None or no_preshared_key:
-        values["preshared_key"] = None if preshared_key_file is None else read_preshared_key(preshared_key_file)
-    if keepalive is not None:
-        values["keepalive"] = keepalive
-    if expires is not None or expires_at is not None:
-        values["expires_at"] = expiry(expires, expires_at, time.time())
-    if idle_timeout is not None:
-        values["idle_timeout"] = parse_idle_timeout(idle_timeout)
-    given, taken = parse_labels(label or []), unlabel or []
+    values = ({} if name is None else {"name": name}) | given.all_values()
+    if no_preshared_key:
+        values["preshared_key"] = None
+    taken = unlabel or []
     for key in taken:
         check_key(key)
-    if both := given.keys() & taken:
+    if both := given.labels.keys() & taken:
         raise ConfigError(f"--label and --unlabel: {min(both)} is in both; give one of the two")
-    told = [*values, *(["labels"] if given or taken else [])]
+    told = [*values, *(["labels"] if given.labels or taken else [])]
     if not told:
         raise ConfigError(f"nothing to change for {quoted(handle)}: give an option, such as --keepalive 25")
-    here = site(interface, config, store)
     with existing(here) as registry:
         entry = registry.peers.amend(
-            registry.peers.resolve(handle), lambda peer: dataclasses.replace(peer, **values), given, taken, by=author()
+            registry.peers.resolve(handle),
+            lambda peer: dataclasses.replace(peer, **values),
+            given.labels,
+            taken,
+            by=author(),
         )
     if as_json:
         print(json.dumps(to_fields(entry)))
@@ -108,27 +79,27 @@ def set_(
 
 
 @app.command()
+@on_registry
 def enable(
     handle: Handle,
     as_json: Json = False,
-    store: Store = None,
-    interface: Interface = "wg0",
-    config: ConfigFile = None,
+    *,
+    here: Site,
 ) -> None:
     """Let a peer connect again."""
-    _switch(site(interface, config, store), handle, enabled=True, as_json=as_json)
+    _switch(here, handle, enabled=True, as_json=as_json)
 
 
 @app.command()
+@on_registry
 def disable(
     handle: Handle,
     as_json: Json = False,
-    store: Store = None,
-    interface: Interface = "wg0",
-    config: ConfigFile = None,
+    *,
+    here: Site,
 ) -> None:
     """Keep a peer registered, but let it connect no more."""
-    _switch(site(interface, config, store), handle, enabled=False, as_json=as_json)
+    _switch(here, handle, enabled=False, as_json=as_json)
 
 
 app.command("rotate")(rotate)

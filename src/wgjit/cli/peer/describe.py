@@ -1,4 +1,4 @@
-"""A peer as the registry commands show it to people. Never a preshared key. For programs: management/fields."""
+"""A peer as the registry commands show it to people. Never a preshared key. For programs: stores/peer_json."""
 
 from __future__ import annotations
 

@@ -17,11 +17,11 @@ from typing import Annotated, TextIO
 import typer
 
 from wgjit.cli.peer.describe import Withheld
-from wgjit.cli.registry_file import ConfigFile, Interface, Store, existing
+from wgjit.cli.shared.registry import existing, on_registry
 from wgjit.errors import ConfigError
 from wgjit.management.cells import to_cell
 from wgjit.management.peer_readers import Format, by_ending
-from wgjit.management.site import site
+from wgjit.management.site import Site
 from wgjit.model import Peer, Standing
 from wgjit.stores import peer_json
 from wgjit.stores.entries import Entry, Filter
@@ -30,6 +30,7 @@ from wgjit.wire.key_text import shown
 _DASH = Path("-")
 
 
+@on_registry
 def export(
     file: Annotated[Path, typer.Argument(help="The file to write, mode 0600; - is standard output.")] = _DASH,
     form: Annotated[
@@ -38,9 +39,8 @@ def export(
     preshared_keys: Annotated[
         bool, typer.Option("--preshared-keys", help="Write preshared keys, too: the export then holds secrets.")
     ] = False,
-    store: Store = None,
-    interface: Interface = "wg0",
-    config: ConfigFile = None,
+    *,
+    here: Site,
 ) -> None:
     """Write all peers, in the order of their keys.
 
@@ -48,7 +48,6 @@ def export(
     are disabled or expired, since they could not say so; dump has no names.
     """
     left = _Left(preshared_keys, time.time())
-    here = site(interface, config, store)
     with existing(here, read_only=True) as registry, _opened(file) as output:
         for text in _TEXTS[form or by_ending(file.name) or Format.JSONL](
             left.seen(registry.peers.entries(Filter())), left

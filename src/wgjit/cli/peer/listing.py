@@ -12,14 +12,15 @@ import typer
 
 from wgjit.cli.claim import summary
 from wgjit.cli.peer.describe import Withheld, row, show_labels, show_name
-from wgjit.cli.registry_file import ConfigFile, Handle, Interface, Json, Store, existing
-from wgjit.management.site import site
+from wgjit.cli.peer.values import show_idle_time
+from wgjit.cli.shared.options import bundle
+from wgjit.cli.shared.registry import Handle, Json, existing, on_registry
+from wgjit.management.site import Site
 from wgjit.model import Standing
 from wgjit.stores.entries import Entry, Filter
 from wgjit.stores.label_rules import parse_labels
 from wgjit.stores.peer_json import claim_fields, to_fields
-from wgjit.stores.sqlite.rows import listing
-from wgjit.times import parse_expiry, show_idle_timeout, show_moment
+from wgjit.times import parse_expiry, show_moment
 from wgjit.wire.key_text import quoted
 
 WithLabel = Annotated[
@@ -34,56 +35,59 @@ ExpiresBefore = Annotated[
 ]
 
 
-def filter_of(
-    label: list[str] | None, in_state: Standing | None, name_prefix: str | None, expires_before: str | None
-) -> Filter:
-    """The filter that the options spell. Raises InvalidValue."""
-    moment = None if expires_before is None else parse_expiry(expires_before, time.time(), "expires-before")
-    return Filter(parse_labels(label or []), in_state, name_prefix, moment)
-
-
-def list_(
+def _filter(
     label: WithLabel = None,
     in_state: InState = None,
     name_prefix: WithName = None,
     expires_before: ExpiresBefore = None,
+) -> Filter:
+    moment = None if expires_before is None else parse_expiry(expires_before, time.time(), "expires-before")
+    return Filter(parse_labels(label or []), in_state, name_prefix, moment)
+
+
+filtering = bundle("wanted", _filter)
+"""Gives a command the options of a filter, and as `wanted` the filter. Mistakes raise InvalidValue."""
+
+
+@on_registry
+@filtering
+def list_(
     limit: Annotated[int | None, typer.Option(min=1, help="Peers on this page; by default all.")] = None,
     after: Annotated[str | None, typer.Option(metavar="CURSOR", help="Where the page before ended.")] = None,
     as_json: Json = False,
-    store: Store = None,
-    interface: Interface = "wg0",
-    config: ConfigFile = None,
+    *,
+    wanted: Filter,
+    here: Site,
 ) -> None:
     """List peers: in the order of their keys, of their names with --name-prefix, of their expiry if that is asked for.
 
     With --limit, a line on standard error says how to get the next page.
     """
-    wanted = filter_of(label, in_state, name_prefix, expires_before)
     last: Entry | None = None
     withheld = Withheld()
-    with existing(site(interface, config, store), read_only=True) as registry:
+    with existing(here, read_only=True) as registry:
         now = time.time()
         for number, entry in enumerate(registry.peers.entries(wanted, after, page=min(limit or 1000, 1000))):
             if number == limit:
                 assert last is not None
-                print(f"next page: --after '{listing.cursor(wanted, last.peer)}'", file=sys.stderr)
+                print(f"next page: --after '{wanted.cursor(last.peer)}'", file=sys.stderr)
                 break
             _print([entry], now, as_json, withheld)
             last = entry
     withheld.tell()
 
 
+@on_registry
 def find(
     text: Annotated[str, typer.Argument(help="The beginning of a name or key, an address or prefix, or a label.")],
     anywhere: Annotated[bool, typer.Option("--anywhere", help="Also inside of names; looks at all names.")] = False,
     limit: Annotated[int, typer.Option(min=1, help="Peers to show at most.")] = 20,
     as_json: Json = False,
-    store: Store = None,
-    interface: Interface = "wg0",
-    config: ConfigFile = None,
+    *,
+    here: Site,
 ) -> None:
     """Find peers by what you know of them. Exit status 1 if there is none."""
-    with existing(site(interface, config, store), read_only=True) as registry:
+    with existing(here, read_only=True) as registry:
         entries = registry.peers.search(text, limit, anywhere=anywhere)
     withheld = Withheld()
     _print(entries, time.time(), as_json, withheld)
@@ -95,15 +99,15 @@ def find(
         raise typer.Exit(1)
 
 
+@on_registry
 def show(
     handle: Handle,
     as_json: Json = False,
-    store: Store = None,
-    interface: Interface = "wg0",
-    config: ConfigFile = None,
+    *,
+    here: Site,
 ) -> None:
     """Show one peer and its last claim: when and where it was last proven."""
-    with existing(site(interface, config, store), read_only=True) as registry:
+    with existing(here, read_only=True) as registry:
         found = registry.peers.registration(handle)
         entry = registry.peers.entry(found.peer.public_key)
     peer, claim = entry.peer, found.claim
@@ -121,7 +125,7 @@ def show(
         "preshared key": "set" if peer.preshared_key else "none",
         "keepalive": f"{peer.keepalive} s" if peer.keepalive else "off",
         "expires": show_moment(peer.expires_at) or "never",
-        "idle timeout": show_idle_timeout(peer.idle_timeout),
+        "idle timeout": show_idle_time(peer),
         "labels": show_labels(entry, ", ") or "-",
         "last proven": summary(claim),
     }

@@ -7,35 +7,32 @@ from typing import Annotated
 
 import typer
 
-from wgjit.cli.peer.listing import ExpiresBefore, InState, WithLabel, WithName, filter_of
-from wgjit.cli.registry_file import ConfigFile, Handles, Interface, Json, Store, author, existing
+from wgjit.cli.peer.listing import filtering
+from wgjit.cli.shared.registry import Handles, Json, author, existing, on_registry
 from wgjit.errors import ConfigError
-from wgjit.management.site import site
+from wgjit.management.site import Site
 from wgjit.model import PublicKey
 from wgjit.stores import checks
 from wgjit.stores.base import Registry
+from wgjit.stores.entries import Filter
 from wgjit.wire.key_text import shown
 
 
+@on_registry
+@filtering
 def remove(
     handles: Handles = None,
-    label: WithLabel = None,
-    in_state: InState = None,
-    name_prefix: WithName = None,
-    expires_before: ExpiresBefore = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     as_json: Json = False,
-    store: Store = None,
-    interface: Interface = "wg0",
-    config: ConfigFile = None,
+    *,
+    wanted: Filter,
+    here: Site,
 ) -> None:
     """Take peers out of the registry, with their labels. Their claims stay.
 
     Asks first if they are several, or if a HANDLE is only an address or the beginning of a key. Several HANDLEs go
     together or, if one of them is unknown, not at all. Their addresses go back to the pool after its quarantine.
     """
-    here = site(interface, config, store)
-    wanted = filter_of(label, in_state, name_prefix, expires_before)
     if bool(handles) == (not wanted.is_empty):
         raise ConfigError("what to remove: give HANDLEs, or a filter such as --label team=infra, and not both")
     with existing(here) as registry:

@@ -80,8 +80,9 @@ def _named(interface: str, alone: bool) -> Iterator[None]:
     try:
         yield
     except WgjitError as error:
-        if not alone and not str(error).startswith(f"{interface}:"):
-            error.args = (f"{interface}: {error}", *error.args[1:])
+        if not alone and error.field != interface:
+            error.text = f"{interface}: {error.told}"
+            error.field = None
         raise
 
 

@@ -66,7 +66,9 @@ def create_interface(
         raise InvalidValue(f"mtu {mtu}: must be 1280 to 65535")
     with _rtnetlink(name) as route:
         if route.link(name) is not None:
-            raise DeviceError(f"{name}: there is an interface of this name already; remove it or choose another name")
+            raise DeviceError(
+                "there is an interface of this name already; remove it or choose another name", field=name
+            )
         used = _make(route, name, backend)
         try:
             if used == "userspace":
@@ -135,7 +137,7 @@ def _make(route: Rtnetlink, name: str, backend: Backend | Literal["auto"]) -> Ba
             if error.errno != errno.EOPNOTSUPP:
                 raise
         if backend == "kernel":
-            raise DeviceError(f"{name}: this kernel has no WireGuard; load the module wireguard or use wireguard-go")
+            raise DeviceError("this kernel has no WireGuard; load the module wireguard or use wireguard-go", field=name)
     _start_wireguard_go(name)
     return "userspace"
 
@@ -144,7 +146,7 @@ def _start_wireguard_go(name: str) -> None:
     """Start it in the background, in a session of its own, so that neither our end nor a ^C for us ends it."""
     program = shutil.which("wireguard-go", path=os.environ.get("PATH", os.defpath) + ":/usr/local/bin:/usr/bin")
     if program is None:
-        raise DeviceError(f"{name}: wireguard-go is not installed; install it, or use a kernel that has WireGuard")
+        raise DeviceError("wireguard-go is not installed; install it, or use a kernel that has WireGuard", field=name)
     # Silent, because it would log to our output for as long as it lives; WG_* would change how it starts.
     environment = {k: v for k, v in os.environ.items() if not k.startswith("WG_")} | {"LOG_LEVEL": "silent"}
     try:
@@ -159,9 +161,9 @@ def _start_wireguard_go(name: str) -> None:
             timeout=_START,
         ).returncode
     except subprocess.TimeoutExpired:
-        raise DeviceError(f"{name}: wireguard-go does not come up in {_START:.0f} s") from None
+        raise DeviceError(f"wireguard-go does not come up in {_START:.0f} s", field=name) from None
     if status:
-        raise DeviceError(f"{name}: wireguard-go ended with status {status}; to see why: {program} -f {name}")
+        raise DeviceError(f"wireguard-go ended with status {status}; to see why: {program} -f {name}", field=name)
 
 
 def _answers(name: str) -> bool:
@@ -177,7 +179,7 @@ def _configure(
 ) -> None:
     link = route.link(name)
     if link is None:
-        raise NoSuchDevice(f"{name}: the interface went away while it was made")
+        raise NoSuchDevice("the interface went away while it was made", field=name)
     for address in addresses:
         try:
             route.add_address(link.index, address)
@@ -192,7 +194,7 @@ def _configure(
             route.add_route(link.index, prefix)
         except OSError as error:
             if error.errno == errno.EEXIST:
-                raise DeviceError(f"{name}: route {prefix}: the machine has one already; remove either") from None
+                raise DeviceError(f"route {prefix}: the machine has one already; remove either", field=name) from None
             raise device_error(error.errno or errno.EIO, name, f"route {prefix}") from None
 
 

@@ -24,8 +24,9 @@ def open_device(name: str) -> Device:
     except NoSuchDevice as absent:
         told = shown(name)
         raise NoSuchDevice(
-            f"{told}: no WireGuard interface. In the kernel: {_reason(in_kernel, name)}. In userspace: "
-            f"{_reason(absent, name)}. Make it with `ip link add {told} type wireguard` or `wireguard-go {told}`"
+            f"no WireGuard interface. In the kernel: {without_keys(in_kernel.text)}. In userspace: "
+            f"{without_keys(absent.text)}. Make it with `ip link add {told} type wireguard` or `wireguard-go {told}`",
+            field=told,
         ) from None
 
 
@@ -36,7 +37,3 @@ def _answering(device: Device) -> Device:
         device.close()
         raise
     return device
-
-
-def _reason(error: NoSuchDevice, name: str) -> str:
-    return without_keys(str(error).removeprefix(f"{name}: "))

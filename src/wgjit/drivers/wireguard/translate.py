@@ -28,4 +28,4 @@ def device_error(number: int, name: str, detail: str = "") -> DeviceError:
     `detail` is what the kernel said beside it (extended acknowledgement); it never holds configuration bytes.
     """
     kind, meaning = _MEANINGS.get(number, (DeviceError, f"refused: {os.strerror(number)}"))
-    return kind(f"{name}: {meaning}" + (f" ({detail})" if detail else ""))
+    return kind(meaning + (f" ({detail})" if detail else ""), field=name)

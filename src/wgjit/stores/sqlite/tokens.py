@@ -47,16 +47,20 @@ def create(
     """Make a token; gives it and its text, which is kept nowhere. Raises InvalidValue, TokenExists."""
     if not name or len(name) > NAME_LENGTH or not name.isprintable() or name != name.strip():
         raise InvalidValue(
-            f"name {quoted(name, NAME_LENGTH)}: write 1 to {NAME_LENGTH} printable characters, no space at either end"
+            f"name {quoted(name, NAME_LENGTH)}: write 1 to {NAME_LENGTH} printable characters, no space at either end",
+            field="name",
         )
     refuse_key(name, "name")
     if rate is not None and not 0 < rate < float("inf"):
-        raise InvalidValue(f"rate {rate:g}: write requests a second, more than 0")
+        raise InvalidValue(f"rate {rate:g}: write requests a second, more than 0", field="rate")
     if expires_at is not None and not now < expires_at < float("inf"):
-        raise InvalidValue("expires_at: is past already; write a moment to come, or leave it out for never")
+        raise InvalidValue(
+            "expires_at: is past already; write a moment to come, or leave it out for never", field="expires_at"
+        )
     if db.execute("SELECT 1 FROM tokens WHERE name = ?", (name,)).fetchone():
         raise TokenExists(
-            f"name {quoted(name)}: a token had it before, and the audit log knows it by that; choose another"
+            f"name {quoted(name)}: a token had it before, and the audit log knows it by that; choose another",
+            field="name",
         )
     while True:
         number = base64.b32encode(secrets.token_bytes(5)).decode().lower()
@@ -87,7 +91,9 @@ def revoke(db: sqlite3.Connection, handle: str, now: float) -> tuple[Token, bool
     query = f"SELECT {_COLUMNS} FROM tokens WHERE name = ?1 OR id = ?1 ORDER BY name = ?1 DESC LIMIT 1"
     row = db.execute(query, (handle,)).fetchone()
     if row is None:
-        raise NoSuchToken(f"no token has the name or id {quoted(handle, NAME_LENGTH)}; `wgjit token list` shows all")
+        raise NoSuchToken(
+            f"no token has the name or id {quoted(handle, NAME_LENGTH)}", advice="`wgjit token list` shows all"
+        )
     token = _token(*row)
     if token.revoked_at is not None:
         return token, False

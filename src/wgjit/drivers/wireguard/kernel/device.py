@@ -59,7 +59,7 @@ class KernelDevice:
         with self._translated(), self._dump_socket() as dump:
             for message in dump.dump_command(WG_CMD_GET_DEVICE, encode_query(self.name)):
                 return decode_interface(message)
-        raise MalformedAnswer(f"{self.name}: the kernel's dump of the interface is empty")
+        raise MalformedAnswer("the kernel's dump of the interface is empty", field=self.name)
 
     def peers(self, *, partial: bool = False) -> Iterator[DevicePeer]:
         """All residents. The dump is read from the kernel in one go, packed, and decoded peer by peer.
@@ -80,7 +80,9 @@ class KernelDevice:
             if will_do and not any(map(ends_early, disturbed)):
                 yield from _once(decode_peers(messages, self._recall))
                 return
-        raise DeviceError(f"{self.name}: its peers change faster than they can be read; try again in a quieter moment")
+        raise DeviceError(
+            "its peers change faster than they can be read; try again in a quieter moment", field=self.name
+        )
 
     def apply(self, changes: Sequence[PeerChange]) -> None:
         """Make changes in order; each message is acknowledged before the next, so a refusal stops what follows it."""

@@ -51,7 +51,7 @@ class UserspaceDevice:
             return replace(info, index=socket.if_nametoindex(self.name))
         except OSError:
             raise NoSuchDevice(
-                f"{self.name}: {self.path} answers, but this network namespace has no interface of that name"
+                f"{self.path} answers, but this network namespace has no interface of that name", field=self.name
             ) from None
 
     def peers(self, *, partial: bool = False) -> Iterator[DevicePeer]:
@@ -127,4 +127,4 @@ class UserspaceDevice:
             connection.close()
 
     def _gone(self) -> NoSuchDevice:
-        return NoSuchDevice(f"{self.name}: no WireGuard interface: nothing answers at {self.path}")
+        return NoSuchDevice(f"no WireGuard interface: nothing answers at {self.path}", field=self.name)

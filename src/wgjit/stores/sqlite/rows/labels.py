@@ -57,8 +57,8 @@ def write(db: sqlite3.Connection, peer: PublicKey, add: Mapping[str, str], remov
     A label with a key in it that it still has goes, too: nobody sees it, so nobody could take it away.
     """
     for key, value in add.items():
-        refuse_key(key, "label")
-        refuse_key(value, f"label {key}")
+        refuse_key(key, "label", "labels")
+        refuse_key(value, f"label {key}", "labels")
     old = db.execute("SELECT key, value FROM labels WHERE public_key = ?", (peer,)).fetchall()
     remove = [*remove, *(key for key, value in old if holds_key(key) or holds_key(value))]
     db.executemany("DELETE FROM labels WHERE public_key = ? AND key = ?", [(peer, key) for key in remove])

@@ -20,7 +20,7 @@ from itertools import islice
 from typing import Any
 
 from wgjit.errors import InvalidValue
-from wgjit.model import Peer, PublicKey, Standing
+from wgjit.model import PublicKey, Standing
 from wgjit.stores import checks
 from wgjit.stores.entries import Entry, Filter, Page
 from wgjit.stores.sqlite.rows import handles, labels, packing
@@ -57,7 +57,7 @@ def page(db: sqlite3.Connection, wanted: Filter, now: float, limit: int, after: 
     query, parameters = _query(wanted, now, after)
     found = db.execute(f"{query} LIMIT :limit", parameters | {"limit": limit + 1})
     entries, is_whole = _within(db, iter(found.fetchone, None), limit)
-    return Page(entries, None if is_whole else cursor(wanted, entries[-1].peer))
+    return Page(entries, None if is_whole else wanted.cursor(entries[-1].peer))
 
 
 def count(db: sqlite3.Connection, wanted: Filter, now: float) -> int:
@@ -175,16 +175,6 @@ def _query(wanted: Filter, now: float, after: str | None) -> tuple[str, dict[str
     return f"SELECT {_COLUMNS} FROM {source}{where} ORDER BY {order}", parameters
 
 
-def cursor(wanted: Filter, last: Peer) -> str:
-    """Where a page ended that ended with this peer: its place in the order. A name that is withheld is stood for by the
-    peer's key, which no name can be."""
-    if not wanted.labels and wanted.name_prefix is not None:
-        return str(last.public_key) if last.name is None else last.name
-    if not wanted.labels and (wanted.expires_before is not None or wanted.state is Standing.EXPIRED):
-        return f"{last.expires_at}:{last.public_key}"
-    return str(last.public_key)
-
-
 def _behind(order: str, after: str, parameters: dict[str, Any]) -> str:
     """The condition for what comes behind a cursor."""
     if order == "p.name":
@@ -196,7 +186,7 @@ def _behind(order: str, after: str, parameters: dict[str, Any]) -> str:
     with_expiry = order.startswith("p.expires_at")
     parsed = checks.parse_key(key)
     if parsed is None or with_expiry != bool(expiry):
-        raise InvalidValue(f"after {quoted(after)}: give what the page before ended with, and the same filters")
+        raise _another_cursor(after)
     parameters["after"] = parsed
     if not with_expiry:
         return f"{order} > :after"
@@ -205,9 +195,7 @@ def _behind(order: str, after: str, parameters: dict[str, Any]) -> str:
         if not -(2**63) <= parameters["expiry"] < 2**63:
             raise ValueError
     except ValueError:
-        raise InvalidValue(
-            f"after {quoted(after)}: give what the page before ended with, and the same filters"
-        ) from None
+        raise _another_cursor(after) from None
     return "(p.expires_at, p.public_key) > (:expiry, :after)"
 
 
@@ -245,3 +233,8 @@ def _searches(text: str, anywhere: bool) -> Iterator[tuple[str, dict[str, Any]]]
             "SELECT public_key FROM peers INDEXED BY peers_by_name WHERE name IS NOT NULL AND instr(name, :name)",
             {"name": text},
         )
+
+
+def _another_cursor(after: str) -> InvalidValue:
+    text = f"after {quoted(after)}: give what the page before ended with, and the same filters"
+    return InvalidValue(text, field="after")

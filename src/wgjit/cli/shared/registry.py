@@ -13,6 +13,7 @@ from typing import Annotated
 
 import typer
 
+from wgjit.cli.shared.options import bundle
 from wgjit.management.site import Site, site
 from wgjit.stores.base import Registry
 from wgjit.stores.entries import Author
@@ -44,6 +45,14 @@ _HANDLE = "A peer's name, public key, the first characters of its key (4 at leas
 Handle = Annotated[str, typer.Argument(metavar="HANDLE", help=_HANDLE, autocompletion=_complete)]
 Handles = Annotated[list[str] | None, typer.Argument(metavar="HANDLE", help=_HANDLE, autocompletion=_complete)]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
+
+
+def _site(store: Store = None, interface: Interface = "wg0", config: ConfigFile = None) -> Site:
+    return site(interface, config, store)
+
+
+on_registry = bundle("here", _site)
+"""Gives a command the options --store, --interface and --config, and as `here` the registry and settings they mean."""
 
 
 def made(here: Site) -> contextlib.closing[Registry]:

@@ -1,0 +1,65 @@
+"""Routes as their files declare them: each with its scope, for which there is no default.
+
+    routes = Routes("peers")
+
+    @routes.get("/v1/count", scope=Scope.READ, summary="Count peers")
+    def count(...): ...
+
+Not FastAPI's own APIRouter: an application keeps an included router as one opaque route, so its routes could not be
+looked through for the scope of a request, or for the methods of a path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from fastapi import FastAPI
+
+from wgjit.api.entrance.scopes import Open, declaration
+from wgjit.stores.entries import Scope
+
+Handler = TypeVar("Handler", bound=Callable[..., Any])
+
+
+class Routes:
+    """The routes of one file, in the order in which they are looked through."""
+
+    def __init__(self, tag: str) -> None:
+        self._tag = tag
+        self._adding: list[Callable[[FastAPI], None]] = []
+
+    def get(self, path: str, *, scope: Scope | Open, summary: str, **more: Any) -> Callable[[Handler], Handler]:
+        """A route that only looks. `more` is for FastAPI."""
+        return self._route("GET", path, scope, summary, more)
+
+    def post(self, path: str, *, scope: Scope | Open, summary: str, **more: Any) -> Callable[[Handler], Handler]:
+        """A route that makes something."""
+        return self._route("POST", path, scope, summary, more)
+
+    def patch(self, path: str, *, scope: Scope | Open, summary: str, **more: Any) -> Callable[[Handler], Handler]:
+        """A route that changes something."""
+        return self._route("PATCH", path, scope, summary, more)
+
+    def delete(self, path: str, *, scope: Scope | Open, summary: str, **more: Any) -> Callable[[Handler], Handler]:
+        """A route that takes something away."""
+        return self._route("DELETE", path, scope, summary, more)
+
+    def add_to(self, app: FastAPI) -> None:
+        """Let an application answer them."""
+        for add in self._adding:
+            add(app)
+
+    def _route(
+        self, method: str, path: str, scope: Scope | Open, summary: str, more: dict[str, Any]
+    ) -> Callable[[Handler], Handler]:
+        extra = {**declaration(scope), **more.pop("openapi_extra", {})}
+        named = {"tags": [self._tag], "summary": summary, **more}
+
+        def declare(handler: Handler) -> Handler:
+            self._adding.append(
+                lambda app: app.add_api_route(path, handler, methods=[method], openapi_extra=extra, **named)
+            )
+            return handler
+
+        return declare
