@@ -1,9 +1,9 @@
 """The HTTP API among hostile connections: `python -m bench.api` (`./dev bench api`).
 
-The real `wgjit api`, on its Unix socket and on TLS, with a registry of `PEERS` peers. Honest callers ask for pages of
-peers: by TLS on a connection that they keep, by TLS on a new one for each request, and by the Unix socket; first with
-nobody else there, then among 2,000 hostile connections (`bench.hostile`) that come again whenever they are hung up on,
-and 50 slow imports by tokens that may write. Ends with status 1 if a limit is missed.
+The real `wgjit api` serves a registry of `PEERS` peers on its Unix socket and on TLS. Honest callers ask for pages of
+peers in three ways: over one kept TLS connection, over a new TLS connection for each request, and over the Unix socket.
+They first ask alone. Then 2,000 hostile connections (`bench.hostile`) are there, too, which reconnect whenever they are
+ended, and 50 slow imports by tokens of scope `write`. Ends with status 1 if a limit is missed.
 """
 
 from __future__ import annotations

@@ -1,18 +1,19 @@
 """Time to first ping by delivery, against a peer that was installed beforehand; all in one run, round by round.
 
-For each delivery a site of its own: a gateway's namespace with the real daemon, a client's namespace with a real
-WireGuard client, a veth between them. In a round every site gets one fresh peer (a new key, an address of its own)
-and one packet through it; what is measured is the time until that packet's answer is back. Rounds interleave the
-sites, so that whatever else this machine does falls on all alike. `pre-installed` is WireGuard alone, without wgjit.
+Each delivery has its own site: a namespace with the real daemon, a namespace with a real WireGuard client, and a veth
+pair between them. In a round, each site gets one new peer (a new key, its own address) and one packet through it. The
+time until that packet's answer is measured. Rounds interleave the sites, so that other load on this machine falls on
+all sites alike. `pre-installed` is WireGuard alone, without wgjit.
 
-`none` is the client's own retry after 5 s: what there is without any delivery. (Its median also tells that the daemon
-does not overtake WireGuard: a packet that found the peer in time would need no retry.)
+`none` is the client's own retry after 5 s, without any delivery. (Its median also shows that the daemon does not get
+ahead of WireGuard, because a packet that found the peer installed would need no retry.)
 
-Goals: with no delay on the line hold's median is at most 1 ms over pre-installed, at 100 ms of round trip time at most
-1.02 times it; nothing is lost, by any delivery; flip costs about one round trip more. Ends with status 1 otherwise.
+Goals: without delay on the link, hold's median is at most 1 ms over pre-installed; with a round trip of 100 ms, it is
+at most 1.02 times pre-installed. No delivery loses a packet. flip costs about one round trip more. Ends with status 1
+otherwise.
 
 Run it in a guest that has kernel WireGuard and netem: `./dev bench connect`. With `--backend go` it runs on this
-kernel, with wireguard-go on both sides; without netem that is without delay only.
+kernel, with wireguard-go on both sides. Without netem it only measures without delay.
 """
 
 from __future__ import annotations

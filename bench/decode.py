@@ -1,11 +1,11 @@
-"""What an initiation costs beside the X25519 calls that it makes: `python -m bench.decode` (`./dev bench decode`).
+"""The cost of an initiation, compared with its X25519 calls: `python -m bench.decode` (`./dev bench decode`).
 
-Each kind of initiation is processed from the IP packet to the verdict: peel, parse, mac1, claimed key, proof. Beside it
-runs the same number of bare X25519 calls (read a public key, exchange). Both are timed in turns, one packet at a time,
-and the lower quartiles count: a processor's changing speed falls on both alike, and what interrupts us or empties our
-caches, on a machine that others use too, falls out.
-The way of a proven initiation is timed by stage, too: what each adds, and how many a second one core takes up to it.
-Ends with status 1 if a ratio is over the limit. A kind that needs no X25519 at all is held to a share of one.
+Each kind of initiation is processed from the IP packet to the verdict: peel, parse, mac1, claimed key, proof. The same
+number of bare X25519 calls (read a public key, exchange) is timed in turn with it, one packet at a time. The lower
+quartiles count. So changes in the processor's speed affect both alike, and interruptions by other programs drop out.
+
+A proven initiation is also timed by stage: what each stage adds, and how many initiations per second one core can take
+up to that stage. Ends with status 1 if a ratio is over its limit. A kind without X25519 is compared with one call.
 """
 
 from __future__ import annotations

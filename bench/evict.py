@@ -1,4 +1,4 @@
-"""What newcomers notice while thousands of others are being evicted: connect latency by hold, evicting and not.
+"""Connect latency of new clients by hold, with and without an eviction of thousands of peers at the same time.
 
 A round, with the real daemon and the real WireGuard of this kernel:
 
@@ -6,20 +6,20 @@ A round, with the real daemon and the real WireGuard of this kernel:
                                          │◀── "none evicted" ──▶│◀────── "evicting" ────────▶│
                                          newcomers, so many a second, all the while
 
-Both stretches have the same residents, the same newcomers and the same observers; they lie in one round, and rounds
-follow each other, so that whatever else this machine does falls on both. "removing" is that part of "evicting" in
-which peers really left between two looks at the daemon's count; in the rest it reads the device, and waits.
+Both parts of a round have the same residents, the same newcomers and the same observers. They follow each other, so
+that other load on this machine falls on both. "removing" is the part of "evicting" in which peers really left between
+two readings of the daemon's count. In the rest of "evicting", the daemon reads the device and waits.
 
-A newcomer is an initiation of a registered key that never knocked, sent at its time whatever became of the others
-before it. What is measured is the time to WireGuard's response: capture, lookup, proof, install, verdict, and the
-kernel's own Diffie-Hellmans. It then completes the handshake, and stays. Nobody sends twice: what is lost is seen.
-"install" is the daemon's own figure, in the feed, of how long the device took for it, locks included.
+A newcomer is an initiation of a registered key that never knocked. It is sent at its time, whatever happened to earlier
+newcomers. The time to WireGuard's response is measured: capture, lookup, proof, install, verdict, and the kernel's own
+Diffie-Hellmans. The newcomer then completes the handshake and stays. No initiation is sent twice, so a loss is seen.
+"install" is the daemon's own figure in the feed: how long the device took for the install, locks included.
 
-Goals: none is lost; the 99th percentile, evicting and removing, is at most twice that of none evicted. The faster peers
-leave, the fewer newcomers meet "removing": fewer than a hundred are in the table, but not judged by themselves.
+Goals: no newcomer is lost. The 99th percentiles of "evicting" and of "removing" are at most twice that of "none
+evicted". If fewer than a hundred newcomers fall into "removing", they are in the table but are not judged.
 
-Run it in a guest that has kernel WireGuard: `./dev bench evict`, some three minutes; on two CPUs, far slower,
-`WGJIT_GUEST_BACKEND=tcg ./dev bench evict --residents 300 --rate 10`; by `--backend go` on this kernel.
+Run it in a guest that has kernel WireGuard: `./dev bench evict`, some three minutes. On two CPUs, far slower:
+`WGJIT_GUEST_BACKEND=tcg ./dev bench evict --residents 300 --rate 10`. On this kernel: with `--backend go`.
 """
 
 from __future__ import annotations

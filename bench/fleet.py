@@ -1,15 +1,15 @@
 """A fleet's registry under load: `wgjit api` and a gateway that asks it, with clients that come steadily and stay.
 
-One site: a namespace with the gateway, an empty interface, and the real `wgjit up` whose `store.url` is the real
-`wgjit api` beside it, by TLS and with a token of scope `gateway`, all settings as they are by default; and the clients
-of bench/load/, which have never been there. They come at --rate, whatever became of those before, and stay for --stay
-seconds more. Each run has a new site. Beside it the same load on a gateway whose registry is a file of its own.
+A site is a namespace with an empty interface and the real `wgjit up`. Its `store.url` is a real `wgjit api` in the same
+namespace, over TLS, with a token of scope `gateway` and default settings. The clients are those of bench/load/ and have
+never connected before. They come at --rate, whatever happened to earlier clients, and stay for --stay seconds more.
+Each run has a new site. The same load also runs on a gateway with its own registry file, for comparison.
 
-What is counted: the requests that the gateway sends for each new peer, those that it sends for who stays, knocks that
-were refused with `store_failed`. What is measured: the time until a client's ping through its session is answered.
+Counted: the gateway's requests for each new peer, its requests for peers that stay, and knocks that were refused with
+`store_failed`. Measured: the time until a client's ping through its session is answered.
 
-Goals: nobody is lost or refused with `store_failed`, 1.2 requests for each new peer at most, and who stays costs no
-more than one request in each `store.time_to_live` (300 s). Ends with status 1 otherwise.
+Goals: no client is lost or refused with `store_failed`; at most 1.2 requests for each new peer; a peer that stays costs
+at most one request in each `store.time_to_live` (300 s). Ends with status 1 otherwise.
 
 `./dev bench fleet` runs on this kernel, with its WireGuard or with wireguard-go.
 """

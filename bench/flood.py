@@ -1,22 +1,22 @@
-"""Floods of initiations, and what strangers and residents notice of them. One table, a row for each flood.
+"""Floods of initiations, and how they affect new clients and residents. One table, a row for each flood.
 
         attacker ── 10.66.0.0/24 ──┐
-                                   gateway, 10.8.0.1 in the tunnel, nobody installed
+                                   gateway, 10.8.0.1 in the tunnel, no peer installed
     client N ── 10.10.N.0/24 ──────┘
 
-The attacker sends 20,000 initiations a second of one kind (see `packets`), from one source or from 50,000 spoofed
-ones. Meanwhile a new client knocks every second: registered, not installed, a real WireGuard client on a machine and
-an address of its own. Residents make a new handshake every two seconds, in turn. `WireGuard alone` is the same flood
-with all peers installed beforehand and no gateway: what the kernel's own defence (cookies, a retry after 5 s) leaves.
+The attacker sends 20,000 initiations per second of one kind (see `packets`), from one source or from 50,000 spoofed
+sources. Meanwhile a new client knocks every second. It is registered, not installed, and a real WireGuard client with
+its own machine and address. Residents make a new handshake in turn, every two seconds. `WireGuard alone` is the same
+flood with all peers installed beforehand and no gateway, so only the kernel's own defence (cookies, retry after 5 s).
 
-Goals: all new clients connect and all rekeys succeed, within 60 s (what a rekey has, from REKEY_AFTER_TIME to
-REJECT_AFTER_TIME); the daemon's memory grows by no more than its bounded tables hold; after the flood a new client
-connects at once, nobody is installed who should not be, and nothing waits or has failed.
+Goals: all new clients connect and all rekeys succeed within 60 s (the time that a rekey has, from REKEY_AFTER_TIME to
+REJECT_AFTER_TIME). The daemon's memory grows by no more than its bounded tables. After the flood, a new client connects
+at once, no peer is installed that should not be, and nothing waits or has failed.
 
-`seen` is what the daemon read of all that came: what one source sends over its limit passes by it, and so does what
-comes while the queue is full. On User-Mode Linux one CPU is shared by flooder, kernel, daemon and all clients: the rate
-reached is in the table. Run it there with `./dev bench flood`, some 15 minutes for all, or on this kernel with
-wireguard-go by `--backend go`.
+`seen` counts the packets that the daemon read. Packets of a source over its limit, and packets that come while the
+queue is full, pass by the daemon. On User-Mode Linux, flooder, kernel, daemon and all clients share one CPU, so the
+table shows the rate that was reached. Run it there with `./dev bench flood`, some 15 minutes for all floods, or on this
+kernel with wireguard-go by `--backend go`.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Send prepared Ethernet frames at a steady rate: `python -m bench.flooder INTERFACE FRAMES RATE SECONDS`.
 
-A process of its own, as small as it can be: what it takes of a shared CPU, the gateway does not get. Frames are of
-one length, one behind the other in a file, and go around in a circle, many with one system call (sendmmsg). It says
-"started" on a line; at its end a line of JSON tells how many were sent in how many seconds.
+The flooder is a separate process and as small as possible, because it takes CPU time from the gateway. All frames have
+the same length, lie one after the other in a file, and are sent in a circle, many with one system call (sendmmsg). It
+prints the line "started". At its end it prints a line of JSON: how many frames were sent in how many seconds.
 
-A sender that falls behind does not make up for more than LAG seconds: a flood, not a burst after a pause.
+A flooder that falls behind makes up for LAG seconds at most, so that it never sends a burst after a pause.
 """
 
 from __future__ import annotations

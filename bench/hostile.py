@@ -1,10 +1,11 @@
-"""Strangers and greedy tokens for `bench.api`: `python -m bench.hostile HOST PORT COUNT IMPORTS`, a process of its own.
+"""Hostile connections and slow imports for `bench.api`: `python -m bench.hostile HOST PORT COUNT IMPORTS`.
 
-A third of COUNT connections never say a byte, a third send a TLS handshake a byte at a time, a third finish theirs and
-then send a request's head a byte at a time. They come from `SOURCES` addresses of 127.0.0.0/8; who is hung up on comes
-again after `AGAIN`. IMPORTS slow imports, there before them, send a few lines a second; their tokens are read from
-standard input, a line each, and each token has an address of its own. It says `all there` when each has been there
-once, and ends, with its counts as JSON, when standard input does.
+It is a separate process. Of COUNT connections, a third never send a byte, a third send a TLS handshake a byte at a
+time, and a third finish the handshake and then send a request's head a byte at a time. They come from `SOURCES`
+addresses of 127.0.0.0/8. A connection that the server ends comes again after `AGAIN`. IMPORTS slow imports start before
+these and send a few lines per second. Their tokens are read from standard input, one per line, and each token has its
+own address. The process prints `all there` when each connection has been there once. When standard input ends, it
+prints its counts as JSON and ends.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
-"""Peers installed per second in kernel WireGuard by the product's own path, beside what a C program could reach.
+"""Peers installed per second in kernel WireGuard by the product's own path, compared with what a C program could reach.
 
-The bound: the very messages that the product would send, whole, numbered and prepared beforehand as bytes, are sent in
-a loop that does nothing else: send(2) and recv(2) of libc into one buffer, and one look at the acknowledgement's errno.
-What is between the two is encoding, decoding, locks and whatever else our path does; the rest is the kernel's.
+The bound is a loop that only sends the same messages, prepared beforehand as bytes: send(2) and recv(2) of libc into
+one buffer, and a check of the acknowledgement's errno. The difference between product and bound is our encoding,
+decoding and locks. The rest is the kernel's time.
 
-Each peer is new, with a preshared key, an IPv4 and an IPv6 prefix, as a gateway installs it. Product and bound take
-turns within a round, in an order that alternates, with equally many peers in the device; a ratio is the median of the
-rounds' own ratios. Goal: at least 0.7 of the bound, one by one and in one call. Ends with status 1 if that is missed.
+Each peer is new, with a preshared key, an IPv4 prefix and an IPv6 prefix, as a gateway installs it. Product and bound
+take turns within a round, in alternating order, with equally many peers in the device. A ratio is the median of the
+rounds' ratios. Goal: at least 0.7 of the bound, one by one and in one call. Ends with status 1 if the goal is missed.
 
 Run it in a guest that has kernel WireGuard: `./dev bench install`.
 """

@@ -1,6 +1,6 @@
-"""A client that is impatient: an initiation each 50 ms until one is answered. It finds out from when a gateway answers.
+"""An impatient client: it sends an initiation each 50 ms until one is answered.
 
-WireGuard's own client would wait 5 s before its second try; what is asked here is not when such a client gets in.
+So it shows when a gateway begins to answer. WireGuard's own client would wait 5 s before its second try.
 """
 
 from __future__ import annotations

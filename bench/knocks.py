@@ -1,19 +1,19 @@
-"""What a knock costs the daemon, by what becomes of it: `python -m bench.knocks` (`./dev bench knocks`).
+"""The daemon's cost of a knock, by the knock's outcome: `python -m bench.knocks` (`./dev bench knocks`).
 
-The whole way through the real loop, core, capture codec, netlink codec and SQLite registry; only the kernel is
-missing: the queue's socket is one end of a socket pair, and the device's acknowledges what it is sent. So the figures
-are the daemon's own time and the socket calls, without netfilter's, WireGuard's and the scheduler's part.
+A knock goes the whole way through the real loop, core, capture codec, netlink codec and SQLite registry. Only the
+kernel is missing: the queue's socket is one end of a socket pair, and the device's socket acknowledges each message. So
+the figures are the daemon's own time and the socket calls, without the time of netfilter, WireGuard and the scheduler.
 
-| kind       | what becomes of it                                          | X25519 calls |
+| kind       | outcome                                                     | X25519 calls |
 | ---------- | ----------------------------------------------------------- | ------------ |
 | `new`      | looked up, proven, installed, released, its claim noted     | 2            |
-| `rekey`    | a resident's: released, then proven, its claim noted        | 2            |
+| `rekey`    | of a resident: released, then proven, its claim noted       | 2            |
 | `unknown`  | looked up, refused, released                                | 1            |
 | `bad-mac1` | refused, released                                           | 0            |
 
-Each kind comes one by one, 16 at once, and one after the process has slept for 20 ms, as most knocks find it in daily
-life: then its code and data have gone from the caches. Rounds alternate; lower quartiles count, as in `bench.decode`.
-Beside them stands what a look at the device costs for each resident that it tells of.
+Each kind comes in three ways: one by one; 16 at once; and one after the process has slept for 20 ms. The third way is
+the usual one in daily life, when code and data have left the caches. Rounds alternate, and lower quartiles count, as in
+`bench.decode`. The table also shows the cost of a look at the device per resident.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from lab.registry import LabRegistry
 from wgjit.core.gateway import Gateway
 from wgjit.core.settings import Settings
 from wgjit.core.vocabulary import DeviceRead
-from wgjit.daemon.feed import FeedHub
+from wgjit.daemon.feed_hub import FeedHub
 from wgjit.daemon.loop import BATCH, Loop
 from wgjit.daemon.metrics import Metrics
 from wgjit.drivers.base import Injector
@@ -87,7 +87,7 @@ class Queue(nfnetlink.NetfilterSocket):
             "hardware_address": (6, 0, bytes(8)),
             "payload": packet,
         }
-        request = nfnetlink.request(nfqueue.Kind.PACKET, nfqueue.PACKET.encode(fields))
+        request = nfnetlink.request(nfqueue.MessageKind.PACKET, nfqueue.PACKET.encode(fields))
         self._kernel.send(netlink.encode_message(request.kind, 0, 0, request.body))
 
     def drain(self) -> None:

@@ -1,7 +1,7 @@
-"""Thousands of clients on one machine, each with a source address of its own: initiations, and what became of them.
+"""Thousands of clients on one machine, each with its own source address: their initiations and the results.
 
-They are the protocol itself, without an interface: a round of WireGuard commands for each would take longer than what
-is measured.
+The clients speak the protocol without an interface, because WireGuard commands for each client would take longer than
+the measured times.
 """
 
 from __future__ import annotations

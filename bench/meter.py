@@ -1,4 +1,4 @@
-"""What a stretch of a benchmark took: CPU of the daemon, and of wireguard-go apart."""
+"""The CPU time of the daemon, and separately of wireguard-go, during a part of a benchmark."""
 
 from __future__ import annotations
 

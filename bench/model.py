@@ -1,14 +1,16 @@
-"""A gateway's needs from its unit costs: the model of docs/SCALING.md, and nothing but arithmetic.
+"""A gateway's CPU share, computed from its unit costs: the model of docs/SCALING.md. Arithmetic only.
 
     share = idle + rekeys/s · rekey + connects/s · connect + knocks/s · (1 - share) · wake + looks
     looks = residents · look / (pause + residents · look)
 
-A knock that finds the daemon asleep costs a wake more: the way out of epoll, caches that others have used meanwhile.
-Knocks come at random times, so the part of them that does is the part of the time in which it sleeps (Poisson arrivals
-see time averages). The more there is to do, the less each costs; the equation is solved for the share.
+A knock that finds the daemon asleep costs a wake more: the return from epoll, and caches that other processes have
+used. Knocks come at random times, so the share of knocks that find the daemon asleep is the share of time in which it
+sleeps (Poisson arrivals see time averages). So under more load each knock costs less. The equation is solved for the
+share.
 
-The pause between two looks is the daemon's own rule (core/residents/idleness.py): 30 s, or half of that where newcomers
-are waited for; fifty times what a look takes, where that is more, but two minutes at most.
+The pause between two looks is the daemon's own rule for a device that takes long to read
+(core/residents/idleness.py): 30 s, or 15 s while handshakes of new peers are awaited; fifty times the cost of a look if
+that is longer, but two minutes at most.
 """
 
 from __future__ import annotations

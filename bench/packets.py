@@ -1,4 +1,4 @@
-"""What a flood is made of: initiations of each kind that an attacker can make, and Ethernet frames around them.
+"""The packets of a flood: initiations of each kind that an attacker can make, in Ethernet frames.
 
 | kind        | made with                                | a gateway that does all its checks refuses it as |
 | ----------- | ---------------------------------------- | ------------------------------------------------ |
@@ -7,7 +7,7 @@
 | `forged`    | that, and a registered peer's public key | `forged`: two X25519 and a lookup                |
 | `unknown`   | that, and a private key of its own       | `unknown`: one X25519 and a lookup               |
 
-Every message has an ephemeral key of its own, as honest ones have, so that none is a duplicate of the one before.
+Every message has its own ephemeral key, like an honest message, so that no message is a duplicate of another.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Plots as SVG, of the two kinds that the benches need: lines over an axis, and bars beside each other.
+"""Plots as SVG, in the two kinds that the benchmarks need: lines over an axis, and bars side by side.
 
-A plot is some fifty elements of text; the usual library for it brings 60 MB of compiled code along.
+No plotting library is used: a plot is some fifty elements of text, and the usual library brings 60 MB of compiled code.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a process takes, read from outside, and what the kernel takes for itself."""
+"""The memory and CPU time of a process, read from outside, and the memory of the kernel."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CPU time as the kernel counts it, from /proc: of one process, and of all that runs on this machine."""
+"""CPU time as the kernel counts it in /proc: of one process, and of this whole machine."""
 
 from __future__ import annotations
 

@@ -1,12 +1,12 @@
 """The registry at scale: `python -m bench.registry --peers 1000000 50000000` (`./dev bench registry`).
 
-Plain peers (a key, one IPv4 address) with keys and addresses in random order are written as CSV, imported by the
-command `wgjit peer import` in a process of its own, and the file is then asked what gateways and operators ask of it.
-Peer number n is computed from n, so that nothing is held in memory, whatever the number.
+Plain peers (a key, one IPv4 address) with keys and addresses in random order are written as CSV and imported by
+`wgjit peer import` in its own process. Then the registry file gets the queries that gateways and operators make. Peer
+number n is computed from n, so no number of peers fills the memory.
 
-"Cold" is after the kernel was told to forget the file (posix_fadvise, POSIX_FADV_DONTNEED; it forgets all that is
-written back), with a new connection: what a lookup costs after a boot. A disk of a virtual machine may still have it in
-its host's memory. Ends with status 1 if a target is missed.
+"Cold" means a new connection after the kernel was told to drop the file from its cache (posix_fadvise,
+POSIX_FADV_DONTNEED, which drops all that is written back). This is the cost of a lookup after a boot. On a virtual
+machine, the host may still have the file in memory. Ends with status 1 if a target is missed.
 """
 
 from __future__ import annotations

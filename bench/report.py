@@ -1,4 +1,4 @@
-"""What a bench tells: the machine it ran on, tables, plots; printed, and with --write put into docs/PERFORMANCE.md.
+"""A benchmark's report: machine, tables, plots. It is printed and, with --write, put into docs/PERFORMANCE.md.
 
     report = Report("storm", options.write)
     report.head()
@@ -6,8 +6,8 @@
     report.plot("storm", bench.plot.lines(...))
     report.finish()
 
-On the page a bench has what lies between two markers, `<!-- bench:storm -->` and `<!-- /bench:storm -->`, each alone on
-its line; --write replaces that and nothing else. What the figures mean is written around them by hand, where it stays.
+On the page, a benchmark's part lies between two markers, `<!-- bench:storm -->` and `<!-- /bench:storm -->`, each on
+its own line. --write replaces only this part. The text around it is written by hand and stays.
 """
 
 from __future__ import annotations

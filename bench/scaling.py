@@ -1,13 +1,12 @@
-"""What a gateway would need past this machine: unit costs, a model made of them, and the model held to measurements.
+"""A gateway's needs beyond this machine: unit costs, a model made of them, and measurements that check the model.
 
-Unit costs are taken one by one, with few residents: a daemon at rest; peers that connect; the same peers again, which
-is what a rekey is to a gateway; all of these at once, so that the daemon does not sleep in between; residents that only
-wait. Then the daemon is started anew with five times as many
-residents, and asked for mixtures that the unit costs know nothing of; what it takes is set beside what bench/model.py
-says.
+Unit costs are measured one by one, with few residents: a daemon at rest; peers that connect; the same peers again,
+which is a rekey to a gateway; all of these at once, so that the daemon does not sleep in between; residents that only
+wait. Then the daemon starts again with five times as many residents and gets mixtures of these loads. Its CPU time is
+compared with the prediction of bench/model.py.
 
-It runs on this machine's own kernel, with wireguard-go. A guest in User-Mode Linux counts CPU time in ticks of 10 ms,
-and one process that worked 1 ms a hundred times a second had 0.03 s by its count, and 0.8 in truth.
+It runs on this machine's own kernel, with wireguard-go. User-Mode Linux counts CPU time in ticks of 10 ms, which is too
+coarse: a process that worked 1 ms a hundred times per second got 0.03 s by that count, but used 0.8 s.
 
 Ends with status 1 if a client is lost or the model is wrong by more than a third.
 """

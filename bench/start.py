@@ -1,26 +1,26 @@
-"""A gateway's start with N registered peers: `wg setconf` of all of them against `wgjit up` on a registry of them.
+"""A gateway's start with N registered peers: `wg setconf` of all peers, compared with `wgjit up` on their registry.
 
     impatient clients ── 192.0.2.2 │ 192.0.2.1 ── gateway, UDP port 51820
 
-Before each start two registered clients begin to knock, every 50 ms, and go on until they are answered by a response
-that their keys open (`knocker`): so "first handshake" is when a gateway begins to answer, to 50 ms, and not what a
-usual client notices, which tries again after 5 s. Times count from just before the command is started; for `wgjit up`
-they contain `ip netns exec` and the start of Python.
+Before each start, two registered clients begin to knock every 50 ms. They go on until they get a response that their
+keys open (`knocker`). So "first handshake" is the moment when a gateway begins to answer, to within 50 ms. A usual
+client, which retries after 5 s, may notice it later. Times count from just before the start of the command. For
+`wgjit up` they include `ip netns exec` and the start of Python.
 
-`wg setconf` installs peers in the file's order, and whoever is installed is answered while the rest still waits. One
-client is the first in the file, the other the last. A registry has no such order: the later of the two counts.
+`wg setconf` installs peers in the order of the file, and an installed peer is answered while the rest still waits. One
+client is the first in the file, the other client the last. A registry has no such order, so the later client counts.
 
-Plain WireGuard is started once for each N. `wgjit up` is started several times, in rounds over all N, so that whatever
-else this machine does falls on all alike; medians count. Registry and file are made beforehand. Memory is what the
-kernel's slab and per-CPU memory grew by, and what less was available to processes when all was up.
+Plain WireGuard is started once for each N. `wgjit up` is started several times, in rounds over all N, so that other
+load on this machine falls on all alike; medians count. Registry and file are made beforehand. Memory is the growth of
+the kernel's slab and per-CPU memory, and the decrease of the memory available to processes.
 
-Goals: with the most peers registered, ready and first handshake come no later than 1.2 times and 50 ms of what they do
-with the fewest; the median first handshake is there within a second of the process's start.
+Goals: with the most peers registered, "ready" and "first handshake" come at most 1.2 times plus 50 ms as late as with
+the fewest peers. The median first handshake comes within a second of the process's start.
 
-    ./dev bench start                 kernel WireGuard in the guest; a million peers take 5 GiB of memory, which it
-                                      asks for if `--peers` names so many, and some five minutes of `wg setconf`
-    ./dev bench start --backend go    wireguard-go on this kernel, which takes 65,536 peers at most; its memory is its
-                                      process's, which it keeps when peers leave
+    ./dev bench start                 kernel WireGuard in the guest; a million peers take 5 GiB of memory, which the
+                                      guest gets if `--peers` is so high, and some five minutes of `wg setconf`
+    ./dev bench start --backend go    wireguard-go on this kernel, which takes 65,536 peers at most; memory is that of
+                                      its process, which keeps it when peers leave
 """
 
 from __future__ import annotations

@@ -1,20 +1,21 @@
-"""A gateway's daily life: residents that rekey, newcomers that connect, and what the daemon takes for it.
+"""A gateway in steady use: residents rekey, newcomers connect, and the daemon's CPU time and memory are measured.
 
     residents come up, evenly over one rekey's time │ minute 1 │ minute 2 │ ...
                           not measured              │ residents rekey every 120 s, newcomers connect and stay
 
-Clients are those of `load`: thousands of addresses, the protocol for real, a connect or rekey counts when an echo's
-reply through the new session opens. They begin at their time whatever became of those before, and try again as the
-kernel's client does. Newcomers do not rekey: they are residents until they are idle. A newcomer's address and port are
-those of one that came a while before, so that no more sockets are needed the longer it goes on.
+The clients are those of `load`: thousands of addresses and the real protocol. A connect or rekey counts when an echo's
+reply through the new session opens. Clients begin at their time, whatever happened to earlier clients, and retry as the
+kernel's client does. Newcomers do not rekey: they are residents until they are idle. A newcomer reuses the address and
+port of an earlier one, so that the number of sockets stays bounded.
 
-CPU is user and system time of the daemon's process; what the kernel does for it in interrupts is not in it. On
-User-Mode Linux all share one CPU, so latencies contain the clients' own work.
+CPU is user and system time of the daemon's process, without the kernel's work in interrupts. On User-Mode Linux all
+processes share one CPU, so latencies include the clients' own work.
 
-Goals: the daemon takes at most 5 % of a core over the whole time; its memory grows by at most a tenth and what the
-newcomers cost, as much each as the first residents did (measured while they came up, or 1 KiB); nothing is lost.
+Goals: the daemon takes at most 5 % of a core over the whole time. Its memory grows by at most a tenth plus the cost of
+the newcomers, each costing as much as a first resident did (measured while they came up, or 1 KiB). Nothing is lost.
 
-`./dev bench steady` in a guest that has kernel WireGuard; with wireguard-go on this kernel by `--backend go`.
+`./dev bench steady` runs in a guest that has kernel WireGuard, and with `--backend go` on this kernel with
+wireguard-go.
 """
 
 from __future__ import annotations

@@ -1,24 +1,25 @@
-"""A storm: thousands of clients that all connect at once, to an empty gateway and to one that has them all installed.
+"""A storm: thousands of clients connect at once, to an empty gateway and to a gateway with all peers installed.
 
     round 1:  pre-installed │ wgjit        round 2:  wgjit │ pre-installed        ...
 
-Each run has a new site: namespaces, a WireGuard interface without sessions, new keys. "wgjit" is the real daemon, hold,
-with no peer installed and all of them in its registry; "pre-installed" is WireGuard alone, with all of them set
-beforehand. The clients are those of bench/load/: each with an address of its own, as real ones have; all are due at
-the same moment (or within --spread), and their first initiations are made beforehand. Who does not hear tries again as
-the kernel's client does, 5 to 5.33 s after its last try. Up is who has had an ICMP echo's reply through its session.
+Each run has a new site: namespaces, a WireGuard interface without sessions, new keys. "wgjit" is the real daemon with
+hold, with all peers in its registry and none installed. "pre-installed" is WireGuard alone, with all peers set
+beforehand. The clients are those of bench/load/, each with its own address. All begin at the same moment (or within
+--spread), and their first initiations are made beforehand. A client without an answer retries as the kernel's client
+does, 5 to 5.33 s after its last try. A client is up when it has had an ICMP echo's reply through its session.
 
-From 512 queued handshakes on WireGuard is "under load" (MAX_QUEUED_INCOMING_HANDSHAKES / 8; wireguard-go:
-UnderLoadQueueSize 128) and answers with cookies instead: a client takes one and tries again, 5 s later. A storm meets
-that with or without wgjit: its wall time comes in steps of these 5 s.
+From 512 queued handshakes on, WireGuard is "under load" (MAX_QUEUED_INCOMING_HANDSHAKES / 8; wireguard-go:
+UnderLoadQueueSize 128) and answers with cookies instead. A client takes the cookie and retries 5 s later. This happens
+in a storm with or without wgjit, so wall times come in steps of 5 s.
 
-CPU time per connect: the daemon's and wireguard-go's are their processes'; the generator's holds what the kernel did
-with a packet in its sender's time. In a guest "the rest" is all else that its CPU did: kernel WireGuard above all.
+CPU time per connect: for the daemon and for wireguard-go it is the time of their processes. The generator's time
+includes the kernel's work on a packet in the sender's time. In a guest, "the rest" is all other work of its CPU, above
+all kernel WireGuard.
 
-Goals: nobody is lost; the last one is up within 1.5 times what it takes with all pre-installed (medians of the
-rounds), for the largest number of clients.
+Goals, for the largest number of clients: no client is lost, and the last client is up within 1.5 times the time with
+all peers pre-installed (medians of the rounds).
 
-`./dev bench storm` in a guest that has kernel WireGuard; `./dev bench storm --backend go` with wireguard-go here.
+`./dev bench storm` runs in a guest that has kernel WireGuard, `./dev bench storm --backend go` here with wireguard-go.
 """
 
 from __future__ import annotations

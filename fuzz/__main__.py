@@ -1,8 +1,8 @@
-"""`./dev fuzz`: run the fuzzers, two at a time where there are two processors, and tell what they found.
+"""`./dev fuzz`: run the fuzzers, two at a time on two processors, and print what they found.
 
-Each begins with the committed corpus and with what earlier runs found. An input that breaks an invariant ends its
-fuzzer: it is printed in hex with the command that runs it again, and the exit status is 1. So it is if a fuzzer
-executed no more than its corpus, for whatever reason.
+Each fuzzer begins with the committed corpus and with the finds of earlier runs. An input that breaks an invariant ends
+its fuzzer. The input is printed in hex with the command that runs it again, and the exit status is 1. The exit status
+is also 1 if a fuzzer executed nothing but its corpus, for whatever reason.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The committed inputs: `corpus/NAME.hex`, one input a line in hex; a line that begins with # names the next one.
+"""The committed inputs: `corpus/NAME.hex`, one input per line in hex. A line that begins with # names the next input.
 
-Text, so that an input is added by pasting the hex that a crash printed, and can be reviewed. Named inputs are recorded
-from WireGuard, from the kernel, or once broke something; the others are what a fuzzer found to reach more code.
+The files are text, so that an input can be added by pasting the hex of a crash, and can be reviewed. Named inputs were
+recorded from WireGuard or from the kernel, or once broke something. A fuzzer found the others, which reach more code.
 """
 
 from __future__ import annotations

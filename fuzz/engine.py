@@ -1,7 +1,7 @@
 """One fuzzer under atheris: `python -m fuzz.engine NAME [OPTION OF LIBFUZZER...] FOLDER...`.
 
-A process of its own, because libFuzzer takes the process over: it ends it, reads its arguments and keeps its time.
-The product's modules are instrumented while they are imported, so nothing of it may be imported before.
+The fuzzer has its own process, because libFuzzer takes the process over: it ends it, reads its arguments and keeps its
+time. The product's modules are instrumented while they are imported, so none of them may be imported earlier.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Invariant: any datagram gives values or MalformedAnswer, whose text tells no byte of it; nothing else is raised.
+"""Invariant: any datagram gives values or MalformedAnswer, whose text holds no byte of it; nothing else is raised.
 
 Each message of a datagram goes to the decoders of its type, as if the kernel had sent it:
 
@@ -6,8 +6,8 @@ Each message of a datagram goes to the decoders of its type, as if the kernel ha
 - Netfilter's queue: a held packet.
 - Any other type: WireGuard's generic netlink. The interface, and the peers of all messages joined as one dump.
 
-And what decodes goes the other way: every table encodes its values to attributes that decode to the same values; a
-dump's peers, encoded as changes in messages of any size, stay within that size, and decode to the same peers.
+Decoded values are also encoded again. Every table encodes its values to attributes that decode to the same values. A
+dump's peers, encoded as changes in messages of any size, stay within that size and decode to the same peers.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from wgjit.drivers.capture.queue_messages import CONFIG, PACKET, VERDICT, Kind, held
+from wgjit.drivers.capture.queue_messages import CONFIG, PACKET, VERDICT, MessageKind, held
 from wgjit.drivers.netlink.codec import (
     NLMSG_DONE,
     NLMSG_ERROR,
@@ -46,7 +46,7 @@ from wgjit.model import DevicePeer, PeerChange
 
 _TABLES: Final = (DEVICE, PEER, CONTROLLER, PACKET, VERDICT, CONFIG, LINK, ADDRESS, ROUTE)
 _GENERIC: Final = 30
-_QUEUE_SUBSYSTEM: Final = Kind.PACKET >> 8
+_QUEUE_SUBSYSTEM: Final = MessageKind.PACKET >> 8
 _LIMITS: Final = (512, 4096)
 """Bytes in a message: one that few peers fill, and one of a realistic size."""
 
@@ -101,7 +101,7 @@ def _check_verdict(message: Message) -> None:
 def _check_queue(message: Message) -> None:
     if (packet := _try(lambda: held(message))) is None:
         return
-    assert message.kind == Kind.PACKET
+    assert message.kind == MessageKind.PACKET
     assert packet.packet in message.body
     assert 0 <= packet.id < 1 << 32 > packet.ifindex >= 0
     assert PACKET.decode(content(message))["header"][0] == packet.id

@@ -1,13 +1,13 @@
-"""Invariant: any bytes give a value or a Refusal, and a value is all that there is.
+"""Invariant: any bytes give a value or a Refusal, and a value that is written again is read as the same value.
 
-- `peel`: a Datagram or NOT_UDP. A datagram packed anew peels to itself, with a checksum that verifies; a packet with
-  its checksum finished peels to the same datagram, has the same sum, and is left alone by a second finishing.
-- `parse_*`: what parses is built to the same bytes.
-- With a right mac1, `identify` and `prove` give a key and a time stamp, or the Refusals of their own step.
-- An initiation sealed around any claimed key and any stamp, by one who knows the responder's private key, opens to
-  just those; with any byte of it turned, to a Refusal.
-- The feed's line of a packet is JSON, whatever a client wrote into its stamp, and is read back to the same.
-- The capture filter in the kernel passes what a plain reading of its contract passes, and every knock that `peel` finds
+- `peel` gives a Datagram or NOT_UDP. A datagram that is packed again peels to itself, with a correct checksum. A packet
+  whose checksum was finished peels to the same datagram and has the same sum. Finishing it again changes nothing.
+- `parse_*`: a parsed message is built to the same bytes.
+- With a correct mac1, `identify` and `prove` give a key and a timestamp, or the Refusals of their own step.
+- An initiation with any claimed key and any timestamp, sealed with knowledge of the responder's private key, opens to
+  the same key and timestamp. If any byte of it is changed, it gives a Refusal.
+- The feed's line of a packet is JSON, whatever timestamp a client wrote, and is read back to the same record.
+- The capture filter in the kernel passes exactly the packets that its contract names, and every knock that `peel` finds
   without IPv6 extension headers.
 """
 

@@ -1,8 +1,8 @@
 """Invariant: any bytes give packets, then the end or InvalidValue; nothing else is raised.
 
-- A cut file gives the packets of the whole one up to the cut: what is read does not hang on what follows.
-- What was read, written as a plain pcap of bare IP packets, is read as the same packets.
-- The time of a packet is a number or None, and the feed's line of what it carries is JSON.
+- A cut file gives the packets of the whole file up to the cut. So no packet depends on the bytes after it.
+- The packets, written as a plain pcap of bare IP packets, are read as the same packets.
+- The time of a packet is a number or None, and the feed's line of the packet is JSON.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Invariant: any answer gives values, then MalformedAnswer or OSError, no text of which tells a value; nothing else.
+"""Invariant: any answer gives values, then perhaps MalformedAnswer or OSError, whose texts hold no value; nothing else.
 
-- Reading ends with the answer: what comes behind its `errno` and empty line stays in the stream.
+- Reading ends with the answer. Bytes after its `errno` and empty line stay in the stream.
 - An errno is 1 to 4096, of either sign.
-- Peers that were read, written as an answer, are read as the same peers; so is the interface.
-- Peers read from an answer in memory are those that are read line by line, or it fails as that does.
-- Peers that were read can be written as changes, one line each, and the device's own check finds nothing wrong.
+- Peers that were read, written as an answer, are read as the same peers. The same holds for the interface.
+- Reading an answer in memory gives the same peers as reading it line by line, or fails in the same way.
+- Peers that were read can be written as changes, one line each, and the device's own check finds no error in them.
 """
 
 from __future__ import annotations

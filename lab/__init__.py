@@ -1,8 +1,8 @@
-"""Networks and kernels to try wgjit in; the tests, the benchmarks and the demo stand on it, and so can you.
+"""Networks and guest kernels in which to try wgjit. The tests, the benchmarks and the demo use them.
 
-netns       Lab, Namespace, Link: network namespaces joined by veth pairs, with delay, NAT and firewalls, gone at exit
-wireguard   WireGuard, Client: real interfaces in them, of the kernel or of wireguard-go, and the time to a first ping
-guest/      a guest kernel with WireGuard, for a host whose own has none (./dev guest)
-demo        what ./dev demo shows
+netns       Lab, Namespace, Link: network namespaces joined by veth pairs, with delay, NAT and firewalls
+wireguard   WireGuard, Client: real interfaces of the kernel or of wireguard-go, and the time to a first ping
+guest/      a guest kernel with WireGuard, for a host whose kernel has none (./dev guest)
+demo        the demo: ./dev demo
 vectors     records tests/vectors from real implementations (./dev vectors)
 """

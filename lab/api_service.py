@@ -1,4 +1,4 @@
-"""`wgjit api` as a process with a registry of its own: what a fleet's gateways ask, as in docs/REMOTE.md."""
+"""`wgjit api` as a process with its own registry: the registry service of a fleet's gateways, as in docs/REMOTE.md."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from lab.registry import LabRegistry
 from wgjit.stores.entries import Author, Scope
 
 INTERFACE = "fleet"
-"""What its files are called by; there is no such interface."""
+"""The interface name of the API's files. No such interface exists."""
 
 Start = Callable[..., "subprocess.Popen[str]"]
 
 
 class ApiFailed(Exception):
-    """The process ended, or did not get ready; the text has what it logged."""
+    """The API's process ended, or did not become ready. The text holds its log."""
 
 
 class ApiService:
-    """On 127.0.0.1, all settings as they are by default. A context manager: at its end it gets SIGTERM."""
+    """The API on 127.0.0.1, with default settings. A context manager, at whose end the API gets SIGTERM."""
 
     def __init__(self, folder: Path, start: Start | None = None) -> None:
-        """`folder` is made, and its own; `start` starts a command, as `Namespace.popen` does, by default right here."""
+        """`folder` is made for this API alone. `start` starts a command as `Namespace.popen` does; by default here."""
         folder.mkdir()
         self.folder = folder
         self._start = start or _here
@@ -44,11 +44,11 @@ class ApiService:
             _, token = registry.tokens.create("gateways", Scope.GATEWAY, by=Author("lab"))
         (folder / "token").write_text(token)
         self.registry = LabRegistry(folder / "registry.db", timeout=5)
-        """The file itself, beside the API."""
+        """The registry file, opened directly and not through the API."""
 
     @property
     def settings(self) -> str:
-        """The section [store] of a gateway that asks it; more settings may follow."""
+        """The section [store] of a gateway that uses this API. More settings may be appended."""
         return (
             f'[store]\nurl = "https://{self.about["listen"]}/v1"\npath = "{self.folder}/answers.db"\n'
             f'token_file = "{self.folder}/token"\nca_file = "{self.folder}/cert.pem"\n'

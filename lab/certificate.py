@@ -13,7 +13,7 @@ from cryptography.x509.oid import NameOID
 
 
 def make_certificate(certificate: Path, key_file: Path) -> None:
-    """A key pair and a certificate for 127.0.0.1 that it signs itself, good for a day; both files PEM."""
+    """Write a key and a self-signed certificate for 127.0.0.1, valid for a day, as PEM files."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "wgjit lab")])
     now = datetime.datetime.now(datetime.UTC)

@@ -1,12 +1,12 @@
-"""`./dev demo`: clients of a registry of 100,000 peers connect to a gateway that has none of them installed.
+"""`./dev demo`: 100,000 peers are registered, none is installed, and clients connect to the gateway.
 
-                                      ┌── outside 1 … n        a machine each, with a WireGuard client of its own
+                                      ┌── outside 1 … n        each is a machine with its own WireGuard client
     gateway ──── 203.0.113.0/24 ── internet
     203.0.113.1                       └── home router (NAT) ── home 1 … n
     10.64.0.1 inside the tunnels
 
-WireGuard is the kernel's where it has one, else wireguard-go; the gateway is the real `wgjit up`. Each time shown is
-that of one ICMP echo sent into a tunnel that has never been used, until its reply is back; nothing is sent twice.
+WireGuard is the kernel's if the kernel has it, else wireguard-go. The gateway is the real `wgjit up`. Each time shown
+is the time from one ICMP echo request, sent into a new tunnel, until its reply. No request is sent twice.
 """
 
 from __future__ import annotations
@@ -40,16 +40,16 @@ ENDPOINT = f"203.0.113.1:{PORT}"
 TUNNEL = ipaddress.IPv4Network("10.64.0.0/10")
 INSIDE = "10.64.0.1"
 USERSPACE_LIMIT = 65_536
-"""Peers that wireguard-go takes on one interface (its MaxPeers); the kernel takes 2^20."""
+"""Peers that one interface of wireguard-go can hold (its MaxPeers). The kernel holds 2^20."""
 PATIENCE = 20.0
-"""Seconds to wait for a first ping: three retries of the client would still be seen."""
+"""Seconds to wait for a first ping. This is long enough for three retries of the client."""
 
 
 INSTALLED, RETRY, ONE_BY_ONE, AT_ONCE = "pre-installed", "plain retry", "one by one", "all at once"
 
 
 class Broken(Exception):
-    """A stage of the demo could not show what it is there to show."""
+    """A stage of the demo could not show its result."""
 
 
 @dataclass
@@ -63,7 +63,7 @@ class Knock:
 
 
 class Demo:
-    """The network, the registry and what was measured."""
+    """The network, the registry and the measurements."""
 
     def __init__(self, lab: Lab, console: Console, registered: int) -> None:
         self.lab, self.console, self.registered = lab, console, registered
@@ -102,7 +102,7 @@ class Demo:
     # --- the stages -----------------------------------------------------------------------------------------
 
     def fill_registry(self) -> None:
-        """Register peers that never connect: their keys are random bytes, which nobody can tell from real ones."""
+        """Register peers that never connect. Their keys are random bytes, which look like real keys."""
         started = time.monotonic()
         count = self.registry.add(self.crowd(self.registered))
         size = sum(path.stat().st_size for path in self.lab.folder.glob("registry.db*")) / 1e6
@@ -110,14 +110,14 @@ class Demo:
 
     @staticmethod
     def crowd(count: int) -> Iterator[Peer]:
-        """Peers with an address each."""
+        """Peers, each with one address."""
         first = int(TUNNEL.network_address) + 256
         for number in range(count):
             address = ipaddress.IPv4Network((first + number, 32))
             yield Peer(PublicKey(secrets.token_bytes(32)), (address,), name=f"peer-{number}")
 
     def baseline(self, count: int = 3) -> None:
-        """Measure peers that are installed beforehand, without wgjit, and take them out again."""
+        """Measure peers that are installed beforehand, without wgjit. Remove them afterwards."""
         installed = [self.client(home=False, how=INSTALLED, registered=False) for _ in range(count)]
         for knock in installed:
             self.server.add_peer(knock.client.public_key, map(str, knock.client.registration.allowed_ips))
@@ -126,10 +126,10 @@ class Demo:
             self.server.remove_peer(knock.client.public_key)
 
     def plain_retry(self) -> None:
-        """What a client sees if the gateway installs its peer and leaves the rest to the client's own retry.
+        """Measure a client whose peer the gateway only installs, so that the client's own retry gets it in.
 
-        Now and then the peer is there before WireGuard has looked at the packet, and no retry is needed: not what
-        is to be shown here, so another client tries.
+        Now and then the peer is installed before WireGuard looks at the packet, and no retry is needed. That is not the
+        case to show, so another client tries.
         """
         with self.up("none"):
             for _ in range(10):
@@ -144,7 +144,7 @@ class Demo:
             self.measure(self.client(home=number % 2 == 1, how=ONE_BY_ONE))
 
     def at_once(self, count: int) -> None:
-        """All send their packet within about a millisecond."""
+        """Let all clients send their packet within about a millisecond."""
         crowd = [self.client(home=number % 2 == 1, how=AT_ONCE) for number in range(count)]
         start = threading.Barrier(count)
 
@@ -161,7 +161,7 @@ class Demo:
         return Gateway(self.gateway, self.server.name, store=self.registry.path, delivery=delivery)
 
     def setconf(self) -> str:
-        """Time `wg setconf` of the registry on an interface of its own; says what came of it."""
+        """Time `wg setconf` of the registry's peers on a separate interface. Returns the result as a sentence."""
         count = self.registered if self.server.backend == "kernel" else min(self.registered, USERSPACE_LIMIT)
         peers = itertools.islice(self.registry.peers.every(), count)
         crowd = "".join(peer_section(peer.public_key, map(str, peer.allowed_ips)) for peer in peers)
@@ -185,7 +185,7 @@ class Demo:
         self.note(knock)
 
     def note(self, knock: Knock) -> None:
-        """One line of the table of all clients, as they come."""
+        """Print a client's line of the table."""
         if not self.knocks:
             self.console.print(f"\n  [bold]{'client':30}{'first ping':>14}{'pre-installed':>18}{'plain retry':>16}[/]")
         self.knocks.append(knock)
@@ -200,7 +200,7 @@ class Demo:
         )
 
     def times(self, how: str) -> list[float]:
-        """Seconds of all clients of a kind, sorted. Raises Broken if one had no answer."""
+        """The seconds of all clients of a kind, sorted. Raises Broken if a client had no answer."""
         found = [knock for knock in self.knocks if knock.how == how]
         for knock in found:
             if knock.seconds is None:

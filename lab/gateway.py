@@ -1,4 +1,4 @@
-"""The real daemon, `wgjit up`, as a process inside a namespace: for the demo, the benchmarks and the tests."""
+"""The real daemon `wgjit up` as a process inside a namespace, for the demo, the benchmarks and the tests."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ WGJIT = (sys.executable, "-m", "wgjit")
 
 
 class GatewayFailed(Exception):
-    """The daemon ended, or did not get ready in time; the text has what it logged."""
+    """The daemon ended, or did not become ready in time. The text holds its log."""
 
 
 class Gateway:
-    """A running `wgjit up`. A context manager: at its end the daemon gets SIGTERM."""
+    """A running `wgjit up`. A context manager, at whose end the daemon gets SIGTERM."""
 
     def __init__(
         self,
@@ -39,15 +39,15 @@ class Gateway:
         through: Sequence[str | Path] = (),
         program: Sequence[str] = WGJIT,
     ) -> None:
-        """Start it and wait until the first knock can be answered. Raises GatewayFailed.
+        """Start the daemon and wait until it is ready for knocks. Raises GatewayFailed.
 
-        `store` None is what the configuration says. `through` is a command that becomes the daemon, such as setpriv(1)
-        with its options; `program` is the daemon.
+        If `store` is None, the configuration's store counts. `through` is a command that becomes the daemon, such as
+        setpriv(1) with its options. `program` is the daemon.
         """
         self.namespace = namespace
         self.interface = interface
         self.log = namespace.lab.folder / f"{interface}.log"
-        """What the daemon writes to standard error."""
+        """The file that gets the daemon's standard error."""
         with self.log.open("a") as log:
             self.process = namespace.popen(
                 *through, *program, "up", interface, *([] if store is None else ["--store", store]),
@@ -55,7 +55,7 @@ class Gateway:
                 stdout=subprocess.PIPE, stderr=log,
             )  # fmt: skip
         self.about = self._ready(patience)
-        """What it said of itself when it was ready."""
+        """The fields of the daemon's line that said that it was ready."""
 
     def __enter__(self) -> Self:
         return self
@@ -74,7 +74,7 @@ class Gateway:
         return dict(json.loads(line))
 
     def status(self) -> dict[str, Any]:
-        """What `wgjit status` tells."""
+        """The gateway's status, as `wgjit status` shows it."""
         with socket.socket(socket.AF_UNIX) as control:
             control.settimeout(60)
             control.connect(str(socket_path(self.interface)))
@@ -90,7 +90,7 @@ class Gateway:
         os.kill(self.process.pid, number)
 
     def stop(self) -> int:
-        """End it by SIGTERM and give its exit status; harmless if it has ended."""
+        """End the daemon by SIGTERM and return its exit status. Harmless if it has ended."""
         if self.process.poll() is None:
             self.send(signal.SIGTERM)
         try:
@@ -99,13 +99,13 @@ class Gateway:
             self.process.kill()  # harmless if it has ended
 
     def kill(self) -> None:
-        """End it by SIGKILL: it cleans nothing up."""
+        """End the daemon by SIGKILL, so that it cleans nothing up."""
         self.process.kill()
         self.process.wait()
 
 
 class Feed:
-    """The daemon's feed, from its control socket; use it as a context manager. It listens once it is made."""
+    """The daemon's feed, from its control socket. Use it as a context manager. It listens from its creation on."""
 
     def __init__(self, interface: str) -> None:
         self._socket = socket.socket(socket.AF_UNIX)
@@ -123,7 +123,7 @@ class Feed:
         self._socket.close()
 
     def next(self, timeout: float = 60.0, **wanted: object) -> dict[str, Any]:
-        """The next initiation, or the next with these values. Raises TimeoutError, EOFError if the daemon ended."""
+        """The next initiation, or the next with these values. Raises TimeoutError, EOFError (the daemon ended)."""
         end = time.monotonic() + timeout
         while True:
             self._socket.settimeout(max(0.001, end - time.monotonic()))

@@ -1,9 +1,9 @@
-"""`wgjit` in a hurry, to test who leaves the device without waiting a quarter of an hour.
+"""`wgjit` with short times, to test which peers leave the device without waiting a quarter of an hour.
 
-The same program, in which a session counts as over after SESSION seconds instead of 180, the device is looked at every
-half second, a crowd as often as when a knock waits for room (else a look that takes a second on a busy machine keeps
-the next one away for fifty), and the idle time is IDLE, or what HASTY_IDLE says. The kernel knows nothing of it. What
-hangs on the true 180 s is tested with them, in tests/kernel/test_patience.py.
+This is the same program with other times. A session counts as over after SESSION seconds instead of 180. The idle time
+is IDLE, or the value of HASTY_IDLE. The device is looked at every half second. A device with many residents is looked
+at as often as when a knock waits for room; otherwise, on a busy machine, a look of one second would delay the next look
+by fifty. The kernel keeps its own times. What depends on the true 180 s is tested in tests/kernel/test_patience.py.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
-"""Throw-away networks: namespaces, the links between them, and what a real network puts in the way.
+"""Temporary networks: namespaces, the links between them, and the obstacles of real networks (delay, NAT, firewalls).
 
     with Lab() as lab:
         gateway, client = lab.namespace("gw"), lab.namespace("c1")
         lab.link(gateway, client, ["10.9.0.1/24", "fd09::1/64"], ["10.9.0.2/24", "fd09::2/64"])
         assert client.ping("10.9.0.1")
 
-All that a lab makes is named with a prefix of its own, so that labs run side by side, and is gone at its end, also
-after an error, an interrupt or SIGTERM: processes first, those too that a command left running inside a namespace, then
-the namespaces with their interfaces, firewall rules and sockets. Needs root.
+Each lab has its own prefix for all its names, so labs can run side by side. A lab removes everything at its end, also
+after an error, an interrupt or SIGTERM. First it ends all processes inside its namespaces, then it removes the
+namespaces with their interfaces, firewall rules and sockets. Needs root.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ T = TypeVar("T")
 
 NETNS = Path("/run/netns")
 UAPI_SOCKETS = Path("/var/run/wireguard")
-"""Where wireguard-go puts its socket, by the interface's name alone: one folder for all namespaces."""
+"""The folder of wireguard-go's sockets. All namespaces share it, and a socket is named by its interface alone."""
 CLONE_NEWNET = 0x40000000
 PATIENCE = 3.0
 """Seconds that a process gets to end after SIGTERM."""
@@ -46,13 +46,13 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class CommandFailed(Exception):
-    """A command of the lab ended with an error; the text has the command and what it said."""
+    """A command of the lab failed. The text holds the command and its error output."""
 
 
 def command_line(command: str | Path, *arguments: str | Path) -> list[str]:
-    """The words to start a process with, its program by its path.
+    """The words of a command, with the full path of its program.
 
-    User-Mode Linux takes 10 ms for each folder of PATH in which a big process looks for a program in vain.
+    The path saves time: in User-Mode Linux, a big process takes 10 ms for each folder of PATH that lacks the program.
     """
     return [_which(str(command)) or str(command), *map(str, arguments)]
 
@@ -61,7 +61,7 @@ _which = functools.cache(shutil.which)
 
 
 def run(*argv: str | Path, input: str | None = None, timeout: float = 120.0, env: dict[str, str] | None = None) -> str:
-    """Run a command to its end; gives its standard output. Raises CommandFailed. The input is never in the error."""
+    """Run a command to its end and return its standard output. Raises CommandFailed, which never holds the input."""
     done = subprocess.run(
         command_line(*argv),
         input="" if input is None else input,
@@ -77,7 +77,7 @@ def run(*argv: str | Path, input: str | None = None, timeout: float = 120.0, env
 
 
 class Namespace:
-    """One network namespace: a machine of its own as far as the network goes. Made by `Lab.namespace`."""
+    """One network namespace, which acts as a machine of its own in the network. Made by `Lab.namespace`."""
 
     def __init__(self, lab: Lab, name: str) -> None:
         self.lab = lab
@@ -93,9 +93,9 @@ class Namespace:
     def run(
         self, *argv: str | Path, input: str | None = None, timeout: float = 120.0, env: dict[str, str] | None = None
     ) -> str:
-        """Run a command inside to its end; gives its standard output. Raises CommandFailed with its stderr.
+        """Run a command inside to its end and return its standard output. Raises CommandFailed with its stderr.
 
-        Only its network is the namespace's: /sys shows the interfaces outside. `popen` gives it a /sys as well.
+        The command gets only the namespace's network: /sys shows the interfaces outside. `popen` also gives a /sys.
         """
         return self.call(run, *argv, input=input, timeout=timeout, env=env)
 
@@ -106,7 +106,7 @@ class Namespace:
         stderr: int | IO[str] | None = None,
         env: dict[str, str] | None = None,
     ) -> subprocess.Popen[str]:
-        """Start a command inside, without input; `pid` is its own. The lab ends it if nobody did."""
+        """Start a command inside, without input. `pid` is the command's own. The lab ends it if it still runs."""
         # `ip netns exec` mounts a /sys that fits, then becomes the command; it does not wrap it.
         process = subprocess.Popen(
             [*command_line("ip", "netns", "exec"), self.name, *command_line(*argv)],
@@ -120,7 +120,7 @@ class Namespace:
         return process
 
     def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call a function on a thread that is inside. A socket made there stays inside, whoever uses it."""
+        """Call a function on a thread inside. A socket made there stays in the namespace, whatever thread uses it."""
 
         def inside() -> T:
             with open(NETNS / self.name) as namespace:
@@ -136,13 +136,13 @@ class Namespace:
         return self.call(socket.socket, family, type, proto)
 
     def ip(self, *commands: str) -> None:
-        """Run commands of ip(8), without the leading `ip`, in one process. Raises CommandFailed at the first bad."""
+        """Run commands of ip(8), without the leading `ip`, in one process. Raises CommandFailed at the first error."""
         run("ip", "-n", self.name, "-batch", "-", input="".join(f"{command}\n" for command in commands))
 
     # --- what stands in the way of packets ------------------------------------------------------------------
 
     def sysctl(self, key: str, value: object) -> None:
-        """Set one of `net.*`, written with dots; an interface's own dots as slashes, as sysctl(8) has it."""
+        """Set a `net.*` key, written with dots. Dots in an interface's name are written as slashes, as in sysctl(8)."""
         path = Path("/proc/sys") / key.translate(str.maketrans("./", "/."))
         self.call(path.write_text, f"{value}\n")
 
@@ -152,12 +152,12 @@ class Namespace:
         self.sysctl("net.ipv6.conf.all.forwarding", 1)
 
     def netem(self, device: str, delay: float = 0.0, loss: float = 0.0) -> None:
-        """Delay what leaves by an interface, seconds, and lose a share of it, 0 to 1. Replaces what was set before."""
+        """Delay packets that leave by an interface (seconds) and lose a share (0 to 1). Replaces earlier values."""
         words = f"delay {delay * 1e6:.0f}us loss {loss * 100:g}% limit 100000".split()
         self.run("tc", "qdisc", "replace", "dev", device, "root", "netem", *words)
 
     def masquerade(self, device: str) -> None:
-        """Be a NAT router: forward, and give all that leaves by an interface this namespace's own address."""
+        """Make this namespace a NAT router: packets that leave by an interface get its own address."""
         self.forward()
         self._firewall(
             f"""table inet lab_nat {{ chain post {{
@@ -166,7 +166,7 @@ class Namespace:
         )
 
     def stateful_firewall(self, device: str) -> None:
-        """Let in by an interface only what answers something that left, and ICMPv6, as a laptop's firewall does."""
+        """Let in by an interface only answers to packets that left, and ICMPv6, as a laptop's firewall does."""
         self._firewall(
             f"""table inet lab_firewall {{ chain input {{
                 type filter hook input priority 0; iifname != {device} accept; meta l4proto ipv6-icmp accept;
@@ -176,9 +176,9 @@ class Namespace:
         )
 
     def lose_first_knocks(self, port: int) -> None:
-        """Drop the first WireGuard initiation from each address, behind the taps.
+        """Drop the first WireGuard initiation from each address, after packet sockets have seen it.
 
-        So what works on a copy of a packet never overtakes the packet itself, however late WireGuard's worker is.
+        So a gateway that works on copies of packets never gets ahead of the packet itself, even if WireGuard is late.
         """
         self.run(
             "nft",
@@ -195,7 +195,7 @@ class Namespace:
         )
 
     def _firewall(self, nft: str, *iptables: Sequence[str]) -> None:
-        """Load an nft ruleset; where the kernel lacks part of it, the same by iptables-legacy for both families."""
+        """Load an nft ruleset. If the kernel lacks part of nftables, use iptables-legacy instead (both families)."""
         try:
             self.run("nft", "-f", "-", input=nft)
         except CommandFailed:
@@ -206,9 +206,9 @@ class Namespace:
     # --- looking --------------------------------------------------------------------------------------------
 
     def ping(self, host: str, timeout: float = 5.0, source: str | None = None) -> float | None:
-        """Send one ICMP echo request, and one only; seconds until its reply came, None if none came in time.
+        """Send exactly one ICMP echo request. Returns the seconds until its reply, None if no reply came in time.
 
-        Raises OSError if it cannot even be sent: no route, or a WireGuard interface without a peer for it.
+        Raises OSError if the request cannot be sent: no route, or a WireGuard interface without a peer for it.
         """
         return self.call(ping_from_here, host, timeout, source)
 
@@ -221,7 +221,7 @@ def checksum(data: bytes) -> int:
 
 
 def ping_from_here(host: str, timeout: float, source: str | None = None) -> float | None:
-    """`Namespace.ping`, on a thread that is inside already."""
+    """As `Namespace.ping`, for a thread that is in the namespace already."""
     v4 = ipaddress.ip_address(host).version == 4
     request, reply, header = (8, 0, 20) if v4 else (128, 129, 0)  # an IPv4 raw socket gives the IP header too
     rest = secrets.token_bytes(12)  # identifier, sequence and data, which the reply brings back as they are
@@ -253,7 +253,7 @@ class Link(NamedTuple):
 
 
 class Lab:
-    """A context manager that owns namespaces, links and processes. See the head of this file."""
+    """A context manager that owns namespaces, links and processes. See the head of this module."""
 
     def __init__(self) -> None:
         self.prefix = "w" + "".join(secrets.choice("abcdefghijkmnpqrstuvwxyz23456789") for _ in range(4))
@@ -261,7 +261,7 @@ class Lab:
         self.processes: list[subprocess.Popen[str]] = []
         self._folder = tempfile.TemporaryDirectory(prefix=f"{self.prefix}-")
         self.folder = Path(self._folder.name)
-        """For logs, keys and databases; removed at the end."""
+        """A folder for logs, keys and databases. It is removed at the end."""
         self._count = 0
         self._signals: dict[int, Any] = {}
 
@@ -276,7 +276,7 @@ class Lab:
         self.close()
 
     def interface(self, kind: str = "v") -> str:
-        """A new interface name, at most 15 characters, that nobody else on this machine uses."""
+        """A new interface name of at most 15 characters that is unique on this machine."""
         self._count += 1
         name = f"{self.prefix}{kind}{self._count}"
         if len(name) > 15:
@@ -298,8 +298,8 @@ class Lab:
     ) -> Link:
         """Join two namespaces by a veth pair that is up, with addresses such as 10.9.0.1/24 and fd09::1/64.
 
-        Each end knows the other's hardware address from the start: a first packet is not held up by ARP or by
-        IPv6's neighbour discovery, which would count as an extra round trip when latencies are measured.
+        Each end knows the other end's hardware address from the start. So no first packet waits for ARP or for IPv6's
+        neighbour discovery, which would add a round trip to measured latencies.
         """
         link = Link(self.interface(), self.interface())
         macs = [f"02:00:00:00:{number >> 8:02x}:{number & 0xFF:02x}" for number in (self._count - 1, self._count)]
@@ -322,7 +322,7 @@ class Lab:
         return link
 
     def close(self) -> None:
-        """Take everything back; harmless if called twice. Goes on after an error and raises the last one."""
+        """Remove everything. Harmless if called twice. Goes on after an error and raises the last error."""
         with contextlib.ExitStack() as stack:
             while self._signals:
                 signal.signal(*self._signals.popitem())
@@ -345,12 +345,12 @@ class Lab:
 
 
 def nodad(address: str) -> str:
-    """The word that lets an IPv6 address be used at once, without duplicate address detection; nothing for IPv4."""
+    """The word that makes an IPv6 address usable without duplicate address detection. Nothing for IPv4."""
     return " nodad" if ":" in address else ""
 
 
 def end(pids: set[int], children: Sequence[subprocess.Popen[str]] = ()) -> None:
-    """End processes by SIGTERM, after a while by SIGKILL; reap those of them that are our children."""
+    """End processes by SIGTERM, and after a while by SIGKILL. Reap the ones that are our children."""
     for number, patience in ((signal.SIGTERM, PATIENCE), (signal.SIGKILL, PATIENCE)):
         for pid in pids:
             with contextlib.suppress(ProcessLookupError):
@@ -376,7 +376,7 @@ def _leave(number: int, _frame: FrameType | None) -> None:
 
 @contextlib.contextmanager
 def _undisturbed() -> Iterator[None]:
-    """No interrupt stops a clean-up half way."""
+    """Hold back interrupts, so that they cannot stop a clean-up half way."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

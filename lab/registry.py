@@ -1,4 +1,4 @@
-"""A registry in the hands of one author, for what tests, the lab and bench do to it by themselves."""
+"""A registry whose changes all have the same author, for tests, lab and benchmarks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from wgjit.stores.entries import Author, Entry, Filter
 from wgjit.stores.sqlite.registry import SqliteRegistry
 
 LAB = Author("lab")
-"""Whom the audit log names."""
+"""The author that the audit log names."""
 
 
 def _refuse(_line: int, error: Exception) -> None:
@@ -21,7 +21,7 @@ def _refuse(_line: int, error: Exception) -> None:
 
 
 class Signed:
-    """For what is not about who changes what: each verb is one of a registry's own, signed by the lab."""
+    """A registry's own verbs with the lab as author, for code to which the author does not matter."""
 
     if TYPE_CHECKING:
 
@@ -31,11 +31,11 @@ class Signed:
         def claims(self) -> Claims: ...
 
     def add(self, peers: Iterable[Peer]) -> int:
-        """Register all of them or none; gives the count."""
+        """Register all peers or none. Returns the count."""
         return self.peers.adopt(peers, by=LAB)
 
     def fill(self, peers: Iterable[Peer]) -> int:
-        """Register a crowd, all of them or none; one entry of the audit log. Gives the count."""
+        """Register many peers, all or none, with one entry in the audit log. Returns the count."""
         with self.load() as load:
             load.peers(enumerate(peers))
             return load.commit(_refuse, "the lab").added
@@ -57,20 +57,20 @@ class Signed:
         self.amend(peer.public_key, lambda _: peer, {})
 
     def change(self, handle: str, how: Callable[[Peer], Peer]) -> Peer:
-        """Write what `how` makes of a peer."""
+        """Replace a peer by what `how` makes of it."""
         return self.amend(self.peers.resolve(handle), how, {}).peer
 
     def remove(self, key: PublicKey) -> None:
-        """Take a peer out. Raises NoSuchPeer."""
+        """Remove a peer. Raises NoSuchPeer."""
         if not self.peers.remove_all([key], by=LAB):
             raise checks.no_such_peer(str(key))
 
     def reset_claim(self, key: PublicKey) -> bool:
-        """Forget a claim; False if there was none."""
+        """Forget a claim. Returns False if there was none."""
         return self.claims.reset(key, by=LAB) is not None
 
     def load(self) -> AbstractContextManager[Load]:
-        """Register many."""
+        """As `peers.load`."""
         return self.peers.load(by=LAB)
 
     def hand_out(self, *arguments: Any, **more: Any) -> Peer:
@@ -95,4 +95,4 @@ class Signed:
 
 
 class LabRegistry(Signed, SqliteRegistry):
-    """A registry file, and the lab's verbs."""
+    """A registry file with the lab's verbs."""

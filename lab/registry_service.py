@@ -1,4 +1,4 @@
-"""docs/examples/registry_server.py as a process, with a certificate made for it: a registry elsewhere."""
+"""A remote registry: docs/examples/registry_server.py as a process, with its own certificate."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ Start = Callable[..., "subprocess.Popen[str]"]
 
 
 class RegistryService:
-    """The example server on 127.0.0.1. A context manager: at its end the server is killed."""
+    """The example server on 127.0.0.1. A context manager, at whose end the server is killed."""
 
     def __init__(self, folder: Path, port: int, start: Start | None = None) -> None:
-        """`start` starts a command with `stdout`, as `Namespace.popen` does; by default right here."""
+        """`start` starts a command with `stdout`, as `Namespace.popen` does. By default it starts here."""
         self.folder, self.port = folder, port
         self.url = f"https://127.0.0.1:{port}/v1"
         self.peers_file, self.token_file = folder / "service-peers.json", folder / "service-token"
         self.certificate, self._key = folder / "service-cert.pem", folder / "service-key.pem"
         self.peers: dict[str, dict[str, Any]] = {}
         self.asked: list[str] = []
-        """The keys it was asked for, in order."""
+        """The keys that the server was asked for, in order."""
         self._read = ""
         self._start = start or _here
         self._process: subprocess.Popen[str] | None = None
@@ -42,14 +42,14 @@ class RegistryService:
 
     @property
     def settings(self) -> str:
-        """The section [store] of a gateway that asks it."""
+        """The section [store] of a gateway that uses this server."""
         return (
             f'[store]\nurl = "{self.url}"\npath = "{self.folder}/answers.db"\n'
             f'token_file = "{self.token_file}"\nca_file = "{self.certificate}"\n'
         )
 
     def put(self, peer: Peer, **others: object) -> None:
-        """Register a peer, or change it."""
+        """Register or change a peer."""
         self.peers[str(peer.public_key)] = {
             "name": peer.name,
             "allowed_ips": [str(prefix) for prefix in peer.allowed_ips],
@@ -61,7 +61,7 @@ class RegistryService:
         self._write()
 
     def remove(self, peer: Peer) -> None:
-        """Take a peer out."""
+        """Remove a peer."""
         del self.peers[str(peer.public_key)]
         self._write()
 
@@ -74,7 +74,7 @@ class RegistryService:
             wait_until(lambda: self._read == written)
 
     def up(self) -> None:
-        """Start it and wait until it answers."""
+        """Start the server and wait until it answers."""
         command: Sequence[str | Path] = (
             sys.executable, SERVER, self.peers_file, "--port", str(self.port),
             "--certificate", self.certificate, "--key", self._key, "--token-file", self.token_file,
@@ -92,14 +92,14 @@ class RegistryService:
                 self._read = key
 
     def down(self) -> None:
-        """Kill it."""
+        """Kill the server."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
             self._process = None
 
     def answers(self) -> bool:
-        """Whether it takes connections; asked from where it runs."""
+        """Whether the server takes connections. The question is asked in the server's own namespace."""
         try:
             with socket.create_connection(("127.0.0.1", self.port), timeout=1):
                 return True
@@ -115,12 +115,12 @@ class RegistryService:
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
-    """Wait for it; fails if it does not come about."""
+    """Wait until a condition holds. Fails if it does not hold in time."""
     end, pause = time.monotonic() + seconds, 0.02
     while not condition():
         assert time.monotonic() < end, f"it did not come about within {seconds} s"
         time.sleep(pause)
-        pause = min(pause * 1.3, 0.5)  # a busy machine is also busy with the asking
+        pause = min(pause * 1.3, 0.5)  # frequent checks would load a busy machine even more
 
 
 def _here(*command: str | Path, stdout: int) -> subprocess.Popen[str]:

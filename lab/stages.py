@@ -1,9 +1,9 @@
-"""`./dev test`: all tests, stage by stage, on the system that each stage is about.
+"""`./dev test`: all tests, stage by stage. Each stage runs on the system that it tests.
 
     ./dev test [unit] [userspace] [guest] [kernel] [smp] [ARGUMENT OF PYTEST...]
 
-A stage that fails does not keep the later ones from running; the exit status is 0 only if all passed, and a stage that
-finds no test has failed. Arguments that select tests (-k, -m, tests/...) may leave a stage empty, but not all of them.
+If a stage fails, the later stages still run. The exit status is 0 only if all stages passed. A stage that finds no test
+has failed. Arguments that select tests (-k, -m, tests/...) may leave some stages empty, but not all.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
 GUEST_LIMIT = "10800"
-"""Seconds after which a guest is taken to hang. Four share two CPUs, perhaps with others, so it is far from what they
-take on a quiet machine."""
+"""Seconds after which a guest is taken to hang. This is far more than a guest takes on a quiet machine, because four
+guests share two CPUs."""
 
 NO_TESTS = 5
-"""pytest's exit status when it found, or was left with, no test."""
+"""pytest's exit status if it has no test to run."""
 
 
 class Stage(NamedTuple):
-    """Where a folder of tests runs."""
+    """A folder of tests, and where it runs."""
 
     about: str
     folder: str
     guest: tuple[str, ...] = ()
-    """Options of ./dev guest; none is the host."""
+    """Options of ./dev guest. Without options the stage runs on the host."""
     pytest: tuple[str, ...] = ()
     apart: tuple[tuple[str, ...], ...] = ()
-    """Files and folders that run beside the rest, each group in a process, or a guest, of its own: each uses one CPU
-    and the machine has two, and many tests mostly wait."""
+    """Groups of files and folders that run beside the rest, each in its own process or guest. A process uses one CPU,
+    the machine has two, and many tests mostly wait."""
 
 
 STAGES = {
@@ -78,7 +78,7 @@ STAGES = {
 
 
 def command(stage: Stage, arguments: list[str]) -> list[str]:
-    """The command line of a stage. Paths among the arguments stand for the stage's own folder."""
+    """The command line of a stage. Paths among the arguments replace the stage's own folder."""
     paths = [] if any(word.startswith("tests/") for word in arguments) else [stage.folder]
     pytest = [sys.executable, "-m", "pytest", *stage.pytest, *paths, *arguments]
     if not stage.guest:
@@ -87,7 +87,7 @@ def command(stage: Stage, arguments: list[str]) -> list[str]:
 
 
 def commands(stage: Stage, arguments: list[str]) -> list[list[str]]:
-    """The command lines of a stage, to be run side by side; only a whole stage is worth two."""
+    """The command lines of a stage, to run side by side. Only a whole stage is split."""
     if not stage.apart or arguments:
         return [command(stage, arguments)]
     groups = [[f"{stage.folder}/{name}" for name in group] for group in stage.apart]
@@ -96,9 +96,10 @@ def commands(stage: Stage, arguments: list[str]) -> list[list[str]]:
 
 
 def run(lines: list[list[str]]) -> int:
-    """Run a stage's commands side by side to their end, and let them clean up if we are to end.
+    """Run a stage's commands side by side to their end. If this process has to end, let the commands clean up first.
 
-    The first shows its output as it comes, the others theirs afterwards. Gives the first exit status that is not 0.
+    The first command's output is shown at once, the output of the others afterwards. Returns the first exit status that
+    is not 0.
     """
     with contextlib.ExitStack() as stack:
         kept = [stack.enter_context(tempfile.TemporaryFile("w+")) for _ in lines[1:]]
@@ -129,9 +130,9 @@ def run(lines: list[list[str]]) -> int:
 
 @contextlib.contextmanager
 def preparing(backends: list[str]) -> Iterator[None]:
-    """Make guest kernels ready aside, at low priority, while stages that need none run.
+    """Prepare guest kernels in the background, at low priority, while the first stages run without them.
 
-    It says nothing: a stage that needs one waits for it, or does it again and shows what is wrong.
+    This prints nothing. A stage that needs a guest waits for it, or prepares it again and shows the error.
     """
     script = "; ".join(f"nice ./dev guest --prepare -b {backend}" for backend in backends) or ":"
     aside = subprocess.Popen(
@@ -147,7 +148,7 @@ def preparing(backends: list[str]) -> Iterator[None]:
 
 
 def main(arguments: list[str]) -> int:
-    # A shell that starts us in the background ignores SIGINT, and what is ignored stays so for all that we start.
+    # A shell that starts us in the background makes us ignore SIGINT, and our child processes inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     names = []
     while arguments and arguments[0] in STAGES:
@@ -159,7 +160,7 @@ def main(arguments: list[str]) -> int:
 
 
 def run_all(names: list[str], arguments: list[str]) -> int:
-    """Run the stages in order and print what came of them; gives the exit status."""
+    """Run the stages in order and print their results. Returns the exit status."""
     results: list[tuple[str, str, int, float]] = []
     for name in names:
         stage = STAGES[name]

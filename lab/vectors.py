@@ -6,9 +6,9 @@
     192.0.2.1, 2001:db8::1 ──── veth ──── 192.0.2.2, 2001:db8::2
     WireGuard, or our Initiator             WireGuard on port 51820, packet socket
 
-Each handshake is run with throw-away keys, and its packets are kept as they are on the wire: checksum offload is off,
-except for the packets that are recorded to show what an unfinished checksum looks like. The packets go to
-tests/vectors/NAME.json; the format is in `Recorder.record`.
+Each handshake is run with throw-away keys, and its packets are kept as they are on the wire. Checksum offload is off,
+except for the packets that are recorded to show an unfinished checksum. The packets go to tests/vectors/NAME.json in
+the format that `Recorder.record` describes.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Keys(NamedTuple):
 
 
 class Tap:
-    """All IP packets on the gateway's end of the link, both ways."""
+    """All IP packets on the gateway's end of the link, in both directions."""
 
     def __init__(self, namespace: Namespace, link: str) -> None:
         self._socket = namespace.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(_ETH_P_ALL))
@@ -85,7 +85,7 @@ class Tap:
         raise TimeoutError(f"no message of type {kind}")
 
     def answer(self, kind: int, ask: Callable[[], object]) -> bytes:
-        """The next packet with such a message, asked for again each second: a queue that is full drops the question."""
+        """The next packet with such a message. `ask` is repeated each second, because a full queue drops a request."""
         for _ in range(int(TIMEOUT)):
             ask()
             with suppress(TimeoutError):
@@ -97,7 +97,7 @@ class Tap:
 
 
 class Recorder:
-    """One implementation, on a link of its own."""
+    """Records one implementation, on its own link."""
 
     def __init__(self, lab: Lab, implementation: str) -> None:
         self.implementation = implementation
@@ -106,10 +106,10 @@ class Recorder:
         self.link: Link = lab.link(self.client, self.gateway, *addresses)
 
     def record(self) -> dict[str, Any]:
-        """All vectors, as the file has them.
+        """All vectors in the format of the file.
 
-        `handshakes`: keys in base64, ephemeral keys where the client was ours; packets in hex, from the IP header on.
-        `unfinished`: initiations whose UDP checksum the sender left to a network card that is not there.
+        `handshakes`: keys in base64, ephemeral keys if the client was ours; packets in hex, from the IP header on.
+        `unfinished`: initiations whose UDP checksum was left to a network card that does not exist.
         """
         self._offload_checksums(False)
         handshakes = [
@@ -146,7 +146,7 @@ class Recorder:
         return _entry(name, self.implementation, keys, packets)
 
     def _with_our_client(self, version: int, preshared: PresharedKey | None) -> dict[str, Any]:
-        """Our Initiator connects, with a known ephemeral key; the gateway must take the session for a live one."""
+        """Our Initiator connects with a known ephemeral key. The gateway must accept the session as live."""
         keys, ephemeral = Keys.fresh(preshared), PrivateKey.generate()
         with (
             closing(self._wireguard(self.gateway, keys.gateway, PORT)) as gateway,
@@ -162,7 +162,7 @@ class Recorder:
         return _entry(name, "wgjit", keys, packets, ephemeral)
 
     def _under_load(self) -> list[dict[str, Any]]:
-        """A burst of initiations until a cookie is asked for; then a handshake with that cookie."""
+        """A burst of initiations until the gateway demands a cookie; then a handshake with that cookie."""
         keys, first, second = Keys.fresh(), PrivateKey.generate(), PrivateKey.generate()
         initiator = Initiator(keys.client, keys.gateway.public())
         with (
@@ -170,7 +170,7 @@ class Recorder:
             closing(Tap(self.gateway, self.link.b)) as tap,
             self._connected(4) as wire,
         ):
-            # The peer is not installed yet: there is no answer but the cookie reply.
+            # The peer is not installed yet, so the only possible answer is the cookie reply.
             message = initiator.initiate(random_index(), _now(), first)
             wire.send(message)
             refused = {"initiation": tap.next(1), "cookie_reply": tap.answer(3, lambda: _burst(wire, message))}
@@ -199,7 +199,7 @@ class Recorder:
         return wire
 
     def _offload_checksums(self, on: bool) -> None:
-        """What `ethtool -K LINK tx on|off` does, at both ends of the link."""
+        """Do what `ethtool -K LINK tx on|off` does, at both ends of the link."""
         for namespace, link in ((self.client, self.link.a), (self.gateway, self.link.b)):
             value = ctypes.create_string_buffer(struct.pack("=II", _ETHTOOL_STXCSUM, on), 8)
             with namespace.socket() as control:
@@ -233,7 +233,7 @@ def _entry(
 
 
 def _confirm(outcome: SessionKeys | Refusal, wire: socket.socket, gateway: WireGuard, keys: Keys) -> None:
-    """Use the session and see that the gateway has it: its first transport message sets the handshake time."""
+    """Use the session and check that the gateway has it: the first transport message sets the handshake time."""
     if isinstance(outcome, Refusal):
         raise RuntimeError(f"response: {outcome}")
     wire.send(outcome.seal(0))
@@ -245,7 +245,7 @@ def _confirm(outcome: SessionKeys | Refusal, wire: socket.socket, gateway: WireG
 
 
 def _burst(wire: socket.socket, message: bytes) -> None:
-    """Send so fast that handshakes queue up: at real-time priority nothing else runs on this processor meanwhile."""
+    """Send so fast that handshakes queue up. At real-time priority, nothing else runs on this processor meanwhile."""
     usual = os.sched_getscheduler(0)
     os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
     try:

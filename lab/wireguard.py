@@ -5,10 +5,9 @@
     gateway.add_peer(client.public_key, ["10.8.0.2/32"])
     seconds = client.first_ping("10.8.0.1")
 
-Of the kernel where it has WireGuard, else of wireguard-go. Everything is set and read by `wg`, so that what tests see
-is not seen by the code under test. Interface names are unique on the machine: wireguard-go's sockets are named by them
-alone.
-Secrets go to `wg` by its standard input, never by a command line.
+The interfaces are the kernel's if it has WireGuard, else wireguard-go's. Everything is set and read by `wg`, so that
+tests do not rely on the code under test. Interface names are unique on the machine, because wireguard-go's sockets are
+named by the interface alone. Secrets go to `wg` over its standard input, never in a command line.
 """
 
 from __future__ import annotations
@@ -31,13 +30,13 @@ STDIN = "/proc/self/fd/0"
 """wg(8) takes configurations and keys from files only."""
 START_TIMEOUT = 60.0
 TICK = 0.05
-"""Seconds after which a client's next initiation is sure to count. Its timestamp moves in steps of 16.8 ms, and a
-server takes 50 a second from a peer (messages.h, INITIATIONS_PER_SECOND): one that comes sooner is dropped."""
+"""Seconds after which a client's next initiation is sure to be accepted. Timestamps move in steps of 16.8 ms, and a
+server takes 50 initiations per second from a peer (messages.h, INITIATIONS_PER_SECOND) and drops earlier ones."""
 
 
 @functools.cache
 def kernel_has_wireguard() -> bool:
-    """Whether this kernel makes WireGuard interfaces; finds out by making one, in a namespace that lives as long."""
+    """Whether this kernel makes WireGuard interfaces. To find out, this makes one in a temporary namespace."""
     try:
         run("unshare", "--net", "ip", "link", "add", "probe", "type", "wireguard")
     except CommandFailed:
@@ -66,7 +65,7 @@ def peer_section(
 
 
 def parse_dump(text: str) -> dict[PublicKey, DevicePeer]:
-    """The peers in what `wg show INTERFACE dump` prints: a line for the interface, then one for each peer."""
+    """The peers in the output of `wg show INTERFACE dump`: a line for the interface, then a line for each peer."""
     peers = {}
     for line in text.splitlines()[1:]:
         key, psk, endpoint, prefixes, handshake, rx, tx, keepalive = line.split("\t")
@@ -150,50 +149,50 @@ class WireGuard:
         preshared_key: PresharedKey | None = None,
         keepalive: int | None = None,
     ) -> None:
-        """Add a peer, or set what is given of one that is there."""
+        """Add a peer, or set the given values of an existing peer."""
         section = peer_section(key, allowed_ips, endpoint, preshared_key, keepalive)
         self._wg("addconf", self.name, STDIN, input=section)
 
     def configure(self, peers: str, timeout: float = 600.0) -> None:
-        """Make these [Peer] sections all of its peers, by one `wg setconf`. `timeout` in seconds."""
+        """Replace all peers by these [Peer] sections, with one `wg setconf`. `timeout` in seconds."""
         text = f"[Interface]\nPrivateKey = {self.private_key.reveal_base64()}\nListenPort = {self.port}\n{peers}"
         self.namespace.run("wg", "setconf", self.name, STDIN, input=text, timeout=timeout)
 
     def clear(self) -> None:
-        """Take all peers out. Before a crowded interface is deleted, this spares an SMP kernel about 18 ms a peer."""
+        """Remove all peers. Before an interface with many peers is deleted, this saves an SMP kernel 18 ms per peer."""
         self.configure("")
 
     def remove_peer(self, key: PublicKey) -> None:
-        """Take a peer out; harmless if it is not there."""
+        """Remove a peer. Harmless if it is not there."""
         self._wg("set", self.name, "peer", str(key), "remove")
 
     def peers(self) -> dict[PublicKey, DevicePeer]:
-        """All peers as the device has them now."""
+        """All current peers of the device."""
         return parse_dump(self._wg("show", self.name, "dump"))
 
     def peer(self, key: PublicKey) -> DevicePeer:
-        """One peer as the device has it now. Raises KeyError."""
+        """The current values of one peer of the device. Raises KeyError."""
         return self.peers()[key]
 
     # --- the interface --------------------------------------------------------------------------------------
 
     @property
     def port(self) -> int:
-        """The UDP port it listens on now."""
+        """The UDP port that the interface listens on now."""
         return int(self._wg("show", self.name, "listen-port"))
 
     def change_port(self, port: int = 0) -> int:
-        """Listen on another port, as a client behind a new NAT binding would: 0 takes a free one. Gives the port."""
+        """Listen on another port, as after a new NAT binding. 0 takes a free port. Returns the port."""
         self._wg("set", self.name, "listen-port", str(port))
         return self.port
 
     @property
     def pid(self) -> int | None:
-        """wireguard-go's process; None of the kernel's."""
+        """wireguard-go's process. None for a kernel interface."""
         return self._process.pid if self._process is not None else None
 
     def close(self) -> None:
-        """Take the interface away now; the lab would do it at its end."""
+        """Delete the interface now. Otherwise the lab deletes it at its end."""
         if self._process is not None:
             end({self._process.pid}, [self._process])
             (UAPI_SOCKETS / f"{self.name}.sock").unlink(missing_ok=True)
@@ -212,9 +211,9 @@ def _answers(name: str) -> bool:
 
 
 class Client(WireGuard):
-    """A client: an interface with one peer, the server, and routes to what lies behind it.
+    """A client: an interface with one peer (the server), and routes to the networks behind the server.
 
-    With a keepalive it knocks as soon as it is made; without, at its first packet, so that `first_ping` sees the knock.
+    With a keepalive, the client knocks at once. Without, it knocks at its first packet, which `first_ping` sends.
     """
 
     def __init__(
@@ -239,14 +238,14 @@ class Client(WireGuard):
         self.server = server
         self.preshared_key = preshared_key
         self._section = peer_section(server, allowed_ips, endpoint, preshared_key, keepalive)
-        # A route for everything would take the tunnel's own packets too.
+        # A route for all addresses would also take the tunnel's own packets.
         prefixes = [prefix for prefix in allowed_ips if not prefix.endswith("/0")]
         namespace.ip(*(f"route replace {prefix} dev {self.name}" for prefix in prefixes))
         self.connect()
 
     @property
     def registration(self) -> Peer:
-        """What a registry must hold for this client to get in."""
+        """The peer that a registry must hold so that this client can connect."""
         return Peer(
             public_key=self.public_key,
             allowed_ips=tuple(ipaddress.ip_network(address.ip) for address in self.addresses),
@@ -255,35 +254,35 @@ class Client(WireGuard):
         )
 
     def connect(self) -> None:
-        """Know the server (anew)."""
+        """Add the server as a peer (again)."""
         self._wg("addconf", self.name, STDIN, input=self._section)
 
     def forget(self) -> None:
-        """Lose the session and know the server as if for the first time: the next packet is a first ping again."""
+        """Drop the session and add the server again. The next packet is then a first ping."""
         time.sleep(0.05)  # WireGuard drops an initiation within 20 ms of the peer's last (INITIATIONS_PER_SECOND, 50)
         self.remove_peer(self.server)
         self.connect()
 
     def begin_anew(self, key: PrivateKey, port: int) -> None:
-        """Be another client, with this key and port, that never heard of the server. One process, for benchmarks."""
+        """Become a new client with this key and port and no session, by one process, for benchmarks."""
         self.private_key, self.public_key = key, key.public()
         interface = f"[Interface]\nPrivateKey = {key.reveal_base64()}\nListenPort = {port}\n"
         self._wg("setconf", self.name, STDIN, input=interface + self._section)
 
     def first_ping(self, host: str, timeout: float = 10.0) -> float | None:
-        """Seconds from sending one packet into the tunnel until its answer is back; None if it is not back in time.
+        """Seconds from sending one packet into the tunnel until its answer is back. None if it is not back in time.
 
-        The packet waits in WireGuard until the handshake is done, so this is what a user waits. It is sent once, ever:
-        a packet that is lost stays lost and is seen. Raises RuntimeError if a session is there already.
+        The packet waits in WireGuard until the handshake is done, so a user waits just as long. It is sent only once,
+        so a lost packet shows as None. Raises RuntimeError if there is a session already.
         """
         if self.latest_handshake():
             raise RuntimeError(f"{self.name} has a session already: forget() first")
         return self.namespace.ping(host, timeout)
 
     def ping(self, host: str, timeout: float = 5.0) -> float | None:
-        """Seconds that one packet takes through the tunnel and back, session or not; None if it is not back in time."""
+        """Seconds of one packet through the tunnel and back, with or without a session. None if it is not in time."""
         return self.namespace.ping(host, timeout)
 
     def latest_handshake(self) -> float:
-        """Unix seconds of the last completed handshake; 0.0 if there was none."""
+        """Unix seconds of the last completed handshake, 0.0 if there was none."""
         return self.peer(self.server).last_handshake

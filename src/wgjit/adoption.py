@@ -1,7 +1,7 @@
-"""From an interface that holds all its peers to one that holds those in use, and back. No session is touched.
+"""Turns an interface with all its peers into one with only the peers in use, and back. No session is touched.
 
-Adopting registers what the interface has: from then on a gateway may let the idle ones go. Releasing installs what is
-registered, for good: from then on no gateway is needed.
+`adopt` registers the interface's peers, so that a gateway may then remove the idle ones. `release` installs all
+registered peers for good, so that no gateway is needed any more.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ from wgjit.model import NEVER, AllowedIP, DevicePeer, Peer, PeerChange, PublicKe
 from wgjit.stores.base import Peers, Store
 
 MOST = 1 << 20
-"""Peers that a WireGuard interface holds at most (MAX_PEERS_PER_DEVICE, messages.h)."""
+"""Most peers of a WireGuard interface (MAX_PEERS_PER_DEVICE, messages.h)."""
 
 BATCH = 256
-"""Peers installed in a call."""
+"""Peers installed per call."""
 
 
 @dataclass(slots=True)
 class Adoption:
-    """What adopting an interface's peers comes to."""
+    """The result of adopting an interface's peers."""
 
     new: list[Peer] = field(default_factory=list)
-    """To be registered."""
+    """Peers to register."""
     pinned: int = 0
-    """Of them, those that stay installed: this side keeps them alive, so it may have to call them."""
+    """Number of new peers that stay installed. The interface sends them keepalives, so it may have to reach them."""
     present: int = 0
-    """Registered already, as they are."""
+    """Number of peers that are registered already, with the same values."""
     differing: list[PublicKey] = field(default_factory=list)
-    """Registered already, with other values: a gateway would give them the registered ones."""
+    """Peers that are registered with other values. A gateway would give them the registered values."""
     refused: list[tuple[PublicKey, str]] = field(default_factory=list)
-    """Not to be registered, and why: they stay on the interface, and a gateway leaves them alone."""
+    """Peers that cannot be registered, and why. They stay on the interface, and a gateway leaves them alone."""
 
 
 def peers_of(device: Device) -> list[DevicePeer]:
@@ -52,7 +52,7 @@ def _placeholder(device: Device) -> PublicKey | None:
 
 
 class _Rehearsed(Exception):
-    """Thrown into a registration that is only tried."""
+    """Ends a registration that is only tried."""
 
 
 def adopt(
@@ -62,9 +62,9 @@ def adopt(
     *,
     dry_run: bool = False,
 ) -> Adoption:
-    """Register the interface's peers that are not; all of them or, if the registry fails, none. Raises StoreError.
+    """Register the interface's unregistered peers: all of them, or none if the registry fails. Raises StoreError.
 
-    `register` is `Peers.adopt` of a registry: all or none, and none if the iterable raises.
+    `register` is `Peers.adopt` of a registry. It registers all peers or none, and none if the iterable raises.
     With `dry_run` the same is tried, and nothing is written.
     """
     result = Adoption()
@@ -88,7 +88,7 @@ def adopt(
 
 
 def _register(result: Adoption, register: Callable[[Iterable[Peer]], int], dry_run: bool) -> None:
-    """Add the new ones; who is in the way of a registered peer is refused, and the rest added all the same."""
+    """Register the new peers. A peer that conflicts with a registered one is refused; the others are registered."""
 
     def rehearsal(peers: list[Peer]) -> Iterator[Peer]:
         yield from peers
@@ -125,7 +125,7 @@ def _is_as(peer: Peer, resident: DevicePeer) -> bool:
 
 
 def _wider(residents: Iterable[DevicePeer]) -> dict[PublicKey, AllowedIP]:
-    """Whose prefix holds another one: on an interface prefixes may be nested, in a registry they are disjoint."""
+    """The peers with a prefix around another one: an interface allows nested prefixes, a registry does not."""
     prefixes = sorted(
         ((prefix, resident.public_key) for resident in residents for prefix in resident.allowed_ips),
         key=lambda entry: (entry[0].version, entry[0].network_address.packed, entry[0].prefixlen),
@@ -145,21 +145,21 @@ def _wider(residents: Iterable[DevicePeer]) -> dict[PublicKey, AllowedIP]:
 
 @dataclass(slots=True)
 class Release:
-    """What releasing a registry onto an interface comes to."""
+    """The result of releasing a registry onto an interface."""
 
     installed: int = 0
     present: int = 0
-    """On the interface already."""
+    """Number of peers that are on the interface already."""
     barred: int = 0
-    """Disabled or expired: not installed."""
+    """Number of peers that are disabled or expired, and not installed."""
     refused: list[PublicKey] = field(default_factory=list)
-    """An allowed IP of theirs belongs to a peer that the registry does not know."""
+    """Peers that are not installed, because a peer that was on the interface before has one of their allowed IPs."""
 
 
 def release(peers: Peers, device: Device, now: float, *, dry_run: bool = False) -> Release:
     """Install all registered peers that may connect and are not on the interface. `now` is Unix seconds.
 
-    Raises StoreError, DeviceError; DeviceFull before anything is changed if they are too many.
+    Raises StoreError, DeviceError. Raises DeviceFull, before any change, if too many peers are registered.
     """
     residents = {resident.public_key: resident.allowed_ips for resident in device.peers()}
     ours = _placeholder(device)
@@ -174,7 +174,7 @@ def release(peers: Peers, device: Device, now: float, *, dry_run: bool = False) 
             device.apply(batch)
             kept -= {prefix for change in batch for prefix in change.allowed_ips or ()}
         result.installed += len(batch)
-    if ours and not kept and not dry_run:  # else it keeps the addresses of those that may not connect
+    if ours and not kept and not dry_run:  # else the placeholder keeps the addresses of peers that may not connect
         device.apply([PeerChange(ours, remove=True)])
     return result
 
@@ -199,5 +199,5 @@ def _changes(
 
 
 def idle_residents(residents: Sequence[DevicePeer], gateway: GatewaySettings, now: float) -> int:
-    """How many have had no handshake for the gateway's idle timeout, or never; `now` is Unix seconds."""
+    """Number of residents without a handshake for the gateway's idle timeout, or without any. `now` is Unix seconds."""
     return sum(now - resident.last_handshake >= gateway.idle_timeout for resident in residents)

@@ -1,21 +1,21 @@
-"""Every exception type of wgjit. Imports nothing.
+"""All exception types of wgjit. Imports nothing.
 
-An exception means broken machinery or a mistake of the caller. An expected "no" to a packet is never an
-exception: it is a `wgjit.refusal.Refusal`.
+An exception means that something failed, or that the caller made a mistake. An expected "no" to a packet is never an
+exception but a `wgjit.refusal.Refusal`.
 
-Rule for messages: name the field or thing that is wrong, then the fix. Never a secret. Nothing parses a message: what a
-program has to know of an error is its type and its attributes.
+A message names the field or thing that is wrong, then the fix. It never contains a secret. No program parses a message:
+an error's type and attributes tell everything that a program has to know.
 """
 
 from __future__ import annotations
 
 
 class WgjitError(Exception):
-    """Base of all errors that wgjit raises on purpose; the command line prints them and exits non-zero."""
+    """The base of all errors that wgjit raises on purpose. The command line prints them and exits non-zero."""
 
     def __init__(self, text: str, *, field: str | None = None, advice: str | None = None) -> None:
-        """`field` is what the error is about, as JSON, a setting or an option calls it. `advice` is for people who have
-        the command line; it is printed behind the text."""
+        """`field`: the field that is wrong, by its name in JSON, in the settings or as an option. `advice`: for users
+        of the command line; printed after the text."""
         super().__init__(text)
         self.text = text
         self.field = field
@@ -34,7 +34,7 @@ class WgjitError(Exception):
 
 
 class InvalidValue(WgjitError, ValueError):
-    """A value given by a person or a program is malformed: a key, a prefix, a setting."""
+    """A value from a person or a program is malformed: a key, a prefix, a setting."""
 
 
 class ConfigError(WgjitError):
@@ -47,7 +47,7 @@ class ConfigError(WgjitError):
 
 
 class StoreError(WgjitError):
-    """The registry could not be asked or written. Never the same as "no such peer"."""
+    """The registry could not be read or written. This never means "no such peer"."""
 
 
 class StoreBusy(StoreError):
@@ -55,7 +55,7 @@ class StoreBusy(StoreError):
 
 
 class StoreUnreachable(StoreError):
-    """A registry elsewhere gave no answer; `retry_after`: seconds for which it wants peace, if it says so."""
+    """A remote registry gave no answer. `retry_after`: seconds to wait before the next request, if it says so."""
 
     def __init__(self, text: str, retry_after: float | None = None) -> None:
         super().__init__(text)
@@ -63,15 +63,15 @@ class StoreUnreachable(StoreError):
 
 
 class StoreThrottled(StoreUnreachable):
-    """A registry elsewhere is well, and wants fewer requests (429)."""
+    """A remote registry works, but wants fewer requests (429)."""
 
 
 class StoreDeferred(StoreError):
-    """A registry elsewhere was not asked, since knocks come first: ask again, later."""
+    """A remote registry was not asked, since knocks come first. Ask again later."""
 
 
 class PeerRefused(StoreError):
-    """A peer cannot be registered beside those that are; `public_key` (32 raw bytes) is the newcomer's."""
+    """A registered peer is in the way of a new one. `public_key` (32 raw bytes) is the new peer's."""
 
     def __init__(self, text: str, public_key: bytes, *, field: str | None = None) -> None:
         super().__init__(text, field=field)
@@ -95,7 +95,7 @@ class PoolExhausted(StoreError):
 
 
 class TokenExists(StoreError):
-    """A token of this name was made before."""
+    """A token with this name exists already."""
 
 
 class NoSuchToken(StoreError):
@@ -103,7 +103,7 @@ class NoSuchToken(StoreError):
 
 
 class AmbiguousHandle(StoreError):
-    """More than one peer's key begins as the handle does; the text names them."""
+    """The keys of several peers begin with the handle. The text names them."""
 
 
 # --- drivers ------------------------------------------------------------------------------------------------
@@ -116,7 +116,7 @@ class DeviceError(WgjitError):
 
 
 class NoSuchDevice(DeviceError):
-    """There is no WireGuard interface of this name (any more)."""
+    """There is no WireGuard interface with this name, or no longer."""
 
 
 class DeviceFull(DeviceError):
@@ -124,7 +124,7 @@ class DeviceFull(DeviceError):
 
 
 class MalformedAnswer(DeviceError):
-    """The interface's kernel or process answered with something that is not its protocol."""
+    """The interface's kernel or process gave an answer that does not follow its protocol."""
 
 
 class NotPermitted(DeviceError):
@@ -132,7 +132,7 @@ class NotPermitted(DeviceError):
 
 
 class CaptureError(WgjitError):
-    """Initiations cannot be captured: socket, filter, queue or firewall rule refused."""
+    """Initiations cannot be captured: a socket, filter, queue or firewall rule was refused."""
 
 
 class InjectError(WgjitError):
@@ -147,4 +147,4 @@ class GatewayUnavailable(WgjitError):
 
 
 class GatewayRunning(WgjitError):
-    """Another gateway holds this interface; the text names its process."""
+    """Another gateway holds this interface. The text names its process."""

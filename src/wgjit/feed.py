@@ -5,8 +5,8 @@
     async for knock in feed("wg0"):
         print(knock.public_key, knock.source, knock.decision)
 
-With a gateway on the interface it is the gateway's own feed, with its decisions. Without one, `watch` taps the
-interface itself, decides nothing and changes nothing.
+If a gateway runs on the interface, this is the gateway's feed, with its decisions. If not, `watch` taps the interface
+itself, and decides and changes nothing.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ __all__ = ["feed", "listen", "watch"]
 
 
 async def feed(interface: str) -> AsyncIterator[FeedRecord]:
-    """Every initiation from now on: from the running gateway, else by watching the interface.
+    """Yield every initiation from now on: from the running gateway, or by watching the interface if there is none.
 
-    Ends when the gateway ends. Raises DeviceError, CaptureError if the interface cannot be watched either.
+    Ends when the gateway ends. Raises DeviceError, CaptureError if there is no gateway and watching fails.
     """
     try:
         source = await listen(interface)
@@ -41,7 +41,7 @@ async def feed(interface: str) -> AsyncIterator[FeedRecord]:
 
 
 async def watch(interface: str) -> AsyncIterator[FeedRecord]:
-    """Tap the interface's port and open every initiation, from the moment that this returns; nothing is changed.
+    """Tap the interface's port and open every initiation, from the moment that this returns. Changes nothing.
 
     Raises NoSuchDevice, DeviceError, NotPermitted, CaptureError.
     """
@@ -64,7 +64,7 @@ async def _observations(responder: Responder, capture: PacketCapture) -> AsyncIt
 
 
 async def _readable(descriptor: int) -> None:
-    """Wait until there is something to read; the loop looks at the descriptor only while somebody waits for it."""
+    """Wait until the descriptor is readable. The event loop polls the descriptor only during this call."""
     loop = asyncio.get_running_loop()
     ready = asyncio.Event()
     loop.add_reader(descriptor, ready.set)

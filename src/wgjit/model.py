@@ -1,4 +1,4 @@
-"""What the rooms tell one another: plain frozen values, no behaviour beyond their own checks."""
+"""The values that the packages hand to one another. They are frozen, and do nothing but check themselves."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ AllowedIP = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 def parse_allowed_ip(text: str) -> AllowedIP:
-    """Read `10.8.0.2`, `10.8.0.2/32` or `fd00::/64`. Raises InvalidValue, also for set host bits."""
+    """Read `10.8.0.2`, `10.8.0.2/32` or `fd00::/64`. Raises InvalidValue, also if host bits are set."""
     try:
         return ipaddress.ip_network(text.strip(), strict=True)
     except ValueError as error:
@@ -54,9 +54,9 @@ def parse_allowed_ip(text: str) -> AllowedIP:
 
 
 def refuse_key(text: str, what: str, field: str | None = None) -> None:
-    """Raise InvalidValue if a key stands in a name, a label or the like; the text is not repeated.
+    """Raise InvalidValue if a name, a label or a similar text contains a key. The error does not repeat the text.
 
-    A name is shown, exported and logged, and what stands in it may be somebody's private key.
+    Names are shown, exported and logged, and the key may be a private key.
     """
     if holds_key(text):
         raise InvalidValue(
@@ -68,14 +68,14 @@ NEVER = 0
 """The idle timeout of a pinned peer."""
 
 LEAST_IDLE_TIMEOUT = 180
-"""Seconds: a session lives so long (REJECT_AFTER_TIME)."""
+"""Seconds. A session lives this long (REJECT_AFTER_TIME)."""
 
 MOST_IDLE_TIMEOUT = 315_360_000
 """Seconds: ten years."""
 
 
 class Standing(StrEnum):
-    """Whether a registered peer may connect; each is in one of them."""
+    """Whether a registered peer may connect. Each registered peer has one standing."""
 
     ENABLED = "enabled"
     DISABLED = "disabled"
@@ -84,20 +84,20 @@ class Standing(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """A peer as registered: everything that an install needs, and who it is."""
+    """A registered peer: its name, its standing, and everything that an install needs."""
 
     public_key: PublicKey
     allowed_ips: tuple[AllowedIP, ...] = ()
     preshared_key: PresharedKey | None = None
     keepalive: int = 0
-    """Persistent keepalive that the gateway sends, seconds, 0 to 65535; 0 is off."""
+    """Seconds between the persistent keepalives that the gateway sends, 0 to 65535; 0 is off."""
     enabled: bool = True
     expires_at: int | None = None
-    """Unix seconds from which on the peer is refused; None is never."""
+    """Unix seconds from which the peer is refused; None is never."""
     name: str | None = None
     idle_timeout: int | None = None
-    """Seconds without handshake and data after which the peer leaves the device; None is the gateway's default, NEVER
-    keeps it there: pinned."""
+    """Seconds without handshake and data after which the peer leaves the device. None is the gateway's default. With
+    NEVER the peer is pinned and stays."""
 
     def __post_init__(self) -> None:
         if self.name is not None:
@@ -114,14 +114,14 @@ class Peer:
             )
 
     def standing(self, at: float) -> Standing:
-        """Whether the registry lets it connect at a moment, Unix seconds."""
+        """The peer's standing at a moment, Unix seconds."""
         if not self.enabled:
             return Standing.DISABLED
         return Standing.EXPIRED if self.expires_at is not None and self.expires_at <= at else Standing.ENABLED
 
     @property
     def is_pinned(self) -> bool:
-        """It never leaves the device for being idle, nor to make room."""
+        """Whether the peer never leaves the device for being idle or to make room."""
         return self.idle_timeout == NEVER
 
 
@@ -134,18 +134,18 @@ class Claim:
     gateway: str
     endpoint: Endpoint
     proven_at: float
-    """Unix seconds by the gateway's clock at which the client's clock showed `timestamp`: what its clock is ahead."""
+    """Unix seconds by the gateway's clock when the client's showed `timestamp`: how far the client's is ahead."""
     proven: Tai64n | None = None
-    """None: `timestamp` itself was proven. Else it is what the device's last handshake lets expect, which no gateway
-    saw, and this is the greatest that was proven; `NEVER_PROVEN` if none was."""
+    """None if `timestamp` itself was proven. Else `timestamp` is inferred from the device's last handshake, which no
+    gateway saw, and `proven` is the greatest proven timestamp, `NEVER_PROVEN` if there is none."""
 
     @property
     def greatest_proven(self) -> Tai64n:
-        """What is not greater is old for certain; what is, up to `timestamp`, most likely."""
+        """A timestamp up to this one is old. A timestamp above it, up to `timestamp`, is most likely old."""
         return self.timestamp if self.proven is None else self.proven
 
     def over(self, old: Claim | None) -> Claim:
-        """What is known of a peer by an old claim and this one: what a store holds once this was saved."""
+        """The claim that a store holds for the peer once this claim has been saved over the old one."""
         if old is None:
             return self
         if self.proven is None:
@@ -162,7 +162,7 @@ NEVER_PROVEN = Tai64n(bytes(Tai64n.LENGTH))
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """What a store knows of one key: the peer and its last claim, read in one go."""
+    """A store's data about one key: the peer and its last claim, read together."""
 
     peer: Peer
     claim: Claim | None = None
@@ -170,24 +170,24 @@ class Registration:
 
 @dataclass(frozen=True, slots=True)
 class Cover:
-    """Prefixes that together hold all registered addresses inside some wider prefixes, and as little else as can be."""
+    """Prefixes that hold all registered addresses inside some wider prefixes, and as few others as possible."""
 
     prefixes: tuple[AllowedIP, ...]
     exact: bool = True
-    """False: there are so many registered addresses that the prefixes also hold ones that are not registered."""
+    """False if there are so many registered addresses that the prefixes also hold unregistered ones."""
 
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """What a store knows of a key that was registered and is no more."""
+    """A store's data about a key that was registered and has been removed."""
 
     public_key: PublicKey
     claim: Claim | None = None
-    """As it was, and as it has moved since: a recording from before the removal stays old."""
+    """The last claim, kept and updated after the removal, so that a recording from before the removal stays old."""
 
 
 class ChangeKind(StrEnum):
-    """What happened to a registered peer."""
+    """The kind of a change to a registered peer."""
 
     ADDED = "added"
     UPDATED = "updated"
@@ -207,13 +207,13 @@ class Delivery(StrEnum):
     """How the first handshake is completed once the peer is resident, best first."""
 
     HOLD = "hold"
-    """The packet waits in the kernel's queue and goes on when the peer is there."""
+    """The packet waits in the kernel's queue and goes on when the peer is installed."""
     REPLAY = "replay"
-    """The captured copy is put back into the kernel, which dropped the first."""
+    """The captured copy is put back into the kernel, which has dropped the original."""
     FLIP = "flip"
-    """The gateway initiates instead: endpoint and persistent keepalive, then set back."""
+    """The gateway initiates: it sets an endpoint and a persistent keepalive, and sets the keepalive back later."""
     NONE = "none"
-    """The client tries again by itself after REKEY_TIMEOUT, 5 s."""
+    """The client tries again by itself after REKEY_TIMEOUT (5 s)."""
 
 
 # --- the device ---------------------------------------------------------------------------------------------
@@ -240,11 +240,11 @@ class DevicePeer:
     endpoint: Endpoint | None = None
     keepalive: int = 0
     last_handshake: float = 0.0
-    """Unix seconds, 0.0 if there was none."""
+    """Unix seconds; 0.0 if there was none."""
     rx_bytes: int = 0
     tx_bytes: int = 0
     is_whole: bool = True
-    """False: it is there, and of all else something may be missing; see `Device.peers`."""
+    """False: only the peer's presence is certain, and any other value may be missing; see `Device.peers`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,14 +254,14 @@ class PeerChange:
     public_key: PublicKey
     remove: bool = False
     update_only: bool = False
-    """Do nothing if the peer is not there (WGPEER_F_UPDATE_ONLY): an update must not resurrect a removed peer."""
+    """Do nothing if the peer is not in the device (WGPEER_F_UPDATE_ONLY): an update must not add a removed peer."""
     preshared_key: PresharedKey | None = None
     endpoint: Endpoint | None = None
     keepalive: int | None = None
     allowed_ips: tuple[AllowedIP, ...] | None = field(default=None)
-    """The whole new set: it replaces what was there."""
+    """The whole new set, which replaces the old one."""
     more_allowed_ips: tuple[AllowedIP, ...] = ()
-    """Added to those that the peer has, or to the new set; each is taken from the peer that had it."""
+    """Prefixes to add to the peer's set, or to the new set. Each is taken from the peer that had it."""
 
     @classmethod
     def install(cls, peer: Peer, endpoint: Endpoint | None = None, keepalive: int | None = None) -> PeerChange:
@@ -276,7 +276,7 @@ class PeerChange:
 
     @classmethod
     def update(cls, peer: Peer) -> PeerChange:
-        """The change that gives a resident all values of its registration, and brings nobody back who has left."""
+        """The change that gives a resident all values of its registration. It does not add a peer that has left."""
         return cls(
             public_key=peer.public_key,
             update_only=True,

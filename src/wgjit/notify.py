@@ -1,8 +1,8 @@
-"""Tell the service manager how we are: sd_notify(3), one datagram a message.
+"""Messages to the service manager: sd_notify(3), one datagram per message.
 
-Rules: without NOTIFY_SOCKET every call does nothing, so `wgjit up` runs the same in a terminal. A manager that does not
-listen is no fault of ours: no call raises or waits. `alive` is for the loop's own heartbeat and nothing else: from a
-timer or thread of its own it would go on while the loop is stuck, and the watchdog would guard nothing.
+Without NOTIFY_SOCKET every call does nothing, so `wgjit up` also runs in a terminal. No call raises or waits, even if
+the manager does not listen. Only the loop's own heartbeat may call `alive`: a separate timer or thread would go on
+while the loop is stuck, and the watchdog would notice nothing.
 """
 
 from __future__ import annotations
@@ -14,27 +14,27 @@ from contextlib import suppress
 
 
 class Notifier:
-    """Speaks to the manager named by NOTIFY_SOCKET; harmless if there is none."""
+    """Sends messages to the manager named by NOTIFY_SOCKET. Does nothing if there is none."""
 
     def __init__(self, environment: MutableMapping[str, str] = os.environ) -> None:
-        """Take NOTIFY_SOCKET out of the environment: no firewall program that we start shall speak in our name."""
+        """Take NOTIFY_SOCKET out of the environment, so that programs that wgjit starts cannot send such messages."""
         name = environment.pop("NOTIFY_SOCKET", "")
-        # A leading @ stands for the null byte of an abstract socket; other kinds (vsock:) are not for us.
+        # A leading @ stands for the null byte of an abstract socket. Other kinds (vsock:) are not supported.
         self._address = "\0" + name[1:] if name.startswith("@") else name if name.startswith("/") else None
         self._socket: socket.socket | None = None
         if self._address is not None:
             self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
 
     def ready(self, status: str) -> None:
-        """We serve. `status` is the line that `systemctl status` shows."""
+        """Tell that the daemon serves. `status` is the line that `systemctl status` shows."""
         self._send(f"READY=1\nSTATUS={' '.join(status.split())}")
 
     def alive(self) -> None:
-        """The loop's heart beats. Call it once a round of the heartbeat, after the round's work."""
+        """Tell that the loop runs. To be called once per round of the heartbeat, after the round's work."""
         self._send("WATCHDOG=1")
 
     def stopping(self, status: str) -> None:
-        """We are ending."""
+        """Tell that the daemon is ending."""
         self._send(f"STOPPING=1\nSTATUS={' '.join(status.split())}")
 
     def _send(self, message: str) -> None:

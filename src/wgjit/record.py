@@ -1,4 +1,4 @@
-"""One initiation seen: the line of the feed, the same live (`wgjit feed`) and offline (`wgjit decode`)."""
+"""FeedRecord: one initiation that was seen; a line of the feed, live (`wgjit feed`) or offline (`wgjit decode`)."""
 
 from __future__ import annotations
 
@@ -13,42 +13,42 @@ from wgjit.refusal import Refusal
 
 
 class Decision(StrEnum):
-    """What became of a knock."""
+    """The outcome of a knock."""
 
     INSTALLED = "installed"
-    """The peer was put into the device for it."""
+    """The peer was installed for this knock."""
     RESIDENT = "resident"
-    """The peer was there already: the kernel's own business."""
+    """The peer was in the device already, so the kernel answers."""
     REFUSED = "refused"
-    """Nothing was done; the refusal says why."""
+    """The gateway did nothing. The refusal says why."""
     OBSERVED = "observed"
-    """Seen and proven by a feed that does not act: nobody decided."""
+    """The initiation was seen and proven by a feed that does not act."""
 
 
 @dataclass(slots=True)
 class FeedRecord:
-    """One initiation seen, as `wgjit feed` tells it."""
+    """One initiation that was seen, as `wgjit feed` shows it."""
 
     time: float | None
-    """Unix seconds of its arrival; None where a recording does not tell."""
+    """Unix seconds of its arrival; None if a recording does not tell."""
     source: Endpoint | None
     destination: Endpoint | None
     public_key: PublicKey | None = None
     """The claimed key; None if the message did not open."""
     name: str | None = None
-    """The peer's name, if registered under one."""
+    """The peer's registered name, if there is one."""
     proven: bool = False
     timestamp: Tai64n | None = None
-    """The client's time stamp; only known once proven."""
+    """The client's timestamp; known only if proven."""
     decision: Decision = Decision.REFUSED
     refusal: Refusal | None = None
     delivery: Delivery | None = None
-    """How the packet reached WireGuard; None if it was not ours to deliver."""
+    """How the packet reached WireGuard; None if wgjit did not deliver it."""
     stages: dict[str, float] = field(default_factory=dict)
-    """Microseconds by stage: identify, lookup, prove, install, deliver, and total. Filled in by the loop."""
+    """Microseconds by stage: identify, lookup, prove, install, deliver, and total. The loop fills them in."""
 
     def as_dict(self) -> dict[str, Any]:
-        """The form for programs, as it stands in a line of JSON; the keys are stable."""
+        """The form for programs, as in a line of JSON. The keys are stable."""
         return {
             "time": _moment(self.time),
             "source": None if self.source is None else str(self.source),
@@ -65,7 +65,7 @@ class FeedRecord:
 
     @classmethod
     def from_dict(cls, line: Mapping[str, Any]) -> FeedRecord:
-        """Read the form for programs back. Raises InvalidValue, KeyError for what `as_dict` cannot have made."""
+        """Read the form for programs. Raises InvalidValue, KeyError if `as_dict` cannot have made it."""
         time, key = line["time"], line["public_key"]
         return cls(
             time=None if time is None else datetime.fromisoformat(time).timestamp(),
@@ -83,7 +83,7 @@ class FeedRecord:
 
 
 def _moment(time: float | None) -> str | None:
-    """RFC 3339 in UTC, to the microsecond; None also for a time that no calendar holds: a file can say anything."""
+    """RFC 3339 in UTC, to the microsecond. None also for a time outside the calendar, which a file may contain."""
     if time is None:
         return None
     try:

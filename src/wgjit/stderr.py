@@ -1,8 +1,8 @@
-"""Standard error of what serves: a log that nobody reads must not end it, nor hold it up.
+"""Standard error for servers. A log that nobody reads must neither end a server nor hold it up.
 
-Whoever started us may have closed standard error, end the program that reads it, stop reading, or fill the disk that it
-goes to, at the start or later. So nothing that is written here raises or waits: a line that cannot be written now is
-lost and counted, and the next one that can be says how many were.
+Standard error may be closed at the start, or its reader may end or stop reading, or its disk may be full. So writing
+neither raises nor waits. A line that cannot be written at once is lost and counted. The next line that can be written
+says how many lines were lost.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ import sys
 import threading
 
 _MOST = select.PIPE_BUF
-"""Bytes that a pipe takes without waiting when it says that it can be written to."""
+"""Bytes that a writable pipe takes without waiting."""
 
 
 class LossyStream(io.TextIOBase):
-    """A text stream on a descriptor, or on none at all; any thread may write. `lost`: lines that were not written."""
+    """A text stream on a descriptor, or without one. Any thread may write. `lost`: number of lines not written."""
 
     encoding = "utf-8"
 
     def __init__(self, descriptor: int | None) -> None:
         self.lost = 0
         self._descriptor = descriptor
-        self._told = 0  # of the lost ones, how many the reader knows of
-        self._is_cut = False  # what was written last is no whole line
+        self._told = 0  # number of lost lines that the reader has been told of
+        self._is_cut = False  # the last write ended within a line
         self._lock = threading.Lock()
-        self._begun = threading.local()  # a thread's line that has no end yet: `print` writes text and newline apart
+        self._begun = threading.local()  # a thread's unfinished line: `print` writes text and newline separately
 
     def writable(self) -> bool:
         return True
@@ -37,13 +37,13 @@ class LossyStream(io.TextIOBase):
         return self._descriptor is not None and os.isatty(self._descriptor)
 
     def fileno(self) -> int:
-        """Raises OSError if there is none."""
+        """The descriptor. Raises OSError if there is none."""
         if self._descriptor is None:
             raise OSError("standard error was closed when this process started")
         return self._descriptor
 
     def write(self, text: str) -> int:
-        """Write the lines that are whole now; the rest waits for its end, or for `flush`."""
+        """Write all complete lines. The rest waits for the end of its line, or for `flush`."""
         *lines, rest = (getattr(self._begun, "text", "") + text).split("\n")
         self._begun.text = rest
         for line in lines:
@@ -51,7 +51,7 @@ class LossyStream(io.TextIOBase):
         return len(text)
 
     def flush(self) -> None:
-        """Write what this thread has begun."""
+        """Write this thread's unfinished line."""
         if rest := getattr(self._begun, "text", ""):
             self._begun.text = ""
             self._put(rest)
@@ -71,7 +71,7 @@ class LossyStream(io.TextIOBase):
                 self.lost += 1
 
     def _send(self, data: bytes) -> bool:
-        """Whether all of it was written."""
+        """Write the data; whether all of it was written."""
         if self._descriptor is None:
             return False
         ready = select.poll()
@@ -80,7 +80,7 @@ class LossyStream(io.TextIOBase):
             ready.register(self._descriptor, select.POLLOUT)
             while at < len(data):
                 if not ready.poll(0):
-                    break  # nobody reads
+                    break  # the descriptor cannot take more now
                 at += os.write(self._descriptor, data[at : at + _MOST])
         except (OSError, ValueError):
             pass
@@ -90,10 +90,10 @@ class LossyStream(io.TextIOBase):
 
 
 def hold_places() -> None:
-    """Put /dev/null where a standard descriptor is closed. To be called before anything is opened.
+    """Open /dev/null in place of each closed standard descriptor. To be called before anything is opened.
 
-    Else the next file takes its number: the registry would be standard error, and what a library writes there would
-    go into it.
+    Else the next file gets the number: the registry could become standard error, and a library's messages would go into
+    it.
     """
     for number in range(3):
         try:
@@ -107,7 +107,7 @@ def hold_places() -> None:
 
 
 def take_over() -> None:
-    """From now on `sys.stderr`, for whoever writes there, is one that neither raises nor waits."""
+    """Replace `sys.stderr` by a stream that neither raises nor waits."""
     if isinstance(sys.stderr, LossyStream):
         return
     try:
@@ -118,5 +118,5 @@ def take_over() -> None:
 
 
 def lost_lines() -> int:
-    """Lines of this process's log that could not be written."""
+    """Number of this process's log lines that could not be written."""
     return sys.stderr.lost if isinstance(sys.stderr, LossyStream) else 0

@@ -1,4 +1,4 @@
-"""Durations and moments as a person writes and reads them."""
+"""Durations and moments as people write and read them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def _json(option: str) -> str:
 
 
 def parse_duration(text: str, field: str) -> int:
-    """Seconds of `90s`, `30m`, `12h`, `30d` or `2w`. Raises InvalidValue that names `field`."""
+    """Read `90s`, `30m`, `12h`, `30d` or `2w`; return seconds. Raises InvalidValue that names `field`."""
     match = re.fullmatch(r"([0-9]{1,9})([smhdw])", text)
     if match is None:
         raise InvalidValue(
@@ -26,14 +26,14 @@ def parse_duration(text: str, field: str) -> int:
 
 
 def show_duration(seconds: int) -> str:
-    """The shortest exact way to write it in one unit: 30m, 90s; `parse_duration` reads it."""
+    """Write a duration in the largest unit that is exact: 30m, 90s. `parse_duration` reads it."""
     return next(f"{seconds // size}{unit}" for unit, size in _UNITS.items() if seconds % size == 0 and seconds >= size)
 
 
 def parse_expiry(text: str, now: float, field: str = "expires-at") -> int | None:
-    """Unix seconds of an ISO 8601 date or time (UTC if it names no zone), or of `+30d` after `now`; None of `never`.
+    """Read an ISO 8601 date or time (UTC if it names no zone), `+30d` from `now`, or `never`.
 
-    Units are s, m, h, d, w. Raises InvalidValue that names `field`.
+    Returns Unix seconds, None for `never`. Units are s, m, h, d, w. Raises InvalidValue that names `field`.
     """
     if text == "never":
         return None
@@ -51,7 +51,7 @@ def parse_expiry(text: str, now: float, field: str = "expires-at") -> int | None
 
 
 def parse_past(text: str, now: float, field: str) -> float:
-    """Unix seconds of `7d` before `now`, or of an ISO 8601 date or time (UTC if it names no zone).
+    """Read `7d` (before `now`), or an ISO 8601 date or time (UTC if it names no zone); return Unix seconds.
 
     Raises InvalidValue that names `field`.
     """
@@ -68,12 +68,12 @@ def parse_past(text: str, now: float, field: str) -> float:
 
 
 def parse_lifetime(text: str, now: float) -> int | None:
-    """Unix seconds of `30d` from `now` on, or None of `never`. Raises InvalidValue."""
+    """Read `30d` (from `now`) or `never`; return Unix seconds, None for `never`. Raises InvalidValue."""
     return None if text == "never" else int(now) + parse_duration(text.removeprefix("+"), "expires")
 
 
 def show_moment(seconds: float | None) -> str | None:
-    """RFC 3339 in UTC to the second; a number that no calendar holds stays one."""
+    """RFC 3339 in UTC to the second; `@` and the number if it is outside the calendar."""
     if seconds is None:
         return None
     try:

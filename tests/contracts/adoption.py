@@ -1,4 +1,4 @@
-"""An interface with a crowd of peers becomes a just-in-time one, and is one again that needs no gateway."""
+"""An interface with many peers is adopted by a gateway, and later released so that it needs no gateway."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What every `wgjit.drivers.base.Device` does, whatever is behind it: kernel, wireguard-go, or the fake.
+"""What every `wgjit.drivers.base.Device` does: the kernel's, wireguard-go's, and the fake.
 
-A subclass gives the fixture `device`, an interface with no peer and no key that is up, and the three hooks. Compare
-reports with `told` and `sorted`: the order of peers, and of one peer's allowed IPs, is the interface's own affair.
+A subclass gives the three hooks and the fixture `device`: an interface that is up, without peers and without a key.
+Compare reports with `told` and `sorted`, because the order of peers, and of a peer's allowed IPs, is not fixed.
 """
 
 from __future__ import annotations

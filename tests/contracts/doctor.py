@@ -1,4 +1,4 @@
-"""What holds for the doctor on every machine that the tests run on: as root, with a namespace to try things in."""
+"""What holds for the doctor on every machine with tests. They run as root, in a namespace for trying things."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""A fleet's registry under load: the real `wgjit api`, a real gateway that asks it, 100 clients at 5 a second.
+"""A fleet's registry under load: the real `wgjit api`, a real gateway that asks it, 100 clients at 5 per second.
 
-What is counted is requests and refusals. `./dev bench fleet` lets clients come at 20 a second, and measures times. Here
-the pace is one that a busy machine can keep, and so is the patience.
+The test counts requests and refusals. `./dev bench fleet` lets clients come at 20 per second and measures times. Here,
+rate and time limits are chosen so that a busy machine can keep them.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Floods of initiations: clients get in, residents rekey, memory stays bounded, and afterwards all is as before.
+"""Floods of initiations: clients connect, residents rekey, memory stays bounded, and afterwards all is as before.
 
-The network is that of `bench.flood`, which measures the same for longer and at the full rate.
+The network is that of `bench.flood`, which measures the same for a longer time and at the full rate.
 """
 
 from __future__ import annotations

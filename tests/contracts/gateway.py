@@ -1,7 +1,7 @@
 """What a running gateway promises, on real WireGuard: the same tests over kernel WireGuard and wireguard-go.
 
-Each client is a real WireGuard client; the gateway is the real `wgjit up` in a process of its own. The topology is
-drawn in `gateway_site`.
+Each client is a real WireGuard client. The gateway is the real `wgjit up` in its own process. `gateway_site` shows the
+topology.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What a gateway promises whatever WireGuard is under it: told once, on the quicker one of the two.
+"""What a gateway promises on any WireGuard. It is tested only once, on the faster implementation.
 
-What the kernel has a part in is in `gateway`.
+Promises that depend on the kernel are in `gateway`.
 """
 
 from __future__ import annotations

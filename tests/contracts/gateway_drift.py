@@ -1,4 +1,4 @@
-"""The ground shifts under a running gateway: a peer is taken out by hand."""
+"""The device changes under a running gateway: a peer is removed by hand."""
 
 from __future__ import annotations
 

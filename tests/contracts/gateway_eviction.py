@@ -1,6 +1,6 @@
-"""Who leaves the interface, and that it costs nobody anything: on real WireGuard, with the real daemon in a hurry.
+"""Which peers leave the interface, and that no other peer notices: on real WireGuard, with the daemon's short times.
 
-`lab.hasty` makes a session count as over after seconds, and a peer as idle; what hangs on the true 180 s is in
+With `lab.hasty`, a session is over and a peer is idle after a few seconds. What depends on the true 180 s is in
 tests/kernel/test_patience.py.
 """
 

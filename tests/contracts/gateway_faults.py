@@ -1,7 +1,7 @@
-"""The registry's file breaks under a running gateway, in every way that a disk has; then the cause is taken away.
+"""The registry's file breaks under a running gateway, in every way that a disk can fail; then the cause is removed.
 
-Each time: residents ping and rekey throughout, a stranger's held packet is released in time, "could not ask" is told
-apart from "unknown", the fault is counted each time and logged once, and all goes on without a restart.
+Each time, residents ping and rekey throughout, and a stranger's held packet is released in time. The gateway keeps
+"could not ask" apart from "unknown", counts each fault and logs it once, and works again without a restart.
 """
 
 from __future__ import annotations

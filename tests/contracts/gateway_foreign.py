@@ -1,8 +1,8 @@
 """Peers that the registry does not know, on an interface whose registered peers come and go: real traffic both ways.
 
-The foreign peer is an exit node: somebody put it in by hand, with prefixes around everybody's addresses. Its machine
-also has the addresses of a registered client, so whatever went the wrong way would be seen there, and it tries to speak
-in that client's name.
+The foreign peer is an exit node. It was installed by hand, with prefixes around the addresses of all peers. Its machine
+also has the addresses of a registered client, so that misrouted packets would be seen there. It also tries to send with
+that client's addresses.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""An eavesdropper's recordings are worth nothing: not while the peer is resident, nor after a crash and a reboot."""
+"""An eavesdropper's recordings have no effect: not while the peer is resident, and not after a crash and a reboot."""
 
 from __future__ import annotations
 

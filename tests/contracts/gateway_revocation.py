@@ -1,7 +1,7 @@
-"""What another process writes into the registry takes effect on the interface.
+"""Changes that another process writes into the registry take effect on the interface.
 
-Within a second, where the machine is not too busy to do anything in a second: the log is asked every
-`RegistryWatch.INTERVAL`, and what it says is done at once (tests/unit/daemon/test_registry_watch.py).
+On a machine that is not too busy, this takes less than a second. The gateway reads the change log every
+`RegistryWatch.INTERVAL` and follows a change at once (tests/unit/daemon/test_registry_watch.py).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where a gateway is tested: real clients, directly linked or behind NAT, and the real `wgjit up`.
+"""The site in which a gateway is tested: real clients, directly linked or behind NAT, and the real `wgjit up`.
 
    10.9.0.2  fd09::2                10.9.0.1, 10.9.0.77  fd09::1, fd09::77
      direct ───────────────────────────── gateway

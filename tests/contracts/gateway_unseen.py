@@ -1,6 +1,6 @@
-"""Recordings of handshakes that no gateway has accepted: sent once their peer is not installed, they do nothing.
+"""Recordings of handshakes that no gateway has accepted have no effect when they are sent after their peer has left.
 
-They are newer than all that was proven, so it takes more than the claim to know them: docs/SECURITY.md tells what.
+Their timestamps are newer than the claim, so the claim alone cannot refuse them. docs/SECURITY.md says what does.
 """
 
 from __future__ import annotations

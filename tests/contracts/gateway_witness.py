@@ -1,4 +1,4 @@
-"""Who watches while something goes wrong: pings that must all come back, and a record of what was on the wire."""
+"""Witnesses for tests of faults: pings that must all come back, and a record of the packets on the wire."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an operator hands out works: the file that `wgjit peer add` writes, read by wg-quick, on real WireGuard."""
+"""The client's configuration works that `wgjit peer add` writes: read by wg-quick, on real WireGuard."""
 
 from __future__ import annotations
 

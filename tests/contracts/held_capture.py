@@ -1,4 +1,4 @@
-"""What holds for capture by NFQUEUE, by whichever rules."""
+"""What holds for capture by NFQUEUE, with nftables and with iptables rules."""
 
 from __future__ import annotations
 

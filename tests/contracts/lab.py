@@ -1,4 +1,4 @@
-"""What a lab promises, with the WireGuard of the kernel and with wireguard-go: bound to each by its test_lab.py.
+"""What a lab promises, with the kernel's WireGuard and with wireguard-go. Each has a test_lab.py that runs this.
 
 client 10.9.0.2, fd09::2 ──── veth ──── gateway 10.9.0.1, fd09::1
 inside the tunnel 10.8.0.2, fd08::2              10.8.0.1, fd08::1

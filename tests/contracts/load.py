@@ -1,4 +1,4 @@
-"""The benchmarks' clients speak WireGuard: what they count as a connect, real WireGuard counts, too."""
+"""The benchmarks' clients speak WireGuard: a connect that they count is also a connect for real WireGuard."""
 
 from __future__ import annotations
 

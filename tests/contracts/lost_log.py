@@ -1,4 +1,4 @@
-"""A gateway whose log nobody reads serves as if somebody did, and says how much of it is lost."""
+"""A gateway whose log is not read works as usual, and says how many lines are lost."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The daemon as an account of its own with the two capabilities of its systemd unit, and nothing that holds its key.
+"""The daemon under its own account, with only the two capabilities of its systemd unit, and the secrecy of its key.
 
-No systemd runs where tests run: setpriv(1) gives what the unit's own lines say.
+The tests run without systemd. setpriv(1) gives the privileges that the unit's lines name.
 """
 
 from __future__ import annotations

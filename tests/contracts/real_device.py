@@ -1,6 +1,6 @@
-"""The device contract over real interfaces, and the making and taking away of them: kernel or wireguard-go.
+"""The device contract on real interfaces of the kernel or of wireguard-go, and how these are made and removed.
 
-All interfaces of one class live in one namespace of their own; the test runs inside it.
+All interfaces of one test class are in one namespace of their own, and the test runs inside it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A gateway whose registry is somebody else's service: the example server, over TLS, with real clients."""
+"""A gateway whose registry is a remote service: the example server, over TLS, with real clients."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One daemon for two interfaces, each with its own registry: neither notices what happens to the other."""
+"""One daemon for two interfaces, each with its own registry. Events on one interface do not affect the other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One daemon on two interfaces whose names lead to the same queue: each gets its own, and its own rules."""
+"""One daemon on two interfaces whose names map to the same queue number: each gets its own queue and its own rules."""
 
 from __future__ import annotations
 

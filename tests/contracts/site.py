@@ -1,11 +1,11 @@
-"""A gateway with several addresses and a client, joined by a veth pair: where capture and replay are tried.
+"""The site for tests of capture and replay: a gateway with several addresses and a client, joined by a veth pair.
 
                  ┌──────────── gateway ────────────┐              ┌──── client ────┐
                  │ 10.9.0.1, 10.9.0.77             │ veth    veth │ 10.9.0.2       │
                  │ fd09::1,  fd09::77              ├──────────────┤ fd09::2        │
                  └─────────────────────────────────┘              └────────────────┘
 
-No WireGuard is needed: a UDP socket on the port stands in for it, and tells by which interface and at which local
+No WireGuard is needed. A UDP socket on the port takes its place, and tells by which interface and at which local
 address a packet arrived, as WireGuard would see it.
 """
 

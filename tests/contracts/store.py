@@ -1,4 +1,4 @@
-"""What every registry must do. Subclass `StoreContract`, give the fixture `registry` (an empty one)."""
+"""What every registry must do. Subclass `StoreContract`, and give the fixture `registry` (an empty registry)."""
 
 from __future__ import annotations
 

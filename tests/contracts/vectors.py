@@ -1,7 +1,7 @@
-"""The recorder of test vectors, with the kernel's WireGuard and with wireguard-go: each has a test_vectors.py.
+"""The recorder of test vectors, with the kernel's WireGuard and with wireguard-go. Each has a test_vectors.py.
 
-It records only what it has seen work: sessions of our Initiator that the gateway took for live ones, with and without a
-preshared key, over IPv4 and IPv6, and through a cookie. So this is also our client against a real gateway.
+It records only sessions of our Initiator that the gateway accepted as live, with and without a preshared key, over IPv4
+and IPv6, and through a cookie. So this also tests our client against a real gateway.
 """
 
 from __future__ import annotations

@@ -88,7 +88,7 @@ class FakeRegistry:
         with self._lock:
             return [change for change in self._changes if change.sequence > after][:limit]
 
-    def attend(self, concerned: Callable[[], Collection[PublicKey]]) -> None:
+    def keep_fresh(self, concerned: Callable[[], Collection[PublicKey]]) -> None:
         pass
 
     def addresses_version(self) -> int:

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 from pydantic import BaseModel
-from pydantic.fields import FieldInfo
 
+from lab import settings_table
 from wgjit.cli import COMMANDS
 from wgjit.config import Config, load_config
 from wgjit.config.environment import OTHERS, VARIABLES
 from wgjit.config.layers import SECTIONS
+from wgjit.config.reference import DEFAULTS_IN_WORDS
 from wgjit.record import Decision, FeedRecord
 from wgjit.refusal import Refusal
 
@@ -39,47 +40,17 @@ def settings(model: type[BaseModel], prefix: str = "") -> list[str]:
     return names
 
 
-def test_every_setting_is_documented_and_every_documented_one_exists() -> None:
-    rows = re.findall(r"^\| `(\w+\.\w+)` \|", (ROOT / "docs/CONFIGURATION.md").read_text(), re.MULTILINE)
+def test_the_table_of_settings_is_that_of_the_code() -> None:
+    page = settings_table.PAGE.read_text()
+    assert page == settings_table.written(page), "run ./dev docs"
+    rows = re.findall(r"^\| `(\w+\.\w+)` \|", page, re.MULTILINE)
     assert sorted(rows) == sorted(settings(Config))
 
 
-def _default(field: FieldInfo) -> object:
-    """As a file would say it; what depends on the machine, and None, is in words in the documents."""
-    if field.default_factory is socket.gethostname:
-        return None
-    value = field.get_default(call_default_factory=True)
-    return None if value in ([], None) else value
-
-
-IN_WORDS = {
-    "store.path": "`/var/lib/wgjit/INTERFACE.db`",
-    "store.ca_file": "the system's",
-    "client.public_key": "of `interface.private_key_file`",
-    "gateway.name": "the host's name",
-    "api.socket": "`/run/wgjit/INTERFACE.api.sock`",
-}
-"""Defaults that are not one value: these are looked for as they stand, and must be None in the code, or a function."""
-
-
-def test_every_default_in_the_documents_is_that_of_the_code() -> None:
-    text = (ROOT / "docs/CONFIGURATION.md").read_text()
-    rows = dict(re.findall(r"^\| `(\w+\.\w+)` \| ([^|]*) \|", text, re.MULTILINE))
-    for section, model in SECTIONS.items():
-        for name, field in model.model_fields.items():
-            setting, told, value = f"{section}.{name}", rows[f"{section}.{name}"], _default(field)
-            if setting in IN_WORDS:
-                assert (told, value) == (IN_WORDS[setting], None), setting
-            elif value is None:
-                assert told == "none", setting
-            elif isinstance(value, list):
-                assert [word.strip().strip("`") for word in told.split(",")] == [str(entry) for entry in value], setting
-            elif isinstance(value, bool):
-                assert told == str(value).lower(), setting
-            elif isinstance(value, int | float):
-                assert float(told) == value, setting
-            else:
-                assert told.strip('`"') == str(value), setting
+def test_a_default_in_words_is_of_a_setting_that_has_none_of_its_own() -> None:
+    for section, name in DEFAULTS_IN_WORDS:
+        field = SECTIONS[section].model_fields[name]
+        assert field.default is None or field.default_factory is socket.gethostname, name
 
 
 def test_every_setting_has_the_variable_that_the_documents_make_of_its_name() -> None:

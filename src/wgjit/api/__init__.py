@@ -1,18 +1,19 @@
 """The registry over HTTP: `wgjit api`, a process of its own beside the gateway.
 
-It needs no capability and holds no private key of the interface: the code that faces the web is not in the process that
-owns the device. It works on the registry file, and asks a running gateway through its control socket.
+The process needs no capability and does not hold the interface's private key, because the code that faces the web must
+not run in the process that owns the device. It works on the registry file, and asks a running gateway over the control
+socket.
 
-| module       | what is inside                                        |
-| ------------ | ----------------------------------------------------- |
-| `app`        | the application: routes, and what their errors become |
-| `server`     | from nothing to a served socket, and back             |
-| `service`    | what all routes share                                 |
-| `caller`     | who asks, and what they may                           |
-| `registries` | open registries for the threads                       |
-| `changes`    | the registry's change log for all who follow it       |
-| `health`     | can the registry be read?                             |
-| `problems`   | what goes wrong, as problem details (RFC 9457)        |
-| `entrance`   | who gets in, and how much each may have               |
-| `routes`     | what can be asked                                     |
+| module       | what is inside                                            |
+| ------------ | --------------------------------------------------------- |
+| `app`        | the application: routes, error answers, the description   |
+| `server`     | starts and ends the servers: listeners, TLS, signals      |
+| `service`    | what all routes share                                     |
+| `caller`     | who sends a request, and which scope it has               |
+| `registries` | open registries for the threads                           |
+| `changes`    | the registry's change log for all streams that follow it  |
+| `health`     | whether the registry can be read                          |
+| `problems`   | errors as problem details (RFC 9457)                      |
+| `entrance`   | admission and limits of connections and requests          |
+| `routes`     | the routes                                                |
 """

@@ -1,4 +1,4 @@
-"""The application: routes, what their errors become, and its own description."""
+"""The application: its routes, the answers to their errors, and its OpenAPI description."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ TCP a token is needed (`Authorization: Bearer`). Errors are problem details (RFC
 
 _TAGS = [
     {"name": "peers", "description": "Register, show, change and remove peers."},
-    {"name": "streams", "description": "What happens, as server-sent events."},
-    {"name": "tokens", "description": "Who may ask; for administrators."},
-    {"name": "audit", "description": "Who changed what; for administrators."},
-    {"name": "system", "description": "How the registry and its gateway are."},
+    {"name": "streams", "description": "The gateway's feed and the registry's changes, as server-sent events."},
+    {"name": "tokens", "description": "Make, list and revoke tokens. For administrators."},
+    {"name": "audit", "description": "Who changed what. For administrators."},
+    {"name": "system", "description": "The health of the registry and the status of its gateway."},
 ]
 
 
 def create_app(service: Service) -> ASGIApp:
     """The ASGI application on a registry. Run it inside of `service.running()`.
 
-    Raises UndeclaredScope if a route does not say who may ask.
+    Raises UndeclaredScope if a route does not declare its scope.
     """
     app = FastAPI(
         title="wgjit",
@@ -42,7 +42,7 @@ def create_app(service: Service) -> ASGIApp:
         description=_ABOUT,
         openapi_url="/v1/openapi.json",
         openapi_tags=_TAGS,
-        docs_url=None,  # they would load scripts from elsewhere
+        docs_url=None,  # these pages would load scripts from other sites
         redoc_url=None,
         redirect_slashes=False,
         dependencies=[Depends(_known_query)],
@@ -67,7 +67,7 @@ def create_app(service: Service) -> ASGIApp:
 
 
 def _known_query(request: Request) -> None:
-    """Raise Problem for a parameter that the route does not have: a mistyped filter must not fit everything."""
+    """Raise Problem for an unknown query parameter. Otherwise a mistyped filter would match all peers."""
     described = request.app.openapi()["paths"][request.scope["route"].path_format][request.method.lower()]
     known = {each["name"] for each in described.get("parameters", ()) if each["in"] == "query"}
     if unknown := sorted(request.query_params.keys() - known):
@@ -87,7 +87,7 @@ _BY_METHOD = {
 
 
 def _with_problems(schema: Any) -> dict[str, Any]:
-    """The description, with what every route may answer besides, and the scope that it needs."""
+    """The description, completed by the errors that each route may answer and the scope that it needs."""
     components = schema["components"]
     components["schemas"] = {
         name: each for name, each in components["schemas"].items() if "ValidationError" not in name

@@ -1,11 +1,11 @@
-"""Who asks, and what they may: by the Unix socket everything, by TCP what the token's scope says.
+"""The caller of a request, and its scope. A caller on the Unix socket may do everything; on TCP its token says what.
 
-| scope     | may                                                                                     |
+| scope     | what a caller with this scope may do                                                    |
 | --------- | --------------------------------------------------------------------------------------- |
-| `read`    | look at peers, never at a preshared key                                                 |
-| `write`   | also change them                                                                        |
-| `admin`   | everything: also tokens, the audit log, preshared keys                                  |
-| `gateway` | read, and preshared keys: for a gateway whose registry this is                          |
+| `read`    | read peers, but never a preshared key                                                   |
+| `write`   | also change peers                                                                       |
+| `admin`   | everything, also tokens, the audit log and preshared keys                               |
+| `gateway` | read peers and preshared keys; for a gateway that uses this registry                    |
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from wgjit.api.registries import Registries
 from wgjit.stores.entries import Author, Scope
 
 _FAILURES = 5.0
-"""Failed authentications a second of one source, twice as many at once. Beyond it no token of it is looked at."""
+"""Failed authentications per second of one source; twice as many at once. Beyond that, its tokens are not checked."""
 
 _TOLD = 20
-"""Failed authentications logged a minute; the rest is counted."""
+"""Failed authentications that are logged per minute. The rest is only counted."""
 
 _COVERS = {
     Scope.READ: {Scope.READ},
@@ -43,20 +43,21 @@ _COVERS = {
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks. `is_valid` tells, as long as a request lasts, whether they still may; it may read the registry."""
+    """The caller of a request. `is_valid` says during the request whether its token is still valid, and may read the
+    registry for that."""
 
     author: Author
     scope: Scope
     is_valid: Callable[[], bool] = lambda: True
     is_local: bool = False
-    """Came by the Unix socket."""
+    """True if the request came over the Unix socket."""
 
     def may(self, scope: Scope) -> bool:
-        """Whether this caller's scope covers another."""
+        """Whether this caller's scope covers another scope."""
         return scope in _COVERS[self.scope]
 
     def need(self, scope: Scope) -> None:
-        """Raise the problem that names the scope that is missing."""
+        """Raise the problem that names the missing scope, if this caller does not have it."""
         if not self.may(scope):
             raise Problem(
                 Kind.SCOPE,
@@ -75,8 +76,8 @@ def _user(uid: int) -> str:
 
 
 class Gatekeeper:
-    """Tells who asks, from an ASGI scope. `rate`, `gateway_rate`: requests a second of a token that does not say
-    otherwise; the latter of one with scope `gateway`, which is to have what `store.requests` of its gateway is."""
+    """Finds the caller of a request from its ASGI scope. A token without a rate of its own may send `rate` requests per
+    second, a token of scope `gateway` `gateway_rate`."""
 
     def __init__(
         self,
@@ -97,7 +98,7 @@ class Gatekeeper:
         self._failures = Rates()
 
     async def admit(self, scope: Any) -> Caller:
-        """The caller; the connection counts as theirs from now on. Raises Problem: 401, 429, 503."""
+        """The caller. From now on the connection counts for this caller. Raises Problem: 401, 429, 503."""
         uid = scope.get("state", {}).get("uid")
         if uid is not None:
             caller = Caller(Author(_user(uid)), Scope.ADMIN, is_local=True)
@@ -134,7 +135,7 @@ class Gatekeeper:
 
 
 def _prove(scope: Any, caller: Caller) -> None:
-    """The connection is this caller's from now on. Raises Problem if they have as many as anybody may."""
+    """Count the connection for this caller. Raises Problem if the caller has too many connections."""
     prove = scope.get("state", {}).get("prove")
     if prove is not None and not prove(caller.author.actor):
         detail = "you have as many connections as anybody may; use those that are open for more than one request"
@@ -142,27 +143,27 @@ def _prove(scope: Any, caller: Caller) -> None:
 
 
 def _doubt(scope: Any) -> None:
-    """The connection is nobody's any more."""
+    """Count the connection for no caller any more."""
     doubt = scope.get("state", {}).get("doubt")
     if doubt is not None:
         doubt()
 
 
 def too_often(wait: float, detail: str) -> Problem:
-    """The problem of who has to wait so many seconds."""
+    """The problem that tells a caller to wait so many seconds."""
     seconds = max(1, int(wait) + (wait > int(wait)))
     return Problem(Kind.RATE, f"{detail}; try again in {seconds} s", headers={"Retry-After": str(seconds)})
 
 
 def source_of(scope: Any) -> str:
-    """Where a request comes from, as it is counted."""
+    """The source of a request, as rates and places count it."""
     client = scope.get("client")
     return source_of_host(client[0] if client else "")
 
 
 @lru_cache(maxsize=4096)
 def source_of_host(host: str) -> str:
-    """An address as it is counted: an IPv4 address, or an IPv6 /64, all of which is one host's."""
+    """The source of an address: an IPv4 address, or an IPv6 /64, because one host usually has a whole /64."""
     try:
         address = ipaddress.ip_address(host)
     except ValueError:

@@ -1,7 +1,8 @@
-"""The registry's change log for all who follow it: one poll, whoever listens, and nothing buffered for a slow one.
+"""The registry's change log for all streams that follow it. One poll serves all streams.
 
-Each stream has a place in the log and reads on from there when it has sent what it had; entries lately read are kept
-for all. Who comes back when the log has lost its place, or another registry is in this one's place, is told to reset.
+Each stream has its own place in the log and reads on from there when it has sent everything before, so nothing is
+buffered for a slow stream. Recent entries are kept in memory for all streams. A stream gets a Reset if the log does not
+reach back to its place any more, or if the registry file was replaced.
 """
 
 from __future__ import annotations
@@ -22,22 +23,22 @@ from wgjit.model import Change
 log = structlog.get_logger()
 
 POLL = 0.25
-"""Seconds between two looks at the log, while anybody follows it."""
+"""Seconds between two polls of the log, while at least one stream follows it."""
 
 _PAGE = 1000
 _KEPT = 4096
-"""Changes kept in memory for those who are not far behind."""
+"""Changes kept in memory for streams that are not far behind."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reset:
-    """Anything may have changed; the log goes on behind this sequence number."""
+    """Anything may have changed. The log goes on after this sequence number."""
 
     sequence: int
 
 
 class Follower:
-    """Reads the log for all. Use it on one event loop."""
+    """Reads the log for all streams. Use it on one event loop."""
 
     def __init__(self, registries: Registries, threads: Threads, poll: float = POLL) -> None:
         self._registries = registries
@@ -56,7 +57,7 @@ class Follower:
         return await to_thread.run_sync(self._last, limiter=self._limiter)
 
     async def run(self) -> None:
-        """Look at the log for as long as anybody follows it; never ends by itself."""
+        """Poll the log while at least one stream follows it. Never ends by itself."""
         known: bytes | None = None
         while True:
             await self._wanted.wait()
@@ -78,7 +79,7 @@ class Follower:
             await asyncio.sleep(self._poll)
 
     async def follow(self, after: int) -> AsyncIterator[list[Change] | Reset]:
-        """Changes from behind `after` on, as they come. Raises StoreError when the registry cannot be read."""
+        """The changes after sequence number `after`, as they come. Raises StoreError if the registry cannot be read."""
         self._listeners += 1
         self._wanted.set()
         self._failure = None

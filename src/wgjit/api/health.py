@@ -1,4 +1,4 @@
-"""Whether the registry can be read: asked by anybody, so it is looked at once a second, whoever asks how often."""
+"""Whether the registry can be read. Anybody may ask this, so the registry is read only once per second for all."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from wgjit.api.entrance.threads import Threads
 from wgjit.api.registries import Registries
 
 FRESH = 1.0
-"""Seconds for which an answer is given again."""
+"""Seconds for which an answer is reused."""
 
 
 class Health:
-    """Use it on one event loop."""
+    """Checks the registry. Use it on one event loop."""
 
     def __init__(self, registries: Registries, threads: Threads) -> None:
         self._registries = registries
@@ -39,6 +39,6 @@ class Health:
 
 
 def _seen(look: asyncio.Task[None]) -> None:
-    """Who asked may be gone: nobody else is to be told of what went wrong."""
+    """Mark a look's error as seen. If the requests that waited for it are gone, asyncio would log it otherwise."""
     with suppress(asyncio.CancelledError):
         look.exception()

@@ -1,7 +1,7 @@
-"""What goes wrong, as the API tells it: problem details (RFC 9457), one stable type for each kind.
+"""Errors as the API answers them: problem details (RFC 9457), with one stable type for each kind.
 
-Every answer that is not a success is made here, also those of routing, of a body that does not fit and of a mistake of
-ours. `errors` names the fields: `[{"field": "allowed_ips", "detail": "..."}]`.
+Every answer that is not a success is made here, also for unknown paths, malformed bodies and internal errors. `errors`
+names the fields: `[{"field": "allowed_ips", "detail": "..."}]`.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ log = structlog.get_logger()
 MEDIA_TYPE = "application/problem+json"
 
 _TOLD = 100
-"""Fields named in an answer: a body may have any number of wrong ones."""
+"""Fields that an answer names at most, because a body may have any number of wrong fields."""
 
 _FIELD, _DETAIL = 200, 4000
-"""Characters of a field's name, and of a detail, in an answer: parts of both are what was sent."""
+"""Characters of a field's name and of a detail in an answer. Both may repeat parts of the request."""
 
 _PREFIX = "urn:wgjit:problem:"
 
@@ -87,7 +87,7 @@ class Kind(Enum):
 
 
 class Problem(HTTPException):
-    """A problem to answer with. As HTTPException, so that the framework hands it on from wherever it is raised."""
+    """A problem to answer with. It is an HTTPException, so that the framework passes it on from any place."""
 
     def __init__(
         self,
@@ -120,13 +120,13 @@ class Problem(HTTPException):
 
 
 def invalid(text: str, field: str | None = None) -> Problem:
-    """The problem of a value that cannot be taken."""
+    """The problem of an invalid value."""
     return Problem(Kind.INVALID, text, [] if field is None else [(field, text)])
 
 
 @contextlib.contextmanager
 def about(field: str) -> Iterator[None]:
-    """An InvalidValue of the block is one of this field."""
+    """Turn an InvalidValue of the block into a Problem that names this field."""
     try:
         yield
     except InvalidValue as error:
@@ -150,11 +150,11 @@ _KINDS: tuple[tuple[type[WgjitError], Kind], ...] = (
 )
 
 RETRY_AFTER = 5
-"""Seconds after which to try again what another program stood in the way of."""
+"""Seconds after which a client should repeat a request that got a 503."""
 
 
 def of(error: WgjitError) -> Problem:
-    """The problem that one of our errors is."""
+    """The problem for one of our own errors."""
     kind = next((kind for type_, kind in _KINDS if isinstance(error, type_)), None)
     if kind is None:
         return internal(error)
@@ -164,10 +164,10 @@ def of(error: WgjitError) -> Problem:
 
 
 def internal(error: BaseException) -> Problem:
-    """A mistake of ours: the answer has nothing but an id, by which the log has the rest."""
+    """The problem of an internal error. The answer holds only an id; the log tells more under the same id."""
     number = secrets.token_hex(8)
     frames = [f"{frame.name} ({frame.filename}:{frame.lineno})" for frame in traceback.extract_tb(error.__traceback__)]
-    # Without the exception's own text: it may repeat a value, and a value may be a secret.
+    # The exception's own text is not logged. It may repeat a value, and a value may be a secret.
     log.error("internal error", id=number, kind=type(error).__name__, at=" > ".join(frames[-6:]))
     return Problem(Kind.INTERNAL, f"a mistake of the server, noted in its log with id {number}", more={"id": number})
 
@@ -176,7 +176,7 @@ def internal(error: BaseException) -> Problem:
 
 
 async def on_http(request: Request, error: Exception) -> Response:
-    """Routing's own refusals, and ours."""
+    """Answer the framework's HTTP errors, and our Problems."""
     if isinstance(error, Problem):
         return error.response()
     assert isinstance(error, HTTPException)
@@ -192,7 +192,7 @@ async def on_http(request: Request, error: Exception) -> Response:
 
 
 def _methods(request: Request) -> set[str]:
-    """All methods of a path: each is a route of its own."""
+    """All methods of a path. Each method is a route of its own."""
     found: set[str] = set()
     for route in request.app.routes:
         matched, _ = route.matches(request.scope)
@@ -202,17 +202,17 @@ def _methods(request: Request) -> set[str]:
 
 
 async def on_wgjit(_: Request, error: Exception) -> Response:
-    """Errors that are made on purpose."""
+    """Answer an expected error."""
     assert isinstance(error, WgjitError)
     return of(error).response()
 
 
 async def on_invalid(_: Request, error: Exception) -> Response:
-    """A query or body that does not fit its model. Nothing of what was sent is repeated: it may be a secret."""
+    """Answer a query or body that does not fit its model. Sent values are not repeated, since they may be secrets."""
     assert isinstance(error, RequestValidationError)
     errors = []
     for each in error.errors()[:_TOLD]:
-        where = [shown(str(part)) for part in each["loc"][1:]]  # a field that there is not may be a key
+        where = [shown(str(part)) for part in each["loc"][1:]]  # the name of an unknown field may be a key
         if each["type"] == "json_invalid":
             return Problem(Kind.MALFORMED, "the body is not JSON").response()
         errors.append((".".join(where) or str(each["loc"][0]), _plain(each)))
@@ -231,6 +231,6 @@ def _plain(error: Mapping[str, Any]) -> str:
 
 
 async def on_mistake(request: Request, error: Exception) -> Response:
-    """Anything else is ours."""
+    """Answer any other exception as an internal error."""
     request.scope["wgjit.told"] = True
     return internal(error).response()

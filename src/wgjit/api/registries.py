@@ -1,7 +1,7 @@
-"""Open registries for the threads that answer requests: a page that takes long holds up no other.
+"""Open registries for the threads that answer requests, so that a slow request does not delay the others.
 
-A registry may be used by any thread, but by one at a time on each of its connections. So each request has one to
-itself; they are kept open, a few of them, for the next.
+Any thread may use a registry, but only one thread at a time may use a connection of it. So each request gets a registry
+of its own. A few registries are kept open for later requests.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from wgjit.stores.entries import Pool
 from wgjit.stores.opening import Where, open_registry
 
 _KEPT = 8
-"""Registries kept open while nobody uses them."""
+"""Unused registries that are kept open."""
 
 _CACHE = 2 << 10
-"""KiB of pages that each connection keeps: there may be many at once, and the kernel keeps the file for all of them."""
+"""KiB of page cache of each connection. It is small, since there may be many connections and the kernel also caches."""
 
 
 class Registries:
-    """Opens a registry as often as it is used at once. Threads may share it."""
+    """Opens as many registries as are used at the same time. Threads may share this object."""
 
     def __init__(self, where: Where, pools: Sequence[Pool] = ()) -> None:
         self._where = where
@@ -33,7 +33,7 @@ class Registries:
 
     @contextmanager
     def use(self) -> Iterator[Registry]:
-        """A registry that nobody else uses meanwhile. Raises StoreError if it cannot be opened."""
+        """A registry that no other thread uses during the block. Raises StoreError if it cannot be opened."""
         with self._lock:
             registry = self._idle.pop() if self._idle else None
         if registry is None:
@@ -49,7 +49,7 @@ class Registries:
                 registry.close()
 
     def close(self) -> None:
-        """Close what is not in use; the rest is closed when it is given back."""
+        """Close the unused registries. The others are closed when their blocks end."""
         with self._lock:
             self._closed = True
             idle, self._idle = self._idle, []

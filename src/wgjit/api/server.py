@@ -1,7 +1,7 @@
-"""From nothing to a served socket, and back: listeners, TLS, signals.
+"""Starts and ends the servers of the API: listeners, TLS, signals.
 
-The Unix socket is always there; TCP only with TLS, also on loopback. SIGHUP reads the certificate again, and sessions
-stay. SIGTERM and SIGINT end it: streams first, then what is being answered, within five seconds whatever happens.
+The Unix socket always exists. TCP needs TLS, also on loopback. SIGHUP reads the certificate again, and connections stay
+open. SIGTERM and SIGINT end the process: first the streams end, then the requests, all within five seconds.
 """
 
 from __future__ import annotations
@@ -41,24 +41,24 @@ from wgjit.wire.key_text import shown
 log = structlog.get_logger()
 
 RATE, SOURCE_RATE = 64.0, 32.0
-"""New TCP connections a second: of all sources (see `places.Bounds`), and of one. A TLS handshake takes about 1 ms."""
+"""New TCP connections per second of all sources (see `places.Bounds`), and of one. A TLS handshake takes about 1 ms."""
 
 UNIX_BOUNDS = Bounds(unproven=128, of_source=112, proven=128, of_caller=112)
-"""Of the Unix socket; a source and a caller is a user. Together `descriptors.MOST_UNIX`."""
+"""Bounds of the Unix socket, where a user is both source and caller. They add up to `descriptors.MOST_UNIX`."""
 
 _GRACE = 3
-"""Seconds for answers that are under way at the end."""
+"""Seconds that running answers get at the end."""
 
 _LAST = 4.5
-"""Seconds after which the process ends though a transaction goes on: SQLite takes that back."""
+"""Seconds after which the process ends even if a transaction still runs. SQLite rolls that transaction back."""
 
 
 def serve(interface: str, site: Site, ready: Callable[[dict[str, Any]], None]) -> None:
-    """Serve until SIGTERM or SIGINT. `ready` is called once, when requests are answered.
+    """Serve until SIGTERM or SIGINT. `ready` is called once, when the API answers requests.
 
-    The registry file is there. Raises ConfigError.
+    The registry file must exist. Raises ConfigError.
     """
-    for name in ("uvicorn.error", "asyncio"):  # strangers' nonsense, and what we log ourselves
+    for name in ("uvicorn.error", "asyncio"):  # they log malformed requests, and errors that we log ourselves
         logging.getLogger(name).setLevel(logging.CRITICAL)
     asyncio.run(_serve(interface, site, ready))
 
@@ -99,7 +99,7 @@ async def _serve(interface: str, site: Site, ready: Callable[[dict[str, Any]], N
                 if failed := [task for task in running if task.done()]:
                     failed[0].result()
                 await asyncio.sleep(0.01)
-            # What was made so far stays: to look through it for garbage took 0.2 s each time, and nobody was answered.
+            # The objects so far stay for good. A garbage collection among them took 0.2 s and delayed all answers.
             gc.collect()
             gc.freeze()
             ready(about)
@@ -134,14 +134,14 @@ def _uvicorn(app: Any) -> uvicorn.Config:
 
 
 def _on_loop_error(service: Service, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """What the event loop has to say: without the exception's own text, which may repeat what strangers sent."""
+    """Log an error of the event loop, without the exception's own text, which may repeat what a client sent."""
     error = context.get("exception")
     kind = None if error is None else type(error).__name__
     service.notices.tell("the event loop reports an error", 10, "error", what=context.get("message"), kind=kind)
 
 
 def _load_of(servers: list[Server]) -> dict[str, Any]:
-    """How many connections there are, and why how many were not let in."""
+    """The numbers of connections: unproven, proven, and refused by reason."""
     figures = {}
     for name, server in zip(("unix", "tcp"), servers, strict=False):
         unproven, proven = server.places.taken
@@ -150,14 +150,14 @@ def _load_of(servers: list[Server]) -> dict[str, Any]:
 
 
 async def _read_again(again: asyncio.Event, context: ssl.SSLContext | None, settings: ApiSettings) -> None:
-    """The certificate anew at each SIGHUP; one that cannot be used leaves the old one."""
+    """Read the certificate again at each SIGHUP. If it cannot be used, the old certificate stays."""
     while True:
         await again.wait()
         again.clear()
         if context is None:
             continue
         try:
-            _context(settings)  # half of a bad pair would stay in the one that is in use
+            _context(settings)  # a test run: half of a bad pair would stay in the context that is in use
             _load(context, settings)
         except ConfigError as error:
             log.error("the certificate stays as it was", error=str(error))
@@ -169,13 +169,13 @@ def _context(settings: ApiSettings) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
-    context.options |= ssl.OP_NO_RENEGOTIATION  # a handshake is counted once, so there is only one
+    context.options |= ssl.OP_NO_RENEGOTIATION  # a connection's handshake is counted once, so allow only one
     _load(context, settings)
     return context
 
 
 def _load(context: ssl.SSLContext, settings: ApiSettings) -> None:
-    """Raises ConfigError that names the file at fault."""
+    """Load certificate and key into a context. Raises ConfigError, which names the file at fault."""
     certificate, key = settings.tls_certificate_file, settings.tls_private_key_file
     if certificate is None or key is None:
         raise ConfigError("api.listen: set api.tls_certificate_file and api.tls_private_key_file; TCP is only with TLS")
@@ -200,8 +200,8 @@ def _tcp_socket(listen: str) -> socket.socket:
     host, _, port = listen.rpartition(":")
     host = host.strip("[]")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # asyncio switches Nagle's delay off (TCP_NODELAY) only where the protocol is named. With it an answer, which is two
-    # writes, often waits 40 ms for the other end's delayed acknowledgement.
+    # asyncio switches Nagle's delay off (TCP_NODELAY) only if the protocol is named here. With that delay, an answer
+    # (two writes) often waits 40 ms for the client's delayed acknowledgement.
     made = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -215,7 +215,7 @@ def _tcp_socket(listen: str) -> socket.socket:
 
 @contextmanager
 def _unix_socket(path: Path, mode: int) -> Iterator[socket.socket]:
-    """Listens there while the block runs; a socket that nobody listens on is replaced. Raises ConfigError."""
+    """A listening Unix socket while the block runs. An unused old socket is replaced. Raises ConfigError."""
     made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         with suppress(OSError):

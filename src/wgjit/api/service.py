@@ -25,12 +25,12 @@ from wgjit.management.site import Site
 from wgjit.model import PublicKey
 
 IMPORTS, IMPORT_SHARE, IMPORTS_KEPT = 8, 2, 2
-"""Imports at once: in all, of one caller, and how many of all are for the Unix socket alone."""
+"""Imports at once: in all, of one caller, and those of all that only the Unix socket gets."""
 
 
 @dataclass
 class Service:
-    """The registry, and what is said of it in the configuration."""
+    """What all routes share: the registry, its configuration, and the limits of requests."""
 
     interface: str
     site: Site
@@ -40,7 +40,7 @@ class Service:
     streams: Streams = field(default_factory=Streams)
     imports: Quota = field(default_factory=lambda: Quota("imports", IMPORTS, IMPORTS_KEPT))
     load: Callable[[], dict[str, Any]] = dict
-    """What the listeners have to tell; set by who opens them."""
+    """The listeners' figures. The function is set by the code that opens the listeners."""
     gatekeeper: Gatekeeper = field(init=False)
     follower: Follower = field(init=False)
     health: Health = field(init=False)
@@ -55,7 +55,7 @@ class Service:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """What goes on beside requests, while the block runs."""
+        """Run the background tasks (change log, token checks) while the block runs."""
         self.threads.set_up()
         tasks = [asyncio.create_task(self.follower.run()), asyncio.create_task(self.tenure.watch())]
         try:
@@ -67,7 +67,7 @@ class Service:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     def figures(self) -> dict[str, Any]:
-        """How much of what is limited is taken, and how often it was refused."""
+        """How much of each limit is used, and how often a request was refused for it."""
         return {
             "streams": {"open": self.streams.quota.total, "refused": self.streams.quota.refused},
             "imports": {"open": self.imports.total, "refused": self.imports.refused},
@@ -76,10 +76,10 @@ class Service:
         }
 
     def server(self) -> Server | None:
-        """The gateway as clients have to know it; None if the configuration does not say enough.
+        """The gateway's values for a client's configuration. None if the configuration does not say enough.
 
-        Its private key is not read: this process must not have it. If `client.public_key` is not set, a running gateway
-        is asked for the public one. Call it on a thread without an event loop.
+        The gateway's private key is not read, because this process must not have it. If `client.public_key` is not set,
+        a running gateway is asked for its public key. Call this on a thread without an event loop.
         """
         key: PublicKey | None = None
         try:

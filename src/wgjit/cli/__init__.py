@@ -6,18 +6,18 @@
 | `api`      | `api`: serve the registry over HTTP                                        |
 | `audit`    | `audit list`, `prune`: who changed what                                    |
 | `claim`    | `claim show`, `reset`: a peer's last proof                                 |
-| `config`   | `config check`, `show`: settings, before a gateway takes them                |
-| `decode`   | `decode`: initiations out of a capture file or one message, offline        |
+| `config`   | `config check`, `show`: settings, before a gateway reads them              |
+| `decode`   | `decode`: the initiations in a capture file, or one message, offline       |
 | `doctor`   | `doctor`: what this machine can do, and which delivery follows from it     |
-| `feed`     | `feed`: every initiation seen, live                                        |
+| `feed`     | `feed`: every initiation that an interface receives, live                  |
 | `peer`     | `peer add`, `list`, `find`, `set`, `rotate`, `remove`, `import`, `export`, |
 |            | `enable`, `disable`, `show`                                                |
-| `release`  | `release`: the way back, all registered peers on the interface for good    |
+| `release`  | `release`: the way back; installs all registered peers for good            |
 | `status`   | `status`: a running gateway's residents and counters                       |
-| `token`    | `token create`, `list`, `revoke`: who may ask the HTTP API                 |
+| `token`    | `token create`, `list`, `revoke`: tokens of the HTTP API                   |
 | `up`       | `up`: run the gateway on an interface                                      |
 
-Beside them: `shared`, what several of them share.
+Besides these, the package `shared` holds what several commands share.
 """
 
 from __future__ import annotations
@@ -52,11 +52,11 @@ COMMANDS = (
     "adopt",
     "release",
 )
-"""In the order of `wgjit --help`; each is a module here, with a function of its name or, for a group, an `app`."""
+"""The commands in the order of `wgjit --help`. Each is a module with a function of its name or, as a group, `app`."""
 
 
 class _Commands(TyperGroup):
-    """What is wrong with a command line is told without the keys in it: people give one in the place of its file."""
+    """Hides keys in the errors about a command line, because people type a key where its file belongs."""
 
     def make_context(self, *args: Any, **kwargs: Any) -> Any:
         with _without_keys():
@@ -72,25 +72,25 @@ def _without_keys() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        # click's own errors; whose module they are is typer's matter, and changes
+        # click's own errors. Their class is not named here, because typer changes the module that holds it.
         if hasattr(error, "format_message") and isinstance(told := getattr(error, "message", None), str):
             error.message = without_keys(told)  # type: ignore[attr-defined]
         raise
 
 
 def command_line(*names: str) -> typer.Typer:
-    """The command line with these commands, or all. A daemon need not load what the others stand on to start."""
+    """The command line with the named commands, or with all. A daemon starts without the imports of other commands."""
     app = typer.Typer(
         name="wgjit",
         cls=_Commands,
         help="Just-in-time WireGuard peers: install a peer when its client knocks.",
         no_args_is_help=True,
-        pretty_exceptions_enable=False,  # its frames print local variables, and a local variable can be a secret
+        pretty_exceptions_enable=False,  # these print local variables, and a local variable can be a secret
     )
 
     @app.callback()
     def group() -> None:
-        """Keeps the commands a group, also where there is a single one."""
+        """Make typer keep a group of commands, even if the group has only one command."""
 
     for name in names or COMMANDS:
         module = importlib.import_module(f"wgjit.cli.{name}")
@@ -103,10 +103,10 @@ def command_line(*names: str) -> typer.Typer:
 
 @contextmanager
 def _loading() -> Iterator[None]:
-    """Load modules without what costs a start and brings nothing.
+    """Load modules without two searches that only make the start slower.
 
-    That is a search for garbage in what is there to stay, and one through all packages for plugins of pydantic's, which
-    are not to run beside a private key anyway.
+    The first is a garbage collection among objects that stay anyway. The second is pydantic's search for plugins in all
+    packages; such plugins must not run in a process that holds a private key.
     """
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     gc.disable()
@@ -118,7 +118,7 @@ def _loading() -> Iterator[None]:
 
 
 def main() -> None:
-    """Entry point of the console script: an error made on purpose is one line and exit status 1."""
+    """Entry point of the console script. A WgjitError becomes one line on standard error and exit status 1."""
     stderr.hold_places()
     wanted = sys.argv[1:2] if sys.argv[1:2] and sys.argv[1] in COMMANDS else []
     try:
@@ -126,6 +126,6 @@ def main() -> None:
             app = command_line(*wanted)
         app()
     except WgjitError as error:
-        with suppress(OSError):  # nobody reads it, and the status tells
+        with suppress(OSError):  # standard error may be closed; the exit status still tells
             print(f"wgjit: {error}", file=sys.stderr)
         sys.exit(1)

@@ -1,4 +1,4 @@
-"""`wgjit adopt`: make an interface that holds all its peers a just-in-time one."""
+"""`wgjit adopt`: register the peers of an interface, so that a gateway can install them just in time."""
 
 from __future__ import annotations
 
@@ -17,20 +17,21 @@ from wgjit.drivers.wireguard.open import open_device
 from wgjit.management.site import Site
 
 SHOWN = 20
-"""Peers that are named in a message to people; --json names all."""
+"""A message to people names this many peers at most. --json names all of them."""
 
 
 @on_registry
 def adopt(
-    interface: Annotated[str, typer.Argument(help="The WireGuard interface whose peers are to be registered.")],
+    interface: Annotated[str, typer.Argument(help="The WireGuard interface whose peers are registered.")],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would happen, and change nothing.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     *,
     here: Site,
 ) -> None:
-    """Register the peers of INTERFACE, so that a gateway may let the idle ones go. No session is touched.
+    """Register the peers of INTERFACE, so that a gateway may remove them while they are idle. Sessions continue.
 
-    Peers that the gateway keeps alive (a persistent keepalive on this side) are pinned: it may have to call them.
+    A peer with a persistent keepalive on this side is pinned (it never leaves), because this side may have to start
+    its sessions.
     """
     with closing(open_device(interface)) as device:
         residents = peers_of(device)

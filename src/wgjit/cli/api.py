@@ -21,29 +21,33 @@ from wgjit.management.site import Site
 
 @on_registry
 def api(
-    interface: Annotated[str, typer.Argument(help="Whose configuration, registry and gateway.")] = "wg0",
-    socket: Annotated[Path | None, typer.Option(help="The Unix socket; comes before the configuration.")] = None,
+    interface: Annotated[
+        str, typer.Argument(help="The interface whose configuration, registry and gateway the API uses.")
+    ] = "wg0",
+    socket: Annotated[
+        Path | None, typer.Option(help="The path of the Unix socket. Overrides the configuration.")
+    ] = None,
     listen: Annotated[
         str | None,
-        typer.Option(metavar="ADDRESS:PORT", help="TCP with TLS; comes before the configuration."),
+        typer.Option(metavar="ADDRESS:PORT", help="Listen on TCP, with TLS. Overrides the configuration."),
     ] = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log debug events too.")] = False,
     *,
     here: Site,
 ) -> None:
-    """Serve the registry over HTTP: on a Unix socket, and on TCP where TLS is configured.
+    """Serve the registry over HTTP: on a Unix socket, and on TCP if TLS is configured.
 
-    Whoever may open the socket may do everything; on TCP a token is needed: wgjit token create.
+    A program that can open the Unix socket may do everything. On TCP it needs a token: wgjit token create.
     """
     set_up_log(verbose)
     here = _with(here, socket, listen)
     with made(here):
-        pass  # a missing registry is made, an old one migrated, before anybody asks
+        pass  # makes a missing registry and migrates an old one before the first request
     serve(interface, here, _ready)
 
 
 def _with(here: Site, socket: Path | None, listen: str | None) -> Site:
-    """The site with what the options say. Raises ConfigError."""
+    """The site with the values of the options. Raises ConfigError."""
     settings = here.config.api.model_dump()
     if socket is not None:
         settings["socket"] = socket
@@ -58,7 +62,7 @@ def _with(here: Site, socket: Path | None, listen: str | None) -> Site:
 
 
 def _ready(about: dict[str, Any]) -> None:
-    """Say on standard output that requests are answered: a sentence on a terminal, else a line of JSON."""
+    """Say on standard output that the API answers requests: a sentence on a terminal, else a line of JSON."""
     announce(_sentence(about) if sys.stdout.isatty() else json.dumps({"ready": True, **about}))
 
 

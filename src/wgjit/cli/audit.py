@@ -1,4 +1,4 @@
-"""`wgjit audit`: who changed what, by the command line and the HTTP API."""
+"""`wgjit audit`: who changed what, over the command line or the HTTP API."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from wgjit.times import parse_past, show_moment
 
 
 class _ListByDefault(TyperGroup):
-    """`wgjit audit --peer alice` is `wgjit audit list --peer alice`."""
+    """A group whose default command is `list`: `wgjit audit --peer alice` means `wgjit audit list --peer alice`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         known = {*self.commands, *ctx.help_option_names}
@@ -35,22 +35,26 @@ app = typer.Typer(name="audit", help="Show who changed what.", cls=_ListByDefaul
 @on_registry
 def list_(
     peer: Annotated[
-        str | None, typer.Option(metavar="HANDLE", help="About this peer; of one that was removed, its whole key.")
+        str | None,
+        typer.Option(metavar="HANDLE", help="Only entries about this peer. For a removed peer, give its whole key."),
     ] = None,
-    actor: Annotated[str | None, typer.Option(metavar="TEXT", help="By whom: all of the text that is shown.")] = None,
-    verb: Annotated[Verb | None, typer.Option(help="Only these.")] = None,
+    actor: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", help="Only entries of this actor, written exactly as the list shows it."),
+    ] = None,
+    verb: Annotated[Verb | None, typer.Option(help="Only entries with this verb.")] = None,
     since: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Not older than 7d, 12h, or since 2027-01-31.")
+        str | None, typer.Option(metavar="TIME", help="Only entries not older than 7d or 12h, or since 2027-01-31.")
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, max=10_000, help="Entries on this page.")] = 50,
-    after: Annotated[int | None, typer.Option(metavar="ID", help="Where the page before ended.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="The number of entries on a page.")] = 50,
+    after: Annotated[int | None, typer.Option(metavar="ID", help="The ID at which the previous page ended.")] = None,
     as_json: Json = False,
     *,
     here: Site,
 ) -> None:
     """List the entries of the audit log, newest first. A line on standard error says how to get the next page.
 
-    An import is one entry a batch, not one a peer.
+    An import makes one entry for each batch, not one for each peer.
     """
     with existing(here, read_only=True) as registry:
         moment = None if since is None else parse_past(since, time.time(), "since")
@@ -65,13 +69,15 @@ def list_(
 @app.command()
 @on_registry
 def prune(
-    before: Annotated[str, typer.Option(metavar="TIME", help="Older than 365d, or from before 2027-01-31.")],
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    before: Annotated[
+        str, typer.Option(metavar="TIME", help="Delete entries older than 365d, or from before 2027-01-31.")
+    ],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Delete without asking.")] = False,
     as_json: Json = False,
     *,
     here: Site,
 ) -> None:
-    """Delete old entries of the audit log. That they were deleted, and how many, is a new entry."""
+    """Delete old entries of the audit log. A new entry records how many were deleted."""
     moment = parse_past(before, time.time(), "before")
     with existing(here) as registry:
         if not yes:
@@ -91,7 +97,7 @@ def _row(entry: AuditEntry) -> str:
 
 
 def _change(value: Any) -> str:
-    """JSON has no character in it that a terminal obeys."""
+    """A changed value as JSON, since `json.dumps` escapes the control characters that a terminal would obey."""
     if isinstance(value, list) and len(value) == 2:
         return f"{json.dumps(value[0])} -> {json.dumps(value[1])}"
     return json.dumps(value)

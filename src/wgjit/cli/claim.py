@@ -1,7 +1,8 @@
-"""`wgjit claim`: when and where a peer was last proven, and how to forget it.
+"""`wgjit claim`: show when and where a peer was last proven, and reset that claim.
 
-A peer's claim holds the greatest timestamp that it has proven, so an older handshake of it is refused as `stale`. A
-client whose clock was set back is refused, too, until its claim is reset. A gateway sees that within a second.
+A peer's claim holds the greatest timestamp that the peer has proven. The gateway refuses an older handshake of the peer
+as `stale`. So it also refuses a client whose clock was set back, until the claim is reset. A gateway follows a reset
+within a second.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from wgjit.stores import checks
 from wgjit.stores.peer_json import claim_fields
 from wgjit.times import show_moment
 
-app = typer.Typer(name="claim", help="Show or forget when a peer was last proven.", no_args_is_help=True)
+app = typer.Typer(
+    name="claim", help="Show or reset a peer's claim: when and where it was last proven.", no_args_is_help=True
+)
 
 
 @app.command()
@@ -28,9 +31,9 @@ def show(
     *,
     here: Site,
 ) -> None:
-    """Show a peer's claim: the timestamp it last proved, at which gateway, from where.
+    """Show a peer's claim: the timestamp it last proved, at which gateway, and from which endpoint.
 
-    A peer that was removed keeps its claim; its HANDLE is its whole public key.
+    A removed peer keeps its claim. Its HANDLE is its whole public key.
     """
     with existing(here, read_only=True) as registry:
         holder = registry.claims.holder(handle)
@@ -57,11 +60,13 @@ def reset(
     *,
     here: Site,
 ) -> None:
-    """Forget a peer's claim, so that its client may connect though its clock was set back.
+    """Forget a peer's claim, so that its client may connect although the client's clock was set back.
 
-    Until it has connected again, somebody who has just recorded a handshake of it could send that: the peer would be
-    installed for it, without a session. Of a peer that was removed, whose HANDLE is its whole public key, it also
-    forgets that it was: a gateway then leaves it alone if it is on the interface.
+    Until the client has connected again, an attacker can replay a recorded handshake of it. The gateway then installs
+    the peer, but the attacker gets no session.
+
+    For a removed peer, HANDLE is its whole public key. The command then also forgets the removal: if that peer is on
+    the interface, the gateway leaves it alone.
     """
     with existing(here) as registry:
         found = registry.claims.holder(handle)
@@ -98,7 +103,7 @@ def _timestamp(claim: Claim) -> str:
 
 
 def summary(claim: Claim | None) -> str:
-    """A claim on one line, for people."""
+    """A claim as one line for people."""
     if claim is None:
         return "never"
     return f"{_timestamp(claim)} at gateway {checks.printable(claim.gateway)}, from {claim.endpoint}"

@@ -1,4 +1,4 @@
-"""`wgjit config`: look at settings before a gateway does."""
+"""`wgjit config`: check and show settings before a gateway reads them."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from wgjit.config.reference import meanings
 from wgjit.config.together import clashes
 from wgjit.errors import ConfigError
 
-app = typer.Typer(name="config", help="Look at settings before a gateway does.", no_args_is_help=True)
+app = typer.Typer(name="config", help="Check and show settings before a gateway reads them.", no_args_is_help=True)
 
 
 @app.command("check")
 def check_(
     what: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[INTERFACE|FILE]...", help="By default all *.toml in /etc/wgjit."),
+        typer.Argument(metavar="[INTERFACE|FILE]...", help="What to check. By default all *.toml in /etc/wgjit."),
     ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Count warnings as mistakes.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Check configuration files, and the environment's settings over them. Exit status 1 if there is a mistake.
+    """Check configuration files together with the settings from the environment. Exit status 1 if there is a mistake.
 
-    Nothing is changed or started. Besides the settings themselves: key files, certificates, folders, what several
-    interfaces cannot share.
+    The command changes and starts nothing. Besides the settings it checks key files, certificates, folders, and values
+    that several interfaces cannot share.
     """
     folder = shared_path().parent
     files = [_file(one) for one in what] if what else sorted(folder.glob("*.toml"))
@@ -50,7 +50,7 @@ def check_(
         findings += [(path, one) for one in found]
     if len(members) > 1:
         shared = clashes([(one.interface, one.config, one.origin) for one in members])
-        # A default has no file; then it is the last one's that clashes with those before.
+        # A default has no file. Its clash is shown for the last file, since that one clashes with the earlier files.
         findings += [
             (Path(mistake.origin.name) if mistake.origin.kind == "file" else files[-1], Finding(mistake))
             for mistake in shared
@@ -69,7 +69,7 @@ def check_(
 
 @app.command()
 def show(
-    interface: Annotated[str, typer.Argument(help="Whose settings.")] = "wg0",
+    interface: Annotated[str, typer.Argument(help="The interface whose settings are shown.")] = "wg0",
     config: ConfigFile = None,
     as_json: Json = False,
 ) -> None:
@@ -88,7 +88,7 @@ def show(
 
 
 def _file(word: str) -> Path:
-    """The file that is meant by its path, or by its interface."""
+    """The configuration file that a path or an interface name means. Raises ConfigError if the interface has none."""
     path = Path(word)
     if "/" in word or path.suffix == ".toml":
         return path
@@ -99,7 +99,7 @@ def _file(word: str) -> Path:
 
 
 def _examine(path: Path) -> tuple[list[Loaded], list[Finding]]:
-    """The interfaces of a file, and what is wrong with them. Raises ConfigError if it cannot be read."""
+    """The interfaces of a file, and the findings about them. Raises ConfigError if the file cannot be read."""
     file = TomlFile(path)
     if file.is_shared and not file.own and not file.mistakes:
         mistake = Mistake(Origin("file", str(path)), "interfaces", "lists no interface; add one: [interfaces.wg0]")

@@ -1,4 +1,4 @@
-"""`wgjit decode`: who knocked, read offline from a capture file or one message, with the gateway's private key."""
+"""`wgjit decode`: decode the initiations in a capture file, or one message, offline with the gateway's private key."""
 
 from __future__ import annotations
 
@@ -21,21 +21,23 @@ from wgjit.wire.pcap import read_packets
 
 
 def decode(
-    private_key: Annotated[Path, typer.Option(help="File with the gateway's private key, as `wg genkey` writes it.")],
+    private_key: Annotated[
+        Path, typer.Option(help="The file with the gateway's private key, as `wg genkey` writes it.")
+    ],
     source: Annotated[
         str,
         typer.Argument(
             metavar="PCAP | HEX",
-            help="A pcap or pcapng file, or one message or IP packet in hex. Default, or -: a capture on stdin.",
+            help="A pcap or pcapng file, or one message or IP packet in hex. - (default) reads a capture from stdin.",
         ),
     ] = "-",
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")] = False,
 ) -> None:
-    """Show the initiations in a capture: who claims to be whom, proven or not, and when it was made.
+    """Show each initiation in a capture: its claimed key, whether the key is proven, and its timestamp.
 
-    Other packets are skipped. bad_mac1 means: made for another gateway's key.
+    Other packets are skipped. bad_mac1 means that the initiation was made for another gateway's key.
 
-    Ends with status 1 if the key or the input cannot be read, or if what is given in hex is no initiation.
+    Exit status 1 if the key or the input cannot be read, or if the given hex is no initiation.
     """
     responder = Responder(_read_key(private_key))
     count = 0
@@ -84,7 +86,7 @@ def _decode_packets(responder: Responder, packets: Iterator[tuple[float | None, 
 
 
 def _decode_hex(responder: Responder, text: str) -> FeedRecord:
-    digits = "".join(text.replace(":", "").split()).removeprefix("0x")  # without what people put between them
+    digits = "".join(text.replace(":", "").split()).removeprefix("0x")  # people write colons and spaces between digits
     try:
         raw = bytes.fromhex(digits)
     except ValueError:
@@ -101,13 +103,13 @@ def _decode_hex(responder: Responder, text: str) -> FeedRecord:
 
 
 def _shortened(text: str) -> str:
-    """As much of what was given as tells it apart; of what may be a key, no more than a glimpse."""
+    """The beginning of the given text: 40 characters, or only 8 if the text may hold a key."""
     most = 8 if holds_key(text) else 40
     return text if len(text) <= most else f"{text[:most]}..."
 
 
 def _line(record: FeedRecord) -> str:
-    """An initiation for a person; what is not known is a dash."""
+    """An initiation as a line for people. A dash stands for an unknown value."""
     known = record.as_dict()
     verdict = f"proven {known['timestamp']}" if record.proven else known["refusal"]
     cells = (known["time"], known["source"], known["destination"], known["public_key"], verdict)

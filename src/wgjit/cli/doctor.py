@@ -1,4 +1,4 @@
-"""`wgjit doctor`: what this machine can do, and so which delivery a gateway takes."""
+"""`wgjit doctor`: show what this machine can do, and which delivery a gateway takes here."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _SHOWN = {True: "[green]yes[/]", False: "[red]no[/]", None: "[yellow]?[/]"}
 
 
 def doctor(
-    interface: Annotated[str | None, typer.Argument(help="Look at this interface's port, too.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    interface: Annotated[str | None, typer.Argument(help="Also check this interface's port.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Show what this machine can do, which delivery `auto` takes and why, and what would better it.
+    """Show what this machine can do, which delivery `auto` takes and why, and what would make it better.
 
     Exit status 1 if no gateway can run here.
     """
@@ -38,7 +38,7 @@ def doctor(
 
 
 def _port(interface: str) -> int:
-    """The port that the interface listens on; of one that cannot be read, the one that it would get."""
+    """The port that the interface listens on. If the interface cannot be read, the default port."""
     try:
         with closing(open_device(interface)) as device:
             return device.info().listen_port

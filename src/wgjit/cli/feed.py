@@ -1,4 +1,4 @@
-"""`wgjit feed`: every initiation that an interface sees, for people and for pipes."""
+"""`wgjit feed`: show every initiation that an interface receives, for people and for programs."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ _STYLES = {
 
 def feed(
     interface: Annotated[str, typer.Argument(help="The WireGuard interface.")],
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")] = False,
     count: Annotated[int | None, typer.Option(min=1, help="End after this many initiations.")] = None,
 ) -> None:
-    """Stream every initiation seen: claimed key, endpoint, proven or not, what was decided, and how long it took.
+    """Show every initiation as it arrives: claimed key, endpoint, proven or not, the decision, and how long it took.
 
-    Without a running gateway the interface is only watched: nothing is installed or changed.
+    Without a running gateway the command only watches the interface. It installs and changes nothing.
     """
     try:
         asyncio.run(_follow(interface, as_json, count))
@@ -56,7 +56,7 @@ async def _follow(interface: str, as_json: bool, count: int | None) -> None:
 
 
 async def _source(interface: str) -> AsyncIterator[FeedRecord]:
-    """The gateway's feed, or our own watching; says which on standard error, once it listens."""
+    """The gateway's feed or, without a gateway, this process's own watching. Says on standard error which it is."""
     try:
         records = await listen(interface)
     except GatewayUnavailable:
@@ -71,7 +71,7 @@ _console = Console(highlight=False)
 
 
 def hint(record: FeedRecord) -> str:
-    """What an operator can do about a refusal that the client's clock may have caused; empty for the others."""
+    """What an operator can do about a refusal that a wrong clock may have caused. Empty for other refusals."""
     match record.refusal:
         case Refusal.STALE:
             return (

@@ -1,4 +1,4 @@
-"""`wgjit release`: the way back, all registered peers on the interface for good."""
+"""`wgjit release`: the way back from a gateway; installs all registered peers on the interface for good."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from wgjit.management.site import Site
 
 @on_registry
 def release(
-    interface: Annotated[str, typer.Argument(help="The WireGuard interface that is to hold all peers.")],
+    interface: Annotated[str, typer.Argument(help="The WireGuard interface on which all peers are installed.")],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would happen, and change nothing.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     *,
     here: Site,
 ) -> None:
-    """Install all registered peers that may connect, so that INTERFACE needs no gateway. No session is touched.
+    """Install all registered peers that may connect, so that INTERFACE needs no gateway. Sessions continue.
 
-    The gateway has to be ended first: it would let the idle ones go again.
+    End the gateway first, because it would remove idle peers again.
     """
     with ExitStack() as stack:
         if not dry_run:

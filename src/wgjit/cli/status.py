@@ -1,4 +1,4 @@
-"""`wgjit status`: ask a running gateway how it is."""
+"""`wgjit status`: show the status of a running gateway."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from wgjit.control import client
 
 def status(
     interface: Annotated[str, typer.Argument(help="The WireGuard interface.")],
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Show a running gateway's residents and counters. Exit status 1 if none runs."""
+    """Show a running gateway's residents and counters. Exit status 1 if no gateway runs."""
     answer = asyncio.run(client.status(interface)).as_dict()
     if as_json:
         print(json.dumps(answer))

@@ -1,4 +1,4 @@
-"""`wgjit token`: what programs show to the HTTP API. The registry keeps its hash; the token itself is shown once."""
+"""`wgjit token`: the tokens that programs send to the HTTP API. A token is shown once; the registry keeps its hash."""
 
 from __future__ import annotations
 
@@ -21,24 +21,25 @@ app = typer.Typer(name="token", help="Make, list and revoke tokens of the HTTP A
 @app.command()
 @on_registry
 def create(
-    name: Annotated[str, typer.Argument(help="Whose it is, or what for; the audit log says it. Never used again.")],
+    name: Annotated[str, typer.Argument(help="A name that the audit log shows. No other token ever gets it.")],
     scope: Annotated[
         Scope,
         typer.Option(
-            help="read: look; write: change, too; admin: all; gateway: read, with preshared keys and all changes."
+            help="read: see peers; write: also change them; admin: everything; "
+            "gateway: read, with preshared keys and all changes."
         ),
     ],
     expires: Annotated[
-        str, typer.Option(metavar="DURATION", help="How long it is worth anything: 90d, 12h, or never.")
+        str, typer.Option(metavar="DURATION", help="How long the token is valid: 90d, 12h, or never.")
     ] = "never",
     rate: Annotated[
-        float | None, typer.Option(metavar="N", help="Requests a second; by default the configuration's.")
+        float | None, typer.Option(metavar="N", help="Requests per second at most. By default the configuration's.")
     ] = None,
     as_json: Json = False,
     *,
     here: Site,
 ) -> None:
-    """Make a token and print it: this once, for it is kept nowhere."""
+    """Make a token and print it. It is printed only this once, because it is stored nowhere."""
     now = time.time()
     expires_at = parse_lifetime(expires, now)
     with made(here) as registry:
@@ -53,7 +54,7 @@ def list_(
     *,
     here: Site,
 ) -> None:
-    """List the tokens, without what makes them worth anything."""
+    """List the tokens. Their secret part is not shown."""
     with existing(here, read_only=True) as registry:
         tokens = registry.tokens.every()
     now = time.time()
@@ -64,12 +65,12 @@ def list_(
 @app.command()
 @on_registry
 def revoke(
-    token: Annotated[str, typer.Argument(metavar="NAME|ID", help="As `wgjit token list` shows them.")],
+    token: Annotated[str, typer.Argument(metavar="NAME|ID", help="Its name or ID, as `wgjit token list` shows it.")],
     as_json: Json = False,
     *,
     here: Site,
 ) -> None:
-    """Make a token worthless, at once and for good. Its name stays taken: in the audit log it means this one."""
+    """Revoke a token at once and for good. Its name stays taken, so that the audit log stays clear."""
     with existing(here) as registry:
         revoked = registry.tokens.revoke(token, by=author())
     if as_json:

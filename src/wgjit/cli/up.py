@@ -1,4 +1,4 @@
-"""`wgjit up`: run the gateway, on one interface or several."""
+"""`wgjit up`: run the gateway on one interface or several."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from wgjit.config.environment import put_store, unknown_variables
 from wgjit.config.layers import Named
 from wgjit.control.status import GatewayStatus
 from wgjit.daemon.process.secrecy import seal_memory
-from wgjit.daemon.process.several import serve
+from wgjit.daemon.process.serve import serve
 from wgjit.errors import ConfigError
 
 
 class DeliveryOption(StrEnum):
-    """The words that --delivery takes."""
+    """The values of --delivery."""
 
     AUTO = "auto"
     HOLD = "hold"
@@ -36,33 +36,34 @@ def up(
         list[str] | None,
         typer.Argument(
             metavar="[INTERFACE]...",
-            help="WireGuard interfaces: used as they stand, or made. Without any: those that the file lists.",
+            help="WireGuard interfaces: existing ones are used as they stand, others are made. "
+            "By default the interfaces that the configuration file lists.",
         ),
     ] = None,
     config: Annotated[
         Path | None,
         typer.Option(
             envvar="WGJIT_CONFIG",
-            help="TOML file; by default /etc/wgjit/INTERFACE.toml, or wgjit.toml there, if it exists.",
+            help="The TOML file. By default /etc/wgjit/INTERFACE.toml, or /etc/wgjit/wgjit.toml, if it exists.",
         ),
     ] = None,
     store: Annotated[
         str | None,
-        typer.Option(help="SQLite registry, or address of a service; comes before environment and file."),
+        typer.Option(help="The SQLite registry, or the address of a service. Overrides environment and file."),
     ] = None,
     delivery: Annotated[
         DeliveryOption | None,
-        typer.Option(help="How the first handshake is completed; comes before environment and file."),
+        typer.Option(help="How the first handshake is completed. Overrides environment and file."),
     ] = None,
     exclusive: Annotated[
-        bool, typer.Option("--exclusive", help="Take peers off the interface that the registry does not know.")
+        bool, typer.Option("--exclusive", help="Remove all peers that the registry does not know.")
     ] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log debug events too.")] = False,
 ) -> None:
     """Run a gateway on each INTERFACE: install a registered peer when its client knocks.
 
-    Peers already installed stay, unless --exclusive says otherwise; those that are idle leave. SIGTERM and SIGINT end
-    the gateway and leave all sessions running.
+    Peers that are installed already stay, unless --exclusive is given. Registered peers leave when they are idle.
+    SIGTERM and SIGINT end the gateway. All sessions go on.
     """
     seal_memory()
     log = set_up_log(verbose)
@@ -91,7 +92,7 @@ def _settings(interfaces: list[str], path: Path | None, options: Named) -> list[
 
 
 def _ready(about: GatewayStatus) -> None:
-    """Say on standard output that the first knock can be answered: a sentence on a terminal, else a line of JSON."""
+    """Say on standard output that the gateway is ready for knocks: a sentence on a terminal, else a line of JSON."""
     announce(_sentence(about) if sys.stdout.isatty() else json.dumps({"ready": True, **about.as_dict()}))
 
 

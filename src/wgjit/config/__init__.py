@@ -1,4 +1,4 @@
-"""What wgjit is told by files, environment and command line.
+"""The settings, from files, environment and command line.
 
     [interface]
     private_key_file = "/etc/wgjit/wg0.key"
@@ -7,22 +7,22 @@
 
 An interface that exists already is used as it stands: key, port, addresses and peers stay as they are.
 
-| module        | what is in it                                                  |
-| ------------- | -------------------------------------------------------------- |
-| `settings`    | the sections: each setting, its range and meaning              |
-| `addresses`   | addresses and networks of either family, as settings           |
-| `locate`      | which file is an interface's                                   |
-| `validation`  | what is wrong with a setting, as pydantic hands it on          |
-| `files`       | a file's settings, for one interface or several                |
-| `positions`   | on which line of it a value is                                 |
-| `environment` | settings from variables                                        |
-| `layers`      | one over the other, and who made a mistake                     |
-| `together`    | what two interfaces cannot share                               |
-| `loading`     | all of it, for an interface or several                         |
-| `checks`      | what a start would stumble over beyond that                    |
-| `reference`   | what the settings' own texts say, for people                   |
-| `key_file`    | the interface's private key, from its file                     |
-| `folders`     | where wgjit's files are by default                             |
+| module        | what is in it                                                          |
+| ------------- | ---------------------------------------------------------------------- |
+| `settings`    | the sections: each setting, its range and meaning                      |
+| `addresses`   | addresses and networks of either family, as settings                   |
+| `locate`      | finds the file of an interface                                         |
+| `validation`  | the errors of settings, as pydantic passes them on                     |
+| `files`       | the settings in a file, for one interface or several                   |
+| `positions`   | finds the line of a value in a file                                    |
+| `environment` | the settings in environment variables                                  |
+| `layers`      | puts settings over one another, and tells where a mistake is           |
+| `together`    | finds what two interfaces cannot share                                 |
+| `loading`     | loads all settings of an interface, or of several                      |
+| `checks`      | finds further mistakes before a start                                  |
+| `reference`   | the explanations of the settings, for people                           |
+| `key_file`    | reads the interface's private key from its file                        |
+| `folders`     | the default folders of wgjit's files                                   |
 """
 
 from wgjit.config.folders import CONFIG_FOLDER, RUN_FOLDER, STATE_FOLDER, run_folder

@@ -1,7 +1,7 @@
 """Addresses and networks of either family, as settings.
 
-pydantic has types for them, in a module that also knows URLs and e-mail and so loads the packages' metadata: a
-twentieth of a gateway's start.
+pydantic has types for these, but in a module that also handles URLs and e-mail addresses and therefore loads the
+packages' metadata. That would take a twentieth of a gateway's start.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ def _validator(parse: Callable[[Any], T], what: str) -> PlainValidator:
     def validate(value: Any) -> T:
         try:
             return parse(value)
-        except ValueError:  # ours says no more than what was written, which may be a secret in the wrong place
+        except ValueError:  # ipaddress's own text repeats the value, which may be a secret in the wrong place
             raise ValueError(f"value is not a valid IPv4 or IPv6 {what}") from None
 
     return PlainValidator(validate)
 
 
 AnyInterface = Annotated[IPv4Interface | IPv6Interface, _validator(ip_interface, "interface"), PlainSerializer(str)]
-"""An address with its prefix's length, such as 10.8.0.1/16."""
+"""An address with its prefix length, such as 10.8.0.1/16."""
 AnyNetwork = Annotated[IPv4Network | IPv6Network, _validator(ip_network, "network"), PlainSerializer(str)]
 """A prefix without host bits, such as 10.8.0.0/16."""

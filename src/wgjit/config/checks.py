@@ -1,6 +1,7 @@
-"""What a start would stumble over although the settings are well-formed, found without changing anything.
+"""Finds mistakes that would stop a start although the settings are well-formed. This changes nothing.
 
-A mistake keeps a gateway, `wgjit api` or `wgjit peer` from working. A warning is what is likely not meant.
+A mistake keeps a gateway, `wgjit api` or `wgjit peer` from working. A warning is about a setting that is probably not
+meant so.
 """
 
 from __future__ import annotations
@@ -26,11 +27,11 @@ class Finding(NamedTuple):
 
 
 _Check = Callable[[Loaded], Iterator[tuple[Setting, str, bool]]]
-"""Gives setting, text, and whether it is a warning."""
+"""Yields setting, text, and whether it is a warning."""
 
 
 def check(loaded: Loaded) -> list[Finding]:
-    """All that is found of one interface's settings."""
+    """All findings for one interface's settings."""
     found = []
     for one in _CHECKS:
         for setting, text, is_warning in one(loaded):
@@ -94,7 +95,7 @@ def _api(loaded: Loaded) -> Iterator[tuple[Setting, str, bool]]:
         yield from broken
         return
     try:
-        # A wrong passphrase rather than a question on the terminal.
+        # Give a wrong passphrase, so that no question appears on the terminal.
         ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(
             api.tls_certificate_file, api.tls_private_key_file, password=""
         )

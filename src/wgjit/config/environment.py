@@ -1,7 +1,7 @@
 """Settings from environment variables: WGJIT_GATEWAY_CAPACITY is gateway.capacity.
 
-Lists are separated by commas. An empty variable counts as none, so that a container's template can leave it so.
-WGJIT_STORE is short for the store, as `store = "..."` is in the file.
+Commas separate the entries of a list. An empty variable counts as absent, so that a container's template can leave it
+empty. WGJIT_STORE is short for the store, as `store = "..."` is in the file.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from wgjit.config.settings import store_in_short
 
 PREFIX = "WGJIT_"
 OTHERS = ("WGJIT_STORE", "WGJIT_CONFIG", "WGJIT_RUN_FOLDER")
-"""Variables that are no settings, or more than one."""
+"""Variables that are no setting, or several settings."""
 _FOR_DEVELOPERS = ("WGJIT_VENV", "WGJIT_GUEST", "WGJIT_TEST")
-"""Beginnings of what the checkout's own commands take."""
+"""Beginnings of the variables that the checkout's own commands use."""
 
 VARIABLES: dict[str, Setting] = {
     f"{PREFIX}{section}_{name}".upper(): (section, name)
@@ -29,7 +29,7 @@ VARIABLES: dict[str, Setting] = {
 
 
 def from_environment(environment: Mapping[str, str] = os.environ) -> Named:
-    """The settings that variables give. Their values are not looked at yet."""
+    """The settings that variables give. Their values are not checked yet."""
     layer = Named("environment")
     if short := environment.get("WGJIT_STORE"):
         put_store(layer, "WGJIT_STORE", short)
@@ -41,15 +41,15 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Named:
 
 
 def put_store(layer: Named, name: str, text: str) -> None:
-    """Set the store by a file's name or an address: all of it, so that a file's `path` is not taken for a cache."""
+    """Set the store by a file's name or an address. Both `path` and `url` are set, so that no other `path` stays."""
     for key in ("path", "url"):
         layer.put(name, ("store", key), store_in_short(text).get(key))
 
 
 def unknown_variables(environment: Mapping[str, str] = os.environ) -> list[str]:
-    """What to say of variables that look like ours and are not; never their values.
+    """Messages about variables that begin as wgjit's do but are unknown. The messages never hold values.
 
-    They are no mistakes: Kubernetes gives every pod WGJIT_PORT if there is a service of this name.
+    Unknown variables are no mistakes: Kubernetes sets WGJIT_PORT in every pod if there is a service of this name.
     """
     known = [*VARIABLES, *OTHERS]
     told = []
@@ -62,6 +62,6 @@ def unknown_variables(environment: Mapping[str, str] = os.environ) -> list[str]:
 
 
 def is_list(setting: Setting) -> bool:
-    """Whether the setting holds many values."""
+    """Whether the setting is a list."""
     annotation = SECTIONS[setting[0]].model_fields[setting[1]].annotation
     return typing.get_origin(annotation) is list

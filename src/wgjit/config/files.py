@@ -6,7 +6,7 @@
     [interfaces.wg1.gateway]         # for wg1, over the former
     capacity = 500
 
-A file with `interfaces` configures those that it lists there and no others; `[interfaces.wg0]` alone lists wg0.
+A file with `interfaces` configures only the interfaces that it lists there; `[interfaces.wg0]` alone lists wg0.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from wgjit.wire.key_text import shown
 
 
 class TomlFile:
-    """A file's content; mistakes of its shape are collected, one of its syntax leaves it empty."""
+    """The content of a file. Mistakes are collected in `mistakes`. After a syntax error the content is empty."""
 
     def __init__(self, path: Path) -> None:
-        """Raises ConfigError if it cannot be read."""
+        """Raises ConfigError if the file cannot be read."""
         self.path = path
         self.mistakes: list[Mistake] = []
         self._positions: Positions | None = None
@@ -47,11 +47,11 @@ class TomlFile:
             self.mistakes.append(Mistake(Origin("file", str(path), line), "", "not TOML: not UTF-8"))
         listed = content.pop("interfaces", None)
         self.is_shared = listed is not None
-        """It lists interfaces."""
+        """Whether the file lists interfaces."""
         self.common = self._layer((), content, extra=("interfaces",))
-        """What is for all its interfaces."""
+        """The settings for all its interfaces."""
         self.own: dict[str, Layer] = {}
-        """What is for one of them, by its name; empty for a file that is for one interface anyway."""
+        """The settings for single interfaces, by name; empty for a file without a list of interfaces."""
         if not isinstance(listed, dict | None):
             self._wrong(("interfaces",), "write a section for each interface, such as [interfaces.wg0]")
             listed = {}
@@ -62,14 +62,14 @@ class TomlFile:
                 self._wrong(("interfaces", name), f"write a section: [interfaces.{name}]")
 
     def layers(self, interface: str) -> list[Layer]:
-        """What the file says of an interface, the general first. Raises ConfigError if it is for others."""
+        """The file's settings for an interface, general ones first. Raises ConfigError if it lists only others."""
         if self.is_shared and interface not in self.own and not self.mistakes:
             listed, asked = ", ".join(self.own) or "none", shown(interface)
             raise ConfigError(f"{self.path}: does not list {asked}, only: {listed}; add a section [interfaces.{asked}]")
         return [self.common, *([self.own[interface]] if interface in self.own else [])]
 
     def line(self, path: tuple[str | int, ...]) -> int:
-        """The line of a value."""
+        """The line on which a value is."""
         if self._positions is None:
             self._positions = Positions(self._text)
         return self._positions.line(path)

@@ -1,4 +1,4 @@
-"""Where wgjit's files are on a machine that nobody has arranged otherwise."""
+"""The default folders of wgjit's files."""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ RUN_FOLDER = Path("/run/wgjit")
 
 
 def run_folder() -> Path:
-    """Where sockets and locks of running gateways are; the environment's WGJIT_RUN_FOLDER comes before /run/wgjit."""
+    """The folder of running gateways' sockets and locks: WGJIT_RUN_FOLDER if it is set, else /run/wgjit."""
     return Path(os.environ.get("WGJIT_RUN_FOLDER") or RUN_FOLDER)

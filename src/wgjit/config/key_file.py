@@ -1,4 +1,4 @@
-"""The one secret that the configuration names: a file with the interface's private key."""
+"""Reads the interface's private key from its file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _SETTING = "interface.private_key_file"
 
 
 def read_private_key(path: Path) -> PrivateKey:
-    """Read a key file. Raises ConfigError; what is in the file is never repeated."""
+    """Read a key file. Raises ConfigError, which never repeats the file's content."""
     try:
         text = path.read_text(encoding="ascii", errors="replace")
     except OSError as error:

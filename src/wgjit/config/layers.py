@@ -1,7 +1,7 @@
-"""Settings from several places, one over the other, and who said what.
+"""Settings from several places, put over one another. The place of each setting is known.
 
-Command line over environment over file over default. A mistake is told at the place that has it, also where another
-place comes before it.
+The command line comes before the environment, the environment before the file, and the file before the default. A
+mistake is reported for the place that has it, even if another place overrides it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from wgjit.wire.key_text import without_keys
 Setting = tuple[str, str]
 """Section and name."""
 Values = dict[str, dict[str, Any]]
-"""Section, name, value as it was written."""
+"""Section, name, and the value as it was written."""
 
 SECTIONS: dict[str, type[BaseModel]] = {
     name: field.annotation
@@ -30,7 +30,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
 
 
 class Origin(NamedTuple):
-    """Where a value is written."""
+    """The place where a value is written."""
 
     kind: Literal["default", "file", "environment", "command line"]
     name: str = ""
@@ -45,35 +45,35 @@ DEFAULT = Origin("default")
 
 
 class Mistake(NamedTuple):
-    """Something that keeps a gateway from starting."""
+    """A mistake that keeps a gateway from starting."""
 
     origin: Origin
     field: str
-    """The setting as it is written there, with the index of a list's entry; empty if it concerns none."""
+    """The setting as it is written there, with the index of a list's entry; empty if there is no setting."""
     text: str
-    """What is wrong, and what to do."""
+    """The problem, and what to do about it."""
 
     def __str__(self) -> str:
-        named = self.origin.kind in ("environment", "command line")  # the variable is the setting's name
-        # What is written at the wrong place may be a key: as a setting's name, or quoted by what could not read it.
+        named = self.origin.kind in ("environment", "command line")  # the variable or option shows the setting's name
+        # A text in the wrong place may be a key. It may be a setting's name, or an error may quote it.
         told = (*(() if named else (without_keys(self.field),)), without_keys(self.text))
         return ": ".join(filter(None, ("" if self.origin == DEFAULT else str(self.origin), *told)))
 
 
 class Layer(Protocol):
-    """The settings of one place."""
+    """The settings from one place."""
 
     values: Values
 
     def origin(self, setting: Setting, index: int | None = None) -> Origin:
-        """Where the setting, or an entry of it, is written."""
+        """The place where the setting, or one of its entries, is written."""
 
     def field(self, setting: Setting) -> str:
-        """The setting's name there."""
+        """The setting's name in this place."""
 
 
 class Named:
-    """Settings that each have a name of their own: variables, options."""
+    """Settings that have a name of their own each: variables, options."""
 
     def __init__(self, kind: Literal["environment", "command line"]) -> None:
         self.values: Values = {}
@@ -81,7 +81,7 @@ class Named:
         self._names: dict[Setting, str] = {}
 
     def put(self, name: str, setting: Setting, value: Any) -> None:
-        """Set it; None takes back what layers below say."""
+        """Set a value. None removes the value that lower layers give."""
         section, key = setting
         self.values.setdefault(section, {})[key] = value
         self._names[setting] = name
@@ -91,15 +91,15 @@ class Named:
         return Origin(self._kind, self._names[setting])
 
     def field(self, setting: Setting) -> str:
-        """As in the documents."""
+        """The setting's name as in the documents."""
         return ".".join(setting)
 
 
 def validate(layers: Sequence[Layer]) -> tuple[Config | None, list[Mistake]]:
-    """The configuration of these layers, the lowest first, or all that is wrong with them."""
-    mistakes: dict[Mistake, None] = {}  # in order, each once
+    """The configuration of these layers, the lowest first, or all their mistakes."""
+    mistakes: dict[Mistake, None] = {}  # in order, without repetition
     for layer in layers:
-        # Alone, values are judged each by itself; whether they go together shows with the rest.
+        # A layer alone shows mistakes in single values. Whether values go together is checked with all layers.
         _try(layer.values, dict.fromkeys(_settings(layer), layer), mistakes, together=False)
     values: Values = {}
     owners: dict[Setting, Layer] = {}
@@ -112,12 +112,12 @@ def validate(layers: Sequence[Layer]) -> tuple[Config | None, list[Mistake]]:
 
 
 def origins(layers: Iterable[Layer]) -> dict[Setting, Origin]:
-    """Where each setting that is set comes from."""
+    """The place of each setting that is set."""
     return {setting: layer.origin(setting) for layer in layers for setting in _settings(layer)}
 
 
 def unknown(name: str, known: Iterable[str]) -> str:
-    """What to say of a name that does not exist."""
+    """The message about a name that does not exist."""
     nearest = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f"no such setting; did you mean {nearest[0]}?" if nearest else "no such setting"
 
@@ -158,9 +158,9 @@ def _mistake(owner: Layer | None, setting: Setting, index: int | None, text: str
 
 
 def _subject(error: SettingsDisagree, owners: Mapping[Setting, Layer]) -> tuple[Setting, str]:
-    """The setting that an error on several is filed under, and the text: the first, or the first that somebody has set.
+    """The setting for which an error on several settings is reported, and the text.
 
-    The first may have its default.
+    It is the first setting, or, if the first has its default, the first that is set.
     """
     first = error.settings[0]
     set_by_somebody = next((setting for setting in error.settings if setting in owners), first)

@@ -1,4 +1,4 @@
-"""From files, environment and command line to the settings of an interface, or of several."""
+"""Loads the settings of an interface, or of several, from files, environment and command line."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from wgjit.errors import ConfigError
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """An interface's settings."""
+    """The settings of an interface."""
 
     interface: str
     config: Config
     path: Path | None
     """The file, if there is one."""
     origin: Callable[[Setting], Origin]
-    """Where a setting's value comes from."""
+    """Gives the place of a setting's value."""
 
 
 def load(
@@ -34,7 +34,7 @@ def load(
     options: Sequence[Layer] = (),
     environment: Mapping[str, str] = os.environ,
 ) -> Loaded:
-    """The settings of an interface: `options` over the environment over its file (`config_path`) over defaults.
+    """The settings of an interface. `options` come before the environment, then its file (`config_path`), defaults.
 
     Raises ConfigError with all mistakes, one a line: file, line and field, or the variable, or the option.
     """
@@ -50,7 +50,7 @@ def load_all(
     options: Sequence[Layer] = (),
     environment: Mapping[str, str] = os.environ,
 ) -> list[Loaded]:
-    """The same of several interfaces for one daemon. Raises ConfigError, also if two want what only one can have."""
+    """The settings of several interfaces for one daemon. Raises ConfigError, also if two cannot run together."""
     mistakes: dict[Mistake, None] = {}
     found = []
     for interface in interfaces:
@@ -71,7 +71,7 @@ def examine(
     options: Sequence[Layer] = (),
     environment: Mapping[str, str] = os.environ,
 ) -> tuple[Loaded | None, list[Mistake]]:
-    """The settings of an interface by this file, if any, or all mistakes. Raises ConfigError if it cannot be read."""
+    """The settings of an interface by this file, if any, or all mistakes. Raises ConfigError for an unreadable file."""
     file = None if path is None else TomlFile(path)
     layers = [*([] if file is None else file.layers(interface)), from_environment(environment), *options]
     config, mistakes = validate(layers)
@@ -79,12 +79,12 @@ def examine(
         config, mistakes = None, [*file.mistakes, *mistakes]
     if config is None:
         return None, mistakes
-    # Lines take a while to find, and few ask.
+    # Finding lines takes a while, and few callers need them.
     return Loaded(interface, config, path, lambda setting: origins(layers).get(setting, DEFAULT)), []
 
 
 def load_config(path: Path) -> Config:
-    """What a file alone says, for all its interfaces if it lists some. Raises ConfigError with all its mistakes."""
+    """The settings of a file alone, checked for each interface that it lists. Raises ConfigError with all mistakes."""
     file = TomlFile(path)
     config, mistakes = validate([file.common])
     every = dict.fromkeys([*file.mistakes, *mistakes])

@@ -1,4 +1,4 @@
-"""Which file configures an interface: its own, or the one that lists several."""
+"""Finds the file that configures an interface: its own file, or the file that lists several interfaces."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from wgjit.config.files import TomlFile
 from wgjit.errors import ConfigError
 
 SHARED = "wgjit.toml"
-"""The file for several interfaces, beside those for one."""
+"""The file for several interfaces, in the same folder as the files for one."""
 
 
 def shared_path() -> Path:
@@ -23,10 +23,10 @@ def own_path(interface: str) -> Path:
 
 
 def config_path(interface: str, path: Path | None) -> Path | None:
-    """The file that holds an interface's settings: `path`, else /etc/wgjit/INTERFACE.toml, else /etc/wgjit/wgjit.toml
-    if it lists the interface, else None: all defaults.
+    """The file with an interface's settings; None if there is none, so that all settings have their defaults.
 
-    Raises ConfigError if both of the latter are for it, or one of them cannot be read.
+    This is `path`, else /etc/wgjit/INTERFACE.toml, else /etc/wgjit/wgjit.toml if it lists the interface. Raises
+    ConfigError if both of the latter configure the interface, or if one of them cannot be read.
     """
     if path is not None:
         return path
@@ -36,7 +36,7 @@ def config_path(interface: str, path: Path | None) -> Path | None:
     file = TomlFile(shared)
     if interface not in file.own:
         if file.mistakes and not own.exists():
-            return shared  # whether it lists the interface cannot be told; what is wrong will be
+            return shared  # unknown whether it lists the interface; loading it will report the mistakes
         return own if own.exists() else None
     if own.exists():
         line = file.line(("interfaces", interface))
@@ -47,7 +47,7 @@ def config_path(interface: str, path: Path | None) -> Path | None:
 
 
 def listed_interfaces(path: Path | None = None) -> list[str]:
-    """The interfaces that a file lists, by default /etc/wgjit/wgjit.toml. Raises ConfigError if none."""
+    """The interfaces that a file lists, by default /etc/wgjit/wgjit.toml. Raises ConfigError if it lists none."""
     path = path or shared_path()
     file = TomlFile(path)
     if not file.own:

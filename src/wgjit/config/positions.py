@@ -1,8 +1,9 @@
-"""On which line of a TOML text a value is.
+"""Finds the line of a value in a TOML text.
 
-tomllib gives values without places. So the text is parsed as it grows, line by line: the first beginning in which a
-value exists ends at the value's last line, and its first line is the one after the beginning before. That is right
-for every spelling (dotted keys, inline tables, values over many lines), since tomllib itself reads it.
+tomllib gives values without their places. So longer and longer beginnings of the text are parsed, line by line. The
+first beginning in which a value exists ends at the value's last line. The value's first line is the line after the
+beginning before. This is right for every spelling (dotted keys, inline tables, values over many lines), since tomllib
+itself reads it.
 """
 
 from __future__ import annotations
@@ -12,28 +13,28 @@ import tomllib
 from typing import Any
 
 Path = tuple[str | int, ...]
-"""The keys that lead to a value, and indices of its entries."""
+"""The keys that lead to a value, and the indices of entries in lists."""
 
 _CLOSED = ("", "\n]", "\n]}")
-"""What may be missing behind a list's first entries."""
+"""The text that may be missing after the first entries of a list."""
 
 
 class Positions:
-    """Lines of one text, counted from 1. The text need not be TOML to its end."""
+    """The lines of one text, counted from 1. The end of the text need not be TOML."""
 
     def __init__(self, text: str) -> None:
-        self._lines = text.replace("\r\n", "\n").split("\n")  # a return alone, at a beginning's end, is not TOML
-        self._steps: list[tuple[int, int, dict[str, Any]]] = []  # first and last line of a step, and all up to there
+        self._lines = text.replace("\r\n", "\n").split("\n")  # a single return at the end of a beginning is not TOML
+        self._steps: list[tuple[int, int, dict[str, Any]]] = []  # first and last line of a step, all values so far
         first = 1
         for last in range(1, len(self._lines) + 1):
             if (found := self._parse(last)) is not None:
                 self._steps.append((first, last, found))
                 first = last + 1
         self.unfinished = first
-        """The first line that belongs to no whole statement; one more than there are if all do."""
+        """The first line that belongs to no whole statement. If all lines do, it is the number of lines plus one."""
 
     def line(self, path: Path) -> int:
-        """The line on which the value begins, or what comes nearest to it: its table, the text's first line."""
+        """The line on which the value begins. If the value does not exist, the line of its table, or else 1."""
         while path:
             for first, last, found in self._steps:
                 if _exists(found, path):
@@ -42,7 +43,7 @@ class Positions:
         return 1
 
     def _entry(self, first: int, last: int, path: Path) -> int:
-        """The line of a list's entry, where the list has many lines."""
+        """The line of an entry, in a list that has many lines."""
         if not isinstance(path[-1], int):
             return first
         for line in range(first, last):
@@ -60,7 +61,7 @@ class Positions:
 
 
 def error_line(text: str, error: tomllib.TOMLDecodeError) -> int:
-    """The line of a syntax error. What lacks its end is told where it begins."""
+    """The line of a syntax error. For a statement without its end, this is the line on which it begins."""
     at = re.search(r"at line (\d+)", str(error))
     return int(at[1]) if at else Positions(text).unfinished
 

@@ -1,6 +1,6 @@
 """What each setting means, by section, and what it may be.
 
-The texts below the settings are what `wgjit config show` says of them.
+The text below a setting is what `wgjit config show` and the table in docs/CONFIGURATION.md say of it.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ class InterfaceSettings(_Section):
     """How to make the interface if it does not exist."""
 
     private_key_file: Path | None = None
-    """A file with the base64 private key, as `wg genkey` writes it. Needed to make an interface."""
+    """The file with the base64 private key, as `wg genkey` writes it. wgjit needs it to make an interface."""
     listen_port: int = Field(default=51820, ge=1, le=65535)
-    """UDP port of the interface."""
+    """The UDP port to which clients connect."""
     addresses: list[AnyInterface] = []
-    """The gateway's own addresses inside the tunnel; their prefixes become routes into it."""
+    """The gateway's own addresses inside the tunnel, with prefix length. Their prefixes become routes into it."""
     routes: list[AnyNetwork] = []
-    """More prefixes to route into the tunnel: allowed IPs of peers that lie outside of `addresses`."""
+    """More prefixes to route into the tunnel, for allowed IPs of peers that lie outside of `interface.addresses`."""
     mtu: int = Field(default=1420, ge=1280, le=65455)
-    """MTU of the interface; 1420 fits IPv6 outside over Ethernet."""
+    """The MTU of the interface, in bytes. 1420 fits WireGuard over IPv6 over Ethernet."""
     backend: Literal["auto", "kernel", "userspace"] = "auto"
-    """`auto` makes a kernel interface where the kernel has WireGuard, else starts wireguard-go."""
+    """`auto` makes an interface of the kernel where the kernel has WireGuard, and else starts wireguard-go."""
 
     @field_validator("private_key_file")
     @classmethod
@@ -58,31 +58,25 @@ class StoreSettings(_Section):
     """
 
     path: Path | None = None
-    """The SQLite file; by default /var/lib/wgjit/INTERFACE.db. Made if it does not exist. With `url` it holds what the
-    service has answered, and the default is /var/lib/wgjit/INTERFACE.cache.db."""
+    """The SQLite registry. wgjit makes the file if it does not exist. With `store.url` the file keeps the service's
+    answers instead, and its default is /var/lib/wgjit/INTERFACE.cache.db."""
     url: str | None = None
-    """The service that knows the peers, such as https://registry.example.org/v1: docs/REMOTE.md."""
+    """The https address of a service that knows the peers, instead of a file; REMOTE.md tells what it answers. http is
+    only for a service on this very machine."""
     token_file: Path | None = None
-    """A file with the token that the service wants in `Authorization: Bearer`."""
+    """The file with the token that the service wants in `Authorization: Bearer`."""
     ca_file: Path | None = None
-    """Certificates (PEM) that the service's own is checked by, instead of the system's."""
+    """The file with the certificates (PEM) that the service's own certificate is checked by."""
     timeout: float = Field(default=0.3, gt=0, le=4)
-    """Seconds that a knock waits for the service; less than gateway.hold_deadline. A late answer still counts for the
+    """Seconds that a packet waits for the service, less than `gateway.hold_deadline`. A late answer counts for the
     client's next try."""
     time_to_live: float = Field(default=300.0, ge=1, le=604_800)
-    """Seconds for which an answer is used without asking again. Also the delay of a revocation that the service does
-    not announce."""
-    negative_time_to_live: float = Field(default=4.0, ge=0, le=3600)
-    """Seconds for which "no such peer" is remembered. A client tries again after 5 s: below that, a new peer counts
-    from its next try."""
-    negatives: int = Field(default=65536, ge=0, le=10_000_000)
-    """Unknown keys remembered at most."""
+    """Seconds for which a gateway uses an answer without asking again. A revocation that the service does not announce
+    takes so long, too."""
     stale: float = Field(default=86400.0, ge=0)
-    """Seconds beyond its time to live for which an answer is still used while the service cannot be reached."""
-    requests: float = Field(default=200.0, ge=1, le=100_000)
-    """Requests per second at most, as many at once. Half of them are kept for knocks."""
+    """Seconds beyond `store.time_to_live` for which a gateway uses an answer while the service cannot be reached."""
     follow: bool = True
-    """Follow the service's event stream, by which it revokes at once."""
+    """Follow the service's event stream. A revocation that the service announces there takes effect at once."""
 
     @field_validator("url")
     @classmethod
@@ -103,11 +97,13 @@ class PoolSettings(_Section):
     """Where `wgjit peer add` takes addresses from. A family without a pool gets none."""
 
     ipv4: IPv4Network | None = None
-    """The IPv4 pool; its first and last address and the gateway's own are never given out."""
+    """The prefix from which `wgjit peer add` takes IPv4 addresses, /30 or wider. The first address, the last one and
+    those of `interface.addresses` are never given out."""
     ipv6: IPv6Network | None = None
-    """The IPv6 pool; its first address and the gateway's own are never given out."""
+    """The prefix from which `wgjit peer add` takes IPv6 addresses, /126 or wider. The first address and those of
+    `interface.addresses` are never given out."""
     quarantine: int = Field(default=86400, ge=0, le=31_536_000)
-    """Seconds for which a freed address is given to nobody, so that packets of its last owner reach no other."""
+    """Seconds for which a freed address is given to no peer, so that packets for its last owner reach no other."""
 
     @field_validator("ipv4", "ipv6")
     @classmethod
@@ -121,17 +117,19 @@ class ClientSettings(_Section):
     """What `wgjit peer add` writes into the configuration of a client."""
 
     endpoint: str | None = None
-    """The gateway's name or address as clients reach it, with `:port` if that is not interface.listen_port."""
+    """The gateway's name or address as clients reach it, with `:PORT` if the port is not `interface.listen_port`. It is
+    needed to write a client's configuration."""
     public_key: str | None = None
-    """The gateway's public key, where interface.private_key_file is not set or not to be read."""
+    """The gateway's public key in base64, for where `interface.private_key_file` is not set, or the user of
+    `wgjit peer` may not read that file."""
     allowed_ips: list[AnyNetwork] = Field(default=["0.0.0.0/0", "::/0"], min_length=1, validate_default=True)
-    """What clients send into the tunnel; by default all."""
+    """The prefixes that clients send into the tunnel."""
     dns: list[str] = []
-    """Name servers and search domains that clients use while the tunnel is up."""
+    """Name servers and search domains that clients use while the tunnel is up: addresses and domains."""
     mtu: int | None = Field(default=None, ge=1280, le=65455)
-    """MTU of the client's interface; by default the client finds it by itself."""
+    """The MTU of a client's interface, in bytes. Without it the client finds the MTU by itself."""
     persistent_keepalive: int = Field(default=0, ge=0, le=65535)
-    """Seconds between packets that keep the client's way through a NAT open; 0 is off, 25 is usual."""
+    """Seconds between packets that a client sends to stay reachable behind a NAT. 0 is off, 25 is usual."""
 
     @field_validator("endpoint")
     @classmethod
@@ -161,32 +159,34 @@ class GatewaySettings(_Section):
     """How the gateway treats a knock."""
 
     name: str = Field(default_factory=socket.gethostname, min_length=1)
-    """This gateway's name in claims; by default the host name. No key may stand in it."""
+    """This gateway's name in claims. No key may stand in it."""
     delivery: Delivery | Literal["auto"] = "auto"
-    """How the first handshake is completed; `auto` takes the best that this machine can do."""
+    """How the gateway completes the first handshake; DELIVERY.md compares the ways. `auto` takes the best that this
+    machine can do."""
     hold_deadline: float = Field(default=0.5, gt=0, le=4)
-    """Seconds that a held packet may wait for its verdict; below the client's own retry at 5 s."""
+    """Seconds that a held packet waits at most for its verdict. The client itself tries again after 5 s."""
     max_clock_skew: float = Field(default=3600.0, ge=0)
-    """Seconds that a client's clock may be ahead of ours. Too much, and a client with a wrong clock locks itself
-    out until that time has come; too little, and it cannot connect."""
+    """Seconds that a client's clock may be ahead of the gateway's. If this is too large, a client with a wrong clock
+    locks itself out until that time has come. If it is too small, such a client cannot connect."""
     queue_length: int = Field(default=2048, ge=16, le=65536)
-    """Packets that may be held at once; beyond it they pass unseen."""
+    """Packets that are held at once. Packets beyond it pass unseen, and their clients try again after 5 s. More than
+    the gateway works off in 2 s is of no use."""
     idle_timeout: int = Field(default=900, ge=180, le=315_360_000)
-    """Seconds without handshake and data after which a peer leaves the interface, if its own registration does not say
-    otherwise. A session lives 180 s, so no less."""
+    """Seconds without handshake and data after which a peer leaves the interface. A peer's own `--idle-timeout` comes
+    first. A session lives 180 s, so no value may be less."""
     unconfirmed_timeout: float = Field(default=15.0, ge=1, le=3600)
-    """Seconds after its last knock after which a peer leaves whose handshake was never completed."""
+    """Seconds after its last initiation after which a peer leaves whose handshake was never completed."""
     capacity: int = Field(default=65536, ge=1, le=1 << 20)
-    """Peers on the interface at most. When they are so many, the longest idle leave first. 2^20 is the kernel's own
-    limit, 65536 wireguard-go's."""
+    """Peers on the interface at most. When the interface is full, the longest idle peers leave first. The kernel's own
+    limit is 1048576, wireguard-go's is 65536."""
     exclusive: bool = False
-    """Take peers off the interface that the registry does not know, instead of leaving them alone."""
+    """Take peers off the interface that the registry does not know (also `--exclusive`). Else they are left alone."""
     source_rate: float = Field(default=100.0, gt=0)
-    """Initiations per second that are looked at from one source, an IPv4 address or an IPv6 /64; twice as many at once.
-    Many clients may stand behind one address."""
+    """Initiations a second that the gateway looks at from one source, an IPv4 address or an IPv6 /64. Twice as many may
+    come at once. Many clients may be behind one address."""
     exchange_rate: float = Field(default=8000.0, ge=100)
-    """X25519 calls per second that knocks may cause, about what one CPU can do. Beyond it they pass unseen, those from
-    sources with a bad name first."""
+    """X25519 calls a second that initiations may cause, about what one CPU can do. Initiations beyond it pass unseen,
+    first those from sources that sent bad ones before."""
 
     @field_validator("name")
     @classmethod
@@ -200,20 +200,19 @@ class ApiSettings(_Section):
     """`wgjit api`: the registry over HTTP."""
 
     socket: Path | None = None
-    """The Unix socket; by default /run/wgjit/INTERFACE.api.sock."""
+    """The Unix socket of `wgjit api`."""
     socket_mode: str = Field(default="0600", pattern=r"^0[0-7]{3}$")
-    """Who may use the socket: whoever may, may do everything. Octal digits in quotes."""
+    """The mode of the socket, octal digits in quotes. Whoever may use the socket may do everything."""
     listen: str | None = None
-    """Address and port for TCP, such as "[::]:8443" or "192.0.2.1:8443"; wants the two files below, and tokens."""
+    """Address and port for TCP, such as `"[::]:8443"`. It needs the two files below; callers need tokens."""
     tls_certificate_file: Path | None = None
-    """The certificate chain, PEM. Read again on SIGHUP."""
+    """The file with the certificate chain, PEM. It is read again on SIGHUP."""
     tls_private_key_file: Path | None = None
-    """Its private key, PEM."""
+    """The file with the certificate's private key, PEM."""
     rate: float = Field(default=50.0, gt=0, le=100_000)
-    """Requests per second of one token, if the token does not say otherwise; twice as many at once."""
+    """Requests a second of one token that does not say otherwise. Twice as many may come at once."""
     gateway_rate: float = Field(default=200.0, gt=0, le=100_000)
-    """The same for a token of scope gateway: what `store.requests` is where it is used, so that no gateway is refused
-    what its own setting allows."""
+    """Requests a second of one token of scope `gateway`. A gateway itself asks 200 times a second at most."""
 
     @field_validator("listen")
     @classmethod

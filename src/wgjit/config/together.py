@@ -1,4 +1,4 @@
-"""What two interfaces cannot share."""
+"""Finds what two interfaces cannot share."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from wgjit.config.layers import Mistake, Origin, Setting
 from wgjit.config.settings import Config
 
 Member = tuple[str, Config, Callable[[Setting], Origin]]
-"""An interface, its settings, and where each is written."""
+"""An interface, its settings, and a function that gives the place of each."""
 
 
 def clashes(members: Sequence[Member]) -> list[Mistake]:
-    """Settings of which each interface needs its own, and two have the same; each names both.
+    """Mistakes for settings that must differ between interfaces but are the same. Each mistake names both interfaces.
 
-    One registry for two is no mistake. Neither is a port or key of interfaces that exist before wgjit does: without
-    interface.private_key_file they are not made from it.
+    Two interfaces may share one registry. They may also have the same port or key if they existed before wgjit: without
+    interface.private_key_file, wgjit does not make them from these settings.
     """
     owners: dict[tuple[Setting, str], str] = {}
     kinds: dict[str, tuple[str, bool]] = {}
@@ -38,7 +38,7 @@ def _exclusive(config: Config) -> Iterator[tuple[Setting, str, str]]:
     interface = config.interface
     if interface.private_key_file is not None:
         yield ("interface", "listen_port"), str(interface.listen_port), ""
-        # A recorded initiation to the one would be fresh to the other.
+        # A recorded initiation to one interface would be fresh to the other.
         yield ("interface", "private_key_file"), str(interface.private_key_file), ": wg genkey"
     if config.api.socket is not None:
         yield ("api", "socket"), str(config.api.socket), ""

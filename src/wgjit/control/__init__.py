@@ -1,8 +1,8 @@
-"""What is said between a gateway and who asks it, on one machine.
+"""The gateway's control socket, for programs on the same machine.
 
 | module   | what is inside                                             |
 | -------- | ---------------------------------------------------------- |
-| `socket` | where the gateway's Unix socket is, and what is said on it |
+| `socket` | the path of the gateway's Unix socket, and its protocol    |
 | `status` | a gateway's status: its fields, and their JSON form        |
-| `client` | asking a running gateway: its status, its feed             |
+| `client` | asks a running gateway for its status or its feed          |
 """

@@ -1,4 +1,4 @@
-"""Asking a running gateway: its status, its feed."""
+"""Asks a running gateway for its status or its feed."""
 
 from __future__ import annotations
 

@@ -1,10 +1,9 @@
-"""The gateway's Unix socket: one line of JSON asks, lines of JSON answer.
+"""The gateway's Unix socket. The client sends one line of JSON, and the gateway answers with lines of JSON.
 
     {"ask": "status"}  →  one line, then the end
-    {"ask": "feed"}    →  one line per initiation, until either side hangs up
+    {"ask": "feed"}    →  {"feed": "open"}, then one line per initiation, until either side hangs up
 
-The socket's file permissions decide who may ask: its owner. It is no secret-bearing surface: nothing that goes over
-it holds a private or preshared key.
+The socket's file permissions let only its owner ask. No message on the socket holds a private or preshared key.
 """
 
 from __future__ import annotations

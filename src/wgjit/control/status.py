@@ -1,4 +1,4 @@
-"""What a running gateway says of itself when it is asked for its status."""
+"""The status that a running gateway gives on its control socket."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from typing import Any
 class GatewayStatus:
     """A gateway's status. A field that is None does not apply and is left out of the JSON form.
 
-    Counters count since the start of the daemon; their words are those of docs/FEED.md.
+    Counters count since the start of the daemon. docs/FEED.md explains their words.
     """
 
     interface: str
     public_key: str | None = None
-    """The gateway's public key, base64. None: the gateway waits for an interface that it has never served."""
+    """The gateway's public key, base64. None while the gateway waits for an interface that it has never served."""
     listen_port: int | None = None
     delivery: str | None = None
-    """How it completes first handshakes, a word of `model.Delivery`."""
+    """How the gateway completes first handshakes, a word of `model.Delivery`."""
     delivery_why: str | None = None
-    """Why this one, for people."""
+    """The reason for this delivery, for people."""
     store: str | None = None
     """The registry: a file's path or a service's address."""
     process: int | None = None
@@ -29,11 +29,11 @@ class GatewayStatus:
     residents: int = 0
     """Peers on the interface."""
     waiting_for: str | None = None
-    """What the gateway cannot serve without, for people. None: it serves."""
+    """What the gateway waits for before it can serve, for people. None while it serves."""
     waiting: int | None = None
-    """Packets whose verdict is still due."""
+    """Packets that are still being handled."""
     sheltered: int | None = None
-    """Of the registry's addresses, the prefixes that the placeholder owns."""
+    """Number of prefixes with registered addresses that the placeholder owns."""
     decisions: Mapping[str, int] | None = None
     refusals: Mapping[str, int] | None = None
     deliveries: Mapping[str, int] | None = None
@@ -41,17 +41,17 @@ class GatewayStatus:
     arrivals: Mapping[str, int] | None = None
     departures: Mapping[str, int] | None = None
     put_back: int | None = None
-    """Revoked peers that another program put into the interface again."""
+    """How often another program put a revoked peer into the interface again."""
     faults: Mapping[str, int] | None = None
-    """Machinery that failed: store, device, inject, capture."""
+    """Faults by the part that failed: store, device, inject, capture, heartbeat, registry, core."""
     captured: int | None = None
-    """Packets that the capture gave."""
+    """Packets that the capture delivered."""
     capture_dropped: int | None = None
-    """Packets that the capture lost, since its queue was full."""
+    """Packets that the capture lost because its queue was full."""
     feed_dropped: int | None = None
-    """Records that listeners to the feed lost, since they were too slow."""
+    """Records that listeners of the feed lost because they were too slow."""
     registry: Mapping[str, Any] | None = None
-    """How a registry that is a service does; docs/REMOTE.md has the words."""
+    """Figures of a registry that is a service; docs/REMOTE.md explains the words."""
     log_lines_lost: int = 0
     """Lines of the log that could not be written at once."""
 
@@ -62,9 +62,9 @@ class GatewayStatus:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> GatewayStatus:
-        """Read the form for programs. What a newer gateway says besides is passed over.
+        """Read the form for programs. Additional fields of a newer gateway are ignored.
 
-        Raises KeyError if it names no interface, so that it is no status.
+        Raises KeyError if `values` names no interface, since then it is no status.
         """
         known = {field.name: values[field.name] for field in fields(cls) if field.name in values}
         return cls(**{"interface": values["interface"], **known})

@@ -1,12 +1,12 @@
-"""Decisions, and nothing else: `handle(event, now) -> [command]`. No clock, no socket, no log, no await.
+"""All decisions of a gateway: `handle(event, now) -> [command]`. No clock, no socket, no log, no await.
 
-| module       | what is inside                                             |
-| ------------ | ---------------------------------------------------------- |
-| `vocabulary` | Event and Command: the words; start reading here           |
-| `gateway`    | the order of the checks: one knock from capture to verdict |
-| `agenda`     | the order in which what was heard and said is done         |
-| `settings`   | what the operator decided                                  |
-| `knock`      | a knock, from its arrival to the verdict                   |
-| `residents`  | who is in the device, and how they leave it                |
-| `delivery`   | deliveries after which something may be left to do         |
+| module       | what is inside                                                   |
+| ------------ | ---------------------------------------------------------------- |
+| `vocabulary` | all events and commands; start reading here                      |
+| `gateway`    | the order of the checks: one knock from capture to verdict       |
+| `agenda`     | the order in which the loop handles events and performs commands |
+| `settings`   | the operator's settings, as far as the core needs them           |
+| `knock`      | the checks of a knock, from its arrival to the verdict           |
+| `residents`  | the peers in the device, and how they leave it                   |
+| `delivery`   | deliveries that have to be watched after the install             |
 """

@@ -1,10 +1,10 @@
-"""The order in which what the core heard and said is done.
+"""The order in which the loop handles events and performs commands.
 
     events ─▶ verdicts ─▶ installs ─▶ records and claims ─▶ what can wait
 
-An event may call for another lookup or verdict, so all events come first. Verdicts let packets go; installs, which take
-longer, come behind them and are made together. No packet waits for a record, a claim, or a second look at a resident's
-knock.
+An event may lead to another lookup or verdict, so all events come first. Verdicts let packets go. Installs take longer,
+so they come after the verdicts, and are made together. No packet waits for a record, a claim, or the proof of a
+resident's knock.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from wgjit.model import PeerChange
 
 @dataclass(frozen=True, slots=True)
 class Verdicts:
-    """Send the verdicts that were given since the last time."""
+    """Send all verdicts that were given and not sent yet."""
 
 
 @dataclass(frozen=True, slots=True)
 class Installs:
-    """Make these installs, all in one go; hear an Installed for each."""
+    """Make these installs in one call; make an Installed event for each."""
 
     changes: list[PeerChange]
 
@@ -34,7 +34,7 @@ _VERDICTS = Verdicts()
 
 
 class Agenda:
-    """What is to be done. Whoever performs commands gives those here that have a turn of their own."""
+    """The tasks of the loop. The loop adds events, and commands that have their own turn in the order."""
 
     __slots__ = ("_events", "_installs", "_later", "_records", "_released")
 
@@ -46,32 +46,32 @@ class Agenda:
         self._later: deque[Event] = deque()
 
     def hear(self, event: Event) -> None:
-        """The core has to hear of this."""
+        """Add an event for the core."""
         self._events.append(event)
 
     def released(self) -> None:
-        """A verdict was given that has to be sent."""
+        """Note that a verdict has to be sent."""
         self._released = True
 
     def take_verdicts(self) -> bool:
-        """Whether verdicts have to be sent; the caller does it."""
+        """Whether verdicts have to be sent. The caller sends them."""
         released, self._released = self._released, False
         return released
 
     def install(self, command: Install) -> None:
-        """To be made with the others."""
+        """Add an install; all installs are made together."""
         self._installs.append(command.change)
 
     def record(self, command: SaveClaim | Tell) -> None:
-        """No packet waits for it."""
+        """Add a record or a claim. No packet waits for it."""
         self._records.append(command)
 
     def follow_up(self, command: FollowUp) -> None:
-        """The core hears of it when all else is done."""
+        """Add a FollowUpDue event, for when all else is done."""
         self._later.append(FollowUpDue(command.knock))
 
     def next(self) -> Task | None:
-        """What to do now; None if nothing is left."""
+        """The next task; None if nothing is left."""
         if self._events:
             return self._events.popleft()
         if self.take_verdicts():

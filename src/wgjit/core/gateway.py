@@ -4,10 +4,10 @@
                                                      └─ Lookup ── LookedUp ─ enabled? proven (ss)? newer? free? room?
                                                                               └─ Install ── Installed ─ deliver ─ Tell
 
-A store that is not local is asked for proven keys only: then `ss` comes before the Lookup.
-Whatever is refused, a held packet is released as it is: the kernel has its own answer to it, and its own defence.
-A knock whose peer is just being removed, or for which another has to leave first, waits for that, then is looked up.
-What happens to residents without a knock is in `upkeep`.
+A store that is not local is asked for proven keys only, so `ss` then comes before the Lookup.
+A refused packet that is held is released unchanged: the kernel has its own answer to it, and its own defence.
+A knock waits while its peer is being removed, or while another peer has to leave first. Then it is looked up (again).
+The module `residents/upkeep.py` has what happens to residents without a knock.
 """
 
 from __future__ import annotations
@@ -60,10 +60,10 @@ from wgjit.wire.noise import Responder
 from wgjit.wire.packets import peel
 
 SUSPICION_INTERVAL = 10.0
-"""Seconds at least between two readings of the device that residents' fruitless knocks call for."""
+"""Least seconds between two readings of the device because residents' knocks seem to get no answer."""
 
 _FINAL = frozenset({Refusal.UNKNOWN, Refusal.DISABLED, Refusal.EXPIRED})
-"""What a registry says of a key, and will say again a moment later."""
+"""Answers of a registry that a moment later are still the same."""
 
 
 class Gateway:
@@ -79,11 +79,11 @@ class Gateway:
         self._installing: dict[PublicKey, tuple[Peer, list[Knock]]] = {}
         self._inquiries = Inquiries()
         self._after_removal = Parking()
-        """Knocks of peers whose removal is being made."""
+        """Knocks of peers that are just being removed."""
         self._for_room = Parking()
-        """Knocks for which somebody has to leave first."""
+        """Knocks for which another peer has to leave first."""
         self._for_look = Parking()
-        """Knocks that may be installed once the device has been read: few are in it."""
+        """Knocks that wait for a reading of the device before the install. Only for devices with few residents."""
         self._upkeep = Upkeep(settings, self._claims, self._for_room, responder.public_key)
         self._last_suspicion = float("-inf")
         self._wall_offset = 0.0
@@ -102,31 +102,31 @@ class Gateway:
 
     @property
     def residency(self) -> Residency:
-        """Who is in the device."""
+        """The table of residents."""
         return self._upkeep.state.residency
 
     @property
     def sheltered(self) -> int:
-        """Prefixes that the placeholder keeps for registered peers which are not in the device."""
+        """Number of prefixes that the placeholder keeps for registered peers that are not in the device."""
         return self._upkeep.state.placeholder.size
 
     def concerned(self) -> set[PublicKey]:
-        """Whose registration matters right now: residents, and those who are about to be. Any thread may ask."""
+        """Keys whose registration matters now: residents, and peers that are looked up or installed. Thread-safe."""
         return {*self.residency.keys(), *self._inquiries.keys()}
 
     def handle(self, event: Event, now: Now) -> list[Command]:
-        """Decide what an event calls for. Never raises for anything that came in a packet."""
+        """Decide on an event; return the commands to perform. Never raises for anything that came in a packet."""
         self._wall_offset = now.wall - now.monotonic
         return self._handlers[type(event)](event, now)
 
     def next_deadline(self) -> float | None:
-        """When the loop must bring a Tick at the latest, monotonic seconds; None if nothing waits."""
+        """The latest time for the next Tick, monotonic seconds; None if nothing waits."""
         first = self._knocks.first_held()
         hold = first.arrived + self._settings.hold_deadline if first else None
         upkeep = self._upkeep.next_deadline(self._wall_offset, may_evict=not self._installing)
         return min((d for d in (hold, upkeep) if d is not None), default=None)
 
-    # --- a packet arrives: what its bytes alone tell --------------------------------------------------------
+    # --- a packet arrives: checks of its bytes alone --------------------------------------------------------
 
     def _arrived(self, event: Arrived, now: Now) -> list[Command]:
         datagram = peel(event.packet)
@@ -168,16 +168,16 @@ class Gateway:
         return [Release(event.knock), count] if event.held else [count]
 
     def _may_ask(self, knock: Knock, now: Now) -> Refusal | None:
-        """A registry elsewhere is asked for proven keys only, and not again for what it has just refused."""
+        """A remote registry is asked for proven keys only, and not again for a key that it has just refused."""
         return self._prove(knock, now) or self._refusals.recall(knock.key, now.monotonic)
 
     def _look_up(self, knock: Knock, now: Now) -> list[Command]:
-        """Ask for the key's registration, once its peer is not just on its way out."""
+        """Ask for the key's registration. If its peer is just being removed, the knock waits for that first."""
         key = knock.key
         if not self._upkeep.is_leaving(key):
             knock.ticket = self._inquiries.begin(key)
             return [Lookup(knock.number, key)]
-        if refusal := self._prove(knock, now):  # whoever waits, waits for himself
+        if refusal := self._prove(knock, now):  # only proven knocks wait, so a forger cannot take a peer's places
             return self._refuse(knock, refusal, now)
         self._upkeep.state.removals.hurry(key)
         return self._park(self._after_removal, key, knock, now)
@@ -186,7 +186,10 @@ class Gateway:
         return [] if parking.park(key, knock) else self._refuse(knock, Refusal.OVERLOADED, now)
 
     def _follow_up(self, event: FollowUpDue, now: Now) -> list[Command]:
-        """A resident's knock is the kernel's; we only follow its timestamp, to know old from new after it left."""
+        """Prove a resident's knock and update its claim. The kernel has the packet already.
+
+        After the resident has left, the claim tells an old initiation from a new one.
+        """
         knock = self._knocks.get(event.knock)
         if knock is None or knock.record.public_key is None:
             return []
@@ -204,8 +207,10 @@ class Gateway:
         return [save, *self._suspect(key, now), Tell(knock.number, knock.record)]
 
     def _suspect(self, key: PublicKey, now: Now) -> list[Command]:
-        """A session that is up rekeys every 120 s. A second knock within a retry's time means that the first got no
-        answer: perhaps the peer was taken out of the device behind our back. Look, so that the next one installs.
+        """Read the device if the resident's knocks seem to get no answer.
+
+        A session that is up rekeys every 120 s. A second knock within a retry's time means that the first one got no
+        answer: perhaps another program removed the peer. After a look, the client's next knock installs the peer.
         """
         since = self._upkeep.knocked(key, now)
         if since is None or since > 1.5 * REKEY_TIMEOUT or now.monotonic - self._last_suspicion < SUSPICION_INTERVAL:
@@ -235,9 +240,9 @@ class Gateway:
         knock.claim = self._claims.made(knock)
 
         peer = found.peer
-        if self._upkeep.is_leaving(peer.public_key):  # since it was asked for
+        if self._upkeep.is_leaving(peer.public_key):  # its removal began after the lookup
             return self._look_up(knock, now)
-        if peer.public_key in self.residency:  # another knock of the same client was faster
+        if peer.public_key in self.residency:  # another knock of the same client came first
             self._upkeep.knocked(peer.public_key, now)
             return self._deliver(knock, peer, None, now)
         if peer.public_key in self._installing:
@@ -254,8 +259,10 @@ class Gateway:
         return [Install(PeerChange.install(peer))]
 
     def _look_first(self, knock: Knock, now: Now) -> list[Command]:
-        """An install takes its prefixes from whoever has them, without a word. In a small device it costs little to see
-        first whether somebody has put such a peer in since the last look.
+        """Read the device before the install.
+
+        An install silently takes its prefixes from any peer that has them. Reading a small device costs little, and
+        shows whether another program has added such a peer since the last look.
         """
         knock.looked = True
         waits = self._park(self._for_look, knock.key, knock, now)
@@ -264,10 +271,10 @@ class Gateway:
     def _barred(
         self, knock: Knock, found: Registration | Removed | Refusal | None, refusal: Refusal, now: Now
     ) -> list[Command]:
-        """A peer knocks that was removed, is disabled or has expired.
+        """Handle a knock of a peer that was removed, is disabled or has expired.
 
-        If it is proven, its claim follows, so that nobody can send this again once the peer may connect; and we see to
-        it that the peer is not in the device.
+        If the knock is proven, its claim is updated, so that nobody can replay the packet once the peer may connect.
+        The gateway also makes sure that the peer is not in the device.
         """
         if refusal not in _FINAL or not isinstance(found, Registration | Removed):
             return []
@@ -293,7 +300,7 @@ class Gateway:
         return None
 
     def _prove(self, knock: Knock, now: Now, static_secret: bytes | None = None) -> Refusal | None:
-        """Open the timestamp under `ss`, once per knock; a resident's `ss` may be known, and then costs nothing."""
+        """Open the timestamp under `ss`, once per knock. If `static_secret` (`ss`) is given, this costs no X25519."""
         if knock.record.proven:
             return None
         assert knock.claimed is not None
@@ -306,7 +313,7 @@ class Gateway:
         return None
 
     def _accept(self, claim: Claim, knock: Knock, now: Now) -> SaveClaim:
-        """The claim is being acted upon."""
+        """Remember the claim, because the gateway acts on it; return the command that saves it."""
         self._door.proven(knock.address, now.monotonic)
         return SaveClaim(self._claims.accept(claim))
 
@@ -326,12 +333,15 @@ class Gateway:
             if knock is firsts[knock.record.timestamp]:
                 commands += self._deliver(knock, peer, newest, now)
             else:
-                commands += self._refuse(knock, Refusal.DUPLICATE, now)  # repeated while the first one waited
+                commands += self._refuse(knock, Refusal.DUPLICATE, now)  # a copy that came while the first one waited
         commands.append(Came(event.key, Arrival.INSTALLED))
         return [*commands, Recheck((event.key,))] if outdated else commands
 
     def _deliver(self, knock: Knock, peer: Peer, newest: Knock | None, now: Now) -> list[Command]:
-        """The peer is resident; `newest` is the knock that made it so, None if that was an earlier one."""
+        """Deliver the knock of a peer that is resident now.
+
+        `newest` is the knock for which the peer was installed, None if the peer was resident before.
+        """
         self._knocks.remove(knock)
         record = knock.record
         record.decision = Decision.INSTALLED if knock is newest else Decision.RESIDENT
@@ -350,13 +360,13 @@ class Gateway:
     def _delivery_of(self, knock: Knock) -> Delivery:
         if not knock.held:
             return self._settings.delivery
-        # Released at its deadline, the kernel has dropped it by now: what is left is the client's own retry.
+        # If the packet was released at its deadline, the kernel has dropped it by now. The client's retry remains.
         return Delivery.NONE if knock.released else Delivery.HOLD
 
     # --- how a knock ends -------------------------------------------------------------------------------------
 
     def _let_go(self, knock: Knock) -> list[Command]:
-        """The one Release of a held packet; nothing if it was a copy, or has been released."""
+        """The one Release of a held packet; empty if the packet is a copy or has been released."""
         return [Release(knock.number)] if self._knocks.release(knock) else []
 
     def _refuse(self, knock: Knock, refusal: Refusal, now: Now) -> list[Command]:
@@ -365,10 +375,10 @@ class Gateway:
         knock.record.decision, knock.record.refusal = Decision.REFUSED, refusal
         return [*self._let_go(knock), Tell(knock.number, knock.record)]
 
-    # --- others leave -----------------------------------------------------------------------------------------
+    # --- peers leave ------------------------------------------------------------------------------------------
 
     def _wait_for_room(self, knock: Knock, now: Now) -> list[Command]:
-        """The device is full: somebody has to leave first, if anybody may."""
+        """The device is full. The knock waits until another peer leaves; it is refused if no peer may leave."""
         if not self._upkeep.looks.room_may_come(now):
             return self._refuse(knock, Refusal.FULL, now)
         return self._park(self._for_room, knock.key, knock, now)
@@ -395,7 +405,7 @@ class Gateway:
         return self._upkeep.news.registry_changed(event, now) + self._evict(now)
 
     def _give_room(self, now: Now) -> list[Command]:
-        """Go on with those who waited for it; refuse them if nobody may leave."""
+        """Go on with knocks that waited for room. Refuse all that still wait if no peer may leave."""
         commands: list[Command] = []
         for knock in self._for_room.take_first(max(0, self._upkeep.state.free() - len(self._installing))):
             commands += self._look_up(knock, now)
@@ -405,7 +415,7 @@ class Gateway:
         return commands
 
     def _evict(self, now: Now) -> list[Command]:
-        """The next batch of removals, when nobody waits for the device."""
+        """The next batch of removals, unless an install is being made."""
         return [] if self._installing else self._upkeep.evict(now)
 
     # --- time passes ------------------------------------------------------------------------------------------

@@ -1,11 +1,11 @@
-"""What the core hears (Event) and what it says (Command). Start reading here.
+"""All events that the core handles, and all commands that it gives. Start reading here.
 
-The daemon's loop turns the world into events, hands each to `Gateway.handle(event, now)`, and performs the
-commands that come back. The core never waits, never reads a clock and never touches a socket.
+The daemon's loop makes an event of everything that happens and hands it to `Gateway.handle(event, now)`. The loop then
+performs the commands that `handle` returns. The core never waits, never reads a clock and never touches a socket.
 
-A knock is one captured packet on its way through the checks; its number ties events and commands together.
-Two promises bind the commands of one knock: a held packet gets exactly one Release, and every knock that had the
-shape of an initiation gets exactly one Tell, as its last command.
+A knock is one captured packet on its way through the checks. All events and commands of a knock carry its number.
+The core keeps two promises for each knock: a held packet gets exactly one Release, and every knock that has the shape
+of an initiation gets exactly one Tell, as its last command.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ class Now(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class OfKnock:
-    """What concerns one knock: the base of its events and commands."""
+    """The base of all events and commands that concern one knock."""
 
     knock: int
-    """Its number, from 1 on."""
+    """The knock's number, from 1 on."""
 
 
-# --- events: what the core hears ----------------------------------------------------------------------------
+# --- events -------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,16 +47,19 @@ class Arrived(OfKnock):
     """A packet for the WireGuard port was captured."""
 
     packet: bytes
-    """From its IP header on."""
+    """The packet's bytes, from the IP header on."""
     held: bool
-    """It waits in the kernel for a Release."""
+    """The packet waits in the kernel for a Release."""
     scope: int = 0
-    """The ingress interface index, which an IPv6 link-local source needs."""
+    """The index of the ingress interface. An IPv6 link-local source address needs it."""
 
 
 @dataclass(frozen=True, slots=True)
 class LookedUp(OfKnock):
-    """The store's answer to a Lookup: a registration, what is left of one, None for no such peer, or STORE_FAILED."""
+    """The store's answer to a Lookup.
+
+    `found` is a registration, what is left of a removed one, None if the store knows no such peer, or STORE_FAILED.
+    """
 
     found: Registration | Removed | Refusal | None
 
@@ -71,24 +74,25 @@ class Installed:
 
 @dataclass(frozen=True, slots=True)
 class FollowUpDue(OfKnock):
-    """A resident's knock has gone on its way; now there is time to look at it closely."""
+    """A resident's knock has been released. Now there is time to prove its timestamp."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeviceRead:
-    """All residents, read from the device: at start, for a flip's outcome, to see who is idle, on suspicion of drift.
+    """All residents, read from the device.
 
-    A crowd comes in parts, so that knocks are answered in between.
+    The device is read at the start, for the outcome of a flip, to find idle residents, and when another program may
+    have changed it. A long reading comes in parts, so that the gateway answers knocks in between.
     """
 
     began: float
-    """Monotonic seconds when the reading began: later installs are not in it."""
+    """Monotonic seconds when the reading began. Later installs are not in it."""
     peers: Iterable[DevicePeer]
-    """All of them, or a part; nobody, with `began` minus infinity, if the device could not be read to its end."""
+    """All residents, or a part of them. Empty, with `began` minus infinity, if the reading failed."""
     more: bool = False
     """Another part of the same reading follows."""
     took: float = 0.0
-    """Seconds that the reading took: what it costs to look again."""
+    """Seconds that the reading took. The next reading costs about as much."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,34 +101,36 @@ class Evicted:
 
     keys: tuple[PublicKey, ...]
     failed: frozenset[PublicKey]
-    """Of them, those that are still there."""
+    """Those of `keys` that are still in the device."""
     took: float
-    """Seconds for which the device was busy with it."""
+    """Seconds for which the device was busy with the removals."""
 
 
 @dataclass(frozen=True, slots=True)
 class RegistryChanged:
-    """Somebody changed registered peers: their new registrations, None for one that was removed.
+    """Registrations have changed, or residents were looked up.
 
-    Together, since two peers may have swapped their addresses.
+    `found` has each peer's registration, None for a peer that is not registered. All changes come in one event, because
+    two peers may have swapped their addresses.
     """
 
     found: Mapping[PublicKey, Registration | None]
     rechecked: bool = False
-    """Not from the change log: these residents were looked up, also those that were never registered."""
+    """The residents were looked up, also residents that were never registered. False: the change log named them."""
     removed: frozenset[PublicKey] = frozenset()
-    """Of those that are not registered the ones that were."""
+    """Peers in `found` that are not registered now, but were registered before."""
     replaced: bool = False
-    """Another registry has come into the old one's place: a claim that it lacks was not reset. Implies `rechecked`."""
+    """Another registry has taken the old one's place. A claim that the new registry lacks was not reset.
+    Implies `rechecked`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Covered:
-    """The registry's answer to a FindCover, given anew whenever it has changed."""
+    """The registry's answer to a FindCover. The event comes again whenever the answer changes."""
 
     within: frozenset[AllowedIP]
     cover: Cover | None
-    """None from a registry that does not know all its peers."""
+    """None from a registry that cannot list its peers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,12 +150,12 @@ Event = (
 )
 
 
-# --- commands: what the core says ---------------------------------------------------------------------------
+# --- commands -----------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Release(OfKnock):
-    """Let a held packet go on to the kernel, as it is."""
+    """Let a held packet go on into the kernel, unchanged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,33 +167,34 @@ class Lookup(OfKnock):
 
 @dataclass(frozen=True, slots=True)
 class Install:
-    """Put a peer into the device; answer with Installed."""
+    """Install a peer in the device; answer with Installed."""
 
     change: PeerChange
 
 
 @dataclass(frozen=True, slots=True)
 class Configure:
-    """Change residents; no answer is waited for."""
+    """Change residents. The core waits for no answer."""
 
     changes: tuple[PeerChange, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Evict:
-    """Take these peers out of the device, while knocks go on being answered; answer with Evicted.
+    """Remove these peers from the device, while the gateway goes on answering knocks; answer with Evicted.
 
-    A removal may hold the device's locks for milliseconds, so a few at a time, and one Evict at a time.
+    A removal may hold the device's locks for milliseconds. So an Evict has few peers, and the core gives one Evict at a
+    time.
     """
 
     keys: tuple[PublicKey, ...]
     first: PeerChange | None = None
-    """To be made before; if it fails, nobody is removed."""
+    """A change to make before the removals. If it fails, no peer is removed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recheck:
-    """Look these residents up in the registry; answer with RegistryChanged. They were found in the device."""
+    """Look these residents up in the registry; answer with RegistryChanged. A look found them in the device."""
 
     keys: tuple[PublicKey, ...]
 
@@ -199,7 +206,7 @@ class Replay(OfKnock):
 
 @dataclass(frozen=True, slots=True)
 class SaveClaim:
-    """Record a claim in the store, soon and in batches; answer with ClaimsSaved."""
+    """Save a claim in the store, soon and in batches; answer with ClaimsSaved."""
 
     claim: Claim
 
@@ -209,78 +216,81 @@ class ReadDevice:
     """Read all residents; answer with DeviceRead."""
 
     at_once: bool = False
-    """They are few, and a packet waits: read them on the spot."""
+    """The residents are few and a packet waits: read the device on the loop, not on a thread."""
 
 
 @dataclass(frozen=True, slots=True)
 class FindCover:
-    """Ask the registry which prefixes hold all registered addresses inside these; answer with Covered, from now on."""
+    """Ask the registry which prefixes hold all registered addresses inside `within`; answer with Covered.
+
+    Answer again whenever the answer changes.
+    """
 
     within: frozenset[AllowedIP]
 
 
 @dataclass(frozen=True, slots=True)
 class Sheltered:
-    """Addresses of registered peers are kept from peers that the registry does not know: tell people."""
+    """Log that the placeholder keeps registered addresses from peers that the registry does not know."""
 
     peers: tuple[PublicKey, ...]
-    """Those with prefixes around registered addresses; none if there are none any more."""
+    """The unregistered peers with prefixes around registered addresses; empty if there are none any more."""
     prefixes: int
-    """How many the placeholder has."""
+    """Number of prefixes that the placeholder has."""
     exact: bool
-    """They hold registered addresses alone."""
+    """The placeholder's prefixes hold registered addresses only."""
 
 
 @dataclass(frozen=True, slots=True)
 class FollowUp(OfKnock):
-    """Come back with FollowUpDue once everything more urgent is done."""
+    """Answer with FollowUpDue once everything more urgent is done."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tell(OfKnock):
-    """The knock's last command: publish what was seen and decided."""
+    """The knock's last command: publish what the gateway saw and decided."""
 
     record: FeedRecord
 
 
 @dataclass(frozen=True, slots=True)
 class Count(OfKnock):
-    """The last command of a packet that was no initiation at all: count it."""
+    """The last command of a packet that is no initiation: count the packet."""
 
     refusal: Refusal
 
 
 class FlipOutcome(StrEnum):
-    """What became of a delivery in which this side initiates: a flip, or the mending of a replay."""
+    """The outcome of a delivery in which the gateway initiates: a flip, or the second try of a replay."""
 
     COMPLETED = "completed"
-    """Its handshake is there."""
+    """The handshake is complete."""
     REPEATED = "repeated"
-    """No handshake after a second: this side initiates again. One of the others follows."""
+    """There was no handshake within a second, so the gateway initiates again. Another outcome follows."""
     GIVEN_UP = "given_up"
-    """No handshake either way: the peer was put back, silent, for the client's own retry."""
+    """No try led to a handshake. The peer was installed without endpoint, and waits for the client's own retry."""
 
 
 @dataclass(frozen=True, slots=True)
 class Flipped:
-    """Something became of a flip: count it."""
+    """A flip has an outcome: count it."""
 
     key: PublicKey
     outcome: FlipOutcome
 
 
 class Arrival(StrEnum):
-    """How a peer came to be resident."""
+    """How a peer became resident."""
 
     INSTALLED = "installed"
-    """This gateway put it into the device, for its knock."""
+    """This gateway installed the peer for its knock."""
     FOUND = "found"
-    """A look found it in the device: at the start, or since another program put it there."""
+    """A look found the peer in the device, at the start or because another program put it there."""
 
 
 @dataclass(frozen=True, slots=True)
 class Came:
-    """A peer is in the device: count it."""
+    """A peer became resident: count it."""
 
     key: PublicKey
     how: Arrival
@@ -290,13 +300,14 @@ class Departure(StrEnum):
     """Why a peer was taken out of the device."""
 
     IDLE = "idle"
-    """No handshake and no data for its idle time."""
+    """The peer had no handshake and no data for its idle timeout."""
     UNCONFIRMED = "unconfirmed"
-    """Its handshake was never completed."""
+    """The peer never completed its handshake."""
     ROOM = "room"
-    """It was the longest idle when another needed its place."""
+    """The peer was the longest idle one when another peer needed its place."""
     REVOKED = "revoked"
-    """By the registry's word: removed, disabled, expired, its claim reset, or not registered with `exclusive`."""
+    """The registry says so: the peer is removed, disabled or expired, its claim was reset, or the peer is not
+    registered and `exclusive` is set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,7 +320,7 @@ class Left:
 
 @dataclass(frozen=True, slots=True)
 class PutBack:
-    """A peer that may not connect was found in the device, where somebody else put it; it is on its way out: tell."""
+    """Log that another program installed a peer that may not connect. The gateway removes the peer."""
 
     key: PublicKey
     name: str | None

@@ -1,20 +1,20 @@
-"""The gateway as a process: the one place where the core's commands become effects.
+"""The gateway's process: it turns the core's commands into effects.
 
-| module            | what is inside                                             |
-| ----------------- | ---------------------------------------------------------- |
-| `loop`            | a command becomes an effect                                |
-| `stages`          | the loop's clock, and how long each stage of a knock took  |
-| `lifecycle`       | one interface: from nothing to a running gateway, and back |
-| `core_settings`   | what the operator configured, as the core takes it         |
-| `process`         | the process around the gateways                            |
-| `device_work`     | what the loop does to the device                           |
-| `registry_watch`  | claims to the registry, other processes' changes from it   |
-| `interface_watch` | is the interface still the one that is served?             |
-| `open_store`      | the store that the configuration names                     |
-| `control`         | the gateway's side of its control socket                   |
-| `feed`            | every record to every listener                             |
-| `metrics`         | what the gateway counts                                    |
-| `notices`         | what the core has to say that no packet waits for          |
-| `faults`          | broken machinery, told once                                |
-| `alarm`           | one timer for a moving deadline                            |
+| module            | what is inside                                                          |
+| ----------------- | ----------------------------------------------------------------------- |
+| `loop`            | reads packets, hands events to the core, performs the core's commands   |
+| `stages`          | the loop's clock, and how long each stage of a knock took               |
+| `lifecycle`       | starts and ends the gateway on one interface                            |
+| `core_settings`   | makes the core's settings from the configuration                        |
+| `process`         | the process around the gateways                                         |
+| `device_work`     | installs, changes, removals and readings of the device                  |
+| `registry_watch`  | saves claims, and reads the registry's changes                          |
+| `interface_watch` | notices when the interface changes or is gone                           |
+| `open_store`      | opens the store that the configuration names                            |
+| `control`         | the gateway's side of its control socket                                |
+| `feed_hub`        | gives every record to every listener of the feed                        |
+| `metrics`         | the gateway's counters                                                  |
+| `notices`         | counts and logs for which no packet waits                               |
+| `faults`          | counts all faults, and logs each once                                   |
+| `alarm`           | one timer for a moving deadline                                         |
 """

@@ -1,7 +1,7 @@
 """One timer for a moving deadline.
 
-A strike that comes too early does no harm where it only asks what is due. So the timer is moved forward, never back: a
-deadline that moves with each packet costs no timer each time.
+A strike that comes too early does no harm, since it only asks what is due. So the timer is only moved to an earlier
+time, never to a later one: a deadline that moves with each packet does not cost a new timer each time.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ class Alarm:
         self._due = 0.0
 
     def set(self, loop: asyncio.AbstractEventLoop, deadline: float | None) -> None:
-        """The next deadline, seconds of the loop's clock; with None nothing is waited for."""
+        """Set the next deadline, seconds of the loop's clock. None leaves the timer as it is."""
         if deadline is None or (self._timer and self._due <= deadline):
             return
         self.cancel()
         self._timer, self._due = loop.call_at(deadline, self._struck), deadline
 
     def cancel(self) -> None:
-        """Wait no more; harmless if nothing was waited for."""
+        """Stop the timer. Does nothing if no timer runs."""
         if self._timer:
             self._timer.cancel()
             self._timer = None

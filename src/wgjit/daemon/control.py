@@ -1,4 +1,4 @@
-"""The gateway's side of its control socket (`control.socket` tells what is said on it)."""
+"""The gateway's side of its control socket. `control.socket` describes the protocol."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from typing import Any
 
 from wgjit.control.socket import socket_path
 from wgjit.control.status import GatewayStatus
-from wgjit.daemon.feed import FeedHub, Subscription
+from wgjit.daemon.feed_hub import FeedHub, Subscription
 from wgjit.errors import ConfigError, WgjitError
 from wgjit.wire.key_text import without_keys
 
 PATIENCE = 5.0
-"""Seconds that a client has for its question."""
+"""Seconds within which a client must send its question."""
 
 
 class ControlServer:
@@ -50,13 +50,13 @@ class ControlServer:
         for client in self._clients:
             client.cancel()
         await asyncio.gather(*self._clients, return_exceptions=True)
-        with suppress(OSError):  # what somebody has put in its place stays, and so does one that may not be removed
+        with suppress(OSError):  # another file in the socket's place stays; so does a socket that cannot be removed
             if self._made and os.path.samestat(self._made, os.stat(self._path, follow_symlinks=False)):
                 self._path.unlink()
 
     def _clear(self) -> None:
-        """Take away what a killed predecessor left: the interface's lock is ours. Raises OSError, and ConfigError for
-        anything that is no socket, for that is not from us."""
+        """Remove the socket of a killed gateway. This is safe, since this process holds the interface's lock. Raises
+        OSError, and ConfigError if the file is no socket, since then it is not from a gateway."""
         with suppress(FileNotFoundError):
             if not stat.S_ISSOCK(os.stat(self._path, follow_symlinks=False).st_mode):
                 raise ConfigError(
@@ -72,7 +72,7 @@ class ControlServer:
         try:
             await self._answer(reader, writer)
         except (ConnectionError, asyncio.CancelledError):
-            pass  # the client hung up, or we are ending
+            pass  # the client closed the connection, or the gateway is ending
         except (ValueError, RecursionError, TimeoutError):
             await self._complain(writer, 'write {"ask": "status"} or {"ask": "feed"} and a newline')
         except Exception as error:

@@ -1,4 +1,4 @@
-"""What the operator configured, as the core takes it."""
+"""Makes the core's settings from the configuration."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from wgjit.core.settings import Settings
 from wgjit.model import AllowedIP, Delivery
 
 WATCHFUL = 64
-"""With fewer residents the device is read before an install, a third of a millisecond for ten of them."""
+"""With fewer residents than this, the device is read before an install. Ten residents take a third of a millisecond."""
 
 
 def core_settings(config: Config, delivery: Delivery, *, store_is_local: bool) -> Settings:
-    """The settings of a gateway that completes handshakes by `delivery`."""
+    """The core's settings for a gateway with this delivery."""
     gateway = config.gateway
     return Settings(
         gateway=gateway.name,

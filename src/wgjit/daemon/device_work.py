@@ -1,6 +1,6 @@
-"""What the loop does to the device: installs and changes on the spot, removals and readings on a thread.
+"""All work on the device: installs and changes on the loop, removals and readings on a thread.
 
-What could not be done to a resident is kept and tried again until it is.
+A change of a resident that failed is kept and tried again until it succeeds.
 """
 
 from __future__ import annotations
@@ -19,58 +19,58 @@ from wgjit.model import PeerChange, PublicKey
 from wgjit.refusal import Refusal
 
 HEAD_START = 0.0003
-"""Seconds that WireGuard's workers have to be done with packets of which we got copies, before their peers are there.
+"""Seconds to wait before an install for a copied packet. WireGuard's workers should drop the first copy meanwhile.
 
-A worker may wait for the CPU that we are on, so it is less the length that counts than that we sleep. It makes it rare,
-not impossible, that a packet finds its peer after all (docs/DELIVERY.md has the rates); what comes of it is mended by
-`core.replays`."""
+A worker may wait for this process's CPU. So the sleep itself matters more than its length. A first copy that finds its
+peer installed becomes rare, but not impossible (docs/DELIVERY.md has the rates). `core.delivery.replays` repairs the
+outcome."""
 
 AGAIN = 64
-"""Peers for which a retry tries again what failed."""
+"""Most peers whose failed changes one retry tries again."""
 
 PATIENCE = 0.5
-"""Seconds after which a device that refused a list of changes is not asked about each any more."""
+"""Seconds after which the changes of a refused list are not tried one by one any more."""
 
 PART = 32
-"""Residents of a reading that are decoded, and told to the core, in one go: then packets have their turn."""
+"""Residents of a reading that are decoded and handed to the core at a time. Waiting packets come after each part."""
 
 
 class DeviceWork:
-    """The effects on one device. No call raises for what the device refuses: it is told as a fault."""
+    """The effects on one device. No call raises if the device refuses a change: it is reported as a fault."""
 
     def __init__(self, device: Device, faults: Faults, head_start: float = 0.0) -> None:
-        """`head_start`: seconds that WireGuard has before each install; `HEAD_START` where packets are copied."""
+        """`head_start`: seconds to wait before each install; `HEAD_START` if packets are copied."""
         self._device = device
         self._faults = faults
         self._head_start = head_start
-        # One for a look, one for a batch of removals; theirs alone, so that a slow registry never keeps them waiting.
+        # One thread for a look, one for a batch of removals, and none for other work: a slow registry delays neither.
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="wgjit-device")
         self._undone: dict[PublicKey, list[PeerChange]] = {}
 
     def install(self, changes: Sequence[PeerChange]) -> dict[PublicKey, Refusal]:
-        """Make peers resident; gives those that the device refused, and why."""
+        """Install peers; return the peers that the device refused, and why."""
         if self._head_start:
-            time.sleep(self._head_start)  # on the spot: a timer's shortest is a millisecond
+            time.sleep(self._head_start)  # blocks the loop, since the loop's shortest timer is a millisecond
         return self._apply(changes)
 
     def configure(self, changes: Sequence[PeerChange]) -> None:
-        """Change residents; what the device refused is tried again by `retry`, in its old order."""
+        """Change residents. `retry` tries again all changes that the device refused, in their old order."""
         failed = self._apply(changes)
         for change in changes:
             if change.public_key in failed:
                 self._undone.setdefault(change.public_key, []).append(change)
 
     def retry(self) -> None:
-        """Try again what the device refused, or a part of it."""
+        """Try again the changes that the device refused, for up to `AGAIN` peers."""
         if self._undone:
             self.configure([change for key in list(islice(self._undone, AGAIN)) for change in self._undone[key]])
 
     def close(self) -> None:
-        """Let go of the threads; a call that hangs is left to itself."""
+        """Give up the threads, without waiting for a call that hangs."""
         self._threads.shutdown(wait=False)
 
     async def evict(self, keys: tuple[PublicKey, ...], first: PeerChange | None = None) -> Evicted:
-        """Take peers out, on a thread: it may take long, and knocks go on meanwhile. Nobody is, if `first` fails."""
+        """Remove peers on a thread, since it may take long. If the change `first` fails, no peer is removed."""
         changes = [PeerChange(key, remove=True) for key in keys]
         began = time.monotonic()
         run = asyncio.get_running_loop().run_in_executor
@@ -84,7 +84,7 @@ class DeviceWork:
         return Evicted(keys, frozenset(self._blame(failures)), took)
 
     def read_at_once(self) -> DeviceRead:
-        """All residents, of whom there are few, on the spot."""
+        """Read all residents on the loop. Only for devices with few residents."""
         began = time.monotonic()
         try:
             return DeviceRead(began, list(self._device.peers(partial=True)), took=time.monotonic() - began)
@@ -93,16 +93,16 @@ class DeviceWork:
             return DeviceRead(float("-inf"), (), took=time.monotonic() - began)
 
     async def read(self) -> AsyncIterator[DeviceRead]:
-        """All residents, told in parts.
+        """Read all residents, and give them in parts.
 
-        What has to be waited for is done on a thread, and only that: a thread that decodes a crowd would keep the loop
-        from going on after each of its system calls, for as long as the interpreter lets a thread run.
+        Only the reading itself runs on a thread; the loop decodes. A thread that decodes many peers would hold up the
+        loop after each of the loop's system calls, for as long as the interpreter lets a thread run.
         """
         began = time.monotonic()
         reader = iter(self._device.peers(partial=True))
         run = asyncio.get_running_loop().run_in_executor
         try:
-            first = await run(self._threads, next, reader, None)  # all that has to be waited for
+            first = await run(self._threads, next, reader, None)  # the whole wait for the device is here
             peers = iter(()) if first is None else chain([first], reader)
             took = time.monotonic() - began
             part = list(islice(peers, PART))
@@ -114,7 +114,7 @@ class DeviceWork:
                     break
                 yield DeviceRead(began, part, more=True)
                 part = following
-                await asyncio.sleep(0)  # packets that wait go first
+                await asyncio.sleep(0)  # handle waiting packets first
         except Exception as error:
             self._faults.occurred("device", error)
             yield DeviceRead(float("-inf"), (), took=time.monotonic() - began)
@@ -141,9 +141,9 @@ class DeviceWork:
 
 
 def _make(device: Device, changes: Sequence[PeerChange]) -> dict[PublicKey, Exception]:
-    """Make the changes together; if the device refuses one of them, one by one, to know which. Gives those.
+    """Make all changes in one call. If the device refuses, make them one by one; return those that it refuses.
 
-    A device that is gone, or takes long to say no, says it of all.
+    If the device is gone or takes longer than `PATIENCE` to refuse, all remaining changes count as refused.
     """
     try:
         device.apply(changes)

@@ -1,4 +1,4 @@
-"""Broken machinery, told once: a fault that strikes with every packet must not fill a disk."""
+"""Counts all faults and logs each once, since a fault with every packet must not fill a disk."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from wgjit.wire.key_text import without_keys
 log = structlog.get_logger()
 
 QUIET = 60.0
-"""Seconds after which a fault that goes on is told again."""
+"""Seconds after which a fault that goes on is logged again."""
 
 CALM = 2.0
-"""Seconds without a fault after which a part that works counts as mended. Half a broken disk fails for some packets and
-not for others: that is one fault, not one for each of them."""
+"""Seconds without a fault after which a part counts as working again. A broken disk may fail for some packets and not
+for others: this is one fault, not one for each packet."""
 
 
 @dataclass(slots=True)
@@ -29,18 +29,18 @@ class _Fault:
 
 
 class Faults:
-    """Counts every fault by the part that failed; logs its beginning, and its end."""
+    """Counts every fault by the part that failed; logs its beginning and its end."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
         self._current: dict[str, _Fault] = {}
-        # Which interface, if there are several; a thread of a pool would not know.
+        # Names the interface in the log if there are several. A pool's thread does not have this context.
         self._context = structlog.contextvars.get_contextvars()
 
     def occurred(self, part: str, error: Exception) -> None:
-        """The part failed; logged when it worked before, and at most once in `QUIET` seconds.
+        """Count a fault of this part. Log it if the part worked before, and at most once in `QUIET` seconds.
 
-        An error that nobody made on purpose is a bug of ours: its traceback is logged, which holds no values.
+        An error that is no WgjitError is a bug of wgjit. Its traceback is logged, without any values.
         """
         self._metrics.faults[part] += 1
         now = time.monotonic()
@@ -58,7 +58,7 @@ class Faults:
             log.error("bug", part=part, error=without_keys(repr(error)), traceback=frames, **self._context)
 
     def passed(self, part: str) -> None:
-        """The part works; logged if it did not before, and has not failed again for `CALM` seconds."""
+        """The part works. Log this if the part failed before, and has not failed for `CALM` seconds."""
         fault = self._current.get(part)
         if fault is not None and time.monotonic() - fault.last >= CALM:
             del self._current[part]

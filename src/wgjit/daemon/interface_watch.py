@@ -1,7 +1,7 @@
-"""Whether the interface is still the one that is served: its key, its port, and that it is there.
+"""Notices when the interface has another key or port, was made anew, or is gone.
 
-To ask wireguard-go is to ask for all its peers, and while it tells them it installs nobody. So the kernel is asked each
-time whether the interface is there, and the device for its key and port the seldomer the longer its answer takes.
+wireguard-go can only be asked for everything, including all peers, and installs no peer while it answers. So each look
+asks the kernel whether the interface exists. The device is asked for its key and port less often the longer it takes.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ INTERVAL = 2.0
 
 
 SHARE = Pace().share
-"""A look that takes a second is followed by so many without one, as the gateway's own are."""
+"""Least pause before the device is asked again, as a multiple of the time that its last answer took (`Pace.share`)."""
 
 
 async def until_changed(device: Device, served: DeviceInfo) -> None:
-    """Return when the interface has another key or port, or is another interface of the same name, or none."""
+    """Return when the interface has another key or port, is another interface of the same name, or is gone."""
     due = time.monotonic()
     while True:
         await asyncio.sleep(INTERVAL)
@@ -40,7 +40,7 @@ async def until_changed(device: Device, served: DeviceInfo) -> None:
         except NoSuchDevice:
             log.warning("interface is gone", interface=served.name)
             return
-        except DeviceError as error:  # it may pass; what is served is served
+        except DeviceError as error:  # the error may pass, and the gateway goes on meanwhile
             log.debug("interface cannot be read", error=str(error))
             continue
         if now != served:

@@ -1,8 +1,8 @@
-"""One interface: from nothing to a running gateway, and back, without touching a session.
+"""Starts and ends the gateway on one interface, without touching a session.
 
-Start: make the interface if it is not there, read its key and port, take over residents, capture, serve. Nothing is
-held before it can be let go at once. End: stop capturing, write the last claims. The interface and its sessions stay
-as they are. Lock and registry are held by `several`, which runs one or more of these.
+Start: make the interface if it does not exist, read its key and port, take over residents, capture, serve. No packet is
+held before the gateway can release it at once. End: stop the capture, save the last claims. The interface and its
+sessions stay as they are. `process.serve` runs one or more of these services, and holds their locks and registries.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from wgjit.control.status import GatewayStatus
 from wgjit.core.gateway import Gateway
 from wgjit.core.vocabulary import DeviceRead
 from wgjit.daemon.core_settings import core_settings
-from wgjit.daemon.feed import FeedHub
+from wgjit.daemon.feed_hub import FeedHub
 from wgjit.daemon.interface_watch import INTERVAL, until_changed
 from wgjit.daemon.loop import Loop
 from wgjit.daemon.metrics import Metrics
@@ -46,44 +46,44 @@ P = ParamSpec("P")
 log = structlog.get_logger()
 
 
-class Together(Protocol):
-    """What the interfaces of a daemon have in common: its start, its end, its supervisor."""
+class Supervisor(Protocol):
+    """The part of a daemon that all its interfaces share: start, end, and messages to the service manager."""
 
     stop: asyncio.Event
-    """The end is asked for."""
+    """Set when the daemon is to end."""
     alone: bool
-    """There is one interface. What breaks it later ends the daemon, for a supervisor to start it anew."""
+    """The daemon has one interface. A later fault of it ends the daemon, for a service manager to start it anew."""
 
     async def prepared(self) -> None:
-        """Wait until all are; nobody captures before, for some take long and others' packets would wait."""
+        """Wait until all interfaces are prepared. No interface captures before, since its packets would wait."""
 
     def ready(self, interface: str, about: GatewayStatus) -> None:
-        """The first knock on this interface can be answered; said again after each change of the interface."""
+        """The gateway can answer knocks on this interface. Called again after each change of the interface."""
 
     def alive(self, interface: str) -> None:
-        """Its loop turns, or it waits for its interface."""
+        """The interface's loop runs, or it waits for its interface."""
 
 
 class Service:
-    """The gateway on one interface, and what outlives a change of it: the registry, the feed, the counters."""
+    """The gateway on one interface. Registry, feed and counters outlive a change of the interface."""
 
-    def __init__(self, interface: str, config: Config, store: Store, together: Together) -> None:
+    def __init__(self, interface: str, config: Config, store: Store, supervisor: Supervisor) -> None:
         self._interface = interface
         self._config = config
         self._store = store
-        self._together = together
-        self._stop = together.stop
+        self._supervisor = supervisor
+        self._stop = supervisor.stop
         self._metrics = Metrics()
         self._about: GatewayStatus | None = None
-        """What does not change while one interface is served; None until there was one."""
+        """The part of the status that stays the same while an interface is served; None before the first interface."""
         self._loop: Loop | None = None
         self.feed = FeedHub()
 
     async def run(self, undo: ExitStack) -> None:
-        """Serve until the end is asked for; when the interface turns out to be another, start over with the new one.
+        """Serve until `supervisor.stop` is set. When the interface changes, start over with the changed interface.
 
-        `undo` gets what the first start makes, for the time that it may still fail. Raises ConfigError, DeviceError,
-        CaptureError if it does.
+        `undo` takes back what the first start has made, if that start fails. Raises ConfigError, DeviceError,
+        CaptureError if the first start fails.
         """
         await self._round(undo, first=True)
         while await self._until_there():
@@ -95,19 +95,19 @@ class Service:
             try:
                 await _to_its_end(self._prepare, stack, undo)
                 if first:
-                    await self._together.prepared()
+                    await self._supervisor.prepared()
                 await _to_its_end(self._capture, stack)
                 if not first:
-                    undo.pop_all()  # from here on the interface stays
+                    undo.pop_all()  # from now on the interface stays
                 await self._serve_until_changed()
             except Exception as error:
                 if self._about is None:
-                    raise  # it never worked: a mistake to be told, not a change to be followed
+                    raise  # the interface never worked, so this is a mistake to report, not a change to follow
                 if isinstance(error, DeviceError):
                     log.warning("interface is not to be used", interface=self._interface, error=str(error))
-                elif self._together.alone:
+                elif self._supervisor.alone:
                     raise
-                else:  # the others shall not suffer; we begin anew
+                else:  # start over, so that the other interfaces go on
                     told = str(error) if isinstance(error, WgjitError) else without_keys(repr(error))
                     frames = "".join(traceback.format_tb(error.__traceback__))
                     log.error("gateway starts over", interface=self._interface, error=told, traceback=frames)
@@ -116,8 +116,8 @@ class Service:
                 self._loop = None
 
     def _prepare(self, stack: ExitStack, undo: ExitStack) -> None:
-        """From the interface to its residents. Whatever takes long comes before the capture: from then on packets may
-        wait for us."""
+        """Make or open the interface and read its residents. All long work comes before the capture, since packets may
+        wait once the capture is open."""
         if not interface_exists(self._interface):
             _make(self._interface, self._config)
             undo.callback(delete_interface, self._interface)
@@ -129,7 +129,7 @@ class Service:
         self._residents = DeviceRead(began, list(self._device.peers()))
 
     def _capture(self, stack: ExitStack) -> None:
-        """To a loop with a capture."""
+        """Open the capture and make the loop."""
         capture, choice = _open_capture(self._interface, self._config, self._info)
         stack.enter_context(closing(capture))
         log.info("delivery", delivery=choice.delivery.value, backend=choice.backend, why=choice.why)
@@ -142,7 +142,7 @@ class Service:
             self._store,
             self.feed,
             self._metrics,
-            lambda: self._together.alive(self._interface),
+            lambda: self._supervisor.alive(self._interface),
         )
         self._about = GatewayStatus(
             interface=self._interface,
@@ -155,13 +155,13 @@ class Service:
         )
 
     async def _serve_until_changed(self) -> None:
-        """Serve until the end is asked for or the interface is not what it was; raises what ended it otherwise."""
+        """Serve until the daemon is to end or the interface has changed. Raises any error that ends the loop."""
         assert self._loop is not None
         serving = asyncio.create_task(self._loop.run(self._residents))
         others = {asyncio.create_task(self._stop.wait()), asyncio.create_task(until_changed(self._device, self._info))}
         try:
-            await asyncio.sleep(0)  # the loop takes its residents over and reads packets
-            self._together.ready(self._interface, await self.status())
+            await asyncio.sleep(0)  # the loop takes over its residents and begins to read packets
+            self._supervisor.ready(self._interface, await self.status())
             await asyncio.wait({serving, *others}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for task in (serving, *others):
@@ -172,11 +172,11 @@ class Service:
                 raise result
 
     async def _until_there(self) -> bool:
-        """Wait until there is an interface to serve; False if the end is asked for first."""
+        """Wait until there is an interface to serve; False if the daemon is to end first."""
         while not self._stop.is_set():
-            self._together.alive(self._interface)
+            self._supervisor.alive(self._interface)
             if self._config.interface.private_key_file and not interface_exists(self._interface):
-                return True  # it is ours to make
+                return True  # wgjit makes the interface
             with suppress(DeviceError), closing(open_device(self._interface)) as device:
                 info = device.info()
                 if info.private_key and info.listen_port:
@@ -185,13 +185,13 @@ class Service:
         return False
 
     async def _pause(self) -> None:
-        """Until the next look, or the end."""
-        self._together.alive(self._interface)
+        """Wait until the next look at the interface, or until the daemon is to end."""
+        self._supervisor.alive(self._interface)
         with suppress(TimeoutError):
             await asyncio.wait_for(self._stop.wait(), INTERVAL)
 
     async def status(self) -> GatewayStatus:
-        """What `wgjit status` tells."""
+        """The status that `wgjit status` shows."""
         about = self._about or GatewayStatus(interface=self._interface)
         if self._loop is None:
             return replace(about, waiting_for="the interface", log_lines_lost=lost_lines())
@@ -199,8 +199,8 @@ class Service:
 
 
 async def _to_its_end(function: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
-    """Call it on a thread, for other interfaces are served meanwhile; to its end, also if that is cancelled: what it
-    makes must be known to be taken back."""
+    """Call a function on a thread, so that other interfaces are served meanwhile. Wait for its end even if cancelled,
+    since everything that it makes must be known to be taken back."""
     call = asyncio.ensure_future(asyncio.to_thread(function, *args, **kwargs))
     try:
         await asyncio.shield(call)
@@ -243,10 +243,10 @@ def _responder(info: DeviceInfo) -> Responder:
 
 
 def _open_capture(interface: str, config: Config, info: DeviceInfo) -> tuple[Capture, Choice]:
-    """The capture for the delivery that is wanted, or the best that works.
+    """Open the capture for the configured delivery, or for the best delivery that works.
 
-    For hold, opening the real queue is the trial: it asks the kernel for exactly what is needed, and costs a start
-    nothing. What is tried for `wgjit doctor` in a throw-away namespace decides among the rest.
+    To try hold, this opens the real queue: this asks the kernel for exactly what is needed, and costs no extra time.
+    The trials of `wgjit doctor` in a throw-away namespace decide among the other deliveries.
     """
     wanted = None if config.gateway.delivery == "auto" else Delivery(config.gateway.delivery)
     failures = []

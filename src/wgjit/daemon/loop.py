@@ -1,13 +1,13 @@
-"""The one place where a command becomes an effect.
+"""The loop: it hands events to the core and performs the core's commands. Nothing else turns a command into an effect.
 
     capture ── packets ──▶ Gateway.handle ── commands ──▶ device, capture, injector, store, feed
 
-One thread runs it. What is short is done on the spot, since a hop to another thread costs more than the call: a
-netlink install, a local lookup, a verdict. What may be long (a dump of all residents, a write to the registry, a
-remote lookup) runs on a thread, and its result comes back as an event.
+One thread runs the loop. It does short work itself (a netlink install, a local lookup, a verdict), since a hop to
+another thread costs more than the call. Work that may be long (a dump of all residents, a write to the registry, a
+remote lookup) runs on another thread, and its result comes back as an event.
 
-No fault ends the loop: it is counted, told once until it has passed, and the packet in question is released. What
-could not be done to a resident is tried again until it is.
+No fault ends the loop. The loop counts the fault, logs it once until it has passed, and releases the packet. A change
+of a resident that failed is tried again until it succeeds.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ from wgjit.core.vocabulary import (
 from wgjit.daemon.alarm import Alarm
 from wgjit.daemon.device_work import HEAD_START, DeviceWork
 from wgjit.daemon.faults import Faults
-from wgjit.daemon.feed import FeedHub
+from wgjit.daemon.feed_hub import FeedHub
 from wgjit.daemon.metrics import Metrics
 from wgjit.daemon.notices import Notices
 from wgjit.daemon.registry_watch import RegistryWatch
@@ -66,18 +66,18 @@ from wgjit.refusal import Refusal
 from wgjit.stores.base import Store
 
 BATCH = 16
-"""Packets read at most before installs are made: enough to share a netlink message, few enough to keep the first from
-waiting for the last. One is read first, and more as long as more are waiting."""
+"""Most packets that are read before installs are made: enough to share a netlink message, but few, so that the first
+packet does not wait long for the last. The loop begins with one packet, and reads more while more packets wait."""
 
 AWAITED = 64
-"""Lookups in a remote store that may wait at once, each on a thread."""
+"""Lookups in a remote store that may wait at once, each on its own thread."""
 
 HEARTBEAT = 1.0
-"""Seconds between two signs of life to the capture."""
+"""Seconds between two heartbeats to the capture."""
 
 
 class Loop:
-    """Runs one gateway on one device until `run` is cancelled."""
+    """The loop of one gateway on one device. It runs until `run` is cancelled."""
 
     def __init__(
         self,
@@ -90,7 +90,7 @@ class Loop:
         metrics: Metrics,
         alive: Callable[[], None] = lambda: None,
     ) -> None:
-        """`alive` is called with each heartbeat: a supervisor's watchdog sees by it that the loop turns."""
+        """`alive` is called with each heartbeat. It tells a supervisor's watchdog that the loop runs."""
         self._gateway = gateway
         self._capture = capture
         self._injector = injector
@@ -120,7 +120,7 @@ class Loop:
             SaveClaim: lambda command: self._watch.save(command.claim),
             Tell: self._tell,
         }
-        """What the agenda gives besides events."""
+        """How the tasks of the agenda that are no events are done."""
         self._perform: dict[type, Callable[[Any], None]] = {
             Release: self._release,
             Lookup: self._lookup,
@@ -143,7 +143,7 @@ class Loop:
         }
 
     async def run(self, residents: DeviceRead) -> None:
-        """Serve until cancelled. `residents` are those that were in the device before the capture was opened."""
+        """Serve until cancelled. `residents` is a reading of the device from before the capture was opened."""
         self._loop = asyncio.get_running_loop()
         self.feed_event(residents)
         self._loop.add_reader(self._capture.fileno(), self._packets_wait)
@@ -179,21 +179,21 @@ class Loop:
         self._process()
 
     def feed_event(self, event: Event) -> None:
-        """Let the core handle an event from elsewhere."""
+        """Let the core handle an event that is no packet."""
         self._stages.look()
         self._agenda.hear(event)
         self._process()
 
     def _process(self) -> None:
-        """Do what is on the agenda until nothing is left."""
+        """Do all tasks of the agenda."""
         if self._running:
-            return  # an effect brought an event: the call below us will take it
+            return  # an effect has made an event: the outer call of this method handles it
         self._running = True
         try:
             while (task := self._agenda.next()) is not None:
                 try:
                     self._turns.get(type(task), self._handle)(task)
-                except Exception as error:  # a bug of ours must not take the others' packets along
+                except Exception as error:  # a bug with one packet must not affect the other packets
                     self._faults.occurred("core", error)
                     if isinstance(task, OfKnock):
                         self._abandon(task.knock)
@@ -213,11 +213,11 @@ class Loop:
             self._perform[type(command)](command)
 
     def _abandon(self, knock: int) -> None:
-        """Let a packet go of which nothing more will be heard."""
+        """Release the packet of a knock that the core has failed to handle."""
         self._stages.end(knock)
         captured = self._captured.pop(knock, None)
         if captured is not None and captured.token is not None:
-            with suppress(WgjitError):  # it may have been released before
+            with suppress(WgjitError):  # the packet may have been released before
                 self._capture.release(captured.token)
                 self._agenda.released()
 
@@ -235,13 +235,13 @@ class Loop:
         self._stages.lap(command.knock, "deliver")
 
     def _flush(self) -> None:
-        """Send the verdicts that were given, all in one; what this fails to send, the heartbeat will."""
+        """Send all verdicts in one message. The heartbeat sends verdicts that this call fails to send."""
         try:
             self._capture.flush()
         except Exception as error:
             self._faults.occurred("capture", error)
         if self._feed:
-            self._stages.look()  # no knock's stage: they share it
+            self._stages.look()  # this time is in no knock's stages, since several knocks share it
 
     def _replay(self, command: Replay) -> None:
         captured = self._captured.get(command.knock)
@@ -299,7 +299,7 @@ class Loop:
         if self._agenda.take_verdicts():
             self._flush()  # no packet waits behind a configuration
         self._work.configure(command.changes)
-        self._stages.look()  # no knock's stage
+        self._stages.look()  # this time is in no knock's stages
 
     def _tell(self, command: Tell) -> None:
         record = command.record
@@ -315,7 +315,7 @@ class Loop:
         self._stages.end(command.knock)
         self._metrics.refused(command.refusal)
 
-    # --- what goes on by itself ---------------------------------------------------------------------------------
+    # --- background tasks ---------------------------------------------------------------------------------------
 
     async def _beat(self) -> None:
         while True:
@@ -326,7 +326,7 @@ class Loop:
                 self._faults.occurred("heartbeat", error)
             self._stages.compare_clocks()
             self._work.retry()
-            self.feed_event(Tick())  # what is due by the other clock, too, however it was stepped
+            self.feed_event(Tick())  # also for deadlines by the wall clock, which may have been stepped
             self._alive()
             await asyncio.sleep(HEARTBEAT)
 
@@ -345,7 +345,7 @@ class Loop:
         task.add_done_callback(self._tasks.discard)
 
     async def status(self, about: GatewayStatus) -> GatewayStatus:
-        """`about` with the numbers of now. The capture's may come from a program that has to be run: on a thread."""
+        """`about` with the current numbers. A thread asks for the capture's, since that may run a program."""
         counters = await self._loop.run_in_executor(self._threads, self._capture.counters)
         return replace(
             about,

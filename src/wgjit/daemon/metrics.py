@@ -1,4 +1,4 @@
-"""What the gateway counts. Labels are the enums' values, so that code, log, feed and metric say the same word."""
+"""The gateway's counters. Labels are the enums' values, so that code, log, feed and metrics use the same words."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ class Metrics:
 
     decisions: Counter[str] = field(default_factory=Counter)
     refusals: Counter[str] = field(default_factory=Counter)
-    """By refusal; also packets that were no initiation at all."""
+    """By refusal, including packets that are no initiation."""
     deliveries: Counter[str] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)
-    """Machinery that failed: store, device, inject, capture."""
+    """Faults by the part that failed: store, device, inject, capture, heartbeat, registry, core."""
     flips: Counter[str] = field(default_factory=Counter)
-    """What became of flips, and of replays that a flip had to mend: completed, repeated, given_up."""
+    """Outcomes of flips, including flips after a failed replay: completed, repeated, given_up."""
     arrivals: Counter[str] = field(default_factory=Counter)
-    """Peers that came to be in the device: installed, found."""
+    """Peers that became resident: installed, found."""
     departures: Counter[str] = field(default_factory=Counter)
-    """Peers taken out of the device, by reason: idle, unconfirmed, room, revoked."""
+    """Peers that were taken out of the device, by reason: idle, unconfirmed, room, revoked."""
     put_back: int = 0
-    """Revoked peers that somebody else put into the device; each time counts."""
+    """How often another program put a revoked peer into the device."""
 
     def saw(self, record: FeedRecord) -> None:
         """Count one initiation."""
@@ -39,7 +39,7 @@ class Metrics:
             self.deliveries[record.delivery] += 1
 
     def refused(self, refusal: Refusal) -> None:
-        """Count a packet that was no initiation."""
+        """Count a packet that is no initiation."""
         self.refusals[refusal] += 1
 
     def as_dict(self, capture: CaptureCounters) -> dict[str, Any]:

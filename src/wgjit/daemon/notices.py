@@ -1,4 +1,4 @@
-"""What the core has to say that no packet waits for: counted, and logged where a person has to do something."""
+"""Commands of the core that only count or log something. No packet waits for them."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from wgjit.refusal import Refusal
 log = structlog.get_logger()
 
 REMEMBERED = 4096
-"""Peers of which it is known that they were told of."""
+"""Most peers of which it is remembered that they were logged."""
 
 _STATES = {Refusal.UNKNOWN: "removed", Refusal.DISABLED: "disabled", Refusal.EXPIRED: "expired"}
 
 
 class Notices:
-    """Counts for `wgjit status`, and the log."""
+    """Counts for `wgjit status`, and logs events for which a person has to act."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
@@ -28,21 +28,21 @@ class Notices:
         self._context = structlog.contextvars.get_contextvars()
 
     def came(self, command: Came) -> None:
-        """A peer is in the device."""
+        """Count a peer that became resident."""
         self._metrics.arrivals[command.how] += 1
 
     def left(self, command: Left) -> None:
-        """A peer was taken out of the device."""
+        """Count a peer that was taken out of the device."""
         self._metrics.departures[command.why] += 1
         log.debug("peer left the device", peer=str(command.key), why=command.why.value)
 
     def flipped(self, command: Flipped) -> None:
-        """Something became of a flip."""
+        """Count the outcome of a flip."""
         self._metrics.flips[command.outcome] += 1
         log.debug("flip", peer=str(command.key), outcome=command.outcome.value)
 
     def sheltered(self, command: Sheltered) -> None:
-        """Registered addresses are kept from peers that the registry does not know, or are no more."""
+        """Log that the placeholder keeps registered addresses from foreign peers, or that it need not any more."""
         if not command.peers:
             log.info("no peer is around registered addresses any more", **self._context)
             return
@@ -55,7 +55,7 @@ class Notices:
         )
 
     def put_back(self, command: PutBack) -> None:
-        """Another program put a revoked peer back; each peer is told of once, and counted each time."""
+        """Count that another program put a revoked peer back. Each peer is logged once."""
         self._metrics.put_back += 1
         if command.key in self._told:
             return

@@ -1,7 +1,7 @@
-"""The slow side of the registry: claims to it in batches, other processes' changes from it.
+"""Saves claims in the registry in batches, and reads other processes' changes from it.
 
-Runs on a thread, one round at a time, so a locked or full disk never holds up a packet. What it could not write it
-keeps; a change is kept until it has been looked up, whatever fails in between.
+A thread does one round at a time, so a locked or full disk never holds up a packet. A claim that cannot be saved is
+kept for the next round. A change is kept until its peer has been looked up, whatever fails in between.
 """
 
 from __future__ import annotations
@@ -22,29 +22,30 @@ from wgjit.stores.base import Store
 log = structlog.get_logger()
 
 FAILURES = 3
-"""Lookups that may fail in a round before the store is given up until the next: each may take a whole timeout."""
+"""Failed lookups after which a round stops asking the store, since each failure may take a whole timeout."""
 
 LONGEST_ROUND = 1.0
-"""Seconds of a round that may go into lookups: a store elsewhere takes its time, and claims wait meanwhile."""
+"""Most seconds of lookups per round. A remote store may be slow, and claims wait meanwhile."""
 
 COVER_REST = 4.0
-"""A cover that took a second to find is found anew after so many, at the earliest: a registry may change for ever."""
+"""Least pause before the next cover, as a multiple of the time that the last one took. A registry may change all the
+time."""
 
 CLOSING = 3.0
-"""Seconds for which the last writing is tried again."""
+"""Seconds for which the last write is tried again."""
 
 
 class RegistryWatch:
-    """One store's claims on their way out and changes on their way in."""
+    """The claims to save in one store, and the changes to read from it."""
 
     INTERVAL = 0.25
-    """Seconds between two rounds: what a crash can lose of claims, and the delay of a change."""
+    """Seconds between two rounds. A crash loses at most the claims of this time, and a change waits at most as long."""
 
     def __init__(self, store: Store, faults: Faults, residents: Callable[[], Collection[PublicKey]]) -> None:
-        """`residents` gives the keys whose registration matters right now.
+        """`residents` gives the keys whose registration matters now.
 
-        The first round looks all of them up, and reads the whole log: it tells a resident that was removed from the
-        registry while nobody looked from one that the registry never knew.
+        The first round looks all residents up and reads the whole change log. The log shows whether an unregistered
+        resident was removed from the registry while no gateway ran, or was never registered.
         """
         self._store = store
         self._faults = faults
@@ -54,40 +55,40 @@ class RegistryWatch:
         self._unsaved: dict[PublicKey, Claim] = {}
         self._changed: dict[PublicKey, None] = {}
         self._unsure: dict[PublicKey, None] | None = None
-        """Residents to look up because the log does not tell; None before the first round."""
+        """Residents to look up because the change log does not name them; None before the first round."""
         self._found: dict[PublicKey, None] = {}
         self._within: frozenset[AllowedIP] = frozenset()
         self._covered: tuple[frozenset[AllowedIP], Hashable, Cover | None] = frozenset(), None, None
-        """The last answer to `find_cover`, and what it was the answer to."""
+        """The last answer to `find_cover`: the prefixes asked for, the version of the addresses, and the cover."""
         self._cover_not_before = 0.0
         self._replaced: dict[PublicKey, None] = {}
-        """Residents to look up because another registry is in the old one's place."""
+        """Residents to look up because another registry has taken the old one's place."""
         self._identity: bytes | None = None
         self._seen = 0
         self._last: Change | None = None
-        """The change of that number."""
+        """The change with the number `_seen`."""
         self._context = structlog.contextvars.get_contextvars()
-        store.attend(residents)
+        store.keep_fresh(residents)
 
     def save(self, claim: Claim) -> None:
-        """Take a claim for the next round; of two for one peer the newer is enough."""
+        """Save a claim in the next round. Of two claims for one peer only the newer is saved."""
         with self._lock:
             self._unsaved[claim.public_key] = claim.over(self._unsaved.get(claim.public_key))
 
     def recheck(self, keys: Iterable[PublicKey]) -> None:
-        """Look these residents up in the next round: somebody else put them into the device."""
+        """Look these residents up in the next round, because a look found them in the device."""
         with self._lock:
             self._found.update(dict.fromkeys(keys))
 
     def find_cover(self, within: frozenset[AllowedIP]) -> None:
-        """Tell, from the next round on and after each change, which prefixes hold all registered ones inside these."""
+        """Find prefixes that hold all registered addresses inside `within`, in the next round and after each change."""
         self._within = within
 
     def round(self) -> list[Event]:
-        """Write what waits, read what is new; gives what the core must hear, whatever else failed.
+        """Save waiting claims and read changes; return events for the core, whatever failed.
 
-        The two are apart: while nothing can be written, be it that an import holds the registry or that the disk is
-        full, revocations are followed all the same.
+        A failure to write does not stop the reading. So revocations count even while an import holds the registry or
+        the disk is full.
         """
         events: list[Event] = []
         failures: list[Exception] = []
@@ -104,7 +105,7 @@ class RegistryWatch:
         return events
 
     def close(self) -> None:
-        """The last writing, at the end of the daemon; tried again while another process holds the registry."""
+        """Save the last claims, at the end of the daemon. Tries again for up to `CLOSING` seconds."""
         end = time.monotonic() + CLOSING
         with self._at_work:
             while True:
@@ -135,7 +136,7 @@ class RegistryWatch:
         identity = self._store.identity()
         self._read_changes(identity)
         self._take_found()
-        for key in self._replaced:  # of these the log tells less than it needs
+        for key in self._replaced:  # a lookup for `_replaced` tells the core more than one for a change
             self._changed.pop(key, None)
         found = (
             self._look_up(self._replaced, failures, rechecked=True, replaced=True),
@@ -143,7 +144,7 @@ class RegistryWatch:
             self._look_up(self._unsure or {}, failures, rechecked=True),
         )
         events = [event for events in found for event in events]
-        try:  # which of two has said it, if it was replaced meanwhile, is not known: the next round asks for all again
+        try:  # if the registry was replaced meanwhile, the answers may be either's: the next round asks for all again
             return events if not events or self._store.identity() == identity else []
         except StoreError:
             return events
@@ -154,7 +155,7 @@ class RegistryWatch:
             return []
         version = self._store.addresses_version()
         asked, known_version, known = self._covered
-        is_answered = asked is within  # the same question; an equal one that is asked again wants an answer of its own
+        is_answered = asked is within  # identity, not equality: each call of `find_cover` gets its own answer
         if is_answered and version == known_version:
             return []
         cover = self._store.cover(within, LIMIT)
@@ -163,7 +164,7 @@ class RegistryWatch:
         return [] if is_answered and cover == known else [Covered(within, cover)]
 
     def _read_changes(self, identity: bytes) -> None:
-        """Note whose registration changed, in the order of the last change."""
+        """Note the keys whose registrations changed, in the order of their last change."""
         newest = self._store.last_change()
         first = self._unsure is None
         if first:
@@ -174,7 +175,7 @@ class RegistryWatch:
         self._identity = identity
         while self._seen < newest:
             changes = self._store.changes(self._seen)
-            if not changes or (changes[0].sequence != self._seen + 1 and not first):  # pruned: it holds so many
+            if not changes or (changes[0].sequence != self._seen + 1 and not first):  # the log has been pruned
                 self._recheck()
             if not changes:
                 self._seen, self._last = newest, None
@@ -185,14 +186,14 @@ class RegistryWatch:
             self._seen, self._last = changes[-1].sequence, changes[-1]
 
     def _goes_on(self, newest: int) -> bool:
-        """Whether what follows in the log follows what we have read: an older copy may have grown beyond it."""
+        """Whether the log still has the last change that was read. An older copy in its place may have grown beyond."""
         if newest == self._seen or self._last is None:
             return True
         last = self._store.changes(self._seen - 1, limit=1)
         return not last or last[0].sequence != self._seen or last[0] == self._last
 
     def _another_is_in_its_place(self, identity: bytes, newest: int) -> None:
-        """Look at all who are there; what the old one's log has told does not count any more."""
+        """Look all residents up, and forget the changes that the old registry's log named."""
         log.warning(
             "another registry file is in the old one's place: all residents are looked up in it",
             **self._context,
@@ -207,7 +208,7 @@ class RegistryWatch:
         self._unsure = {**(self._unsure or {}), **found}
 
     def _recheck(self) -> None:
-        """The log does not tell what changed: look at all who are there."""
+        """Look all residents up, because the log does not tell what changed."""
         self._unsure = dict.fromkeys(self._residents())
 
     def _look_up(
@@ -218,7 +219,7 @@ class RegistryWatch:
         rechecked: bool = False,
         replaced: bool = False,
     ) -> list[Event]:
-        """How those stand that matter; one damaged row must not hide the changes of others."""
+        """Look up those of `keys` that matter now. A damaged row must not hide other peers' changes."""
         if not keys:
             return []
         concerned = self._residents()
@@ -239,7 +240,7 @@ class RegistryWatch:
                     break
                 except StoreError as error:
                     del keys[key]
-                    keys[key] = None  # behind the others: those that always fail keep nobody from being looked up
+                    keys[key] = None  # at the end: a key that always fails must not keep others from being looked up
                     failures.append(error)
                     failed += 1
                     if failed == FAILURES:

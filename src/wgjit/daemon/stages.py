@@ -1,7 +1,7 @@
 """The loop's clock, and how long each stage of a knock took.
 
-One look at the clock ends a stage and begins the next: that is all that a knock costs in clock readings. While nobody
-listens to the feed a knock costs not even that; for decisions the beginning of its batch is time enough.
+One reading of the clock ends a stage and begins the next, so a knock costs few clock readings. While the feed has no
+listener, a knock costs none: for decisions, the time at which its batch began is good enough.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from __future__ import annotations
 import time
 
 from wgjit.core.vocabulary import Now
-from wgjit.daemon.feed import FeedHub
+from wgjit.daemon.feed_hub import FeedHub
 
 
 class _Times:
-    """Of one knock."""
+    """The times of one knock."""
 
     __slots__ = ("began", "stages")
 
@@ -23,7 +23,7 @@ class _Times:
 
 
 class Stages:
-    """The time by the last look at the clock, and the stages that ended there, microseconds each."""
+    """The last reading of the clock, and the stages of all knocks, microseconds each."""
 
     def __init__(self, feed: FeedHub) -> None:
         self._feed = feed
@@ -36,16 +36,16 @@ class Stages:
     # --- the clock ----------------------------------------------------------------------------------------------
 
     def look(self) -> float:
-        """Look at the clock; the time since the last look is no knock's stage. Gives seconds that passed."""
+        """Read the clock; return the seconds since the last reading. These are in no knock's stages."""
         before, self._clock = self._clock, time.monotonic()
         return self._clock - before
 
     def compare_clocks(self) -> None:
-        """Notice a clock that was stepped."""
+        """Compare the wall clock with the monotonic clock again, since the wall clock may have been stepped."""
         self._wall_offset = time.time() - time.monotonic()
 
     def now(self) -> Now:
-        """By the last look."""
+        """The time of the last reading of the clock."""
         return Now(self._clock, self._clock + self._wall_offset)
 
     # --- stages -------------------------------------------------------------------------------------------------
@@ -55,7 +55,7 @@ class Stages:
         self._knocks[knock] = _Times(self._clock)
 
     def lap(self, knock: int, stage: str) -> None:
-        """The time since the last look at the clock was spent on this stage of this knock."""
+        """Count the time since the last reading of the clock as this stage of this knock."""
         if not self._feed:
             return
         took = self.look()
@@ -63,11 +63,11 @@ class Stages:
             times.stages[stage] = times.stages.get(stage, 0.0) + took * 1e6
 
     def shared(self, knock: int, stage: str, seconds: float) -> None:
-        """The knock has waited so long for what was done for several together."""
+        """The knock has waited `seconds` for work that was done for several knocks together."""
         if times := self._knocks.get(knock):
             times.stages.setdefault(stage, seconds * 1e6)
 
     def end(self, knock: int) -> dict[str, float]:
-        """All stages of a knock, and `total`; empty for one that has been ended."""
+        """All stages of a knock, and `total`; empty if the knock was ended before."""
         times = self._knocks.pop(knock, None)
         return {} if times is None else {**times.stages, "total": (self._clock - times.began) * 1e6}

@@ -1,8 +1,8 @@
-"""What this machine can do, and what wgjit makes of it.
+"""Finds out what this machine can do, and chooses the delivery.
 
 | module   | what is inside                                                        |
 | -------- | --------------------------------------------------------------------- |
-| `probe`  | what this machine can do                                              |
-| `trial`  | tried out in a namespace of its own                                   |
-| `choice` | which delivery that comes to, and why                                 |
+| `probe`  | findings: what this machine can do                                    |
+| `trial`  | tries deliveries out, in a network namespace of its own               |
+| `choice` | chooses the delivery from the findings, with the reason               |
 """

@@ -1,4 +1,4 @@
-"""From what a machine can do to the delivery that a gateway takes on it, and what would better it. Decisions only."""
+"""Chooses a gateway's delivery from the findings, and advises what would give a better one. Decisions only."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Choice", "Fact", "Finding", "advise", "choose_delivery", "examine", 
 
 
 class Choice(NamedTuple):
-    """A delivery and, for hold, the firewall program's kind."""
+    """A delivery, the kind of firewall rules (for hold only), and the reason."""
 
     delivery: Delivery
     backend: Literal["nft", "xt"] | None
@@ -30,19 +30,19 @@ _WHY_HOLD = {
 
 
 def hold_by(backend: Literal["nft", "xt"]) -> Choice:
-    """Hold, by this kind of rules."""
+    """The choice of hold, with this kind of firewall rules."""
     return Choice(Delivery.HOLD, backend, _WHY_HOLD[backend])
 
 
 def choose_delivery(
     findings: Iterable[Finding], wanted: Delivery | None = None, but_not: Delivery | None = None
 ) -> Choice:
-    """The best delivery, or the wanted one. Raises ConfigError with the reason if that cannot work here.
+    """Choose the best delivery, or the wanted one. Raises ConfigError with the reason if that cannot work here.
 
-    `but_not` is left out of the choice: its real attempt has failed already.
+    `but_not` is left out of the choice, because a real attempt has failed already.
 
-    `auto` (None) takes only what was seen to work. A wanted delivery is refused only if it was seen not to: in a
-    container nothing can be tried, and its owner knows better.
+    With `wanted` None (`auto`), only a delivery that was seen to work is chosen. A wanted delivery is refused only if
+    it was seen to fail: in a container nothing can be tried, and the operator knows better.
     """
     facts = {finding.name: finding for finding in findings}
     if wanted is None:
@@ -56,7 +56,7 @@ def choose_delivery(
 
 def _choice(delivery: Delivery, facts: Mapping[Fact, Finding], *, seen: bool) -> Choice | None:
     def works(*names: Fact) -> bool:
-        """Any of them was seen to work, or for a wanted delivery may."""
+        """Whether one of these facts was seen to work, or may work (for a wanted delivery)."""
         known = [facts[name].ok if name in facts else None for name in names]
         return True in known or (not seen and None in known)
 
@@ -92,7 +92,7 @@ def _reason(delivery: Delivery, facts: Mapping[Fact, Finding]) -> str:
 
 
 def obstacles(findings: Iterable[Finding]) -> list[str]:
-    """Why no gateway can run on this machine; empty if one can."""
+    """The reasons why no gateway can run on this machine; empty if a gateway can run."""
     facts = {finding.name: finding for finding in findings}
 
     def known(name: Fact, value: bool) -> bool:
@@ -127,7 +127,7 @@ _ADVICE = {
 
 
 def advise(findings: Iterable[Finding]) -> list[str]:
-    """What to install, enable or mend to get a gateway, or a better one; empty if nothing would."""
+    """What to install, enable or repair to get a gateway, or a better one; empty if nothing would help."""
     failing = {finding.name for finding in findings if not finding.ok}
     working = {finding.name for finding in findings if finding.ok}
     if Fact.WIREGUARD_KERNEL in working or {Fact.WIREGUARD_GO, Fact.TUN} <= working:

@@ -1,4 +1,4 @@
-"""What this machine can do, as findings. Nothing on it changes: what must be tried is tried in `trial`'s namespace."""
+"""Finds out what this machine can do. Nothing on it changes: `trial` tries things out in a namespace of its own."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from wgjit.drivers.netlink.generic import GenetlinkSocket
 
 
 class Fact(StrEnum):
-    """What is looked at; the value is the name that people and programs see."""
+    """A fact about the machine. The value is the name that people and programs see."""
 
     CAPABILITIES = "capabilities"
     WIREGUARD_KERNEL = "wireguard_kernel"
@@ -35,7 +35,7 @@ class Fact(StrEnum):
 
 
 class Finding(NamedTuple):
-    """One fact. `ok` None: it could not be found out, or does not apply."""
+    """A fact and its result. `ok` is None if it could not be found out, or does not apply."""
 
     name: Fact
     ok: bool | None
@@ -51,12 +51,12 @@ _TRIED = (
     Fact.RAW_REPLAY_IPV6,
 )
 _CAPABILITIES = {12: "CAP_NET_ADMIN", 13: "CAP_NET_RAW", 39: "CAP_BPF"}  # linux/capability.h
-_SYS_ADMIN = 21  # stands for CAP_BPF too, as before Linux 5.8
+_SYS_ADMIN = 21  # includes CAP_BPF, as before Linux 5.8
 _TRIAL_SECONDS = 30
 
 
 def examine(interface: str | None = None, port: int | None = None) -> list[Finding]:
-    """Look at everything; the port only if one is given, the interface being the one that should hold it."""
+    """Find out all facts. The port is checked only if it is given; `interface` is the interface that should hold it."""
     found = [_capabilities(), _wireguard_kernel(), _wireguard_go(), _tun(), *_trials()]
     return [*found, look_at_port(interface, port)] if port else found
 
@@ -69,7 +69,7 @@ def _capabilities() -> Finding:
         for bit, name in _CAPABILITIES.items()
         if not held >> bit & 1 and not (bit == 39 and held >> _SYS_ADMIN & 1)
     ]
-    # without CAP_BPF a gateway still runs, only without live frames
+    # a gateway also runs without CAP_BPF, only without live frames
     fatal = [name for name in missing if name != "CAP_BPF"]
     return Finding(Fact.CAPABILITIES, not fatal, f"missing: {', '.join(missing)}" if missing else "all that are needed")
 
@@ -121,7 +121,7 @@ def _trials() -> list[Finding]:
 
 
 def look_at_port(interface: str | None, port: int) -> Finding:
-    """Whether the interface holds the UDP port, or can; if not, who else does."""
+    """Whether the interface holds the UDP port, or can hold it; if not, which process holds it."""
     is_there = interface is not None and _exists(interface)
     if _is_free(port):
         if is_there:
@@ -155,7 +155,7 @@ def _is_free(port: int) -> bool:
 
 
 def _owners(port: int) -> Iterator[str]:
-    """The processes with a UDP socket on this port, as `name (pid)`: those that we may look into."""
+    """The processes with a UDP socket on this port, as `name (pid)`. Only processes that this user may inspect."""
     inodes: set[str] = set()
     for table in ("/proc/thread-self/net/udp", "/proc/thread-self/net/udp6"):
         try:
@@ -170,4 +170,4 @@ def _owners(port: int) -> Iterator[str]:
             if any(os.readlink(descriptor) in inodes for descriptor in (process / "fd").iterdir()):
                 yield f"{(process / 'comm').read_text().strip()} ({process.name})"
         except OSError:
-            continue  # gone meanwhile, or not ours to see
+            continue  # the process is gone, or this user may not inspect it

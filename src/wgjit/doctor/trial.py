@@ -1,11 +1,11 @@
-"""What this kernel can really do, tried out in a network namespace of its own: `python -m wgjit.doctor.trial`.
+"""Tries out what this kernel can do, in a network namespace of its own: `python -m wgjit.doctor.trial`.
 
-A process of its own, since a namespace entered by a thread of ours would stay ours. It prints one JSON object, trial
-by trial [ok, detail], and takes the namespace with it when it ends. On the host nothing changes but kernel modules
-that get loaded.
+The trials run in a separate process, since a thread that enters a namespace stays in it. The process prints one JSON
+object with [ok, detail] per trial, and the namespace ends with it. On the host nothing changes, except that kernel
+modules may be loaded.
 
-Where no namespace can be made (a container without CAP_SYS_ADMIN), only what changes nothing is tried, in place:
-sockets and programs are made and given up, and no packet is sent. What cannot be tried so has ok null.
+If no namespace can be made (a container without CAP_SYS_ADMIN), only trials that change nothing run, in place: they
+make and close sockets and programs, and send no packet. A trial that cannot run so has ok null.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ _CLONE_NEWNET = 0x40000000
 _SIOCSIFADDR, _SIOCSIFFLAGS, _IFF_UP = 0x8916, 0x8914, 1
 _PATIENCE = 1.0  # seconds for a packet on loopback, on a machine that may be busy
 
-# lo gets an address of TEST-NET-1 (RFC 5737): from one that is not local a packet passes as a stranger's, as it must
+# lo gets an address of TEST-NET-1 (RFC 5737). The replayed packets come from an address that is not local, as a
+# client's do.
 _GATEWAY = {4: "192.0.2.1", 6: "::1"}
 _STRANGER = {4: "198.51.100.1", 6: "2001:db8::1"}
 _PORT = 51820
@@ -45,7 +46,7 @@ _KNOCK = b"\x01" + bytes(147)  # the size and type of an initiation
 
 
 class _Trial(Exception):
-    """A trial failed; the text says how."""
+    """A trial has failed. The text says how."""
 
 
 def nft_queue() -> str:
@@ -59,7 +60,7 @@ def xt_queue() -> str:
 
 
 def packet_capture() -> str:
-    """Take a copy of a packet."""
+    """Capture a copy of a packet."""
     capture = PacketCapture(_PORT)
     with contextlib.closing(capture), _listener(4) as listener:
         listener.sendto(_KNOCK, (_GATEWAY[4], _PORT))
@@ -69,7 +70,7 @@ def packet_capture() -> str:
 
 
 def xdp_replay() -> str:
-    """Receive a stranger's packet as a live XDP frame; on lo, since an Ethernet interface would have to be made."""
+    """Receive a client's packet as a live XDP frame, on lo, since the namespace has no Ethernet interface."""
     frames = LiveFrames()
     with contextlib.closing(frames), _listener(4) as listener:
         frames.send(_packet(4), socket.if_nametoindex("lo"))
@@ -137,7 +138,7 @@ def _expect(listener: socket.socket, failure: str) -> None:
 
 
 def _next(capture: Capture) -> Captured | None:
-    """The next packet; None if none comes in time. Readable may mean an answer of the kernel's, and no packet yet."""
+    """The next packet; None if none comes in time. A readable capture may only have an answer of the kernel."""
     while select.select([capture], [], [], _PATIENCE)[0]:
         if packets := capture.read(limit=1):
             return packets[0]
@@ -152,16 +153,16 @@ def _enter_namespace() -> None:
         fcntl.ioctl(sock, _SIOCSIFFLAGS, struct.pack("16sh22x", b"lo", _IFF_UP))
         address = struct.pack("HH4s8x", socket.AF_INET, 0, socket.inet_aton(_GATEWAY[4]))
         fcntl.ioctl(sock, _SIOCSIFADDR, struct.pack("16s16s8x", b"lo:1", address))
-    for scope in ("all", "lo"):  # a stranger has no route back from here
+    for scope in ("all", "lo"):  # the namespace has no route back to a client
         with contextlib.suppress(OSError), open(f"/proc/sys/net/ipv4/conf/{scope}/rp_filter", "w") as setting:
             setting.write("0")
 
 
-# --- in place: nothing that another could notice ------------------------------------------------------------------
+# --- in place: nothing that another program could notice ----------------------------------------------------------
 
 
 def nft_queue_in_place() -> str:
-    """Bind a queue; have the kernel check a rule in a table that the same transaction takes away again."""
+    """Bind a queue, and let the kernel check a rule in a table that the same transaction deletes."""
     netfilter = NetfilterSocket()
     with contextlib.closing(netfilter):
         netfilter.request(nfqueue.configure(_UNUSED_QUEUE, command=(nfqueue.Command.BIND, 0)))
@@ -170,13 +171,13 @@ def nft_queue_in_place() -> str:
 
 
 def packet_capture_in_place() -> str:
-    """Open the packet sockets."""
+    """Open and close the packet sockets."""
     PacketCapture(_PORT).close()
     return "packet socket with filter; no packet was tried"
 
 
 def xdp_replay_in_place() -> str:
-    """Load the program."""
+    """Load the XDP program."""
     LiveFrames().close()
     return "the program loads; no packet was tried"
 
@@ -200,11 +201,11 @@ _TRIALS: dict[str, tuple[Callable[[], str], Callable[[], str] | None]] = {
     "raw_replay_ipv6": (lambda: _replay_raw(6), lambda: _raw_in_place(6)),
     "xdp_replay": (xdp_replay, xdp_replay_in_place),
 }
-"""By the names of `probe.Fact`: the trial, and what stands in for it where no namespace can be made."""
+"""By the names of `probe.Fact`: the trial, and the one that replaces it if no namespace can be made."""
 
 
 def main() -> None:
-    """Run every trial and print what came of it."""
+    """Run every trial and print the results."""
     try:
         _enter_namespace()
         in_place = False

@@ -1,7 +1,7 @@
-"""What the daemon needs of the kernel's edges: a device, a capture, an injector.
+"""The protocols that the daemon uses to reach the kernel: Device, Capture, Injector.
 
-All calls are synchronous and short; `peers` of a crowded device may take seconds and belongs on a thread.
-Errno is translated to `wgjit.errors` here, once.
+All calls are synchronous and short, except `peers`: for a crowded device it may take seconds, so it runs on a thread.
+The drivers turn errno into the errors of `wgjit.errors`.
 """
 
 from __future__ import annotations
@@ -18,90 +18,90 @@ class Device(Protocol):
     name: str
 
     def info(self) -> DeviceInfo:
-        """Keys and port, read without its peers where the interface's protocol allows it."""
+        """Keys and port. The peers are not read if the interface's protocol allows that."""
 
     def peers(self, *, partial: bool = False) -> Iterator[DevicePeer]:
-        """All residents, each once, streamed as they are decoded. Safe on a thread of its own.
+        """All residents, each once, as a stream. Safe on a thread of its own.
 
-        Once the first is given, the rest is in memory: only decoding is left, and nothing is waited for.
+        When the first resident is returned, all others are in memory. Only decoding is left, and no call waits.
 
-        Each is whole; with `partial` a few may not be (`is_whole`), of which something was changed or lost while they
-        were read. For that, no reading is thrown away: of a crowd on a busy interface none is undisturbed.
+        Each resident is whole. With `partial` a few may not be (`is_whole`), if a peer was changed or removed during
+        the reading. Then no reading has to be repeated: on a crowded, busy interface every reading is disturbed.
         """
 
     def apply(self, changes: Sequence[PeerChange]) -> None:
-        """Make changes in order, in as few messages as fit.
+        """Make changes in order, in as few messages as possible.
 
-        Raises DeviceError; what came before the failing change is then in force, as in the kernel.
+        Raises DeviceError. The changes before the failing one are then in force, as in the kernel.
         """
 
     def set_interface(self, private_key: bytes | None = None, listen_port: int | None = None) -> None:
-        """Set the interface's own key (32 raw bytes) or port; None leaves it."""
+        """Set the interface's own key (32 raw bytes) or port. None leaves a setting as it is."""
 
     def close(self) -> None:
-        """Let go of sockets; the interface and its sessions stay."""
+        """Close sockets. The interface and its sessions stay."""
 
 
 class Captured(NamedTuple):
-    """One packet that asked for the WireGuard port."""
+    """One packet to the WireGuard port."""
 
     packet: bytes
-    """From the IP header on."""
+    """The packet from the IP header on."""
     ifindex: int
-    """The interface that it came in by; 0 if unknown."""
+    """The index of the interface on which the packet arrived; 0 if unknown."""
     token: int | None = None
-    """Held packets: what `release` takes. None: a copy, the kernel has long had the packet itself."""
+    """For a held packet, the argument of `release`. None for a copy: the kernel already has the packet itself."""
     ethernet: bool = True
-    """The ingress interface speaks Ethernet, so that a frame can be put back on it."""
+    """Whether the ingress interface is Ethernet, so that a frame can be put back on it."""
 
 
 class CaptureCounters(NamedTuple):
-    """Since the capture was opened."""
+    """Numbers of packets since the capture was opened."""
 
     received: int
     dropped: int
-    """Lost between kernel and us: a full socket or queue. Held packets passed on unseen (fail-open) count too."""
+    """Lost between kernel and wgjit: a socket or queue was full. Held packets that passed unseen (fail-open) count."""
 
 
 class Capture(Protocol):
     """A source of captured packets. Raises CaptureError."""
 
     holds: bool
-    """True: each packet waits in the kernel until `release`d."""
+    """True if each packet waits in the kernel until it is `release`d."""
 
     def fileno(self) -> int:
-        """Readable when packets wait."""
+        """A descriptor that is readable when packets wait."""
 
     def read(self, limit: int = 64) -> list[Captured]:
-        """Up to `limit` packets that wait now; never blocks; survives ENOBUFS (counted as dropped)."""
+        """Up to `limit` packets that wait now. Never blocks. ENOBUFS is no error, and is counted as dropped."""
 
     def release(self, token: int) -> None:
-        """Let a held packet go on to the kernel as it is. Every token is released once, in any order.
+        """Let a held packet go on to the kernel unchanged. Every token is released once, in any order.
 
-        It goes on with the next `flush`, so that many share a call.
+        The packet goes on at the next `flush`, so that many packets share a call.
         """
 
     def flush(self) -> None:
-        """Send on all that was released, now; call before anything that takes time. No-op if nothing was.
+        """Send all released packets on now. Call this before anything that takes time. Harmless if none was released.
 
-        What the kernel could not take stays released: the next flush or heartbeat sends it on.
+        Packets that the kernel could not take stay released, and go on at the next flush or heartbeat.
         """
 
     def heartbeat(self) -> None:
-        """Tell the kernel that we are alive, and flush; call every second. No-op for a capture that does not hold."""
+        """Tell the kernel that wgjit is alive, and flush. Call this every second. No-op for a capture that copies."""
 
     def counters(self) -> CaptureCounters:
-        """What came and what was lost."""
+        """The numbers of received and lost packets."""
 
     def close(self) -> None:
-        """Stop capturing, take back rules and sockets; held packets go on."""
+        """Stop capturing, and remove rules and sockets. Held packets go on."""
 
 
 class Injector(Protocol):
     """Puts a captured packet back into the kernel. Raises InjectError."""
 
     def inject(self, captured: Captured) -> str:
-        """Replay it; gives the way it took: "xdp" or "raw"."""
+        """Put the packet back. Returns the way that was used: "xdp" or "raw"."""
 
     def close(self) -> None:
-        """Let go of descriptors."""
+        """Close descriptors."""

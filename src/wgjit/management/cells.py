@@ -1,4 +1,4 @@
-"""A peer's fields as cells of CSV; their table is in `stores.peer_json`."""
+"""A peer's fields as cells of CSV. The table of fields is in `stores.peer_json`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from wgjit.stores.peer_json import NUMBERS, Labels, from_fields
 
 
 def from_cells(columns: list[str], cells: list[str]) -> tuple[Peer, Labels]:
-    """The peer of a row of CSV under these columns, and its labels. Raises InvalidValue."""
+    """The peer of a CSV row with these columns, and its labels. Raises InvalidValue."""
     if len(cells) != len(columns):
         raise InvalidValue(f"{len(cells)} cells under {len(columns)} columns; a text with a comma is written in quotes")
     return from_fields(

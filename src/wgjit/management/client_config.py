@@ -1,6 +1,6 @@
 """The configuration that a client gets, as wg-quick and the WireGuard apps read it.
 
-It holds the client's private key, which is kept nowhere else.
+The configuration holds the client's private key, which is stored nowhere else.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from wgjit.model import Peer, PrivateKey, PublicKey
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """What a client has to know of the gateway."""
+    """What a client has to know about the gateway."""
 
     public_key: PublicKey
     endpoint: str
@@ -26,7 +26,7 @@ class Server:
 
 
 def keys(public_key: str | None) -> tuple[PrivateKey | None, PublicKey]:
-    """A client's key pair: its own public key, or one that is made for it. Raises InvalidValue."""
+    """A client's keys: the given public key alone, or a new key pair. Raises InvalidValue."""
     if public_key is not None:
         return None, PublicKey.parse(public_key)
     private_key = PrivateKey.generate()
@@ -34,10 +34,10 @@ def keys(public_key: str | None) -> tuple[PrivateKey | None, PublicKey]:
 
 
 def server(site: Site, public_key: PublicKey | None = None) -> Server:
-    """The gateway as the configuration describes it. Raises ConfigError that names all that is missing.
+    """The gateway as the configuration describes it. Raises ConfigError, which names all missing settings.
 
-    `public_key`: the gateway's, where it is known already; else it is derived from the private key's file, which is
-    read for it.
+    `public_key` is the gateway's key, if the calling code knows it. Otherwise it comes from `client.public_key`, or it
+    is derived from the file of the private key.
     """
     client, interface = site.config.client, site.config.interface
     missing = []
@@ -69,9 +69,9 @@ def server(site: Site, public_key: PublicKey | None = None) -> Server:
 
 
 def compose(to: Server, peer: Peer, private_key: PrivateKey | None) -> str:
-    """The file's text. Raises ConfigError if the peer has no address of its own, only wider prefixes.
+    """The text of the configuration. Raises ConfigError if the peer has only wider prefixes and no single address.
 
-    Without the private key, which somebody else keeps, its line says so.
+    Without the private key, a comment stands in its place.
     """
     addresses = [str(prefix) for prefix in peer.allowed_ips if prefix.prefixlen == prefix.max_prefixlen]
     if not addresses:

@@ -1,4 +1,4 @@
-"""Bring the peers that a reader found into a registry, a batch at a time; telling what happens is the caller's part."""
+"""Registers the peers that a reader found, a batch at a time. The calling code reports what happens."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from wgjit.stores.entries import Loaded
 
 @dataclass(frozen=True, slots=True)
 class Teller:
-    """Whom an import tells how it goes."""
+    """The functions that an import calls to report its progress."""
 
     refused: Callable[[int, object], None]
-    """The line of a peer that is not registered, and why. If it raises, nothing of the batch is registered."""
+    """Gets the line of a refused peer, and the reason. If this raises, no peer of the batch is registered."""
     loaded: Callable[[Loaded], None]
-    """A batch is through."""
+    """Called after a batch is committed."""
     key_comment: Callable[[int], None] = lambda line: None
-    """The line of a comment that was not taken for a name, since a key stands in it."""
+    """Gets the line of a comment that was not taken for a name, because there is a key in it."""
     read: Callable[[int], None] = lambda count: None
-    """So many more were read."""
+    """Gets the number of peers that were read since the last call."""
     writing: Callable[[int], None] = lambda count: None
-    """All is read; the last batch has so many."""
+    """Called when all is read, with the number of peers in the last batch."""
 
 
 def _fine() -> None:
-    """Nothing is said against it."""
+    """Allows every commit."""
 
 
 def register(chunks: Iterable[Chunk], load: Load, batch: int, source: str, tell: Teller) -> None:
-    """Register all peers of the chunks: in one transaction, or (`batch`) so many in each. `source` is for the log.
+    """Register all peers of the chunks in one transaction, or `batch` peers in each. `source` is for the audit log.
 
-    Raises what reading them and `tell` raise, and StoreBusy, StoreError.
+    Raises StoreBusy, StoreError, and what the chunks' iterator and `tell` raise.
     """
     for chunk in chunks:
         stage(chunk, load, batch, source, tell)
@@ -44,9 +44,9 @@ def register(chunks: Iterable[Chunk], load: Load, batch: int, source: str, tell:
 def stage(
     chunk: Chunk, load: Load, batch: int, source: str, tell: Teller, before_commit: Callable[[], None] = _fine
 ) -> None:
-    """Take in one chunk of an import, and register each batch that is full.
+    """Take one chunk of an import, and register each full batch.
 
-    Raises what `tell` and `before_commit` raise, and StoreBusy, StoreError.
+    Raises StoreBusy, StoreError, and what `tell` and `before_commit` raise.
     """
     for line, what in chunk.bad:
         tell.refused(line, what)
@@ -70,7 +70,7 @@ def finish(load: Load, source: str, tell: Teller) -> None:
 
 
 def _parts(chunk: Chunk, batch: int, load: Load) -> Iterator[Chunk]:
-    """The chunk, cut so that a batch is full when its last part is in."""
+    """The chunk in parts, cut so that no part goes beyond the end of a batch."""
     if not batch or load.staged + chunk.count <= batch:
         yield chunk
         return

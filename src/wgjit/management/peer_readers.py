@@ -1,9 +1,10 @@
-"""Peers out of text, a chunk at a time: JSON Lines, CSV, `wg show ... dump`, WireGuard configuration.
+"""Reads peers from text, a chunk at a time: JSON Lines, CSV, `wg show ... dump`, WireGuard configuration.
 
-Most lines of a large file say the same of their peers: a key, one IPv4 address, nothing else. One regular expression
-a format knows these lines (`plain`); a chunk that holds no others is taken by it alone, at some 1 µs a line. Any other
-line goes the careful way, which makes a `Peer` of it or says what is wrong; so the expression may refuse, but never
-accept, what the careful way would not. A file is never in memory as a whole.
+Most lines of a large file are *plain*: they give a key and one IPv4 address, and nothing else. Each format has one
+regular expression for plain lines. A chunk with only plain lines is read by this expression alone, at some 1 µs per
+line. All other lines are read by the careful parser, which makes a `Peer` of a line or says what is wrong with it. So
+the expression may miss lines that the careful parser accepts, but must never accept a line that the careful parser
+refuses. A file is never in memory as a whole.
 """
 
 from __future__ import annotations
@@ -30,17 +31,17 @@ from wgjit.wire.key_text import quoted
 from wgjit.wire.keys import KEY_LENGTH
 
 _CHUNK = 1 << 20
-"""Bytes read at a time, and the longest line."""
+"""Bytes read at a time. It is also the greatest length of a line."""
 
 _SECTIONS = 5000
-"""Peers of a configuration that make a chunk, where they are read line by line."""
+"""Peers in a chunk of a configuration that is read line by line."""
 
 _SEAMLESS = 4 * _CHUNK
-"""Bytes of a configuration without a seam after which none is looked for any more."""
+"""After this many bytes of a configuration without a seam, the reader stops looking for seams."""
 
 
 class Format(StrEnum):
-    """How peers are written."""
+    """The format of a file of peers."""
 
     CONF = "conf"
     """`wg showconf`, wg-quick."""
@@ -52,24 +53,24 @@ class Format(StrEnum):
 
 @dataclass(slots=True)
 class Chunk:
-    """Peers in the order of their lines; all three lists together."""
+    """Some peers of a file. The lists `plain`, `peers` and `bad` are each in the order of their lines."""
 
     plain_lines: Sequence[int] = ()
     plain: list[bytes] = field(default_factory=list)
     """See `wgjit.stores.plain.pack_plain`."""
     unlabelled: bool = False
-    """The lines in `plain` say that their peers have no labels, rather than nothing about labels."""
+    """True if the lines in `plain` say that their peers have no labels. False if they say nothing about labels."""
     peers: list[tuple[int, Peer]] = field(default_factory=list)
     labels: dict[int, dict[str, str]] = field(default_factory=dict)
-    """Of the peers in `peers`, by line: labels, if the line says anything about them."""
+    """The labels of the peers in `peers`, by line. A line that says nothing about labels is missing."""
     bad: list[tuple[int, str]] = field(default_factory=list)
-    """Line, and what is wrong with it; never a secret."""
+    """Bad lines with their errors, which never hold a secret."""
     key_comments: list[int] = field(default_factory=list)
-    """Lines of comments that were not taken for a name, since a key stands in them."""
+    """Lines of comments that were not taken for a name, because there is a key in them."""
 
     @property
     def count(self) -> int:
-        """Peers in it."""
+        """The number of peers in the chunk."""
         return len(self.plain) + len(self.peers)
 
 
@@ -85,7 +86,7 @@ _JSON_OBJECT = (
     )
     + rb'%s(?: *, *"preshared_key" *: *null)? *\}\r?$'
 )
-"""As `peer_json.to_fields` writes a plain peer; all but its key and its address may be left out."""
+"""A plain peer as `peer_json.to_fields` writes it. All fields but key and address may be missing."""
 _JSON = re.compile(_JSON_OBJECT % (_KEY, _IPV4, b""), re.MULTILINE)
 _JSON_UNLABELLED = re.compile(_JSON_OBJECT % (_KEY, _IPV4, rb' *, *"labels" *: *\{ *\}'), re.MULTILINE)
 
@@ -106,19 +107,19 @@ _CELLS = {
     "keepalive": rb"0?",
     "enabled": rb"(?:true)?",
 }
-"""What a plain peer has in a column of CSV; nothing in those not named."""
+"""The cells of a plain peer by CSV column. All other columns are empty."""
 
 
 _ENDINGS = {form.value: form for form in Format} | {"ndjson": Format.JSONL}
 
 
 def by_ending(name: str) -> Format | None:
-    """The format that a file's name tells, None if it tells none."""
+    """The format for the ending of a file's name, None if the ending is unknown."""
     return _ENDINGS.get(name.lower().rpartition(".")[2])
 
 
 def guess(name: str, head: bytes) -> Format:
-    """The format of a file, by its name's ending, else by its first bytes. Raises InvalidValue if neither tells."""
+    """The format of a file by its name's ending, else by its first bytes. Raises InvalidValue if neither is known."""
     if form := by_ending(name):
         return form
     head = head.removeprefix(b"\xef\xbb\xbf").lstrip()
@@ -137,7 +138,7 @@ def guess(name: str, head: bytes) -> Format:
 def read(file: BinaryIO, form: Format, *, names: bool = True) -> Iterator[Chunk]:
     """The peers of a file. Without `names`, a peer of a configuration gets no name. Raises OSError.
 
-    Raises InvalidValue, which begins with the line, for what makes the rest unreadable: a header, an endless line.
+    Raises InvalidValue, which begins with the line, if the rest cannot be read (a bad header, an endless line).
     """
     match form:
         case Format.CONF:
@@ -160,7 +161,7 @@ def _json_line(text: str) -> tuple[Peer, Labels] | None:
 
 
 class Blocks:
-    """Whole lines out of bytes that come in parts of any size: the first line's number, and lines with newlines."""
+    """Makes blocks of whole lines from parts of any size. A block is its first line's number and its lines."""
 
     def __init__(self) -> None:
         self._number = 1
@@ -168,7 +169,7 @@ class Blocks:
         self._size = 0
 
     def push(self, data: bytes) -> tuple[int, bytes] | None:
-        """Take more; a block, if there is enough for one. Raises InvalidValue for an endless line."""
+        """Take more bytes. Returns a block if there are enough bytes. Raises InvalidValue for an endless line."""
         self._rest.append(data)
         self._size += len(data)
         if self._size < _CHUNK:
@@ -181,7 +182,7 @@ class Blocks:
         return self._block(whole[:end]) if end else None
 
     def end(self) -> tuple[int, bytes] | None:
-        """All that is left, if there is anything."""
+        """The block of all remaining lines, None if there are none."""
         rest, self._rest, self._size = b"".join(self._rest), [], 0
         if not rest:
             return None
@@ -204,17 +205,17 @@ def _blocks(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
 
 @dataclass(frozen=True, slots=True)
 class _Plain:
-    """How the plain lines of a block look."""
+    """The form of a block's plain lines."""
 
     pattern: re.Pattern[bytes]
     unlabelled: bool = False
-    """They say that there are no labels."""
+    """True if the lines say that there are no labels."""
     groups: tuple[int, int] = (1, 2)
-    """Where the pattern has the key and the address."""
+    """The pattern's groups of the key and of the address."""
 
 
 def _plain_json(block: bytes) -> _Plain:
-    """As the first line has it, for a program writes all lines alike; the others go the careful way."""
+    """The form of the first line, because a program writes all lines alike. Other lines go to the careful parser."""
     unlabelled = block.find(b'"labels"', 0, block.find(b"\n")) >= 0
     return _Plain(_JSON_UNLABELLED if unlabelled else _JSON, unlabelled)
 
@@ -224,7 +225,7 @@ def _lines(
     plain_of: Callable[[bytes], _Plain],
     careful: Callable[[str], tuple[Peer, Labels] | None],
 ) -> Iterator[Chunk]:
-    """Chunks of a format with a peer a line."""
+    """Chunks of a format that has one peer per line."""
     for number, block in blocks:
         plain = plain_of(block)
         found = plain.pattern.findall(block)
@@ -234,7 +235,7 @@ def _lines(
                 yield Chunk(range(number, number + len(records)), records, plain.unlabelled)
                 continue
             except (ValueError, OSError):
-                pass  # an address such as 10.0.0.256: the careful way finds its line
+                pass  # an address such as 10.0.0.256; the careful parser finds its line
         yield _carefully(number, block, plain, careful)
 
 
@@ -248,7 +249,7 @@ def _carefully(number: int, block: bytes, plain: _Plain, careful: Callable[[str]
                 lines.append(line)
                 continue
         except (ValueError, OSError):
-            pass  # the careful way has the words
+            pass  # the careful parser says what is wrong
         try:
             read = careful(text.decode("utf-8").strip())
         except UnicodeDecodeError:
@@ -303,7 +304,7 @@ def _columns(header: bytes) -> list[str]:
 
 
 def _dump_line(text: str) -> tuple[Peer, Labels] | None:
-    """The peer of a line of `wg show`; None for the interface's own, which holds its private key."""
+    """The peer of a line of `wg show`. None for the interface's own line, which holds its private key."""
     cells = text.split("\t")
     if not text or len(cells) in (4, 5):
         return None
@@ -321,7 +322,7 @@ def _dump_line(text: str) -> tuple[Peer, Labels] | None:
 
 
 def _sections(file: BinaryIO, names: bool) -> Iterator[Chunk]:
-    """Chunks of a configuration, cut where one `[Peer]` has nothing to do with what is above it."""
+    """Chunks of a configuration, cut at seams. A seam is a blank line directly above `[Peer]`."""
     number, rest = 1, b""
     while data := file.read(_CHUNK):
         if number == 1 and not rest:
@@ -329,7 +330,7 @@ def _sections(file: BinaryIO, names: bool) -> Iterator[Chunk]:
         rest += data
         seam = rest.rfind(b"\n\n[Peer]") + 2
         if seam < 2 and len(rest) > _SEAMLESS:
-            break  # every [Peer] has a comment above it, or no line is blank: by line, then, to the end
+            break  # every [Peer] has a comment above it, or no line is blank; read the rest line by line
         if seam >= 2:
             block, rest = rest[:seam], rest[seam:]
             yield from _section_block(number, block, names)
@@ -354,13 +355,13 @@ def _section_block(number: int, block: bytes, names: bool) -> Iterator[Chunk]:
             yield Chunk(lines, pack_plain([(key, address) for _, key, address in found]))
             return
         except (ValueError, OSError):
-            pass  # the careful way has the words
+            pass  # the careful parser says what is wrong
     text = io.TextIOWrapper(io.BytesIO(block), encoding="utf-8", newline="\n")
     yield from _careful_sections(number, text, names)
 
 
 def _careful_sections(number: int, text: Iterable[str], names: bool) -> Iterator[Chunk]:
-    """`number` is the first line's."""
+    """The chunks of a text, read line by line. `number` is the number of its first line."""
     keys: list[int] = []
     try:
         read = read_sections(text, names=names, on_key=lambda line: keys.append(number - 1 + line))
@@ -377,7 +378,7 @@ def _careful_sections(number: int, text: Iterable[str], names: bool) -> Iterator
 
 
 class _Joined(io.RawIOBase):
-    """What was read of a file already, and then the file."""
+    """The bytes that were read already, and then the rest of the file."""
 
     def __init__(self, head: bytes, file: BinaryIO) -> None:
         self._head, self._file = memoryview(head), file

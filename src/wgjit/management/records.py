@@ -1,4 +1,4 @@
-"""Tokens and entries of the audit log as JSON objects, and as a person asks for them."""
+"""Tokens and entries of the audit log as JSON objects, and the key that a request for audit entries means."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from wgjit.wire.key_text import quoted
 
 
 class TokenState(StrEnum):
-    """Whether a token is worth anything; each is in one of them."""
+    """The state of a token."""
 
     VALID = "valid"
     EXPIRED = "expired"
@@ -23,7 +23,7 @@ class TokenState(StrEnum):
 
 
 def token_state(token: Token, now: float) -> TokenState:
-    """`now` is Unix seconds."""
+    """The state of a token at `now` (Unix seconds)."""
     if token.revoked_at is not None:
         return TokenState.REVOKED
     return TokenState.VALID if token.is_valid(now) else TokenState.EXPIRED
@@ -58,7 +58,10 @@ def audit_fields(entry: AuditEntry) -> dict[str, Any]:
 
 
 def audited_key(registry: Registry, handle: str) -> PublicKey:
-    """Whose entries are meant: a registered peer's handle, or any whole key. Raises NoSuchPeer, AmbiguousHandle."""
+    """The key whose entries a handle means. Any whole key is accepted, also of a removed peer.
+
+    Raises NoSuchPeer, AmbiguousHandle.
+    """
     key = checks.parse_key(handle)
     if key is not None:
         return key

@@ -1,4 +1,4 @@
-"""Which registry is meant, and what the configuration says of it."""
+"""An interface's settings, and where its registry is."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Site:
 
     config: Config
     source: Path
-    """The configuration file, or the one that would be it."""
+    """The configuration file. If there is none, the path where it would be."""
     where: Where
-    """The registry."""
+    """The place of the registry."""
 
     @property
     def pools(self) -> list[Pool]:
@@ -32,13 +32,13 @@ class Site:
         return [Pool(prefix, pool.quarantine, own) for prefix in (pool.ipv4, pool.ipv6) if prefix is not None]
 
     def make_folder(self) -> None:
-        """Make the folder in which registries are by default, if this one is to be there. Raises OSError."""
+        """Make the default folder of registries, if this registry belongs there. Raises OSError."""
         if Path(self.where.place).parent == STATE_FOLDER:
             STATE_FOLDER.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
 def site(interface: str, config: Path | None, store: Path | None) -> Site:
-    """What the three options, the environment and the file say. Raises ConfigError."""
+    """The site that the three options, the environment and the configuration file mean. Raises ConfigError."""
     options = Named("command line")
     if store is not None:
         put_store(options, "--store", str(store))

@@ -1,12 +1,12 @@
-"""Read the peers of a WireGuard configuration file, as `wg showconf` and wg-quick write it, line by line.
+"""Reads the peers of a WireGuard configuration file, as `wg showconf` and wg-quick write it, line by line.
 
 Rules:
 - Keys and sections are read as `wg setconf` does (config.c in wireguard-tools): case and spaces do not matter, `#` ends
-  a line, AllowedIPs may come several times, host bits of a prefix are masked. `[Interface]` is passed over unread.
-  Endpoint is dropped: a registered peer has none.
+  a line, AllowedIPs may come several times, host bits of a prefix are masked. `[Interface]` is skipped. Endpoint is
+  dropped, because a registered peer has none.
 - A comment directly above `[Peer]`, or in the section before its first key, is the peer's name: `# alice`,
-  `### Client alice`, `# Name = alice`. A setting that is commented out is never one. A comment
-  with a key in it is passed over as if it were not there, and told (`on_key`).
+  `### Client alice`, `# Name = alice`. A setting that is commented out is never a name. A comment with a key in it is
+  skipped, and its line is reported (`on_key`).
 - An error is an InvalidValue that begins with the line's number. It repeats nothing that could be a secret.
 """
 
@@ -31,11 +31,11 @@ _PREFIX = re.compile(r"(?:(?:begin|client|name|friendly_name)\b\s*[:=]?\s*)?(.*)
 
 
 def _nobody(_: int) -> None:
-    """Is told nothing."""
+    """Ignores the line."""
 
 
 def read_peers(lines: Iterable[str], *, names: bool = True) -> Iterator[tuple[int, Peer]]:
-    """The line number of each `[Peer]` and its peer. Holds one peer at a time. Raises InvalidValue."""
+    """The line number of each `[Peer]`, and its peer. Only one peer is in memory at a time. Raises InvalidValue."""
     for line, peer in read_sections(lines, names=names):
         if isinstance(peer, InvalidValue):
             raise InvalidValue(f"line {line}: {peer}")
@@ -45,12 +45,12 @@ def read_peers(lines: Iterable[str], *, names: bool = True) -> Iterator[tuple[in
 def read_sections(
     lines: Iterable[str], *, names: bool = True, on_key: Callable[[int], None] = _nobody
 ) -> Iterator[tuple[int, Peer | InvalidValue]]:
-    """As `read_peers`, but a mistake is given with its line, not raised; the rest of its section is left out.
+    """As `read_peers`, but an error is given with its line and not raised. The rest of its section is left out.
 
-    `on_key`: told the line of each comment that is no name because a key stands in it.
+    `on_key` gets the line of each comment that is not taken for a name because there is a key in it.
     """
     section: _Section | None = None
-    inside = False  # in a section that is not a peer's, or has a mistake
+    inside = False  # in a section that is no [Peer], or has an error
     comment: str | None = None
     for number, line in enumerate(lines, 1):
         setting, _, remark = (part.strip() for part in line.partition("#"))
@@ -81,7 +81,7 @@ def read_sections(
 
 @dataclass
 class _Section:
-    """A `[Peer]` section as far as it has been read."""
+    """A `[Peer]` section, as far as it was read."""
 
     line: int
     name: str | None
@@ -145,7 +145,7 @@ def _once(present: object, key: str) -> None:
 
 
 def read_keepalive(value: str) -> int:
-    """Seconds, 0 of `off`. Raises InvalidValue."""
+    """The seconds of a keepalive, 0 for `off`. Raises InvalidValue."""
     if value.lower() == "off":
         return 0
     if not (value.isascii() and value.isdigit() and int(value) <= 65535):
@@ -168,13 +168,13 @@ def _prefix(text: str) -> AllowedIP:
 
 
 def _is_key(remark: str) -> bool:
-    """Whether a comment that may be a name has a key in it; one that is too long for a name is none anyway."""
+    """Whether a comment that may be a name has a key in it. A comment that is too long for a name does not count."""
     text = remark.strip("# \t")
     return len(text) <= 2 * NAME_LENGTH and not _SETTING.match(text) and holds_key(text)
 
 
 def _name(remark: str) -> str | None:
-    """The name that a comment gives, None for a blank line, a commented setting, or what cannot be a name."""
+    """The name that a comment gives. None for a blank line, a commented setting, or an invalid name."""
     text = remark.strip("# \t")
     if _SETTING.match(text):
         return None

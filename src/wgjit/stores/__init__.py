@@ -1,14 +1,14 @@
-"""The registry: which peers may connect, and their claims.
+"""The registry: all peers that may connect, and their claims.
 
-| module        | what is inside                                                            |
-| ------------- | ------------------------------------------------------------------------- |
-| `base`        | the protocols: Store, what a gateway needs; Registry, what people need    |
-| `entries`     | the values that registries take and give                                  |
-| `opening`     | where a registry is, and how it is opened there                           |
-| `checks`      | rules and wording that every registry shares                              |
-| `label_rules` | what a label may be                                                       |
-| `peer_json`   | a peer as a JSON object: exports, the HTTP API, registries elsewhere      |
-| `plain`       | plain peers as bytes: the fast way of imports                             |
-| `sqlite`      | a registry in one file: the default                                       |
-| `remote`      | a registry that is somebody else's service, with a cache                  |
+| module        | what is inside                                                                        |
+| ------------- | ------------------------------------------------------------------------------------- |
+| `base`        | the protocols: Store is what a gateway calls, Registry is what commands and API call  |
+| `entries`     | the values that a registry takes and returns                                          |
+| `opening`     | opens a registry at a given place                                                     |
+| `checks`      | rules and error texts that all registries share                                       |
+| `label_rules` | the rules for labels                                                                  |
+| `peer_json`   | a peer as a JSON object: for exports, the HTTP API and registries that are services   |
+| `plain`       | plain peers as bytes: the fast way of imports                                         |
+| `sqlite`      | a registry in one file: the default                                                   |
+| `remote`      | a registry that is a service of somebody else, with a cache                           |
 """

@@ -1,6 +1,7 @@
-"""What a gateway and people need of a registry, whatever keeps it.
+"""The protocols of a registry: Store is what a gateway calls, Registry is what commands and the HTTP API call.
 
-"Found", "absent" and "could not ask" never merge: a Registration, None, and a raised StoreError.
+A lookup has three results, and no code mixes them: "found" is a Registration, "absent" is None, and "could not ask" is
+a raised StoreError.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from wgjit.stores.entries import (
     Author,
     Entry,
     Filter,
+    IdempotentRequest,
     Loaded,
-    Once,
     Page,
     Pool,
     Scope,
@@ -32,31 +33,31 @@ class Store(Protocol):
     """The gateway's side of a registry. All calls raise StoreError if the registry cannot be asked."""
 
     is_local: bool
-    """True if a lookup costs less than a Diffie-Hellman, so that it comes before the proof of a key."""
+    """True if a lookup costs less than a Diffie-Hellman. The gateway then looks a key up before it proves the key."""
 
     def lookup(self, key: PublicKey, *, for_knock: bool = True) -> Registration | None:
         """The peer of this key with its last claim, or None if no such peer is registered.
 
-        Not `for_knock`: no packet waits for it, so a store that asks others gives way to knocks, and raises
-        StoreDeferred if that takes too long.
+        With `for_knock=False` no packet waits for the answer. A store that asks a service then lets lookups for knocks
+        go first, and raises StoreDeferred if that takes too long.
         """
 
     def former(self, key: PublicKey) -> Removed | None:
-        """What is left of a peer that was registered; None for one that is registered, or of which nothing is known.
+        """What is left of a removed peer. None if the peer is registered, or if nothing is known of it.
 
-        A store that only asks others may have forgotten it.
+        A store that asks a service may have forgotten the peer.
         """
 
     def save_claims(self, claims: Sequence[Claim]) -> None:
-        """Record claims in one go, each as `Claim.over` the stored one, also those of removed keys.
+        """Save claims in one transaction, each as `Claim.over` the stored claim. Claims of removed keys are saved, too.
 
-        Unknown keys are left out.
+        Claims of unknown keys are left out.
         """
 
     def identity(self) -> bytes:
-        """Which registry this is. When it changes, another is in its place.
+        """The identity of this registry. A new value means that another registry is in its place.
 
-        Then nothing that was known of the old one holds, nor does its change log go on.
+        Nothing that was known of the old registry holds then, and the old change log does not go on.
         """
 
     def last_change(self) -> int:
@@ -65,36 +66,36 @@ class Store(Protocol):
     def changes(self, after: int, limit: int = 1000) -> list[Change]:
         """Updates and removals of peers by any process, oldest first, with a sequence number above `after`.
 
-        Numbers have no holes, and the log is bounded: if the first is not `after + 1`, what lay between is no longer
-        known, and the reader has to look at every peer that it remembers. New peers are not in the log.
+        Numbers have no holes, but the log is bounded. If the first number is not `after + 1`, the changes in between
+        are lost, and the reader has to look up every peer that it remembers. New peers are not in the log.
         """
 
-    def attend(self, concerned: Callable[[], Collection[PublicKey]]) -> None:
-        """These keys matter from now on: a store that only asks others keeps what it knows of them young."""
+    def keep_fresh(self, concerned: Callable[[], Collection[PublicKey]]) -> None:
+        """Name the keys that matter from now on. A store that asks a service renews its answers for these keys."""
 
     def addresses_version(self) -> Hashable:
-        """Differs from an earlier one if an address has been registered since; may differ without that, too."""
+        """A value that changes when an address is registered. It may also change without that."""
 
     def cover(self, within: Collection[AllowedIP], limit: int) -> Cover | None:
-        """About `limit` prefixes at most that hold every registered prefix inside one of `within`.
+        """About `limit` prefixes at most, which hold every registered prefix inside one of `within`.
 
-        Each is longer than the prefix of `within` that it lies in. None from a store that does not know all peers.
+        Each is longer than the prefix of `within` that it lies in. Returns None if the store does not know all peers.
         """
 
     def figures(self) -> dict[str, Any]:
-        """For people: how a store stands that asks others; empty for a local one."""
+        """Figures for people: the state of a store that asks a service. Empty for a local store."""
 
     def close(self) -> None:
-        """Let go of the registry; harmless if called twice."""
+        """Close the registry. A second call does nothing."""
 
 
 class Peers(Protocol):
-    """The peers of a registry, as people manage them. What changes one asks who does (`by`), for the audit log."""
+    """The peers of a registry, as people manage them. Each change takes its author (`by`) for the audit log."""
 
     def resolve(self, handle: str) -> PublicKey:
-        """The key of the peer with this name, key, address, or beginning of a key (4 characters at least).
+        """The key of the peer that has this name, key or address, or whose key begins so (4 characters at least).
 
-        Raises NoSuchPeer, AmbiguousHandle. Works for a peer whose row is damaged, so that it can be removed.
+        Works for a peer whose row is damaged, too, so that the peer can be removed. Raises NoSuchPeer, AmbiguousHandle.
         """
 
     def registration(self, handle: str) -> Registration:
@@ -107,24 +108,24 @@ class Peers(Protocol):
         """A peer's labels, empty if there are none."""
 
     def names(self, prefix: str, limit: int) -> list[str]:
-        """Names that begin so, in order."""
+        """The first `limit` names with this prefix, in order."""
 
     def page(self, wanted: Filter, limit: int, after: str | None = None) -> Page:
-        """The first `limit` peers that fit, or the next behind a page's cursor. Raises InvalidValue (the cursor)."""
+        """The first `limit` peers that fit, or the next after a page's cursor. Raises InvalidValue for a bad cursor."""
 
     def entries(self, wanted: Filter, after: str | None = None, page: int = 1000) -> Iterator[Entry]:
-        """All peers that fit, streamed; each `page` of them is a transaction of its own."""
+        """All peers that fit, as a stream. Each `page` of peers is read in a transaction of its own."""
 
     def every(self, after: PublicKey | None = None) -> Iterator[Peer]:
-        """All peers in key order, streamed, from the one after `after` on; each as it is when its round is read."""
+        """All peers in key order after the key `after`, as a stream. Each peer is as it was when its part was read."""
 
     def count(self, wanted: Filter = EVERY) -> int:
-        """How many fit; visits all that do, unless that is every peer."""
+        """The number of peers that fit. Reads all of these peers, except for the empty filter."""
 
     def search(self, text: str, limit: int, *, anywhere: bool = False) -> list[Entry]:
-        """Peers whose name or key begins with a text, who own an address in it, or have the label that it is.
+        """Peers whose name or key begins with `text`, that own an address in it, or that have it as a label.
 
-        `limit` at most. `anywhere`: also those whose name has it somewhere inside, for which all names are looked at.
+        `limit` at most. With `anywhere` also peers whose name contains `text` anywhere, for which all names are read.
         """
 
     def hand_out(
@@ -135,25 +136,26 @@ class Peers(Protocol):
         before_commit: Callable[[Peer], None] = ...,
         *,
         by: Author,
-        once: Once | None = None,
+        once: IdempotentRequest | None = None,
     ) -> Peer:
-        """Register a peer with labels and, besides its own allowed IPs, an address of each pool; gives what it became.
+        """Register a peer with labels, its own allowed IPs and an address of each pool. Returns the peer as registered.
 
-        No two processes get the same address. What `before_commit` raises undoes all of it. Raises PeerExists,
-        AddressConflict, InvalidValue, PoolExhausted, AnsweredBefore.
+        No two processes get the same address. An error that `before_commit` raises undoes everything. Raises
+        PeerExists, AddressConflict, InvalidValue, PoolExhausted, AnsweredBefore.
         """
 
     def adopt(self, peers: Iterable[Peer], *, by: Author) -> int:
-        """Register the peers of an interface, all of them or none; gives the count.
+        """Register the peers of an interface, either all of them or none. Returns their number.
 
         Raises PeerExists, AddressConflict, InvalidValue, and what the iterable raises.
         """
 
     def load(self, *, by: Author, cache: int = ...) -> AbstractContextManager[Load]:
-        """Register many peers, faster than one by one and, if wanted, without those that are refused.
+        """Register many peers. This is faster than one by one, and can leave out the peers that are refused.
 
-        What is staged and not committed is dropped. Each batch is one entry of the audit log, whatever its size.
-        `cache`: KiB of memory for each of the two connections that it may take. Raises StoreBusy, StoreError.
+        Peers that are staged but not committed are dropped. Each batch that adds peers is one entry of the audit log.
+        `cache`: KiB of memory for each of the load's connections, of which there are two at most. Raises StoreBusy,
+        StoreError.
         """
 
     def amend(
@@ -166,10 +168,10 @@ class Peers(Protocol):
         *,
         by: Author,
     ) -> Entry:
-        """Write what `how` makes of a peer, and its labels given and taken, in one go with reading it.
+        """Change a peer to what `how` returns for it, and add and remove labels, in one transaction with the reading.
 
-        `check` is told what it was before; what it raises leaves that so. Raises NoSuchPeer, AddressConflict,
-        PeerExists (the name), InvalidValue (another key), and what `how` raises.
+        `check` gets the peer as it was before. If `check` raises an error, nothing changes. Raises NoSuchPeer,
+        AddressConflict, PeerExists (the name), InvalidValue (another key), and what `how` raises.
         """
 
     def rotate(
@@ -180,46 +182,50 @@ class Peers(Protocol):
         check: Callable[[Entry], None] = ...,
         *,
         by: Author,
-        once: Once | None = None,
+        once: IdempotentRequest | None = None,
     ) -> Peer:
-        """Put a new key in the place of a peer's; all else stays, but its claim, which was the old key's.
+        """Replace a peer's key by a new one. Everything else stays, except the claim, which belonged to the old key.
 
-        For a gateway it is a removal: the old key loses its session within a second. What `before_commit` raises
-        undoes it, and what `check`, which is told what it was before. Raises NoSuchPeer, PeerExists, AnsweredBefore.
+        A gateway sees a removal: the old key loses its session within a second. `check` gets the peer as it was before.
+        An error that `before_commit` or `check` raises undoes the change. Raises NoSuchPeer, PeerExists,
+        AnsweredBefore.
         """
 
     def remove_all(self, keys: Sequence[PublicKey], check: Callable[[Entry], None] | None = None, *, by: Author) -> int:
-        """Take these peers out, in one go; gives how many of them were still there. `former` knows them from then on.
+        """Remove these peers in one transaction. Returns how many were registered. `former` knows them from then on.
 
-        What `check` raises, which is told of each that is, leaves all in; with it a damaged row is a StoreError.
+        `check` gets each peer that is registered; if `check` raises an error, no peer is removed. With `check`, a
+        damaged row is a StoreError.
         """
 
     def remove_fitting(self, wanted: Filter, *, by: Author) -> int:
-        """Take out all peers that fit, a page a transaction, so that a gateway's claims come in between."""
+        """Remove all peers that fit, one page per transaction, so that a gateway can save claims in between."""
 
 
 class Load(Protocol):
-    """Peers on their way into a registry, a batch at a time. A batch's lines ascend, and no line comes twice."""
+    """Peers on their way into a registry, in batches. The line numbers of a batch ascend, and none comes twice."""
 
     staged: int
     """Peers in this batch so far."""
 
     def plain(self, lines: Sequence[int], records: Sequence[bytes], *, unlabelled: bool = False) -> None:
-        """Stage plain peers: `plain.pack_plain`'s records, and the line of each.
+        """Stage plain peers: the records of `plain.pack_plain`, and the line of each.
 
-        `unlabelled`: it is said that they have no labels, so that one that is registered with labels is another.
+        `unlabelled`: the source says that these peers have no labels. A registered peer with labels then counts as
+        different.
         """
 
     def peers(self, peers: Iterable[tuple[int, Peer]], said: Mapping[int, Mapping[str, str]] | None = None) -> None:
-        """Stage any peers, with the line of each. Raises InvalidValue for a name that cannot be one, and for too much.
+        """Stage any peers, each with its line. Raises InvalidValue for an invalid name, too many allowed IPs or labels.
 
-        `said`: by line, the labels of those of which labels are said; each is valid.
+        `said`: labels by line, for the peers whose labels the source states. Each label is valid.
         """
 
     def commit(self, refused: Callable[[int, StoreError], None], source: str = "") -> Loaded:
-        """Register what is staged, in one transaction, and begin the next batch. `source`: what it was read from.
+        """Register the staged peers in one transaction, and begin the next batch.
 
-        Raises StoreBusy, StoreError, and what `refused` raises: then nothing of this batch is registered.
+        `source`: where the peers were read from. Raises StoreBusy, StoreError, and what `refused` raises. After an
+        error no peer of this batch is registered.
         """
 
 
@@ -227,84 +233,87 @@ class Claims(Protocol):
     """The claims of a registry, as people manage them."""
 
     def holder(self, handle: str) -> Registration | Removed:
-        """Whose claim a handle means: a peer's or, by its whole key, that of one that was removed.
+        """The peer whose claim a handle means. A removed peer is found by its whole key.
 
         Raises NoSuchPeer, AmbiguousHandle.
         """
 
     def reset(self, key: PublicKey, *, by: Author) -> Claim | None:
-        """Forget a peer's claim, so that a client whose clock went back may connect; gives it, None if it had none.
+        """Delete a peer's claim, so that a client whose clock was set back may connect. Returns the claim, or None.
 
-        Of a removed key nothing is known any more.
+        For a removed key, all that is left of the peer is deleted.
         """
 
 
 class Tokens(Protocol):
-    """What programs show to the HTTP API."""
+    """The tokens that programs show to the HTTP API."""
 
     def create(
         self, name: str, scope: Scope, *, by: Author, expires_at: float | None = None, rate: float | None = None
     ) -> tuple[Token, str]:
-        """Make a token; gives it and its text, which is shown once and kept nowhere.
+        """Make a token. Returns the token and its text, which is shown once and stored nowhere.
 
         `expires_at` in Unix seconds, `rate` in requests a second. Raises InvalidValue, TokenExists.
         """
 
     def every(self) -> list[Token]:
-        """All of them, by name; also those that are expired or revoked."""
+        """All tokens by name, also those that are expired or revoked."""
 
     def page(self, limit: int, after: str | None = None) -> tuple[list[Token], str | None]:
-        """The first `limit` tokens by name, or those behind a page's cursor; and the cursor of the next page."""
+        """The first `limit` tokens by name, or the next after a page's cursor, and the cursor of the next page."""
 
     def revoke(self, handle: str, *, by: Author) -> Token:
-        """Make the token of this name or id worthless; harmless if it is. Raises NoSuchToken."""
+        """Revoke the token with this name or id. Harmless if the token is revoked already. Raises NoSuchToken."""
 
     def authenticate(self, text: str, now: float) -> Token | None:
-        """The token of this text; None if there is none, or it is expired or revoked. `now` in Unix seconds."""
+        """The token of this text. None if there is none, or if it is expired or revoked. `now` in Unix seconds."""
 
 
 class Audit(Protocol):
-    """Who changed what, when."""
+    """The audit log: who changed what, when."""
 
     def page(self, wanted: AuditFilter, limit: int, after: int | None = None) -> AuditPage:
-        """The newest `limit` entries that fit, or those behind (so, older than) a page's cursor."""
+        """The newest `limit` entries that fit, or the next older ones after a page's cursor."""
 
     def prune(self, before: float, *, by: Author) -> int:
-        """Delete the entries from before a moment (Unix seconds), a batch a transaction, each noted; gives how many."""
+        """Delete entries older than `before` (Unix seconds). Returns their number.
+
+        Entries are deleted in batches, one per transaction, and each batch is noted in the log.
+        """
 
 
 class Answers(Protocol):
-    """What the HTTP API answered, kept for a day for requests that are sent again."""
+    """Answers of the HTTP API, kept for a day, for requests that are sent again."""
 
     def find(self, key: str, *, by: Author) -> Answer | None:
-        """What was answered to this actor's request with this idempotency key within the last day."""
+        """The answer to this author's request with this idempotency key, if there was one within the last day."""
 
     def keep(self, key: str, answer: Answer, *, by: Author) -> None:
-        """Keep an answer by itself: of a request, such as an import, that may be done again without harm.
+        """Keep an answer apart from any change, for requests that may be repeated without harm, such as an import.
 
-        A change that may not be is given a `Once`.
+        A change that must not be repeated takes an `IdempotentRequest`.
         """
 
 
 class Registry(Store, Protocol):
-    """What people do with a registry, whatever keeps it. Each method is one transaction, or says otherwise."""
+    """What people do with a registry. Each method is one transaction unless its text says otherwise."""
 
     @property
     def peers(self) -> Peers:
-        """Who may connect."""
+        """The peers that may connect."""
 
     @property
     def claims(self) -> Claims:
-        """Their claims."""
+        """The peers' claims."""
 
     @property
     def tokens(self) -> Tokens:
-        """Who may ask the HTTP API."""
+        """The tokens for the HTTP API."""
 
     @property
     def audit(self) -> Audit:
-        """Who changed what."""
+        """The log of who changed what."""
 
     @property
     def answers(self) -> Answers:
-        """What the HTTP API answered."""
+        """The kept answers of the HTTP API."""

@@ -1,4 +1,4 @@
-"""Rules and wording that every registry shares, so that a refusal reads the same whatever keeps the peers."""
+"""Rules and error texts that all registries share, so that a refusal reads the same in each."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ NAME_LENGTH = 200
 """Greatest length of a peer's name, characters."""
 
 MOST_ALLOWED_IPS = 1024
-"""Allowed IPs of a peer: a page of peers, and an install, have to hold them."""
+"""Greatest number of allowed IPs of a peer. A page of peers, and an install, have to hold them."""
 
 
 def check_name(name: str | None) -> None:
-    """Raise InvalidValue for a name that could not be a handle: empty, unprintable, or with a key in it."""
+    """Raise InvalidValue for an invalid name: empty, too long, unprintable, padded with spaces, or with a key in it."""
     if name is None:
         return
     if not name or len(name) > NAME_LENGTH or not name.isprintable() or name != name.strip():
@@ -28,7 +28,7 @@ def check_name(name: str | None) -> None:
 
 
 def check_allowed_ips(prefixes: Sequence[AllowedIP | str]) -> None:
-    """Raise InvalidValue for too many of them."""
+    """Raise InvalidValue for too many allowed IPs."""
     if len(prefixes) > MOST_ALLOWED_IPS:
         raise InvalidValue(
             f"allowed IPs: {len(prefixes)} are too many; a peer has {MOST_ALLOWED_IPS} at most: write wider prefixes",
@@ -37,13 +37,13 @@ def check_allowed_ips(prefixes: Sequence[AllowedIP | str]) -> None:
 
 
 def check_peer(peer: Peer) -> None:
-    """Raise InvalidValue for what no registry takes in: a name that cannot be one, too many allowed IPs."""
+    """Raise InvalidValue for a peer that no registry accepts: an invalid name, or too many allowed IPs."""
     check_name(peer.name)
     check_allowed_ips(peer.allowed_ips)
 
 
 def changed(peer: Peer, how: Callable[[Peer], Peer]) -> Peer:
-    """What `how` makes of a peer, checked. Raises InvalidValue: another key, or a name that cannot be one."""
+    """The peer that `how` returns, checked. Raises InvalidValue: another key, an invalid name, too many allowed IPs."""
     after = how(peer)
     if after.public_key != peer.public_key:
         raise InvalidValue(
@@ -57,7 +57,7 @@ def changed(peer: Peer, how: Callable[[Peer], Peer]) -> Peer:
 
 
 def parse_key(handle: str) -> PublicKey | None:
-    """The key that a handle spells, or None if it must be a name."""
+    """The key that a handle spells; None if the handle is no key."""
     try:
         return PublicKey.parse(handle)
     except InvalidValue:
@@ -65,7 +65,7 @@ def parse_key(handle: str) -> PublicKey | None:
 
 
 def printable(text: str | None) -> str:
-    """A text as a terminal may show it: another program may have written control characters, or a key."""
+    """A text in a form that a terminal may show. Another program may have put control characters, or a key, into it."""
     if text is None:
         return "-"
     if holds_key(text):
@@ -74,7 +74,7 @@ def printable(text: str | None) -> str:
 
 
 def label(peer: Peer) -> str:
-    """A peer as people are told of it: `alice (base64 key)`, or the key alone. Safe to print."""
+    """A peer as messages name it: `alice (base64 key)`, or the key alone. Safe to print."""
     return f"{printable(peer.name)} ({peer.public_key})" if peer.name else str(peer.public_key)
 
 
@@ -103,6 +103,6 @@ def name_exists(new: Peer, present: Peer) -> PeerExists:
 
 
 def no_such_peer(handle: str) -> NoSuchPeer:
-    """The error for a handle (a key or a name) that no peer has."""
+    """The error for a handle that no peer has."""
     who = f"peer {quoted(handle)}" if parse_key(handle) is None else "peer of this public key"
     return NoSuchPeer(f"no {who} is registered", advice="`wgjit peer list` shows all")

@@ -1,4 +1,4 @@
-"""The values that registries take and give, whatever keeps them."""
+"""The values that a registry takes and returns, whatever keeps it."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """What a peer must be like: all of it."""
+    """Conditions on a peer. A peer fits if it meets all of them."""
 
     labels: Mapping[str, str] = field(default_factory=dict)
     state: Standing | None = None
     name_prefix: str | None = None
-    """Upper and lower case are two things."""
+    """Upper and lower case are different."""
     expires_before: int | None = None
     """Unix seconds."""
 
     @property
     def is_empty(self) -> bool:
-        """Fits every peer."""
+        """Whether every peer fits."""
         return self == Filter()
 
     def cursor(self, last: Peer) -> str:
-        """Where a page of these ended whose last peer is this one: its place in the order.
+        """The cursor of a page that ends with this peer: the peer's place in the order of the listing.
 
-        The order is that of names with `name_prefix`, of expiry and key if expiry is asked for, and else, or with
-        labels, of keys. A name that is withheld is stood for by the peer's key, which no name can be.
+        The order is by name with `name_prefix`, by expiry and key if the filter asks for expiry, and otherwise, or with
+        labels, by key. The peer's key stands for a name that is withheld, since no name can be a key.
         """
         if not self.labels and self.name_prefix is not None:
             return str(last.public_key) if last.name is None else last.name
@@ -50,7 +50,7 @@ class Filter:
 
 
 EVERY = Filter()
-"""Every peer."""
+"""The filter that every peer fits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +60,12 @@ class Entry:
     peer: Peer
     labels: Mapping[str, str] = field(default_factory=dict)
     withheld: tuple[str, ...] = ()
-    """Of `name` and `labels`, what is left out, or in part, since the registry has it with a key in it."""
+    """Which of `name` and `labels` are left out, or are left out in part, because the registry has a key in them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Part of a listing. `cursor` is where the next begins, None if this is the last."""
+    """A part of a listing. `cursor` is where the next page begins, None on the last page."""
 
     entries: list[Entry]
     cursor: str | None
@@ -75,7 +75,7 @@ class Page:
 
 
 class Verb(StrEnum):
-    """What was done."""
+    """The kind of a change."""
 
     ADD = "add"
     SET = "set"
@@ -93,15 +93,15 @@ class Verb(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Author:
-    """Who makes a change. `actor` is what the audit log calls them: `token deploy`, `alice by command line`."""
+    """The author of a change. `actor` is the name in the audit log: `token deploy`, `alice by command line`."""
 
     actor: str
 
     @classmethod
     def process(cls, surface: str) -> Author:
-        """Who runs this process, and by what: `root (sudo: alice) by command line`.
+        """The account that runs this process, and the kind of program: `root (sudo: alice) by command line`.
 
-        Root's SUDO_USER is believed, as sudo set it; root could write anything into the file anyway.
+        SUDO_USER is believed if root runs the process. sudo sets it then, and root can change the file anyway.
         """
         uid = os.getuid()
         try:
@@ -114,7 +114,7 @@ class Author:
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """An entry of the log. `at` is in Unix seconds; `old_key` is the key that a rotation took."""
+    """An entry of the log. `at` is in Unix seconds; `old_key` is the key that a rotation replaced."""
 
     id: int
     at: float
@@ -128,10 +128,10 @@ class AuditEntry:
 
 @dataclass(frozen=True, slots=True)
 class AuditFilter:
-    """What an entry must be like: all of it. By `actor` and `verb`, entries are looked at one by one."""
+    """Conditions on an entry, which must meet all. For `actor` and `verb` the entries are read one by one."""
 
     public_key: PublicKey | None = None
-    """Of the peer, also if it is removed, or has another key since."""
+    """The key of the entry's peer. The peer may be removed, or may have another key since."""
     actor: str | None = None
     verb: str | None = None
     since: float | None = None
@@ -140,7 +140,7 @@ class AuditFilter:
 
 @dataclass(frozen=True, slots=True)
 class AuditPage:
-    """Part of the log, newest first. `cursor` is where the next begins, None if this is the last."""
+    """A part of the log, newest first. `cursor` is where the next page begins, None on the last page."""
 
     entries: list[AuditEntry] = field(default_factory=list)
     cursor: int | None = None
@@ -150,21 +150,21 @@ class AuditPage:
 
 
 class Scope(StrEnum):
-    """What a token may do. Each but `gateway` may do what those before it may."""
+    """What a token may do. Each scope except `gateway` includes the scopes before it."""
 
     READ = "read"
-    """Look at peers; never at a preshared key."""
+    """Read peers, but never a preshared key."""
     WRITE = "write"
     """Change peers."""
     ADMIN = "admin"
-    """All: tokens, the audit log, preshared keys."""
+    """Everything: also tokens, the audit log and preshared keys."""
     GATEWAY = "gateway"
-    """Read, with preshared keys and the stream of changes: what a gateway needs whose registry this is."""
+    """Read peers with preshared keys, and the stream of changes: what a gateway needs of its registry."""
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A token without its secret. Moments in Unix seconds; `rate` in requests a second, None is the configured one."""
+    """A token without its secret. Moments in Unix seconds; `rate` in requests a second, None is the configured rate."""
 
     id: str
     name: str
@@ -176,7 +176,7 @@ class Token:
     revoked_at: float | None
 
     def is_valid(self, now: float) -> bool:
-        """Neither expired nor revoked."""
+        """Whether the token is neither expired nor revoked."""
         return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
 
 
@@ -185,13 +185,13 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """A prefix to give single addresses out of."""
+    """A prefix from which single addresses are given out."""
 
     prefix: AllowedIP
     quarantine: int = 86400
-    """Seconds for which a freed address is given to nobody."""
+    """Seconds for which a freed address is not given out again."""
     reserved: tuple[Address, ...] = ()
-    """Never given out, besides the first address and, of IPv4, the last."""
+    """Addresses that are never given out, besides the first address of the prefix and, for IPv4, the last."""
 
 
 # --- answers ------------------------------------------------------------------------------------------------------
@@ -199,7 +199,7 @@ class Pool:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What was answered: fingerprint (SHA-256 of method, path and body) of the request, HTTP status, body."""
+    """An answer that was given: the request's fingerprint (SHA-256 of method, path and body), HTTP status, body."""
 
     fingerprint: bytes
     status: int
@@ -207,10 +207,10 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Once:
-    """Asks that a change be made once for all requests of an actor with this key.
+class IdempotentRequest:
+    """A request whose change is made once, however often an actor sends it with this key.
 
-    `answer` gives HTTP status and body for the peer as it became. What it raises undoes the change.
+    `answer` returns HTTP status and body for the changed peer. An error that it raises undoes the change.
     """
 
     key: str
@@ -219,7 +219,7 @@ class Once:
 
 
 class AnsweredBefore(StoreError):
-    """This actor's request with this key was done already. If `answer.fingerprint` differs, it was another request."""
+    """This actor's request with this key was done before. If `answer.fingerprint` differs, it was another request."""
 
     def __init__(self, key: str, answer: Answer) -> None:
         super().__init__(f"idempotency key {quoted(key, 40)}: was used before; this is not done again")
@@ -231,10 +231,10 @@ class AnsweredBefore(StoreError):
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What became of a batch."""
+    """The result of a batch, in numbers of peers."""
 
     added: int
     present: int
-    """Equal to a peer that is registered, maybe by an earlier line of the same batch; in its labels, too, if they are
-    said."""
+    """Peers that equal a registered peer, maybe one of an earlier line of the batch. Labels are compared if they are
+    stated."""
     refused: int

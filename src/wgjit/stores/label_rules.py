@@ -1,4 +1,4 @@
-"""What a label may be: `team=infra`, at most one value a key and peer."""
+"""The rules for labels such as `team=infra`. A peer has one value for each key at most."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ KEY_LENGTH = 63
 VALUE_LENGTH = 200
 """Greatest length of a label's value, characters."""
 MOST_LABELS = 64
-"""Labels of a peer: a page of peers has to hold them."""
+"""Greatest number of labels of a peer. A page of peers has to hold them."""
 
 _KEY = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._/-]{{0,{KEY_LENGTH - 1}}}")
 
@@ -29,7 +29,7 @@ def parse_label(text: str) -> tuple[str, str]:
 
 
 def check(key: str, value: str) -> None:
-    """Raise InvalidValue for what cannot be a label."""
+    """Raise InvalidValue for an invalid label."""
     check_key(key)
     refuse_key(key, "label", "labels")
     if not value or len(value) > VALUE_LENGTH or not value.isprintable() or value != value.strip():
@@ -41,7 +41,7 @@ def check(key: str, value: str) -> None:
 
 
 def check_key(key: str) -> None:
-    """Raise InvalidValue for what cannot be a label's key, also of one that is to be taken away."""
+    """Raise InvalidValue for an invalid key of a label. This applies to a label that is to be removed, too."""
     if not _KEY.fullmatch(key):
         raise InvalidValue(
             f"label {quoted(key, KEY_LENGTH)}: its key must be 1 to {KEY_LENGTH} letters, digits, '.', '_', '/' or "
@@ -57,7 +57,7 @@ def check_count(count: int) -> None:
 
 
 def parse_labels(texts: Iterable[str]) -> dict[str, str]:
-    """Several labels by key. Raises InvalidValue, also for a key that is given two values."""
+    """Several labels by key. Raises InvalidValue, also for a key with two values, and for too many labels."""
     found: dict[str, str] = {}
     for text in texts:
         key, value = parse_label(text)

@@ -1,4 +1,4 @@
-"""Where a registry is, and how it is opened there: the one place that knows which kinds of registries there are."""
+"""Opens a registry at a given place. No other module knows which kinds of registries there are."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ def open_registry(
     timeout: float = 5.0,
     cache: int | None = None,
 ) -> Registry:
-    """Open the registry that is there, or with `create` make a missing one; an old one is migrated. Raises StoreError.
+    """Open the registry at this place; an old one is migrated. With `create` a missing one is made. Raises StoreError.
 
-    `pools`: those whose freed addresses are to wait out their quarantine. `read_only` changes nothing at all.
-    `timeout`, seconds: how long a call may wait for another program that writes. `cache`: KiB of memory for each of
-    its connections, or as many as is usual.
+    `pools`: the pools whose freed addresses go into quarantine. `read_only` changes nothing at all. `timeout`, seconds:
+    how long a call may wait for another program that writes. `cache`: KiB of memory for each connection; None is the
+    usual size.
     """
     more = {} if cache is None else {"cache": cache}
     return SqliteRegistry(where.place, pools=pools, create=create, read_only=read_only, timeout=timeout, **more)

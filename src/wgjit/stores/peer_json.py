@@ -1,4 +1,4 @@
-"""A peer's fields as export writes and import reads them: one table, the same names in JSON Lines and CSV.
+"""A peer's fields, as an export writes them and an import reads them. JSON Lines and CSV use the same names.
 
 | field             | JSON                                       | CSV                 | absent or empty       |
 | ----------------- | ------------------------------------------ | ------------------- | --------------------- |
@@ -13,11 +13,11 @@
 | idle_timeout      | seconds, 0 is never                        | the same            | the gateway's default |
 | labels            | object of texts                            | key=value, as cells | see below             |
 
-`has_preshared_key` says, in what was written without secrets, that there was one: reading that is an error, since the
-peer would come back without it.
+An export without secrets has `has_preshared_key: true` for a peer with a preshared key. Reading such a peer is an
+error, because the peer would come back without its preshared key.
 
-`labels` in CSV is a line of CSV inside a cell: `team=infra,env=prod`, with quotes around what has a comma in it. No
-such field, or column, says nothing about labels; an empty one says that there are none.
+`labels` in CSV is a line of CSV inside a cell: `team=infra,env=prod`, with quotes around a label that has a comma. If
+the field or column is absent, the labels are not stated. If it is empty, the peer has no labels.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from wgjit.times import parse_expiry, show_moment
 from wgjit.wire.key_text import quoted
 
 Labels = dict[str, str] | None
-"""None: nothing is said about them."""
+"""A peer's labels; None if the source does not state them."""
 
 FIELDS = (
     "public_key",
@@ -65,14 +65,14 @@ _TYPES: dict[str, tuple[tuple[type, ...], str]] = {
 }
 
 NUMBERS = tuple(name for name, (types, _) in _TYPES.items() if int in types and str not in types)
-"""The fields that are a number of seconds."""
+"""The fields whose value is a number of seconds and never a text."""
 
 _SECONDS = range(-(2**63), 2**63)
-"""What the registry's column holds."""
+"""The range of the registry's column."""
 
 
 def to_fields(entry: Entry, *, preshared_keys: bool = False) -> dict[str, Any]:
-    """A peer as a JSON object. With `preshared_keys` it holds the key itself: a secret."""
+    """A peer as a JSON object. With `preshared_keys` the object holds the preshared key itself, a secret."""
     peer = entry.peer
     fields = {
         "public_key": str(peer.public_key),
@@ -106,7 +106,7 @@ def claim_fields(claim: Claim | None) -> dict[str, Any] | None:
 def from_fields(fields: Any) -> tuple[Peer, Labels]:
     """The peer of a JSON object, and its labels.
 
-    Raises InvalidValue that names the field; it repeats no preshared key.
+    Raises InvalidValue, which names the field. The error never repeats a preshared key.
     """
     if not isinstance(fields, dict):
         raise InvalidValue('not an object; write {"public_key": ..., "allowed_ips": [...]}')
@@ -154,7 +154,7 @@ def from_json(text: str) -> tuple[Peer, Labels]:
         fields = json.loads(text, object_pairs_hook=_once)
     except InvalidValue:
         raise
-    except (ValueError, RecursionError):  # also a number of thousands of digits
+    except (ValueError, RecursionError):  # also raised for a number with thousands of digits
         raise InvalidValue("not JSON; write one object a line") from None
     return from_fields(fields)
 
@@ -168,7 +168,7 @@ def _prefix(text: str) -> AllowedIP:
 
 
 def _moment(seconds: int | None) -> str | None:
-    """As `parse_moment` reads it back to the second: also what a calendar cannot write."""
+    """The moment in a form that `parse_moment` reads back to the second, also if a calendar cannot write it."""
     shown = show_moment(seconds)
     if shown is None or seconds is None or re.match(r"[1-9]\d{3}-", shown):
         return shown

@@ -1,4 +1,4 @@
-"""Plain peers as bytes: the fast way of imports from a file's text into any registry, without objects.
+"""Plain peers as bytes: imports bring them from a file's text into a registry without making objects, which is fast.
 
 A plain peer has one IPv4 address, and nothing else is set. Its record is its key (32 bytes), 4, the address (4 bytes),
 and 32, the length of the prefix.
@@ -15,9 +15,8 @@ PLAIN_SIZE = 38
 
 
 def pack_plain(keys: Iterable[tuple[bytes, bytes]]) -> list[bytes]:
-    """Records of plain peers, each its key and its `allowed_ips` column, from base64 keys and dotted IPv4 addresses.
+    """Records of plain peers, from pairs of a base64 key and a dotted IPv4 address.
 
-    A plain peer has one IPv4 address, and nothing else is set. This is the fast way for imports, without objects.
     Raises ValueError or OSError if a key or an address is malformed.
     """
     records = [

@@ -1,12 +1,12 @@
 """The capture filter, as classic BPF (McCanne and Jacobson 1993; kernel `Documentation/networking/filter.rst`).
 
-The packet begins at its IP header: what a filter on AF_PACKET SOCK_DGRAM sees, and xt_bpf. Of IPv4 (with or without
-options) and IPv6 (without extension headers), unfragmented, UDP to the port, the filter passes everything except the
-messages of a WireGuard session that is there already: types 2, 3 and 4 with zero reserved bytes. So transport data
-never reaches us, however much of it flows, and garbage does, to be counted by its refusal.
+The packet begins at its IP header, as for a filter on AF_PACKET SOCK_DGRAM and for xt_bpf. The filter looks at
+unfragmented UDP packets to the port, in IPv4 (with or without options) and IPv6 (without extension headers). It drops
+the messages of an existing WireGuard session, that is, types 2, 3 and 4 with zero reserved bytes, and passes everything
+else. So transport data never reaches wgjit, whatever its amount. Garbage does, and is counted by its refusal.
 
-A packet too short to hold a port is not passed; one whose payload is too short to hold a type is. Where the UDP header
-and the buffer disagree on the length of the payload, the smaller counts.
+A packet that is too short for a port is dropped. A packet whose payload is too short for a type passes. If the UDP
+header and the buffer disagree on the length of the payload, the smaller length counts.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Instruction(NamedTuple):
     k: int
 
 
-_SOCK_FILTER: Final = Struct("=HBBI")  # native byte order: it is a C struct, not a packet
+_SOCK_FILTER: Final = Struct("=HBBI")  # native byte order, because it is a C struct and no packet
 
 
 class Program(tuple[Instruction, ...]):
@@ -45,7 +45,7 @@ class Program(tuple[Instruction, ...]):
         return ",".join([str(len(self)), *(f"{i.code} {i.jt} {i.jf} {i.k}" for i in self)])
 
 
-# The instructions used, by the names of linux/bpf_common.h and the assembler's notation in filter.rst.
+# The used instructions, with the names of linux/bpf_common.h and the assembler's notation in filter.rst.
 _LOAD_WORD: Final = 0x40  # ld [x + k] (BPF_LD | BPF_W | BPF_IND)
 _LOAD_HALF: Final = 0x48  # ldh [x + k]
 _LOAD_HALF_AT: Final = 0x28  # ldh [k]
@@ -61,16 +61,16 @@ _JUMP_ANY_BIT: Final = 0x45  # jset #k
 _RETURN: Final = 0x06  # ret #k
 
 _WHOLE_PACKET: Final = 0x40000
-"""How much of the packet passes: more than an IP packet can hold."""
+"""Bytes of the packet that pass: more than an IP packet can hold."""
 
 _Step = tuple[int, int] | tuple[int, int, str, str]
-"""Code and operand; a conditional jump also has the labels to go to if true and if false, "" being the next step."""
+"""Code and operand. A conditional jump also has the labels for true and for false; "" is the next step."""
 
 
 def capture_filter(port: int, *, responses: bool = False) -> Program:
     """The filter for one UDP destination port (1 to 65535). Raises InvalidValue.
 
-    With `responses` message type 2 passes too, for a gateway that initiates and watches for the answer.
+    With `responses` message type 2 passes, too, for a gateway that initiates and waits for the answer.
     """
     if not 0 < port < 65536:
         raise InvalidValue(f"port {port}: must be 1 to 65535")
@@ -97,7 +97,7 @@ def capture_filter(port: int, *, responses: bool = False) -> Program:
             "udp",  # X is the offset of the UDP header
             (_LOAD_HALF, 2),
             (_JUMP_EQUAL, port, "", "drop"),
-            # shorter than a header and a type: garbage, and the next load would end the program
+            # pass if too short for a header and a type: it is garbage, and the next load would end the program
             (_LOAD_LENGTH, 0),
             (_SUBTRACT_X, 0),
             (_JUMP_AT_LEAST, 12, "", "pass"),
@@ -115,7 +115,7 @@ def capture_filter(port: int, *, responses: bool = False) -> Program:
 
 
 def _assemble(lines: Sequence[_Step | str]) -> Program:
-    """Turn steps and labels into instructions; a label stands for the step that follows it."""
+    """Turn steps and labels into instructions. A label names the step that follows it."""
     places: dict[str, int] = {}
     steps: list[_Step] = []
     for line in lines:

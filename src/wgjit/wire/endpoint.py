@@ -26,13 +26,13 @@ class Endpoint(NamedTuple):
         """Read `192.0.2.1:51820` or `[2001:db8::1]:51820`, `[fe80::1%eth0]:51820`. Raises InvalidValue."""
         host, _, port = text.rpartition(":")
         try:
-            if not 0 <= int(port) <= 65535:  # 0 is no address to answer to, but packets come from it
+            if not 0 <= int(port) <= 65535:  # no answer can go to port 0, but packets come from it
                 raise ValueError
             if host.startswith("[") and host.endswith("]"):
                 host, _, zone = host[1:-1].partition("%")
                 return cls(ipaddress.IPv6Address(host).packed, int(port), _scope(zone))
             return cls(ipaddress.IPv4Address(host).packed, int(port))
-        except InvalidValue:  # the scope's own; it is a ValueError too
+        except InvalidValue:  # the scope's own error, which is a ValueError, too
             raise
         except ValueError:
             raise InvalidValue(

@@ -1,9 +1,9 @@
 """Hash, Mac, Hmac, Kdf and Aead as the WireGuard paper names them (section 5.4), fast enough for one per packet.
 
-Next to an X25519 of about 35 µs these must not count, so HMAC is written out: two table translations pad the key, two
-hashes follow, half the cost of `hmac.digest`. One BLAKE2s call over joined bytes costs less than to copy a kept state
-and to update it, so what is known beforehand is kept as bytes, not as states. Both were measured (bench/decode.py);
-tests hold this HMAC to the standard library's.
+An X25519 takes about 35 µs, and these functions must cost little beside it. So HMAC is written out: two table
+translations pad the key, and two hashes follow, at half the cost of `hmac.digest`. Prepared values are kept as bytes,
+because one BLAKE2s call over joined bytes costs less than copying and updating a kept state. Both were measured
+(bench/decode.py). Tests compare this HMAC with the standard library's.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def mac(key: bytes, data: bytes) -> bytes:
 
 
 def padded(key: bytes) -> tuple[bytes, bytes]:
-    """HMAC's inner and outer block of a 32-byte key: what its two hashes start with (RFC 2104)."""
+    """HMAC's inner and outer block of a 32-byte key, with which its two hashes begin (RFC 2104)."""
     return key.translate(_INNER) + _INNER_FILL, key.translate(_OUTER) + _OUTER_FILL
 
 
@@ -52,14 +52,14 @@ def kdf1(key: bytes, data: bytes) -> bytes:
 
 
 def kdf1_padded(inner: bytes, outer: bytes, data: bytes) -> bytes:
-    """`kdf1` of a key that is known beforehand, as its `padded` blocks; without a call in between."""
+    """`kdf1` of a prepared key, given as its `padded` blocks. All in one function, since a call costs time."""
     secret = blake2s(outer + blake2s(inner + data).digest()).digest()
     last = blake2s(secret.translate(_INNER) + _INNER_FILL + b"\x01").digest()
     return blake2s(secret.translate(_OUTER) + _OUTER_FILL + last).digest()
 
 
 def kdf2(key: bytes, data: bytes) -> tuple[bytes, bytes]:
-    """Kdf₂(key, input): HKDF with two outputs, without a call in between: two of these run for each initiation."""
+    """Kdf₂(key, input): HKDF with two outputs. All in one function, because two of these run for each initiation."""
     inner = blake2s(key.translate(_INNER) + _INNER_FILL + data).digest()
     secret = blake2s(key.translate(_OUTER) + _OUTER_FILL + inner).digest()
     inner, outer = secret.translate(_INNER) + _INNER_FILL, secret.translate(_OUTER) + _OUTER_FILL
@@ -76,7 +76,7 @@ def kdf3(key: bytes, data: bytes) -> tuple[bytes, bytes, bytes]:
 
 
 def nonce(counter: int) -> bytes:
-    """The 12 bytes that ChaCha20-Poly1305 takes: four zeros and the counter, little-endian."""
+    """The 12-byte nonce of ChaCha20-Poly1305: four zeros and the counter, little-endian."""
     return bytes(4) + counter.to_bytes(8, "little")
 
 
@@ -84,12 +84,12 @@ ZERO: Final = nonce(0)
 
 
 def seal(key: bytes, plaintext: bytes, additional: bytes, nonce: bytes = ZERO) -> bytes:
-    """Aead(key, counter, plain text, auth text): ChaCha20-Poly1305; the tag's 16 bytes are at the end."""
+    """Aead(key, counter, plain text, auth text): ChaCha20-Poly1305, with the 16-byte tag at the end."""
     return ChaCha20Poly1305(key).encrypt(nonce, plaintext, additional)
 
 
 def open_(key: bytes, ciphertext: bytes, additional: bytes, nonce: bytes = ZERO) -> bytes | None:
-    """The plain text of `seal`, or None if it does not open."""
+    """The plain text of `seal`; None if the tag is wrong."""
     try:
         return ChaCha20Poly1305(key).decrypt(nonce, ciphertext, additional)
     except InvalidTag:

@@ -1,6 +1,6 @@
-r"""Keys that stand in texts of others: found, so that none becomes a name, a label, or part of an error or a log.
+r"""Finds keys in other people's texts, so that no key becomes a name, a label, or part of an error or a log.
 
-Whether 32 bytes are a public key or a secret cannot be told from them, so every key counts:
+The bytes do not tell whether 32 bytes are a public key or a secret, so every key counts:
 
 | form                                                          | example                                          |
 | ------------------------------------------------------------- | ------------------------------------------------ |
@@ -10,10 +10,11 @@ Whether 32 bytes are a public key or a secret cannot be told from them, so every
 | 64 digits of hex, or more                                      | `0x5F3A...`                                      |
 | the same in groups of one size, with one separator between     | `5f:3a:...`, `5f3a 99c0 ...`, `0x5f, 0x3a, ...`  |
 
-Escapes by which JSON, HTML and URLs write `+`, `/` and `=` (`\/`, `\u002B`, `&#x3D;`, `%2F`) are undone. A key of
-random bytes that is glued to other text, or URL-safe, is missed once in some 100,000; one that stands alone never.
+Escapes with which JSON, HTML and URLs write `+`, `/` and `=` (`\/`, `\u002B`, `&#x3D;`, `%2F`) are undone first. A
+random key that is URL-safe, or joined to other text, is missed once in some 100,000. A key that stands alone is never
+missed.
 
-Pure. A text of less than 43 characters, as most names are, costs one comparison; any other is linear in its length.
+Pure. A text of less than 43 characters, as most names are, costs one comparison. For other texts the cost is linear.
 """
 
 from __future__ import annotations
@@ -24,12 +25,12 @@ from collections.abc import Iterator
 from urllib.parse import unquote
 
 WITHHELD = "(withheld: holds a key)"
-"""What people see in the place of a text that holds a key."""
+"""The text that people see in place of a text with a key."""
 
 _LEFT_OUT = "(key left out)"
 
 _LEAST = 43
-"""Characters of 32 bytes in base64 without padding: no form is shorter."""
+"""Characters of 32 bytes in base64 without padding. No form is shorter."""
 
 _RUN = re.compile(r"[A-Za-z0-9+/_-]{43,}=?")
 _ALONE = re.compile(r"(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{43}(?![A-Za-z0-9+/])=?")
@@ -45,29 +46,30 @@ _GROUPS = tuple(
 )
 
 _WORD = re.compile(r"[A-Z]?[a-z]*(?:[A-Z][a-z]+)*[0-9]*|[A-Z]+[0-9]*|[0-9]+[a-z]*|[0-9a-f]+|[0-9A-F]+")
-"""What stands between two of `+ / - _` in names, paths and ids: words, a number behind or before, hex."""
+"""The parts between `+ / - _` in names, paths and ids: words, with a number before or after them, and hex."""
 _LONGEST_WORD = 40
 _STRANGE = 12
-"""Characters outside of words that make a run a key. Of 400,000 random keys six had fewer."""
+"""With this many characters outside of words, a run counts as a key. Of 400,000 random keys six had fewer."""
 
 _AHEAD = 400
-"""Characters behind those that are shown in which a key ends that begins among them, also where it is escaped."""
+"""Characters after the shown ones that are searched, too. A key that begins among the shown ones ends there, even if it
+is escaped."""
 
 
 def holds_key(text: str) -> bool:
-    """Whether 32 bytes in base64 or hex stand anywhere in a text."""
+    """Whether a text contains 32 bytes in base64 or hex."""
     if len(text) < _LEAST:
         return False
     return _has_span(text) or ((plain := _unescaped(text)) != text and _has_span(plain))
 
 
 def without_keys(text: str) -> str:
-    """A text for people with every key in it left out; one that holds none comes back as it is."""
+    """A text for people, without the keys in it. A text without keys is returned unchanged."""
     if not holds_key(text):
         return text
     plain = _unescaped(text)
     if plain != text and _has_span(plain):
-        text = plain  # as it is escaped, part of the key would stay
+        text = plain  # in the escaped text, part of the key would stay
     kept, end = [], 0
     for start, stop in sorted(_spans(text)):
         if start >= end:
@@ -78,15 +80,14 @@ def without_keys(text: str) -> str:
 
 
 def quoted(text: str, most: int = 200) -> str:
-    """A text of somebody's as an error or a log may repeat it: its first `most` characters in quotes, or that it is
-    withheld."""
+    """Another person's text for an error or a log: its first `most` characters in quotes, or WITHHELD."""
     return WITHHELD if holds_key(text[: most + _AHEAD]) else repr(text[:most])
 
 
 def shown(given: object) -> str:
-    """As `quoted`, without quotes and whole: a file's name, an interface's. People give a key in the place of its file.
+    """As `quoted`, without quotes and whole, for names of files and interfaces. People may give a key instead.
 
-    A path has lost each second `/` of two: what else looks like a key then counts as one.
+    A path has lost each second `/` of two, so a text that nearly looks like a key counts as a key, too.
     """
     text = str(given)
     return WITHHELD if holds_key(text) or _NEARLY.fullmatch(text) else text
@@ -97,7 +98,7 @@ def _has_span(text: str) -> bool:
 
 
 def _spans(text: str) -> Iterator[tuple[int, int]]:
-    """Where keys begin and end, in no order; they may overlap."""
+    """Beginnings and ends of keys, in no order. They may overlap."""
     for pattern in (_ALONE, _HEX, *_GROUPS):
         for match in pattern.finditer(text):
             yield match.span()
@@ -107,7 +108,7 @@ def _spans(text: str) -> Iterator[tuple[int, int]]:
 
 
 def _strange(run: str) -> int:
-    """Characters of a run that are part of no word, nor one character over and over."""
+    """The number of a run's characters that are in no word and in no part of one repeated character."""
     parts = [part for part in re.split(r"[+/_-]", run) if part.strip(part[:1])]
     return sum(len(part) for part in parts if len(part) > _LONGEST_WORD or not _WORD.fullmatch(part))
 

@@ -1,7 +1,7 @@
-"""The three kinds of WireGuard key, as three types that cannot be taken for one another.
+"""The three kinds of WireGuard key, as three types that cannot be confused.
 
-A public key is plain bytes that print as `wg` prints them. A private key and a preshared key are sealed: they
-print redacted, cannot be pickled, and give their bytes only to `.reveal()`.
+A public key is plain bytes, printed as `wg` prints it. A private key and a preshared key are sealed: they print as
+redacted, cannot be pickled, and only `.reveal()` gives their bytes.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def _from_base64(text: str, what: str) -> bytes:
 
 
 class PublicKey(bytes):
-    """A Curve25519 public key: 32 bytes. It is `bytes`, so it is a dict key and a database parameter as it stands."""
+    """A Curve25519 public key: 32 bytes. It is `bytes`, so it can be a dict key and a database parameter."""
 
     __slots__ = ()
 
@@ -55,7 +55,7 @@ class PublicKey(bytes):
 
 
 class _Sealed:
-    """Thirty-two secret bytes that leave only through `reveal`."""
+    """Thirty-two secret bytes. Only `reveal` and `reveal_base64` give them."""
 
     __slots__ = ("_raw",)
     _what = "secret"
@@ -67,16 +67,16 @@ class _Sealed:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read the base64 form. Raises InvalidValue; the text is not repeated in the error."""
+        """Read the base64 form. Raises InvalidValue; the error does not repeat the text."""
         return cls(_from_base64(text, cls._what))
 
     @classmethod
     def generate(cls) -> Self:
-        """Make a new one from the system's random source."""
+        """Make a new key from the system's random source."""
         return cls(secrets.token_bytes(KEY_LENGTH))
 
     def reveal(self) -> bytes:
-        """The 32 bytes. Each call site is a place where a secret can leak: keep them few."""
+        """The 32 bytes. A secret can leak at each place that calls this, so keep these places few."""
         return self._raw
 
     def reveal_base64(self) -> str:
@@ -99,18 +99,18 @@ class _Sealed:
 
 
 class PrivateKey(_Sealed):
-    """A Curve25519 private key, unclamped as given."""
+    """A Curve25519 private key, not clamped."""
 
     __slots__ = ()
     _what = "private key"
 
     def public(self) -> PublicKey:
-        """The public key that belongs to it (one X25519 with the base point)."""
+        """The public key of this private key (one X25519 with the base point)."""
         return PublicKey(X25519PrivateKey.from_private_bytes(self._raw).public_key().public_bytes_raw())
 
 
 class PresharedKey(_Sealed):
-    """The optional symmetric key of a peer (paper, section 5.2). It enters only in message 2."""
+    """The optional symmetric key of a peer (paper, section 5.2). Only message 2 uses it."""
 
     __slots__ = ()
     _what = "preshared key"

@@ -6,9 +6,9 @@
 | 2    | response     | 92    | sender 4, receiver 4, ephemeral 32, encrypted nothing 16, mac1 16, mac2 16         |
 | 3    | cookie reply | 64    | receiver 4, nonce 24, encrypted cookie 32                                          |
 
-Nothing here is cryptography: a parsed message is only shaped like one. The lengths are exact; a message that is
-not of its shape is the Refusal BAD_LENGTH, BAD_TYPE or BAD_RESERVED, in this order. One `struct` per message
-drives both directions.
+There is no cryptography here: a parsed message only has the right layout. The lengths are exact. A message with another
+layout gives the Refusal BAD_LENGTH, BAD_TYPE or BAD_RESERVED, in this order. One `struct` per message serves both
+directions.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ TRANSPORT_DATA: Final = 4
 
 MAC_LENGTH: Final = 16
 NO_MAC2: Final = bytes(MAC_LENGTH)
-"""What stands for mac2 while the sender holds no cookie."""
+"""The value of mac2 while the sender has no cookie."""
 
 # The type byte and the reserved ones are read and written as one little-endian word, as the kernel does.
 _LAYOUT: Final = {
@@ -40,9 +40,9 @@ LENGTH: Final = {kind: layout.size for kind, layout in _LAYOUT.items()}
 _INITIATION_LENGTH: Final = LENGTH[INITIATION]
 
 MAC1_COVERS: Final = -2 * MAC_LENGTH
-"""`raw[:MAC1_COVERS]` is what mac1 authenticates: all in front of it."""
+"""mac1 authenticates `raw[:MAC1_COVERS]`: all bytes before it."""
 MAC2_COVERS: Final = -MAC_LENGTH
-"""`raw[:MAC2_COVERS]` is what mac2 authenticates: all in front of it, mac1 too."""
+"""mac2 authenticates `raw[:MAC2_COVERS]`: all bytes before it, including mac1."""
 
 
 class Initiation(NamedTuple):
@@ -52,7 +52,7 @@ class Initiation(NamedTuple):
     sender: int
     """Index that the initiator chose for this session, 32 bits."""
     ephemeral: bytes
-    """Curve25519 public key, 32 bytes, in clear."""
+    """Curve25519 public key, 32 bytes, not encrypted."""
     encrypted_static: bytes
     """32 bytes of key and 16 of tag."""
     encrypted_timestamp: bytes
@@ -71,13 +71,13 @@ class Response(NamedTuple):
     """The initiation's `sender`."""
     ephemeral: bytes
     encrypted_nothing: bytes
-    """The 16-byte tag over nothing."""
+    """The 16-byte tag of an empty text."""
     mac1: bytes
     mac2: bytes
 
 
 class CookieReply(NamedTuple):
-    """What a responder under load sends instead of a response. `raw` is the whole message."""
+    """The answer of a responder under load, instead of a response. `raw` is the whole message."""
 
     raw: bytes
     receiver: int
@@ -92,7 +92,7 @@ def parse_initiation(message: bytes) -> Initiation | Refusal:
     """Read message 1. Any bytes of any length give a value or a Refusal."""
     if len(message) != _INITIATION_LENGTH:
         return Refusal.BAD_LENGTH
-    # Each captured packet comes this way, so past NamedTuple's constructor, which is a Python function.
+    # This runs for each captured packet, so it avoids NamedTuple's constructor, which is a Python function.
     word, sender, ephemeral, static, timestamp, mac1, mac2 = _unpack_initiation(message)
     if word != INITIATION:  # its first byte is the type, the others are reserved
         return Refusal.BAD_TYPE if word & 0xFF != INITIATION else Refusal.BAD_RESERVED

@@ -1,16 +1,17 @@
-"""Who knocks: the first two messages of Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s (paper, section 5.4).
+"""The first two messages of Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s, which tell who knocks (paper, section 5.4).
 
-A responder learns from an initiation in three steps, each dearer than the one before, and may stop after any:
+A responder reads an initiation in three steps. Each step costs more than the one before, and the responder may stop
+after any:
 
-| step         | cost     | tells                                                                               |
+| step         | cost     | result                                                                              |
 | ------------ | -------- | ----------------------------------------------------------------------------------- |
-| `check_mac1` | a hash   | the sender knows our public key: no noise, not meant for another server              |
-| `identify`   | 1 X25519 | the key the sender claims. Anybody can encrypt any key into it: proof of nothing     |
-| `prove`      | 1 X25519 | the sender holds that key's private key, and its timestamp; also old ones prove: see |
-|              |          | the claim's greatest timestamp against a replay                                      |
+| `check_mac1` | a hash   | the sender knows our public key: the packet is no garbage, and meant for this server |
+| `identify`   | 1 X25519 | the key that the sender claims. Anybody can put any key there, so it proves nothing  |
+| `prove`      | 1 X25519 | the timestamp; and the sender holds the claimed key's private key. A replayed        |
+|              |          | initiation proves, too: compare its timestamp with the claim's                       |
 
-An unacceptable message is a Refusal and never raises. What depends on the responder alone is hashed once, at
-construction. The line of the paper stands above each step; ‖ joins. Spub and Spriv are static keys, Epub and Epriv
+A bad message gives a Refusal and never raises. All that depends on the responder alone is hashed once, when the object
+is made. A comment above each step has the paper's line; ‖ joins. Spub and Spriv are static keys, Epub and Epriv
 ephemeral ones; _i is the initiator, _r the responder.
 """
 
@@ -52,14 +53,14 @@ _HASH_START: Final = hash_(_CHAIN_START + _IDENTIFIER)
 _CHAIN_INNER, _CHAIN_OUTER = padded(_CHAIN_START)
 _NO_PSK: Final = bytes(KEY_LENGTH)
 
-# `identify` and `prove` run once for each knock: names looked up once, and no function of ours between them and the
-# primitives. Both were measured (bench/decode.py).
+# `identify` and `prove` run once for each knock. So names are looked up once, and they call the primitives directly.
+# Both were measured (bench/decode.py).
 _bytes: Final = bytes.__new__
 _public: Final = X25519PublicKey.from_public_bytes
 
 
 def _exchange(private: X25519PrivateKey, public: bytes) -> bytes | None:
-    """DH(private, public), or None for a point of low order, whose shared secret is zero for every private key."""
+    """DH(private, public); None for a point of low order, whose shared secret is zero for every private key."""
     try:
         return private.exchange(X25519PublicKey.from_public_bytes(public))
     except ValueError:
@@ -71,7 +72,7 @@ def _mac1_key(public_key: PublicKey) -> bytes:
 
 
 class Claimed:
-    """An initiation as far as `identify` took it: the key that its sender claims, and what `prove` goes on from."""
+    """An initiation after `identify`: the key that its sender claims, and the state for `prove`."""
 
     __slots__ = ("_chain", "_encrypted_timestamp", "_hash", "public_key", "static_secret")
 
@@ -81,14 +82,14 @@ class Claimed:
         self._hash = hash_
         self._encrypted_timestamp = encrypted_timestamp
         self.static_secret: bytes | None = None
-        """`ss`, DH of both static keys, once the key is proven: the same for all initiations of this key. A secret."""
+        """`ss`, DH of both static keys, set once the key is proven: the same for all its initiations. A secret."""
 
     def __repr__(self) -> str:
         return f"Claimed({self.public_key})"
 
 
 class Responder:
-    """The gateway's side: reads initiations made for one private key."""
+    """The gateway's side: reads initiations to one private key."""
 
     __slots__ = ("_hash", "_mac1", "_private", "public_key")
 
@@ -103,9 +104,9 @@ class Responder:
         return f"Responder({self.public_key})"
 
     def check_mac1(self, initiation: Initiation) -> bool:
-        """True if the sender knew our public key.
+        """Whether the sender knew our public key.
 
-        Compared in plain time: mac1's key is public, whoever would time us can compute the right value.
+        The comparison need not take constant time. mac1's key is public, so anybody can compute the right value.
         """
         # msg.mac1 := Mac(Hash(Label-Mac1 ‖ Spub_r), msg_α)
         state = self._mac1.copy()
@@ -113,7 +114,7 @@ class Responder:
         return state.digest() == initiation.mac1
 
     def identify(self, initiation: Initiation) -> Claimed | Refusal:
-        """The claimed key, or BAD_POINT, BAD_STATIC. One X25519; mac1 is not looked at."""
+        """The claimed key, or BAD_POINT, BAD_STATIC. One X25519. This does not check mac1."""
         _, _, ephemeral, encrypted_static, encrypted_timestamp, _, _ = initiation
         # C := Kdf₁(C, msg.ephemeral)
         chain = kdf1_padded(_CHAIN_INNER, _CHAIN_OUTER, ephemeral)
@@ -132,13 +133,13 @@ class Responder:
             return Refusal.BAD_STATIC
         # H := Hash(H ‖ msg.static)
         transcript = blake2s(transcript + encrypted_static).digest()
-        # 48 bytes open to 32: past the constructor, which would only count them.
+        # 48 bytes open to 32, so the constructor, which only checks the length, is not needed.
         return Claimed(_bytes(PublicKey, static), chain, transcript, encrypted_timestamp)
 
     def prove(self, claimed: Claimed, static_secret: bytes | None = None) -> Tai64n | Refusal:
-        """The timestamp that the holder of the claimed key put in, or BAD_POINT, FORGED.
+        """The timestamp, from the holder of the claimed key, or BAD_POINT, FORGED.
 
-        One X25519; none if the `static_secret` of an earlier proof of this very key is given.
+        One X25519, or none with the `static_secret` of an earlier proof of this very key.
         """
         # (C, κ) := Kdf₂(C, DH(Spriv_r, Spub_i))
         shared = static_secret
@@ -159,17 +160,17 @@ class Responder:
 
 @dataclass(frozen=True, slots=True)
 class SessionKeys:
-    """The outcome of a handshake on the initiator's side; the keys stay out of its repr."""
+    """The result of a handshake on the initiator's side. Its repr does not show the keys."""
 
     sender: int
-    """Our index: what the responder writes as receiver."""
+    """Our index, which the responder writes as receiver."""
     receiver: int
-    """The responder's index: what we write as receiver."""
+    """The responder's index, which we write as receiver."""
     sending: bytes = field(repr=False)
     receiving: bytes = field(repr=False)
 
     def seal(self, counter: int, plaintext: bytes = b"") -> bytes:
-        """A transport data message (type 4) of one inner packet; nothing inside is a keepalive (section 5.4.6).
+        """A transport data message (type 4) with one inner packet. An empty one is a keepalive (section 5.4.6).
 
         The plain text is padded to a multiple of 16 bytes. A counter must not be used twice.
         """
@@ -179,7 +180,7 @@ class SessionKeys:
 
 
 class _Sent:
-    """The state of the last initiation, between message 1 and message 2."""
+    """The state of the last initiation, kept until message 2 arrives."""
 
     __slots__ = ("chain", "ephemeral", "hash", "mac1", "sender")
 
@@ -219,10 +220,10 @@ class Initiator:
     def initiate(
         self, sender: int, timestamp: Tai64n, ephemeral: PrivateKey | None = None, cookie: bytes | None = None
     ) -> bytes:
-        """A fresh message 1 of 148 bytes, whose state takes the place of the one before.
+        """A fresh message 1 of 148 bytes. Its state replaces that of the last one.
 
-        `sender` is a 32-bit index. The ephemeral key is a new one unless given, for a reproducible message.
-        With a cookie of 16 bytes the message carries mac2.
+        `sender` is a 32-bit index. Give an ephemeral key only for a reproducible message. With a cookie of 16 bytes the
+        message has a mac2.
         """
         # (Epriv_i, Epub_i) := DH-Generate(); msg.ephemeral := Epub_i
         secret = X25519PrivateKey.from_private_bytes((ephemeral or PrivateKey.generate()).reveal())
@@ -250,10 +251,10 @@ class Initiator:
         return message if cookie is None else message[:MAC2_COVERS] + mac(cookie, message[:MAC2_COVERS])
 
     def consume_response(self, message: bytes) -> SessionKeys | Refusal:
-        """The session that message 2 opens, or a Refusal: of shape, BAD_MAC1, BAD_POINT or FORGED.
+        """The session that message 2 opens, or a Refusal: of its layout, BAD_MAC1, BAD_POINT or FORGED.
 
-        FORGED: it does not answer the last initiation, or its sender lacks the responder's key or our preshared key.
-        A refused message leaves the handshake waiting for the right one.
+        FORGED: the message does not answer the last initiation, or its sender lacks the responder's key or our
+        preshared key. After a refused message the handshake still waits for the right one.
         """
         response = parse_response(message)
         if isinstance(response, Refusal):
@@ -284,9 +285,9 @@ class Initiator:
         return SessionKeys(sent.sender, response.sender, sending, receiving)
 
     def consume_cookie_reply(self, message: bytes) -> bytes | Refusal:
-        """The 16-byte cookie for the next `initiate`, or a Refusal: of shape, or FORGED.
+        """The 16-byte cookie for the next `initiate`, or a Refusal: of its layout, or FORGED.
 
-        FORGED: it does not answer the last initiation, or its sender does not know the responder's key.
+        FORGED: the reply does not answer the last initiation, or its sender does not know the responder's key.
         """
         reply = parse_cookie_reply(message)
         if isinstance(reply, Refusal):
@@ -299,5 +300,5 @@ class Initiator:
 
 
 def random_index() -> int:
-    """A session index as a sender chooses it: 32 random bits."""
+    """A session index for `sender`: 32 random bits."""
     return secrets.randbits(32)

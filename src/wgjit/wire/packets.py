@@ -2,7 +2,7 @@
 
 A packet begins at its IP header, as AF_PACKET SOCK_DGRAM and the netfilter queue give it. Rules:
 
-- Lengths come from the headers, never from the buffer: what the link padded behind the packet is cut.
+- Lengths come from the headers, never from the buffer: padding that the link added after the packet is cut.
 - A fragment is refused, also the first one: a handshake message never needs one.
 - IPv4 options are skipped, as are IPv6 hop-by-hop, destination and (used up) routing headers.
 - Checksums are not verified: the kernel does that, and a captured one may be unfinished (see `finish_checksum`).
@@ -27,23 +27,23 @@ _IPV6_HEADER: Final = 40
 _UDP_HEADER: Final = 8
 _PLAIN: Final = _IPV4_HEADER + _UDP_HEADER
 _FRAGMENT: Final = 0x3FFF
-"""More-fragments flag and offset: either set makes a fragment. The don't-fragment flag is above them."""
+"""More-fragments flag and offset: a packet with either is a fragment. The don't-fragment flag is above them."""
 _DONT_FRAGMENT: Final = 0x4000
 
 _ipv4: Final = Struct("!BBHHHBBH4s4s")
 _ipv6: Final = Struct("!IHBB16s16s")
 _udp: Final = Struct("!HHHH")
-# What `peel` needs of each header, in one call: it runs for every captured packet.
+# All fields that `peel` needs of a header, read in one call, since `peel` runs for every captured packet.
 _ipv4_seen: Final = Struct("!2xH2xHxB2x4s4s").unpack_from
 _ipv6_seen: Final = Struct("!4xH2x16s16s").unpack_from
 _ports: Final = Struct("!HH").unpack_from
 _ipv4_plain: Final = Struct("!2xH2xHxB2x4s4sHHH").unpack_from
-"""An IPv4 header without options and the UDP header behind it, which is how nearly every knock comes."""
+"""An IPv4 header without options and the UDP header after it. Nearly every knock has this form."""
 _new: Final = tuple.__new__
 
 
 class Datagram(NamedTuple):
-    """A UDP datagram out of its packet. Endpoints carry no scope: a packet does not know its interface."""
+    """A UDP datagram taken out of its packet. Endpoints have no scope, since a packet does not tell its interface."""
 
     source: Endpoint
     destination: Endpoint
@@ -55,7 +55,7 @@ _Located = tuple[bytes, bytes, int, int, int]
 
 
 def peel(packet: bytes) -> Datagram | Refusal:
-    """Take the datagram out of an IP packet, or NOT_UDP. Any bytes of any length give one of the two."""
+    """Take the datagram out of an IP packet, or return NOT_UDP. Any bytes of any length give one of the two."""
     if len(packet) >= _PLAIN and packet[0] == 0x45:
         end, fragment, protocol, source, destination, source_port, destination_port, length = _ipv4_plain(packet)
         udp_end = _IPV4_HEADER + length
@@ -69,7 +69,7 @@ def peel(packet: bytes) -> Datagram | Refusal:
         source, destination, udp, udp_end, _ = located
         source_port, destination_port = _ports(packet, udp)
         payload = packet[udp + _UDP_HEADER : udp_end]
-    # Past NamedTuple's constructor, which is a Python function: this is a third of the function's time.
+    # This avoids NamedTuple's constructor, a Python function, which would take a third of the time of `peel`.
     ends = _new(Endpoint, (source, source_port, 0)), _new(Endpoint, (destination, destination_port, 0))
     return _new(Datagram, (*ends, payload))
 
@@ -83,10 +83,10 @@ def build(
     traffic_class: int = 0,
     identification: int = 0,
 ) -> bytes:
-    """A whole packet with right checksums; IPv4 without options and with don't-fragment set, IPv6 without extensions.
+    """A whole packet with correct checksums. IPv4 has no options and has don't-fragment set, IPv6 has no extensions.
 
-    `hop_limit` is IPv4's time to live, `traffic_class` its type of service, `identification` is IPv4's alone.
-    Raises InvalidValue for endpoints of two families or a payload that no packet can hold.
+    `hop_limit` is IPv4's time to live, `traffic_class` its type of service, and only IPv4 uses `identification`. Raises
+    InvalidValue for endpoints of two families or a payload that no packet can hold.
     """
     if source.family != destination.family:
         raise InvalidValue(f"packet from {source} to {destination}: both must be IPv4 or both IPv6")
@@ -107,11 +107,11 @@ def build(
 
 
 def finish_checksum(packet: bytes) -> bytes:
-    """The same packet with its UDP checksum (and IPv4 header checksum) computed anew, link padding cut.
+    """The same packet with new UDP and IPv4 header checksums, and without link padding.
 
-    A packet captured on a veth, or on its way out of an offloading NIC, holds only the sum over its pseudo-header.
-    Put back as it is, the kernel drops it silently (UdpInCsumErrors). Zero, "no checksum", is good in IPv4 only.
-    Raises InvalidValue for a packet that does not `peel`.
+    A packet captured on a veth, or on its way out of an offloading NIC, has only the sum over its pseudo-header as UDP
+    checksum. If such a packet is put back as it is, the kernel drops it silently (UdpInCsumErrors). Zero, "no
+    checksum", is valid in IPv4 only. Raises InvalidValue for a packet that does not `peel`.
     """
     located = _locate(packet)
     if located is None:
@@ -120,7 +120,7 @@ def finish_checksum(packet: bytes) -> bytes:
 
 
 def _locate(packet: bytes) -> _Located | None:
-    """Walk the headers up to UDP; None if it is not there, or not whole."""
+    """Find the UDP header and the ends; None if there is no UDP, or the packet is not whole."""
     size = len(packet)
     version = packet[0] >> 4 if size else 0
     if version == 4 and size >= _IPV4_HEADER:
@@ -149,7 +149,7 @@ def _skip_extensions(packet: bytes, end: int) -> int:
     while kind != _UDP:
         if kind not in (_HOP_BY_HOP, _ROUTING, _DESTINATION_OPTIONS) or offset + 8 > end:
             return -1
-        if kind == _ROUTING and packet[offset + 3]:  # segments left: not yet where it goes
+        if kind == _ROUTING and packet[offset + 3]:  # segments left: the packet is not at its destination yet
             return -1
         kind = packet[offset]
         offset += 8 + packet[offset + 1] * 8
@@ -165,13 +165,13 @@ def _with_checksums(packet: bytes, located: _Located) -> bytes:
     header[-2:] = b"\0\0"
     pseudo_header = source + destination + (udp_end - udp).to_bytes(4, "big") + _UDP.to_bytes(4, "big")
     payload = packet[udp + _UDP_HEADER : udp_end]
-    # A sum that comes out as zero is sent as ones: zero means "no checksum" (RFC 768), which IPv6 forbids.
+    # A checksum of zero is sent as all ones, because zero means "no checksum" (RFC 768), which IPv6 forbids.
     checksum = 0xFFFF - _sum(pseudo_header + header[-_UDP_HEADER:] + payload) % 0xFFFF
     header[-2:] = checksum.to_bytes(2, "big")
     return bytes(header) + packet[udp + _UDP_HEADER :]
 
 
 def _sum(data: bytes | bytearray) -> int:
-    """A number that is congruent to the 16-bit ones' complement sum of data, zero-padded, modulo 65535."""
+    """A number that is congruent, modulo 65535, to the 16-bit ones' complement sum of the zero-padded data."""
     # 2^16 is 1 modulo 65535, so a big-endian number is congruent to the sum of its 16-bit digits.
     return int.from_bytes(data, "big") << 8 * (len(data) & 1)

@@ -1,11 +1,11 @@
-"""IP packets out of a pcap or pcapng file (draft-ietf-opsawg-pcap and -pcapng; tcpdump.org's LINKTYPE_ values).
+"""Reads IP packets from a pcap or pcapng file (draft-ietf-opsawg-pcap and -pcapng; tcpdump.org's LINKTYPE_ values).
 
-Written here because no well-kept library under a permissive licence reads both: scapy is GPL, dpkt and python-pcapng
-are dormant. Rules:
+This is written here because no maintained library under a permissive licence reads both: scapy is GPL, dpkt and
+python-pcapng are dormant. Rules:
 
-- A stream, read once and forwards, so that a pipe from a running capture works.
-- What a link carries that is not IPv4 or IPv6 is skipped; a packet is as long as it was captured, padding included.
-- A file that is foreign, damaged or cut off raises InvalidValue, after all packets in front of the fault.
+- The file is a stream, read once and forwards, so that a pipe from a running capture works.
+- Frames without IPv4 or IPv6 are skipped. A packet has the length that was captured, including padding.
+- A file that is foreign, damaged or cut off raises InvalidValue, after all packets before the fault.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import BinaryIO, Final, NamedTuple
 from wgjit.errors import InvalidValue
 
 Packet = tuple[float | None, bytes]
-"""Unix time in seconds, None where the file has none, and the packet from its IP header on."""
+"""Unix time in seconds (None if the file has none), and the packet from its IP header on."""
 
 _PCAP_MAGIC: Final = {
     b"\xd4\xc3\xb2\xa1": ("<", 1e-6),
@@ -29,13 +29,13 @@ _PCAPNG_MAGIC: Final = b"\x0a\x0d\x0d\x0a"
 _BYTE_ORDER_MAGIC: Final = {b"\x4d\x3c\x2b\x1a": "<", b"\x1a\x2b\x3c\x4d": ">"}
 
 _LARGEST: Final = 16 << 20
-"""Bytes in a record or block beyond which a file is damaged rather than big; libpcap's own limit for pcapng blocks."""
+"""Greatest size of a record or block, bytes; a larger one is damaged. libpcap's own limit for pcapng blocks."""
 
 
 def read_packets(stream: BinaryIO) -> Iterator[Packet]:
     """All IP packets of a capture file, in its order. The stream is buffered: a short read is its end.
 
-    Raises InvalidValue (see above) while it is iterated.
+    Raises InvalidValue during the iteration (see above).
     """
     magic = stream.read(4)
     if magic in _PCAP_MAGIC:
@@ -51,7 +51,7 @@ def read_packets(stream: BinaryIO) -> Iterator[Packet]:
 
 def _read_pcap(stream: BinaryIO, order: str, unit: float) -> Iterator[Packet]:
     network = unpack(order + "HHiIII", _exactly(stream, 20, "the file header"))[-1]
-    link_type = network & 0xFFFF  # above it: whether frames carry a checksum, and how long
+    link_type = network & 0xFFFF  # the bits above: whether frames have a checksum, and its length
     if link_type not in _LINKS:
         raise InvalidValue(f"capture file: link type {link_type} is not one that carries IP here")
     while head := stream.read(16):
@@ -77,7 +77,7 @@ _OPTION_TSOFFSET: Final = 14
 class _Interface(NamedTuple):
     link_type: int
     snap_length: int
-    """Most bytes kept of a packet; 0 is no limit."""
+    """Greatest number of bytes that were kept of a packet; 0 is no limit."""
     unit: float
     """Seconds in a timestamp's tick."""
     offset: int
@@ -85,7 +85,7 @@ class _Interface(NamedTuple):
 
 
 _Captured = tuple[float | None, _Interface, bytes]
-"""Time, where, and the frame."""
+"""Time, interface, and frame."""
 
 
 def _read_pcapng(stream: BinaryIO) -> Iterator[Packet]:
@@ -123,7 +123,7 @@ def _read_pcapng(stream: BinaryIO) -> Iterator[Packet]:
 
 
 def _section(stream: BinaryIO, length: bytes | None = None) -> str:
-    """Read a section header block from behind its type (and length); gives the section's byte order."""
+    """Read a section header block after its type (and length). Returns the section's byte order."""
     length = length or _exactly(stream, 4, "the section header")
     magic = _exactly(stream, 4, "the section header")
     if magic not in _BYTE_ORDER_MAGIC:
@@ -134,7 +134,7 @@ def _section(stream: BinaryIO, length: bytes | None = None) -> str:
 
 
 def _body(stream: BinaryIO, order: str, total: int, read: int = 8) -> bytes:
-    """A block's content from where `read` bytes of it have been taken, without the length at its end."""
+    """The rest of a block of which `read` bytes have been read, without the length at its end."""
     if total % 4 or total < read + 4:
         raise InvalidValue(f"capture file: a block of {total} bytes; the file is damaged")
     rest = _exactly(stream, _checked(total) - read, "a block")
@@ -211,7 +211,7 @@ def _raw(frame: bytes) -> bytes | None:
 
 
 def _typed(type_at: int, header: int) -> Callable[[bytes], bytes | None]:
-    """A link whose header of so many bytes holds an EtherType at that offset, with VLAN tags behind it."""
+    """A link whose header has `header` bytes, with an EtherType at `type_at`. VLAN tags may follow."""
 
     def strip(frame: bytes) -> bytes | None:
         kind, start = frame[type_at : type_at + 2], header
@@ -223,7 +223,7 @@ def _typed(type_at: int, header: int) -> Callable[[bytes], bytes | None]:
 
 
 def _with_family(frame: bytes) -> bytes | None:
-    """BSD loopback: four bytes of address family, in the order of the machine that captured."""
+    """BSD loopback: four bytes of address family, in the byte order of the machine that captured."""
     families = int.from_bytes(frame[:4], "little"), int.from_bytes(frame[:4], "big")
     return frame[4:] if len(frame) > 4 and any(family in _IP_FAMILIES for family in families) else None
 

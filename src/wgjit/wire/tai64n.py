@@ -1,7 +1,7 @@
-"""TAI64N, the time stamp inside an initiation (https://cr.yp.to/libtai/tai64.html; paper, section 5.1).
+"""TAI64N, the timestamp in an initiation (https://cr.yp.to/libtai/tai64.html; paper, section 5.1).
 
-WireGuard's own reading of it (`tai64n_now` in the kernel's noise.c): seconds are Unix seconds plus 2^62 plus 10,
-leap seconds not counted. Twelve bytes, big-endian, so two stamps compare as their bytes do.
+WireGuard uses it in its own way (`tai64n_now` in the kernel's noise.c): seconds are Unix seconds plus 2^62 plus 10, and
+leap seconds do not count. A stamp has twelve bytes, big-endian, so the order of stamps is the order of their bytes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _NANOSECONDS = 1_000_000_000
 
 
 class Tai64n(bytes):
-    """Eight bytes of seconds and four of nanoseconds. Ordered and hashed as the bytes that they are."""
+    """Eight bytes of seconds and four of nanoseconds. Ordered and hashed as bytes."""
 
     __slots__ = ()
     LENGTH = 12
@@ -30,7 +30,7 @@ class Tai64n(bytes):
 
     @classmethod
     def from_unix(cls, seconds: float) -> Self:
-        """The stamp of a Unix time in seconds, to the microsecond that a float can hold."""
+        """The stamp of a Unix time in seconds, to the microsecond, which is a float's precision."""
         return cls.from_unix_ns(int(seconds * 1_000_000) * 1000)
 
     @classmethod
@@ -41,7 +41,7 @@ class Tai64n(bytes):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read what `str` gives. Raises InvalidValue."""
+        """Read the form that `str` gives. Raises InvalidValue."""
         try:
             if text.startswith("@"):
                 return cls(bytes.fromhex(text[1:]))
@@ -57,26 +57,26 @@ class Tai64n(bytes):
 
     @property
     def unix(self) -> float:
-        """Unix time in seconds. A client chooses these bytes: the value can be any, also far out of a calendar."""
+        """Unix time in seconds. A client chooses these bytes, so the value can be far outside of any calendar."""
         return int.from_bytes(self[:8], "big") - _EPOCH + int.from_bytes(self[8:], "big") / _NANOSECONDS
 
     @property
     def _total(self) -> int:
-        """Nanoseconds since TAI64's beginning."""
+        """Nanoseconds since the beginning of TAI64."""
         return int.from_bytes(self[:8], "big") * _NANOSECONDS + int.from_bytes(self[8:], "big")
 
     def since(self, other: Tai64n) -> float:
-        """Seconds from another stamp to this one, exact also for stamps that are far out of a calendar."""
+        """Seconds from another stamp to this one, also for stamps that are far outside of any calendar."""
         return (self._total - other._total) / _NANOSECONDS
 
     def later(self, seconds: float) -> Tai64n:
-        """The stamp so many seconds after this one; the last that there is if that would be beyond it."""
+        """The stamp `seconds` after this one. It is the greatest possible stamp if the result would be greater."""
         total = max(0, self._total + int(seconds * _NANOSECONDS))
         whole, part = divmod(min(total, (1 << 64) * _NANOSECONDS - 1), _NANOSECONDS)
         return Tai64n(whole.to_bytes(8, "big") + part.to_bytes(4, "big"))
 
     def __str__(self) -> str:
-        """RFC 3339 in UTC with nanoseconds; the raw bytes in hex where no calendar holds the value."""
+        """RFC 3339 in UTC with nanoseconds; `@` and the bytes in hex if no calendar holds the value."""
         seconds = int.from_bytes(self[:8], "big") - _EPOCH
         nanoseconds = int.from_bytes(self[8:], "big")
         try:
@@ -85,7 +85,7 @@ class Tai64n(bytes):
             moment = datetime.fromtimestamp(seconds, UTC)
         except (ValueError, OverflowError, OSError):
             return "@" + self.hex()  # the @ form of tai64nlocal
-        # isoformat, not strftime: that one leaves out a year's leading zeros
+        # isoformat, not strftime, which leaves out a year's leading zeros
         return f"{moment.replace(tzinfo=None).isoformat()}.{nanoseconds:09d}Z"
 
     def __repr__(self) -> str:

@@ -77,7 +77,7 @@ def test_200_clients_at_20_a_second_cost_a_request_each_and_nothing_while_they_s
 ) -> None:
     clients, residents = peers(CLIENTS), Residents()
     api.registry.add(clients)
-    store.attend(residents)
+    store.keep_fresh(residents)
     wait_until(lambda: store.figures()["following"] == "yes")
     failed: list[StoreError] = []
 
@@ -125,7 +125,7 @@ def test_all_who_are_in_may_be_asked_for_at_once_without_a_refusal(api: ApiServi
         assert all(threads.map(store.lookup, [peer.public_key for peer in here]))
         residents = Residents()
         residents.keys = {peer.public_key for peer in here}
-        store.attend(residents)
+        store.keep_fresh(residents)
         store._loop.call_soon_threadsafe(store.all_may_have_changed)
         assert all(threads.map(store.lookup, [peer.public_key for peer in coming]))
     wait_until(lambda: store.figures()["requests"] >= 100 + 25 + 100, 60)

@@ -18,7 +18,7 @@ from wgjit.api.registries import Registries
 from wgjit.api.service import Service
 from wgjit.control.status import GatewayStatus
 from wgjit.daemon.control import ControlServer
-from wgjit.daemon.feed import FeedHub
+from wgjit.daemon.feed_hub import FeedHub
 from wgjit.management.site import Site, site
 
 

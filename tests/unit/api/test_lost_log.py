@@ -14,7 +14,7 @@ from tests.unit.api.conftest import run
 from tests.unit.api.test_peers import problem
 from wgjit.control.status import GatewayStatus
 from wgjit.daemon.control import ControlServer
-from wgjit.daemon.feed import FeedHub
+from wgjit.daemon.feed_hub import FeedHub
 
 CLOSED = ["sh", "-c", 'exec "$@" 2>&-', "sh"]
 FULL = ["sh", "-c", 'exec "$@" 2>/dev/full', "sh"]

@@ -14,7 +14,7 @@ from tests.unit.core.conftest import Client
 from wgjit.core.gateway import Gateway
 from wgjit.core.settings import Settings
 from wgjit.core.vocabulary import DeviceRead
-from wgjit.daemon.feed import FeedHub, Subscription
+from wgjit.daemon.feed_hub import FeedHub, Subscription
 from wgjit.daemon.loop import Loop
 from wgjit.daemon.metrics import Metrics
 from wgjit.model import Delivery, PrivateKey

@@ -17,7 +17,7 @@ from wgjit.control.client import listen
 from wgjit.control.socket import socket_path
 from wgjit.control.status import GatewayStatus
 from wgjit.daemon.control import ControlServer
-from wgjit.daemon.feed import FeedHub
+from wgjit.daemon.feed_hub import FeedHub
 from wgjit.daemon.process.lock import interface_lock
 from wgjit.errors import GatewayRunning, GatewayUnavailable
 from wgjit.model import Delivery, Endpoint, PrivateKey, Tai64n

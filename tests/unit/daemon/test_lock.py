@@ -13,7 +13,7 @@ import pytest
 
 from wgjit.control.status import GatewayStatus
 from wgjit.daemon.control import ControlServer
-from wgjit.daemon.feed import FeedHub
+from wgjit.daemon.feed_hub import FeedHub
 from wgjit.daemon.process.lock import interface_lock
 from wgjit.errors import ConfigError, GatewayRunning, InvalidValue
 

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from tests.unit.daemon.conftest import Running, running
 from wgjit.control.status import GatewayStatus
 from wgjit.daemon.loop import BATCH
-from wgjit.daemon.process.several import Start
+from wgjit.daemon.process.serve import DaemonSupervisor
 
 
 class Heard:
@@ -31,7 +31,7 @@ class Stage:
     def __init__(self, undo: ExitStack, *names: str) -> None:
         self.heard, self.told, self.undone = Heard(), list[str](), list[str]()
         undo.callback(self.undone.append, "undone")
-        self.start = Start(list(names), asyncio.Event(), self.heard, self._tell, undo)  # type: ignore[arg-type]
+        self.start = DaemonSupervisor(list(names), asyncio.Event(), self.heard, self._tell, undo)  # type: ignore[arg-type]
 
     def _tell(self, about: GatewayStatus) -> None:
         self.told.append(about.interface)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wgjit.drivers.capture import queue_messages as nfqueue
-from wgjit.drivers.capture.queue_messages import CONFIG, PACKET, VERDICT, Command, Held, Kind
+from wgjit.drivers.capture.queue_messages import CONFIG, PACKET, VERDICT, Command, Held, MessageKind
 from wgjit.drivers.netlink.codec import Message, Table, encode_message
 from wgjit.drivers.netlink.netfilter import NFPROTO_INET, Request, content, request
 from wgjit.errors import MalformedAnswer
@@ -92,26 +92,26 @@ def test_many_verdicts_are_written_as_one_by_one() -> None:
 
 def test_a_packet_is_read() -> None:
     body = bytes(4) + PACKET.encode(WHOLE)
-    assert nfqueue.held(received(Kind.PACKET, body)) == Held(7, PACKET_BYTES, 3, True)
+    assert nfqueue.held(received(MessageKind.PACKET, body)) == Held(7, PACKET_BYTES, 3, True)
     bare = bytes(4) + PACKET.encode({"header": (8, 0x86DD, 1)})
-    assert nfqueue.held(received(Kind.PACKET, bare)) == Held(8, b"", 0, False)
+    assert nfqueue.held(received(MessageKind.PACKET, bare)) == Held(8, b"", 0, False)
 
 
 def test_attributes_that_we_do_not_know_are_skipped() -> None:
     unknown = struct.pack("=HH", 8, 77) + bytes(4)
     body = bytes(4) + unknown + PACKET.encode(WHOLE) + unknown
-    assert nfqueue.held(received(Kind.PACKET, body)).id == 7
+    assert nfqueue.held(received(MessageKind.PACKET, body)).id == 7
 
 
 @pytest.mark.parametrize(
     ("kind", "body"),
     [
-        (Kind.CONFIG, bytes(4)),
+        (MessageKind.CONFIG, bytes(4)),
         (2, bytes(4)),
-        (Kind.PACKET, b""),
-        (Kind.PACKET, bytes(3)),
-        (Kind.PACKET, bytes(4)),
-        (Kind.PACKET, bytes(4) + PACKET.encode({"indev": 3})),
+        (MessageKind.PACKET, b""),
+        (MessageKind.PACKET, bytes(3)),
+        (MessageKind.PACKET, bytes(4)),
+        (MessageKind.PACKET, bytes(4) + PACKET.encode({"indev": 3})),
     ],
 )
 def test_what_is_no_packet_is_malformed(kind: int, body: bytes) -> None:
@@ -121,7 +121,10 @@ def test_what_is_no_packet_is_malformed(kind: int, body: bytes) -> None:
 
 @given(st.binary(max_size=200))
 def test_no_content_raises_anything_else(body: bytes) -> None:
-    for read in (lambda: nfqueue.held(received(Kind.PACKET, body)), lambda: content(received(Kind.PACKET, body))):
+    for read in (
+        lambda: nfqueue.held(received(MessageKind.PACKET, body)),
+        lambda: content(received(MessageKind.PACKET, body)),
+    ):
         try:
             read()
         except MalformedAnswer:

@@ -18,7 +18,7 @@ from tests.contracts.store import FULL, claim, key, peer
 from tests.unit.stores.entered import entered
 from wgjit.errors import PeerExists, StoreError
 from wgjit.model import PresharedKey, PrivateKey
-from wgjit.stores.entries import AuditFilter, Author, Entry, Filter, Once, Scope
+from wgjit.stores.entries import AuditFilter, Author, Entry, Filter, IdempotentRequest, Scope
 from wgjit.stores.sqlite import audit
 from wgjit.stores.sqlite.claims import Claims
 from wgjit.stores.sqlite.peers import Peers
@@ -287,10 +287,10 @@ from lab.registry import LabRegistry
 from wgjit.stores.sqlite import audit
 from wgjit.stores.sqlite import idempotency
 from wgjit.stores.entries import Author
-from wgjit.stores.entries import Once
+from wgjit.stores.entries import IdempotentRequest
 registry = LabRegistry(sys.argv[1])
 by = Author("child")
-once = Once("k1", bytes(32), lambda entry: (201, b"one"))
+once = IdempotentRequest("k1", bytes(32), lambda entry: (201, b"one"))
 registry.peers.hand_out(Peer(PublicKey(bytes([1]) * 32)), {}, by=by, once=once)
 def dies(*args):
     os.kill(os.getpid(), signal.SIGKILL)
@@ -301,7 +301,7 @@ elif sys.argv[2] == "before the answer":
 else:
     write = idempotency.write
     idempotency.write = lambda *args: (write(*args), dies())
-once = Once("k2", bytes(32), lambda entry: (201, b"two"))
+once = IdempotentRequest("k2", bytes(32), lambda entry: (201, b"two"))
 registry.peers.hand_out(Peer(PublicKey(bytes([2]) * 32)), {}, by=by, once=once)
 """
 
@@ -358,7 +358,7 @@ def test_no_secret_is_in_the_file_but_preshared_keys_in_their_row(path: Path) ->
     private, psk = PrivateKey.generate(), PresharedKey(os.urandom(32))
     with contextlib.closing(LabRegistry(path)) as registry:
         new = dataclasses.replace(peer(1, name="alice"), public_key=private.public(), preshared_key=psk)
-        answered = Once("k", bytes(32), lambda entry: (201, str(entry.peer.public_key).encode()))
+        answered = IdempotentRequest("k", bytes(32), lambda entry: (201, str(entry.peer.public_key).encode()))
         registry.peers.hand_out(new, {}, by=LAB, once=answered)
         _, text = registry.tokens.create("ci", Scope.GATEWAY, by=LAB)
         token = registry.tokens.authenticate(text, 1e9)

@@ -13,7 +13,7 @@ import pytest
 from lab.registry import LAB, LabRegistry
 from wgjit.errors import StoreError
 from wgjit.model import Peer, PrivateKey
-from wgjit.stores.entries import Answer, AnsweredBefore, Author, Once
+from wgjit.stores.entries import Answer, AnsweredBefore, Author, IdempotentRequest
 from wgjit.stores.sqlite import idempotency
 from wgjit.stores.sqlite.idempotency import KEPT
 
@@ -30,8 +30,8 @@ def peer(number: int) -> Peer:
     return Peer(PrivateKey.generate().public(), (ipaddress.ip_network(f"10.8.0.{number}/32"),))
 
 
-def once(key: str = "k", fingerprint: bytes = FINGERPRINT) -> Once:
-    return Once(key, fingerprint, lambda entry: (201, str(entry.peer.public_key).encode()))
+def once(key: str = "k", fingerprint: bytes = FINGERPRINT) -> IdempotentRequest:
+    return IdempotentRequest(key, fingerprint, lambda entry: (201, str(entry.peer.public_key).encode()))
 
 
 def test_the_second_time_the_first_answer_comes_and_nothing_else(registry: LabRegistry) -> None:

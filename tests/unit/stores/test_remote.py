@@ -9,13 +9,14 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
 from lab.registry_service import RegistryService, wait_until
 from wgjit.config import load_config
-from wgjit.daemon.open_store import open_store
+from wgjit.daemon.open_store import terms as terms_of
 from wgjit.errors import StoreError
 from wgjit.model import Claim, Endpoint, Peer, PresharedKey, PrivateKey, PublicKey, Removed, Tai64n
 from wgjit.stores.remote import events as remote_events
@@ -47,13 +48,12 @@ def opened(service: RegistryService) -> Iterator[list[RemoteStore]]:
         store.close()
 
 
-def store_of(service: RegistryService, opened: list[RemoteStore], **settings: object) -> RemoteStore:
-    values = {"timeout": 2.0, "negative_time_to_live": 3600} | settings
+def store_of(service: RegistryService, opened: list[RemoteStore], **changed: Any) -> RemoteStore:
     path = service.folder / "gateway.toml"
-    lines = "".join(f"{name} = {str(value).lower()}\n" for name, value in values.items())
-    path.write_text(f"[gateway]\nhold_deadline = 4\n{service.settings}{lines}")
-    store = open_store("wg0", load_config(path))
-    assert isinstance(store, RemoteStore)
+    path.write_text(f"[gateway]\nhold_deadline = 4\n{service.settings}")
+    config = load_config(path)
+    terms = dataclasses.replace(terms_of(config), **{"timeout": 2.0, "negative_time_to_live": 3600.0} | changed)
+    store = RemoteStore(terms, config.store_path("wg0"))
     opened.append(store)
     return store
 
@@ -210,7 +210,7 @@ def test_no_more_is_asked_than_the_budget_allows(service: RegistryService, opene
         except StoreError as error:
             outcomes.append(str(error))
     assert outcomes.count("") == store.figures()["requests"]
-    assert any(text.startswith("store.requests: ") for text in outcomes)
+    assert any("requests a second are used up" in text for text in outcomes)
 
 
 def test_answers_and_claims_outlive_the_process(service: RegistryService, opened: list[RemoteStore]) -> None:
@@ -261,7 +261,7 @@ def test_those_that_matter_are_asked_for_again_when_their_answer_grows_old(
     service.put(resident)
     store = store_of(service, opened, time_to_live=1, follow=False)
     assert store.lookup(resident.public_key)
-    store.attend(lambda: {resident.public_key})
+    store.keep_fresh(lambda: {resident.public_key})
     service.remove(resident)
     wait_until(lambda: store.last_change() > 0)
     assert store.lookup(resident.public_key) is None

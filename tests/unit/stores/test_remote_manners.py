@@ -64,7 +64,7 @@ class Residents:
     def __init__(self, store: RemoteStore, some: list[Peer]) -> None:
         self._keys = {peer.public_key for peer in some}
         self.rounds = 0
-        store.attend(self)
+        store.keep_fresh(self)
 
     def __call__(self) -> set[PublicKey]:
         self.rounds += 1
@@ -160,7 +160,7 @@ def test_a_service_that_allows_less_is_asked_less_and_is_not_down(service: Scrip
     assert store.figures()["reachable"]
     assert store.figures()["throttled"] == len(service.asked)
     assert [line["log_level"] for line in told] == ["warning"]
-    assert "store.requests" in told[0]["event"]
+    assert "fewer requests" in told[0]["event"]
     service.refusal = None
 
     def known() -> bool:

@@ -12,10 +12,10 @@ from wgjit.model import Peer, PublicKey
 from wgjit.stores.remote.answer import Absent, Found, Unchanged, etag, max_age, read_answer, retry_after
 from wgjit.stores.remote.breaker import FAILURES, Breaker
 from wgjit.stores.remote.breaker import LONGEST as LONGEST_PEACE
-from wgjit.stores.remote.budget import RECOVERY, Budget
-from wgjit.stores.remote.entry import LEAST, LEAST_FOLLOWED, Entry, lives
+from wgjit.stores.remote.cached_answer import LEAST, LEAST_FOLLOWED, CachedAnswer, lives
 from wgjit.stores.remote.events import LONGEST, SELDOM, SHORTEST, Backoff
 from wgjit.stores.remote.renewal import AGAIN, Renewal
+from wgjit.stores.remote.request_budget import RECOVERY, RequestBudget
 
 KEY = PublicKey(bytes(range(32)))
 OTHER = PublicKey(bytes(range(1, 33)))
@@ -64,30 +64,30 @@ class TestBreaker:
 
 class TestBudget:
     def test_a_second_brings_the_rate_and_no_more_is_saved_up(self) -> None:
-        budget = Budget(10.0)
+        budget = RequestBudget(10.0)
         assert sum(budget.take(0.0, for_knock=True) for _ in range(100)) == 10
         assert sum(budget.take(0.55, for_knock=True) for _ in range(100)) == 5
         assert sum(budget.take(1000.0, for_knock=True) for _ in range(100)) == 10
 
     def test_half_is_kept_for_knocks(self) -> None:
-        budget = Budget(10.0)
+        budget = RequestBudget(10.0)
         assert sum(budget.take(0.0, for_knock=False) for _ in range(100)) == 5
         assert sum(budget.take(0.0, for_knock=True) for _ in range(100)) == 5
 
     def test_the_smallest_budget_still_renews_answers_and_serves_knocks(self) -> None:
-        budget = Budget(1.0)
+        budget = RequestBudget(1.0)
         assert budget.take(0.0, for_knock=False)
         assert not budget.take(0.0, for_knock=False)
         assert budget.take(0.0, for_knock=True)
         assert not budget.take(0.0, for_knock=True)
 
     def test_who_asks_again_has_half_of_the_rate_however_long_there_is_no_knock(self) -> None:
-        budget = Budget(10.0)
+        budget = RequestBudget(10.0)
         taken = sum(budget.take(now / 100, for_knock=False) for now in range(1001))  # ten seconds
         assert 50 <= taken <= 56
 
     def test_a_service_that_allows_less_is_given_peace_and_then_half(self) -> None:
-        budget = Budget(16.0)
+        budget = RequestBudget(16.0)
         assert budget.slow_down(100.0, 2.0)
         assert not budget.slow_down(100.5, 2.0), "what was sent before the first 429 came"
         assert not budget.take(102.4, for_knock=True)
@@ -96,7 +96,7 @@ class TestBudget:
         assert sum(budget.take(103.5, for_knock=True) for _ in range(100)) == 8
 
     def test_it_takes_half_an_hour_to_ask_as_before(self) -> None:
-        budget = Budget(16.0)
+        budget = RequestBudget(16.0)
         budget.slow_down(100.0, 0.0)
         budget.take(100.0 + RECOVERY / 4, for_knock=True)
         assert budget.rate == pytest.approx(12.0, abs=0.1)
@@ -104,7 +104,7 @@ class TestBudget:
         assert budget.rate == 16.0
 
     def test_there_is_a_least_rate_and_a_longest_peace(self) -> None:
-        budget = Budget(16.0)
+        budget = RequestBudget(16.0)
         for number in range(20):
             budget.slow_down(100.0 + 2 * number, 1e9)
         assert 1.0 <= budget.rate < 2.0
@@ -112,7 +112,7 @@ class TestBudget:
         assert budget.take(138.0 + LONGEST_PEACE, for_knock=True)
 
     def test_a_clock_that_goes_back_brings_nothing(self) -> None:
-        budget = Budget(2.0)
+        budget = RequestBudget(2.0)
         while budget.take(100.0, for_knock=True):
             pass
         assert not budget.take(50.0, for_knock=True)
@@ -154,25 +154,25 @@ class TestEntry:
         [(999.9, False), (1000.0, True), (1059.9, True), (1060.0, False)],  # one from the future is not fresh
     )
     def test_it_is_fresh_for_its_time_to_live(self, now: float, fresh: bool) -> None:
-        assert Entry(KEY, PEER, None, 1000.0, 60.0).is_fresh(now, not_before=0.0) is fresh
+        assert CachedAnswer(KEY, PEER, None, 1000.0, 60.0).is_fresh(now, not_before=0.0) is fresh
 
     def test_what_was_asked_before_events_were_missed_is_not_fresh(self) -> None:
-        entry = Entry(KEY, PEER, None, 1000.0, 60.0)
+        entry = CachedAnswer(KEY, PEER, None, 1000.0, 60.0)
         assert not entry.is_fresh(1010.0, not_before=1005.0)
         assert entry.is_fresh(1010.0, not_before=1000.0)
 
     def test_a_mark_that_a_wrong_clock_has_put_in_the_future_does_not_stop_the_cache_for_ever(self) -> None:
-        assert Entry(KEY, PEER, None, 1010.0, 60.0).is_fresh(1010.0, not_before=1e9)
+        assert CachedAnswer(KEY, PEER, None, 1010.0, 60.0).is_fresh(1010.0, not_before=1e9)
 
     def test_it_is_usable_for_stale_seconds_more_and_not_once_an_event_spoke_of_it(self) -> None:
-        entry = Entry(KEY, PEER, None, 1000.0, 60.0)
+        entry = CachedAnswer(KEY, PEER, None, 1000.0, 60.0)
         assert entry.is_usable(1159.9, stale=100.0)
         assert not entry.is_usable(1160.0, stale=100.0)
-        assert not Entry(KEY, PEER, None, 1000.0, 60.0, is_valid=False).is_usable(1001.0, stale=100.0)
-        assert not Entry(KEY, PEER, None, 1000.0, 60.0, is_valid=False).is_fresh(1001.0, not_before=0.0)
+        assert not CachedAnswer(KEY, PEER, None, 1000.0, 60.0, is_valid=False).is_usable(1001.0, stale=100.0)
+        assert not CachedAnswer(KEY, PEER, None, 1000.0, 60.0, is_valid=False).is_fresh(1001.0, not_before=0.0)
 
     def test_a_stale_no_is_never_an_answer(self) -> None:
-        assert not Entry(KEY, None, None, 1000.0, 60.0).is_usable(1001.0, stale=100.0)
+        assert not CachedAnswer(KEY, None, None, 1000.0, 60.0).is_usable(1001.0, stale=100.0)
 
     @pytest.mark.parametrize(
         ("peer", "max_age", "expected"),

@@ -1,18 +1,18 @@
-"""Who gets in, and how much each may have: counted before anything is spent.
+"""Admission and limits of connections and requests. Each is counted before the server spends work on it.
 
-| module        | what is inside                                          |
-| ------------- | ------------------------------------------------------- |
-| `listener`    | connections let in                                      |
-| `places`      | who gets a connection, before TLS and after it          |
-| `protocol`    | HTTP/1.1 on one connection, with a time for each thing  |
-| `gate`        | the way in and out of the application, for each request |
-| `scopes`      | the scope that each route declares                      |
-| `pace`        | a request's body, as it comes                           |
-| `rates`       | how often somebody may ask                              |
-| `quota`       | things that last: streams, imports                      |
-| `turns`       | so many at once; who else comes waits                   |
-| `threads`     | the threads that work on the registry                   |
-| `tenure`      | a request ends with its token                           |
-| `descriptors` | open files, and who gets how many of them               |
-| `notices`     | trouble in the log: a few lines a minute at most        |
+| module        | what is inside                                             |
+| ------------- | ---------------------------------------------------------- |
+| `listener`    | accepts connections and starts their TLS handshakes        |
+| `places`      | who gets a connection, before the TLS handshake and after  |
+| `protocol`    | HTTP/1.1 on one connection, with time limits               |
+| `gate`        | checks and limits around each request                      |
+| `scopes`      | the scope that each route declares                         |
+| `pace`        | reads a request's body within time limits                  |
+| `rates`       | limits how often a caller or a source may ask              |
+| `quota`       | limits what lasts long: streams, imports                   |
+| `turns`       | limits requests at the same time; further ones wait        |
+| `threads`     | the threads that work on the registry                      |
+| `tenure`      | ends a request when its token is revoked or expires        |
+| `descriptors` | limits open files, and divides them                        |
+| `notices`     | logs repeated events with a few lines per minute           |
 """

@@ -1,9 +1,9 @@
-"""The way in and out of the application: who asks is known and the body is read before a route is looked for.
+"""Checks and limits around each request: the caller is known and the body is read before the route runs.
 
-Order: the caller (401, 429), the scope (403), the body's type (415), the caller's turn (503), the body's size (413) and
-pace (408). Only an import streams its body into its route; every other is read as a whole first, so that no handler
-waits for a slow sender. A caller has so many requests under way at once, from the first byte of a body until the last
-of an answer is taken, and of these so many on threads.
+Order of the checks: the caller (401, 429), the scope (403), the body's type (415), the caller's turn (503), the body's
+size (413) and pace (408). Only an import streams its body into its route. Every other body is read as a whole first, so
+that no handler waits for a slow sender. A caller may have a limited number of requests at once, each counted from the
+body's first byte until the client has taken the answer's last. On threads, a caller may have fewer.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ from wgjit.api.problems import Kind, Problem, internal
 from wgjit.api.routes.handles import to_segment
 
 BODY = 1 << 18
-"""Bytes of a body at most, but of an import: more than a peer with all that it may have takes."""
+"""Bytes of a body at most, except of an import. The largest possible peer fits."""
 
 UNDER_WAY, SHARE = 128, 8
-"""Requests under way at once, in all and of one caller."""
+"""Requests at once, in all and of one caller."""
 
 IMPORT = "/v1/peers/import"
 STREAMS = ("/v1/feed", "/v1/changes")
-"""Have quotas of their own."""
+"""Paths that have quotas of their own."""
 
 _NO_THREAD = ("/v1/status", "/v1/peers/export")
-"""Ask the gateway; take a thread for each page."""
+"""Paths that take no turn on a thread: status asks the gateway, and export takes a turn for each page."""
 
 _JSON = ("application/json", "application/merge-patch+json")
 _LINES = ("application/x-ndjson", "application/jsonl", "application/json-seq")
 
 
 class Gate:
-    """ASGI middleware around everything else."""
+    """The outermost ASGI middleware."""
 
     def __init__(self, app: Any, scopes: Scopes, gatekeeper: Gatekeeper, threads: Threads, tenure: Tenure) -> None:
         self._app = app
@@ -72,16 +72,16 @@ class Gate:
             if scope.get("wgjit.told"):
                 return
             answer = internal(error)
-            if begun:  # an answer that was begun cannot be taken back: the connection ends without its end
+            if begun:  # a begun answer cannot be replaced; the connection is cut before the answer's end
                 raise
             await answer.response()(scope, receive, send)
 
     async def _serve(self, scope: Any, receive: Any, send: Any) -> None:
-        """Let a request in, as its kind is let in. Raises Problem."""
+        """Check a request and pass it to the application. Raises Problem."""
         scope["path"] = path = _path(scope)
         needed = self._scopes.of(scope)
         if needed == OPEN:
-            await self._app(scope, _Replay(b"", receive), send)  # whoever asks: their body is not even read
+            await self._app(scope, _Replay(b"", receive), send)  # anybody may ask, so the body is not read
             return
         caller = await self._gatekeeper.admit(scope)
         if needed is not None:
@@ -108,7 +108,7 @@ class Gate:
                     await drained()
 
     async def _take_turn(self, scope: Any, receive: Any, send: Any, caller: Caller, over: asyncio.Event) -> None:
-        """Run the application. The turn on a thread ends where the answer begins: who reads slowly holds no thread."""
+        """Run the application. The turn on a thread ends when the answer begins, so a slow reader holds no thread."""
         async with AsyncExitStack() as turn:
             if scope["path"] not in _NO_THREAD:
                 looks = scope["method"] in ("GET", "HEAD")
@@ -126,7 +126,7 @@ class Gate:
 
 
 def _path(scope: Any) -> str:
-    """The path, in which a key's `/` that came as `%2F` does not part two segments."""
+    """The decoded path. A `/` of a key, sent as `%2F`, does not split a segment."""
     segments = scope["raw_path"].decode("ascii", "replace").split("/")
     return "/".join(to_segment(text) if "/" in (text := unquote(part)) else text for part in segments)
 
@@ -150,7 +150,7 @@ def _too_large() -> Problem:
 
 
 class _Replay:
-    """Gives a body that was read, then whatever else the connection tells."""
+    """A `receive` that gives a body that was read already, and then the connection's further messages."""
 
     def __init__(self, body: bytes, receive: Any) -> None:
         self._body: bytes | None = body

@@ -1,7 +1,7 @@
-"""Connections let in: each is counted before anything is spent on it, TLS least of all.
+"""Accepts connections. Each connection is counted before the server spends work on it, above all a TLS handshake.
 
-asyncio's own server makes a TLS connection of whatever it accepts, counts nothing, and writes a traceback for each time
-that it could not accept: with 1,200 connections that say nothing, hundreds of megabytes.
+asyncio's own server starts TLS on everything that it accepts, counts nothing, and writes a traceback each time that it
+cannot accept. With 1,200 silent connections that makes hundreds of megabytes.
 """
 
 from __future__ import annotations
@@ -26,34 +26,34 @@ from wgjit.api.entrance.places import Place, Places, nothing
 from wgjit.api.entrance.protocol import HEAD_TIME, Protocol, uid_of
 
 BACKLOG = 1024
-"""Connections that the kernel keeps for us until we look."""
+"""Connections that the kernel queues until the listener accepts them."""
 
 SLICE = 0.001
-"""Seconds for which connections are accepted before others get their turn on the event loop."""
+"""Seconds of accepting in one go. Then other work gets its turn on the event loop."""
 
 HANDSHAKES = 2
-"""Handshakes begun in one turn of the event loop: each is about a millisecond's work, a few turns later."""
+"""Handshakes begun in one turn of the event loop. Each costs about a millisecond, a few turns later."""
 
 PAUSE = 0.5
-"""Seconds without accepting after it failed: the connection that waits would only make it fail again at once."""
+"""Seconds without accepting after an error, because the waiting connection would cause the same error at once."""
 
 _CLOSING = 5.0
-"""Seconds for a TLS connection to take what is left and to say goodbye."""
+"""Seconds for a TLS connection to take the remaining data and to close."""
 
 _TLS_BUFFER = 1 << 15
-"""Bytes that asyncio reads at once from a TLS connection. It gives each a buffer of its own of this size, by default of
-256 KiB: a thousand connections would hold as many megabytes of zeros. There is no other way to say so than this class
-attribute; a record is 16 KiB at most."""
+"""Bytes that asyncio reads at once from a TLS connection. Each connection has a buffer of this size, and the default of
+256 KiB would make 256 MB for a thousand connections. A TLS record is 16 KiB at most. The size can only be set by this
+class attribute."""
 
 _PASSING = {errno.ECONNABORTED, errno.EPROTO, errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EPERM}
-"""What accept says of a connection that is gone already: the next one may be well (accept(2))."""
+"""Errors of accept for a connection that is gone already. The next connection may be fine (accept(2))."""
 
 
 class Listener:
-    """One listening socket, from `start` to `close`. It owns neither the socket nor what it counts by.
+    """One listening socket, from `start` to `close`. The caller owns `places` and `notices`.
 
-    A TLS connection goes through three states: silent (a socket and its place, nothing else), spoke (it waits for its
-    turn to begin a handshake, those from good sources first), and in its handshake. Then it is a `Protocol`.
+    A TLS connection goes through three states: silent (only a socket and its place), spoke (it waits for its turn to
+    begin a handshake; good sources come first), and in its handshake. After that it is a `Protocol`.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Listener:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def start(self) -> None:
-        """Let connections in from now on."""
+        """Begin to accept connections."""
         if self._context is not None:
             sslproto.SSLProtocol.max_size = _TLS_BUFFER
         self._loop = asyncio.get_running_loop()
@@ -85,7 +85,7 @@ class Listener:
         self._loop.add_reader(self._socket, self._accept)
 
     def close(self) -> None:
-        """Let nobody in any more; who has not finished a handshake is hung up on."""
+        """Accept no more connections, and end those without a finished handshake."""
         if self._loop is not None:
             self._loop.remove_reader(self._socket)
         if self._resuming is not None:
@@ -97,7 +97,7 @@ class Listener:
             _shut(accepted)
 
     async def wait_closed(self) -> None:
-        """Nothing goes on behind `close`; uvicorn asks."""
+        """Does nothing, because nothing goes on after `close`. uvicorn calls it."""
 
     def _accept(self) -> None:
         end = time.monotonic() + SLICE
@@ -133,7 +133,7 @@ class Listener:
             self._loop.add_reader(accepted, self._hear, place)
 
     def _hear(self, place: Place) -> None:
-        """It said something (or is gone, which its handshake will find): it is to begin a handshake."""
+        """Queue a connection for its handshake, since it sent something (or is gone; then the handshake fails)."""
         assert self._loop is not None
         accepted, timer = self._silent.pop(place)
         timer.cancel()
@@ -153,7 +153,7 @@ class Listener:
         self._loop.call_soon(self._begin_some)
 
     def _hang_up(self, place: Place) -> None:
-        """End one that is not in a handshake yet."""
+        """End a connection that has not begun a handshake."""
         assert self._loop is not None
         if place in self._silent:
             accepted, timer = self._silent.pop(place)
@@ -177,7 +177,7 @@ class Listener:
             ssl_shutdown_timeout=_CLOSING if tls else None,
         )
         task = self._loop.create_task(connecting)
-        # Not by cancelling the task: in its first moments asyncio forgets the socket then, and keeps watching it.
+        # The task is not cancelled here. If cancelled early, asyncio forgets the socket but keeps watching it.
         place.give_up = partial(_shut, accepted)
         self._handshakes[task] = accepted
         task.add_done_callback(partial(self._shaken, place))
@@ -189,11 +189,11 @@ class Listener:
             accepted.close()
             self._places.leave(place)
             place.give_up = nothing
-        if failure is not None:  # its frames hold the connection, and what they wait for holds it: a circle
+        if failure is not None:  # breaks a reference cycle: the frames hold the connection, which holds the failure
             failure.__traceback__ = None
 
     def _pause(self, error: OSError) -> None:
-        """Nothing more is accepted for a moment: whoever waits, waits in the kernel."""
+        """Accept nothing for a moment. New connections wait in the kernel."""
         assert self._loop is not None
         self._loop.remove_reader(self._socket)
         self._resuming = self._loop.call_later(PAUSE, self._resume)
@@ -210,13 +210,13 @@ class Listener:
 
 
 def _shut(accepted: socket.socket) -> None:
-    """End a connection that asyncio owns: it reads that its other end is gone."""
+    """End a connection that asyncio owns. asyncio then reads an end of file."""
     with suppress(OSError):
         accepted.shutdown(socket.SHUT_RDWR)
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server on a listener of ours."""
+    """uvicorn's server on our own listener."""
 
     def __init__(
         self,
@@ -232,9 +232,9 @@ class Server(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Leave signals to the caller, which has two servers, and streams to end before them.
+        """Leave signals to `wgjit.api.server`, which has two servers and ends the streams before them.
 
-        uvicorn's own handler would also tell sse-starlette to cut streams off, instead of ending them.
+        uvicorn's own handler would also make sse-starlette cut streams off instead of ending them.
         """
         yield
 

@@ -1,6 +1,6 @@
-"""Trouble in the log: told when it begins, then a few lines a minute at most, with the number of those left out.
+"""Logs repeated events: the first lines at once, then a few lines per minute, with the number of omitted lines.
 
-What strangers can cause as often as they like must not fill a disk, and the first lines say all there is to know.
+Strangers can cause these events as often as they like, and that must not fill a disk. The first lines say enough.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ import structlog
 log = structlog.get_logger()
 
 PERIOD = 60.0
-"""Seconds in which so many lines of a kind may come."""
+"""Seconds in which an event is logged `most` times at most."""
 
 
 class Notices:
-    """Use it on one thread."""
+    """Logs events within limits. Use it on one thread."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -27,10 +27,10 @@ class Notices:
         self._told: Counter[str] = Counter()
         self._untold: Counter[str] = Counter()
         self.counts: Counter[str] = Counter()
-        """By event, how often it came."""
+        """How often each event came."""
 
     def tell(self, event: str, most: int = 1, level: str = "warning", **about: Any) -> None:
-        """Log an event, unless `most` of it were logged within this minute; the next one tells how many were not."""
+        """Log an event, unless it was logged `most` times in this minute. The next line says how many were omitted."""
         self.counts[event] += 1
         now = self._clock()
         if now - self._began.get(event, -PERIOD) >= PERIOD:

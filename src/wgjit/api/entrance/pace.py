@@ -1,6 +1,6 @@
-"""A request's body, as it comes: who sends slowly has a deadline, or a least rate, and who may not go on is stopped.
+"""Reads a request's body within time limits: a body has a deadline, and an import has a least rate.
 
-Nothing here holds a thread: a body is awaited on the event loop.
+A body also ends when its caller's token is revoked or expires. The event loop waits for bodies, so no thread is held.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from wgjit.api.entrance.tenure import over_problem
 from wgjit.api.problems import Kind, Problem
 
 BODY_TIME = 30.0
-"""Seconds for a body to come in whole; of an import, for `IMPORT_LEAST` of it."""
+"""Seconds in which a whole body has to arrive or, of an import, `IMPORT_LEAST` bytes."""
 
 IMPORT_LEAST = 1 << 14
-"""Bytes of an import that have to come in each `BODY_TIME`, unless it ends."""
+"""Bytes of an import that have to arrive in each `BODY_TIME`, unless the import ends."""
 
 
 async def whole_body(receive: Any, over: asyncio.Event, most: int, too_large: Callable[[], Problem]) -> bytes:
-    """All of a body. Raises Problem: 401 (revoked meanwhile), 408, 413, 400 (broken off)."""
+    """The whole body. Raises Problem: 401 (revoked meanwhile), 408, 413, 400 (broken off)."""
     body = bytearray()
     end = time.monotonic() + BODY_TIME
     while True:
@@ -34,7 +34,7 @@ async def whole_body(receive: Any, over: asyncio.Event, most: int, too_large: Ca
 
 
 class Paced:
-    """Gives a body part by part. Only the time that is waited for its sender counts."""
+    """Gives a body part by part. Only the time spent waiting for the sender counts."""
 
     def __init__(self, receive: Any, over: asyncio.Event) -> None:
         self._receive = receive
@@ -58,7 +58,7 @@ class Paced:
 
 
 async def _until(receive: Any, over: asyncio.Event, patience: float) -> Any:
-    """The next part of a body, if it comes in time and its sender still may."""
+    """The next part of a body. Raises Problem if it is late, or if the sender's token is no longer valid."""
     if over.is_set():
         raise over_problem()
     coming, ended = asyncio.ensure_future(receive()), asyncio.ensure_future(over.wait())

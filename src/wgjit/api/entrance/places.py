@@ -1,16 +1,20 @@
-"""Who gets a connection: counted before TLS, by source and in all, and then by caller. Pure; the clock is the caller's.
+"""Who gets a connection. Connections are counted before TLS, by source and in all, and later by caller. Pure: the
+calling code passes the time.
 
-A connection is *unproven* until a request on it shows a valid token (or comes by the Unix socket). Unproven ones are
-few, a source has its share of them, and who comes when all are taken may take the place of another that had its time:
+A connection is *unproven* until a request on it shows a valid token (or comes over the Unix socket). The number of
+unproven connections is small, and each source may have only a share of them. If all places are taken, a new connection
+may displace an old one:
 
-| all taken      | whose place is taken                                                                            |
+| all taken      | which connection is displaced                                                                   |
 | -------------- | ----------------------------------------------------------------------------------------------- |
-| of the source  | its own oldest without a finished handshake, after `LEAST`; else its oldest with, after `KNOWN` |
-| in all         | the oldest of the source that has most, if it has more than the newcomer would have; else one   |
-|                | that has had its time, of a source that has more, or of the newcomer's own                      |
+| of the source  | the source's oldest without a finished handshake, if older than `LEAST`; else its oldest with a |
+|                | finished handshake, if that was finished `KNOWN` ago                                            |
+| in all         | the oldest of the source that has most, if it has more than the new source would have; else a   |
+|                | connection past `LEAST` or `KNOWN`, of a source that has more, or of the new source itself      |
 
-A *proven* connection counts for its caller, and no stranger takes its place: a good token's connections outlive any
-crowd. Only if callers have taken all of them, the one who has most loses the one that was used longest ago.
+A *proven* connection counts for its caller, and no stranger displaces it. So connections with a valid token survive a
+flood of strangers. Only if callers have taken all proven places, the caller that has most loses the connection that was
+used longest ago.
 """
 
 from __future__ import annotations
@@ -23,36 +27,36 @@ from typing import Self
 from wgjit.api.entrance.rates import Rates
 
 LEAST = 0.25
-"""Seconds that a connection keeps its place whatever comes: on most ways a TLS handshake takes less."""
+"""Seconds for which a new connection is not displaced. On most networks a TLS handshake takes less."""
 
 KNOWN = 1.0
-"""The same once its handshake is finished, from then on."""
+"""Seconds after the finished handshake for which a connection is not displaced."""
 
 _GOOD_SOURCES = 4096
-"""Sources remembered that have shown a valid token."""
+"""Remembered sources that have shown a valid token."""
 
 _SELDOM = 0.75
-"""A source whose bucket is so full comes seldom."""
+"""A source comes seldom if its bucket is at least this full."""
 
 _ANY = 1e9
-"""A rate that is none."""
+"""A rate that limits nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """How many connections at once, and how many new ones a second."""
+    """How many connections may be open at once, and how many may be new per second."""
 
     unproven: int
     of_source: int
-    """Unproven ones of one source."""
+    """Unproven connections of one source."""
     proven: int
     of_caller: int
-    """Proven ones of one caller."""
+    """Proven connections of one caller."""
     rate: float = _ANY
-    """New ones a second of all sources that come often, and the same of all that come seldom; twice as many at once. A
-    source that showed a valid token lately is not held to it."""
+    """New connections per second of all sources that come often, and the same number of all sources that come seldom;
+    twice as many at once. A source that lately showed a valid token is not limited by this."""
     source_rate: float = _ANY
-    """New ones a second of one source; twice as many at once."""
+    """New connections per second of one source; twice as many at once."""
 
     @classmethod
     def of(cls, most: int, rate: float, source_rate: float) -> Self:
@@ -63,26 +67,26 @@ class Bounds:
 
 
 def nothing() -> None:
-    """What there is to give up of a connection that is gone."""
+    """The `give_up` of a connection that is gone already: nothing to do."""
 
 
 @dataclass(eq=False, slots=True)
 class Place:
-    """A connection's place. `give_up` ends the connection; it is called when another gets its place."""
+    """A connection's place. `give_up` ends the connection, and is called when another connection displaces it."""
 
     source: str
     since: float
     give_up: Callable[[], None]
     is_shaken: bool = False
-    """Its handshake is finished."""
+    """True if the handshake is finished."""
     caller: str | None = None
-    """Who is proven on it."""
+    """The caller that is proven on this connection."""
 
 
 @dataclass(slots=True)
 class _Source:
     raw: OrderedDict[Place, None] = field(default_factory=OrderedDict)
-    """Those without a finished handshake, the oldest first."""
+    """Places without a finished handshake, the oldest first."""
     shaken: OrderedDict[Place, None] = field(default_factory=OrderedDict)
 
     def __len__(self) -> int:
@@ -92,7 +96,7 @@ class _Source:
         return next(iter(self.raw or self.shaken))
 
     def spent(self, now: float) -> Place | None:
-        """One that has had its time."""
+        """A place that is past LEAST or KNOWN, None if there is none."""
         for some, least in ((self.raw, LEAST), (self.shaken, KNOWN)):
             if some and now - (place := next(iter(some))).since >= least:
                 return place
@@ -100,31 +104,31 @@ class _Source:
 
 
 class Places:
-    """The places of one listener. A place that was given is to be left."""
+    """The places of one listener. Each place that `enter` gives has to be returned with `leave`."""
 
     def __init__(self, bounds: Bounds) -> None:
         self.bounds = bounds
         self._sources: OrderedDict[str, _Source] = OrderedDict()
         self._unproven = 0
         self._callers: dict[str, OrderedDict[Place, None]] = {}
-        """The places of each, the one that was used longest ago first."""
+        """The places of each caller. The place that was used longest ago is first."""
         self._proven = 0
         self._good: OrderedDict[str, None] = OrderedDict()
         self._rates = Rates()
         self.refused: Counter[str] = Counter()
-        """By reason, how many connections got no place, or lost it."""
+        """How many connections got no place or lost it, by reason."""
 
     @property
     def taken(self) -> tuple[int, int]:
-        """Unproven and proven connections."""
+        """The numbers of unproven and of proven connections."""
         return self._unproven, self._proven
 
     def is_good(self, source: str) -> bool:
-        """Whether a valid token was shown from there lately."""
+        """Whether the source lately showed a valid token."""
         return source in self._good
 
     def enter(self, source: str, now: float, give_up: Callable[[], None]) -> Place | str:
-        """A place for a new connection, or the reason why there is none."""
+        """A place for a new connection, or the reason why it gets none."""
         if reason := self._find_room(source, now):
             self.refused[reason] += 1
             return reason
@@ -134,7 +138,7 @@ class Places:
         return place
 
     def shake(self, place: Place, now: float) -> None:
-        """Its handshake is finished."""
+        """Note that a connection's handshake is finished."""
         place.is_shaken, place.since = True, now
         found = self._sources.get(place.source)
         if found is not None and place in found.raw:
@@ -142,7 +146,7 @@ class Places:
             found.shaken[place] = None
 
     def prove(self, place: Place, caller: str) -> bool:
-        """A request on it showed who asks. False: this caller has too many connections already."""
+        """Count a connection for the caller of a request on it. False if the caller has too many connections."""
         if place.caller == caller:
             self._callers[caller].move_to_end(place)
             return True
@@ -165,7 +169,7 @@ class Places:
         return True
 
     def doubt(self, place: Place, now: float) -> None:
-        """A request on it showed no valid token: from now on it is like one that never did."""
+        """Count a connection as unproven again, since a request on it showed no valid token."""
         if place.caller is None:
             return
         self.leave(place)
@@ -174,7 +178,7 @@ class Places:
         self._unproven += 1
 
     def leave(self, place: Place) -> None:
-        """The connection is gone; harmless a second time."""
+        """Free the place of a connection that is gone. A second call does nothing."""
         if place.caller is not None:
             caller, place.caller = place.caller, None
             self._proven -= 1
@@ -194,7 +198,7 @@ class Places:
             del self._sources[place.source]
 
     def _find_room(self, source: str, now: float) -> str | None:
-        """The reason why there is no room for another one of a source; None: there is."""
+        """Make room for a new connection of a source. Returns None, or the reason why there is no room."""
         rate, source_rate = self.bounds.rate, self.bounds.source_rate
         fill = self._rates.fill(("source", source), source_rate, now)
         if fill * max(1.0, 2.0 * source_rate) < 1.0:
@@ -220,7 +224,7 @@ class Places:
         return reason
 
     def _spent(self, now: float, number: int) -> Iterator[Place]:
-        """Those that have had their time, of sources that have more than so many."""
+        """Places past LEAST or KNOWN, of sources that have more than `number` places."""
         for some, least in (("raw", LEAST), ("shaken", KNOWN)):
             for source in self._sources.values():
                 if len(source) <= number:
@@ -230,7 +234,7 @@ class Places:
                     yield oldest
 
     def _displace(self, place: Place | None, reason: str) -> str | None:
-        """Give up a place for another; the reason for a refusal if there is none."""
+        """Free a place for a new connection and return None. Without a place, return the reason for the refusal."""
         if place is None:
             return reason
         self.refused[f"{reason}, displaced"] += 1

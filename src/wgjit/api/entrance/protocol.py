@@ -1,6 +1,6 @@
-"""HTTP/1.1 on one connection: uvicorn's protocol, with a time for each thing that its other end may be slow in.
+"""HTTP/1.1 on one connection: uvicorn's protocol, with a time limit for each step in which a client may be slow.
 
-Buffers are small, so that what many connections hold of memory is their number times a known size.
+Buffers are small and have a known size, so the memory of many connections is bounded.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from wgjit.api.entrance.places import Place, Places, nothing
 from wgjit.api.problems import Kind, Problem
 
 HEAD_TIME = 10.0
-"""Seconds for a request's head to come in, from the connection (so with its TLS handshake) or the answer before on."""
+"""Seconds for a request's head to arrive, counted from the accepted connection (TLS included) or the last answer."""
 
 WRITE_TIME = 30.0
-"""Seconds for the other end to take what waits to be sent, as soon as that is more than `_BUFFER`."""
+"""Seconds for the client to read the waiting data, from the moment when that is more than `_BUFFER`."""
 
 IDLE_TIME = 75
-"""Seconds that a connection on which a valid token was shown may be idle between two requests; others, uvicorn's 5.
+"""Seconds that a connection with a valid token may be idle between two requests. Other connections get uvicorn's 5.
 
-Longer than a gateway keeps it (60 s), so that the next client that knocks waits for no TLS handshake."""
+A gateway keeps its connection for 60 s. This is longer, so that a lookup for a knock rarely needs a TLS handshake."""
 
 _BUFFER = 1 << 16
-"""Bytes that may wait in a connection, each way, before its other end is waited for."""
+"""Bytes that may wait in a connection in each direction. Beyond that, the server waits for the client."""
 
 
 class Protocol(H11Protocol):
-    """See the head of this file; it waits for nobody. `place` is its place among the connections."""
+    """uvicorn's protocol with time limits. `place` is the connection's place."""
 
     def __init__(self, places: Places, place: Place, **named: Any) -> None:
         super().__init__(**named)
@@ -43,13 +43,13 @@ class Protocol(H11Protocol):
         self._unsent: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
-        """Its handshake is finished: note the user of a Unix socket, and what requests may ask of the connection."""
+        """Prepare a connection whose handshake is finished: its user (Unix socket), and its functions for requests."""
         super().connection_made(transport)
         self._place.give_up = transport.abort
         began, now = self._place.since, time.monotonic()
         self._places.shake(self._place, now)
         transport.set_write_buffer_limits(high=_BUFFER)
-        if hasattr(transport, "set_read_buffer_limits"):  # of TLS
+        if hasattr(transport, "set_read_buffer_limits"):  # only TLS transports have it
             transport.set_read_buffer_limits(high=_BUFFER)
         self.app_state = {
             **self.app_state,
@@ -64,17 +64,17 @@ class Protocol(H11Protocol):
         self._head = self.loop.call_later(max(0.0, HEAD_TIME - (now - began)), transport.abort)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Nothing waits for it any more, and its place is free."""
+        """Cancel the timers and free the connection's place."""
         self._set_head(None)
         self._set_unsent(None)
         self._places.leave(self._place)
         super().connection_lost(exc)
-        # Its memory is free at once, not when somebody looks for circles: strangers make thousands of them.
+        # These cycles are broken here, so that memory is free at once: strangers make thousands of connections.
         self._place.give_up = nothing
         self.app_state = {}
 
     def data_received(self, data: bytes) -> None:
-        """As uvicorn does; a head that is only begun has its time."""
+        """Pass data to uvicorn. A head that is only begun gets a time limit."""
         super().data_received(data)
         if self.cycle is not None and not self.cycle.response_complete:
             self._set_head(None)
@@ -82,23 +82,23 @@ class Protocol(H11Protocol):
             self._set_head(self.loop.call_later(HEAD_TIME, self.transport.abort))
 
     def on_response_complete(self) -> None:
-        """From now on the keep-alive timer counts."""
+        """Stop the head's timer, because the keep-alive timer counts from now on."""
         self._set_head(None)
         super().on_response_complete()
 
     def pause_writing(self) -> None:
-        """The other end has its time to take what is sent."""
+        """Start the time limit in which the client has to read."""
         super().pause_writing()
         if self._unsent is None:
             self._set_unsent(self.loop.call_later(WRITE_TIME, self.transport.abort))
 
     def resume_writing(self) -> None:
-        """It took it."""
+        """Stop the time limit, because the client has read."""
         self._set_unsent(None)
         super().resume_writing()
 
     def send_400_response(self, msg: str) -> None:
-        """What is not HTTP gets the same kind of answer as all else."""
+        """Answer what is not HTTP with a problem, like all other errors."""
         if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
             self.transport.close()
             return
@@ -113,7 +113,7 @@ class Protocol(H11Protocol):
         self.transport.close()
 
     def _prove(self, caller: str) -> bool:
-        """As `Places.prove`; who has shown who they are keeps the connection for longer."""
+        """As `Places.prove`. A proven connection may also be idle for longer."""
         proven = self._places.prove(self._place, caller)
         if proven:
             self.timeout_keep_alive = IDLE_TIME
@@ -125,7 +125,7 @@ class Protocol(H11Protocol):
         self.timeout_keep_alive = self.config.timeout_keep_alive
 
     async def _drained(self) -> None:
-        """Wait until the other end took what was sent, or is gone."""
+        """Wait until the client has read what was sent, or is gone."""
         if self.flow.write_paused:
             await self.flow.drain()
 
@@ -141,6 +141,6 @@ class Protocol(H11Protocol):
 
 
 def uid_of(peer: Any) -> int:
-    """The user at the other end of a Unix socket."""
+    """The user id of the process at the other end of a Unix socket."""
     _, uid, _ = struct.unpack("3i", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
     return int(uid)

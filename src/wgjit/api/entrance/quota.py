@@ -1,4 +1,4 @@
-"""A number of something that lasts (a stream, an import), counted before it is begun: in all, and of each caller."""
+"""Limits what lasts long (streams, imports): in all, and for each caller. Each is counted before it begins."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from wgjit.api.problems import Kind, Problem
 
 
 class Quota:
-    """`most` at once, and `kept` of them only for those who come first: a fleet's gateways, the Unix socket.
+    """Allows `most` at once. `kept` of these are only for callers that come first: gateways and the Unix socket.
 
-    `what` is what they are called in a refusal.
+    `what` is the word for them in a refusal.
     """
 
     def __init__(self, what: str, most: int, kept: int) -> None:
@@ -25,12 +25,12 @@ class Quota:
 
     @property
     def total(self) -> int:
-        """How many there are."""
+        """How many are open."""
         return self._open.total()
 
     @contextmanager
     def place(self, caller: str, share: int, *, comes_first: bool) -> Iterator[None]:
-        """A place as long as the block lasts. Raises Problem (503) if the caller has `share`, or all are taken."""
+        """A place for the time of the block. Raises Problem (503) if the caller has `share` places or all are taken."""
         if self._open[caller] >= share:
             self._refuse(f"you have {share} {self._what} open, and nobody may have more; end one first")
         if self.total >= self._most or (not comes_first and self._others >= self._most - self._kept):

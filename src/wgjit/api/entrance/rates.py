@@ -1,4 +1,4 @@
-"""How often somebody may ask: token buckets by key. Pure; the clock is the caller's."""
+"""Limits how often a caller or a source may ask: token buckets by key. Pure: the calling code passes the time."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 
 _MOST = 16_384
-"""Buckets kept. A full one says nothing that a new one would not, so the least lately used is forgotten."""
+"""Buckets kept. Beyond that, the least recently used one is forgotten; it is most likely full, like a new one."""
 
 
 @dataclass(slots=True)
@@ -17,7 +17,7 @@ class _Bucket:
 
 
 class Rates:
-    """Buckets that fill with `rate` a second (given at each call) and hold what two seconds bring, one at least."""
+    """Buckets that fill at `rate` per second (given at each call). A bucket holds two seconds' worth, 1 at least."""
 
     def __init__(self, most: int = _MOST) -> None:
         self._most = most
@@ -29,7 +29,7 @@ class Rates:
         return 0.0 if level >= 1.0 else (1.0 - level) / rate
 
     def take(self, key: Hashable, rate: float, now: float) -> float:
-        """As `wait`, and if that is nothing, this counts as one."""
+        """As `wait`. If the key may ask now, this call counts as one request."""
         bucket = self._bucket(key, rate, now)
         if bucket.level < 1.0:
             return (1.0 - bucket.level) / rate
@@ -37,7 +37,7 @@ class Rates:
         return 0.0
 
     def fill(self, key: Hashable, rate: float, now: float) -> float:
-        """How full the key's bucket is: 1.0 if it has not asked for long."""
+        """How full the key's bucket is, 0.0 to 1.0. It is 1.0 if the key has not asked for long."""
         return self._bucket(key, rate, now).level / max(1.0, 2.0 * rate)
 
     def _bucket(self, key: Hashable, rate: float, now: float) -> _Bucket:

@@ -1,7 +1,7 @@
 """The scope that each route declares, and the route that a request means.
 
-A route says who may ask where it is defined (`routes.declared`). There is no default: an application with a route that
-does not say so is not made. The description shows the scope as `x-scope`.
+A route declares its scope where it is defined (`routes.declared`). There is no default: an application with a route
+that declares no scope cannot be made. The description shows the scope as `x-scope`.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ EXTENSION = "x-scope"
 
 Open = Literal["open"]
 OPEN: Open = "open"
-"""Answered to anybody, without a token."""
+"""The route answers everybody, without a token."""
 
 
 def declaration(scope: Scope | Open) -> dict[str, Any]:
-    """How a route's description says the scope."""
+    """The entry of a route's description that declares its scope."""
     return {EXTENSION: str(scope)}
 
 
 class UndeclaredScope(Exception):
-    """A route does not say who may ask: a mistake of ours, found when the application is made."""
+    """A route declares no scope. This is a programming error, found when the application is made."""
 
 
 class Scopes:
-    """What the routes of an application declare."""
+    """The scopes that the routes of an application declare."""
 
     def __init__(self, app: FastAPI) -> None:
         """Raises UndeclaredScope."""
@@ -41,7 +41,7 @@ class Scopes:
             self._routes.append((route, _declared(app, route)))
 
     def of(self, scope: Any) -> Scope | Open | None:
-        """What a request (an ASGI scope) needs; None if no route is meant, so that it will be refused as 404 or 405."""
+        """The scope that a request (an ASGI scope) needs. None if no route matches (404 or 405 will follow)."""
         for route, declared in self._routes:
             match, _ = route.matches(scope)
             if match is Match.FULL:

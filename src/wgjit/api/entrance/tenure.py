@@ -1,4 +1,4 @@
-"""As long as a request lasts, its token is checked again: a revoked one's import, body, export and stream end."""
+"""Checks a request's token again while the request lasts. Without a valid token, its body, answer or stream ends."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from wgjit.api.problems import Kind, Problem
 from wgjit.errors import StoreError
 
 LOOK = 0.5
-"""Seconds between two looks whether callers still may. A registry that cannot be read now is asked at the next."""
+"""Seconds between two checks of the tokens. If the registry cannot be read, the next check asks again."""
 
 GRACE = 0.5
-"""Seconds to end in order; then the connection is cut, for its other end may take nothing."""
+"""Seconds for a request to end in order. After that the connection is cut, because its client may not be reading."""
 
 
 def over_problem() -> Problem:
-    """The problem of a token that was revoked, or expired, while its request went on."""
+    """The problem of a token that was revoked or expired during its request."""
     return Problem(
         Kind.UNAUTHENTICATED,
         "the token was revoked or has expired while the request went on",
@@ -30,7 +30,7 @@ def over_problem() -> Problem:
 
 
 class Tenure:
-    """Requests under way, and whose they are. Use it on one event loop."""
+    """The running requests and their callers. Use it on one event loop."""
 
     def __init__(self, threads: Threads) -> None:
         self._threads = threads
@@ -38,7 +38,7 @@ class Tenure:
 
     @contextmanager
     def hold(self, caller: Caller, cut: Callable[[], None] | None = None) -> Iterator[asyncio.Event]:
-        """An event that is set when this caller may not go on; `cut` cuts the connection."""
+        """An event that is set when this caller's token becomes invalid. `cut` cuts the connection."""
         over = asyncio.Event()
         self._held[over] = caller, cut
         try:
@@ -47,7 +47,7 @@ class Tenure:
             del self._held[over]
 
     async def watch(self) -> None:
-        """Look for those who may not any more; never ends by itself."""
+        """Check the callers' tokens again and again. Never ends by itself."""
         while True:
             await asyncio.sleep(LOOK)
             checks = {caller.author.actor: caller.is_valid for caller, _ in self._held.values() if not caller.is_local}

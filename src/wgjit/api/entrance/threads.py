@@ -1,13 +1,13 @@
-"""The threads that work on the registry: some for each kind of work, so that none waits for another kind.
+"""The threads that work on the registry. Each kind of work has its own, so that no kind waits for another.
 
-| kind           | threads         | who                                                                        |
-| -------------- | --------------- | -------------------------------------------------------------------------- |
-| authentication | `AUTHENTICATION` | tokens, also those of requests under way; health; the change log           |
-| reading        | `READING`       | GET; `SHARE` of them of one caller                                         |
-| writing        | `WRITING`       | all else: SQLite lets in one writer at a time; `WRITING_SHARE` of one caller |
-| import         | `IMPORT`        | a piece of an import at a time: no thread waits for a sender               |
+| kind           | threads          | used for                                                                      |
+| -------------- | ---------------- | ----------------------------------------------------------------------------- |
+| authentication | `AUTHENTICATION` | tokens, also those of running requests; health; the change log                |
+| reading        | `READING`        | GET; one caller gets `SHARE` at most                                          |
+| writing        | `WRITING`        | all else; one caller gets `WRITING_SHARE` (SQLite takes one writer at a time) |
+| import         | `IMPORT`         | one block of an import at a time; no thread waits for a sender                |
 
-All of these share one interpreter lock, so more of them would not make more of it.
+All threads share one interpreter lock, so more threads would not do more work.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ WRITING, WRITING_SHARE = 4, 2
 IMPORT = 2
 
 ALL = AUTHENTICATION + READING + WRITING + IMPORT
-"""How many may have a registry open at once."""
+"""Threads that may have a registry open at once."""
 
 
 @dataclass
 class Threads:
-    """Who may be on a thread. Use it on one event loop."""
+    """The limits of threads for each kind of work. Use it on one event loop."""
 
     authentication: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(AUTHENTICATION))
     imports: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(IMPORT))
@@ -38,5 +38,5 @@ class Threads:
 
     @staticmethod
     def set_up() -> None:
-        """Let the framework's own pool have as many threads as there are turns for."""
+        """Give the framework's own pool as many threads as there are turns for reading and writing."""
         to_thread.current_default_thread_limiter().total_tokens = READING + WRITING

@@ -1,4 +1,4 @@
-"""Turns: so many at once in all and of each caller, who else comes waits, and callers take turns in getting one."""
+"""Limits requests at the same time, in all and for each caller. Further requests wait, and the callers take turns."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from contextlib import asynccontextmanager
 from wgjit.api.problems import Kind, Problem
 
 PATIENCE = 10.0
-"""Seconds that a request waits for its turn."""
+"""Seconds that a request waits for its turn at most."""
 
 
 class Turns:
-    """`most` at once, `share` of them of one caller. Use it on one event loop."""
+    """Allows `most` turns at once, and `share` of them for one caller. Use it on one event loop."""
 
     def __init__(self, most: int, share: int) -> None:
         self._most = most
@@ -25,7 +25,7 @@ class Turns:
 
     @asynccontextmanager
     async def turn(self, caller: str) -> AsyncIterator[None]:
-        """Wait until it is this caller's turn; it lasts as long as the block. Raises Problem (503)."""
+        """Wait for a turn of this caller, which lasts as long as the block. Raises Problem (503)."""
         await self._begin(caller)
         try:
             yield
@@ -43,7 +43,7 @@ class Turns:
                 await place
         except BaseException as error:
             if place.done() and not place.cancelled():
-                self._end(caller)  # it came at the very moment when we gave up
+                self._end(caller)  # the turn came in the moment of the timeout
             self._forget(caller, place)
             if isinstance(error, TimeoutError):
                 detail = "your other requests have not come to an end, or others' have not; send fewer at once"
@@ -65,7 +65,7 @@ class Turns:
         self._total += 1
 
     def _grant(self) -> None:
-        """Give what is free to those who wait: a turn a caller, then the next caller."""
+        """Give free turns to waiting requests, one turn for each caller in a round."""
         while self._total < self._most:
             caller = next((each for each in self._waiting if self._running[each] < self._share), None)
             if caller is None:

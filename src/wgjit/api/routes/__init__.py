@@ -1,15 +1,15 @@
-"""What can be asked.
+"""The routes of the API.
 
 | module      | what is inside                                       |
 | ----------- | ---------------------------------------------------- |
 | `peers`     | peers, one at a time and in pages                    |
-| `bulk`      | many peers at once, as lines of JSON                 |
-| `importing` | an import under way                                  |
+| `bulk`      | import and export of many peers, as lines of JSON    |
+| `importing` | one import while its lines arrive                    |
 | `streams`   | server-sent events: the feed, the changes            |
-| `system`    | health, tokens, the audit log                        |
-| `bodies`    | what the API takes and gives                         |
-| `answers`   | what routes are given, and how they answer           |
+| `system`    | health, status, tokens, the audit log                |
+| `bodies`    | the models of requests and answers                   |
+| `answers`   | what routes get as arguments, and how they answer    |
 | `declared`  | routes and their scopes, as their files declare them |
-| `handles`   | a peer in a path                                     |
+| `handles`   | finds the peer that a path names                     |
 | `etags`     | ETags of peers                                       |
 """

@@ -1,4 +1,4 @@
-"""What routes are given, and how they answer."""
+"""The arguments that routes share, and the answers that routes give."""
 
 from __future__ import annotations
 
@@ -34,10 +34,13 @@ async def _body(request: Request) -> bytes:
 
 def idempotency_key(
     idempotency_key: Annotated[
-        str | None, Header(description="1 to 200 printable ASCII characters; the same one again is answered the same.")
+        str | None,
+        Header(
+            description="1 to 200 printable ASCII characters. A repeated request with this key gets the same answer."
+        ),
     ] = None,
 ) -> str | None:
-    """Raises Problem for what cannot be one."""
+    """The idempotency key of a request. Raises Problem if it is malformed."""
     key = idempotency_key
     if key is not None and not (1 <= len(key) <= 200 and key.isascii() and key.isprintable()):
         raise invalid("Idempotency-Key: write 1 to 200 printable ASCII characters", "Idempotency-Key")
@@ -51,14 +54,14 @@ Key = Annotated[str | None, Depends(idempotency_key)]
 
 
 def answer(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """A JSON answer. Nobody on the way may keep it."""
+    """A JSON answer. By default no cache may store it."""
     return Response(
         json.dumps(content), status, {"Cache-Control": "no-store", **(headers or {})}, media_type="application/json"
     )
 
 
 def peer_fields(entry: Entry, *, preshared_keys: bool = False) -> dict[str, Any]:
-    """A peer as the API shows it."""
+    """A peer as the API shows it, with its state."""
     return to_fields(entry, preshared_keys=preshared_keys) | {"state": entry.peer.standing(time.time()).value}
 
 
@@ -69,7 +72,7 @@ def fingerprint(request: Request, body: bytes) -> bytes:
 
 
 def replay(before: Answer, mark: bytes) -> Response:
-    """The answer that was given before. Raises Problem if it was to another request."""
+    """The stored answer to this idempotency key. Raises Problem if it belongs to another request."""
     if before.fingerprint != mark:
         raise Problem(Kind.KEY_REUSED, "this key came with another request before; make a new one for each request")
     headers = {"Idempotency-Replayed": "true", "Cache-Control": "no-store"}

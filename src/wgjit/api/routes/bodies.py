@@ -1,4 +1,7 @@
-"""What the API takes and gives, as its description shows it. Values are checked by what the command line checks by."""
+"""The models of requests and answers, as the API's description shows them.
+
+Values are checked by the same functions that the command line uses.
+"""
 
 from __future__ import annotations
 
@@ -29,16 +32,20 @@ PEER: dict[str, Any] = {
     "state": "enabled",
 }
 
-Labels = Annotated[dict[str, str], Field(description="At most one value a key.")]
+Labels = Annotated[dict[str, str], Field(description="Labels; a key has one value at most.")]
 Seconds = Annotated[int, Field(ge=0, le=65535)]
 Idle = Annotated[
     int | None,
-    Field(ge=0, le=315_360_000, description="Seconds, at least 180; 0: never leaves; null: the gateway's default."),
+    Field(
+        ge=0,
+        le=315_360_000,
+        description="Seconds, at least 180. 0: the peer never leaves. null: the gateway's default.",
+    ),
 ]
 Moment = Annotated[
-    str | int | None, Field(description="RFC 3339, or Unix seconds; null: never.", examples=["2027-01-31T12:00:00Z"])
+    str | int | None, Field(description="RFC 3339 or Unix seconds. null: never.", examples=["2027-01-31T12:00:00Z"])
 ]
-Lifetime = Annotated[str | None, Field(description="From now: 30d, 12h; or never.", examples=["30d"])]
+Lifetime = Annotated[str | None, Field(description="A time from now: 30d, 12h; or never.", examples=["30d"])]
 
 
 class _Body(BaseModel):
@@ -46,7 +53,7 @@ class _Body(BaseModel):
 
 
 class NewPeer(_Body):
-    """A peer to register. Without `public_key` a key pair is made; without `allowed_ips` each pool gives an address."""
+    """A peer to register. Without `public_key` a key pair is made. Without `allowed_ips` each pool gives an address."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -69,7 +76,7 @@ class NewPeer(_Body):
 
 
 class PeerPatch(_Body):
-    """A merge patch (RFC 7396): what is not named stays, null is the default; in `labels`, null takes a label away."""
+    """A merge patch (RFC 7396). A missing field stays, and null sets the default. In `labels`, null removes a label."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"enabled": False}, {"labels": {"team": "ops", "guest": None}}]}
@@ -86,7 +93,7 @@ class PeerPatch(_Body):
 
 
 class Rotation(_Body):
-    """The new key; without it a key pair is made."""
+    """The new key. Without it, a key pair is made."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{}, {"public_key": KEY}]})
     public_key: str | None = None
@@ -106,14 +113,14 @@ class NewToken(_Body):
 
 
 class PeerBody(BaseModel):
-    """A peer as registered."""
+    """A registered peer."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [PEER]})
     public_key: str
     name: str | None
     allowed_ips: list[str]
     has_preshared_key: bool
-    preshared_key: str | None = Field(default=None, description="Only if it was asked for.")
+    preshared_key: str | None = Field(default=None, description="Only there if the request asks for it.")
     keepalive: int
     enabled: bool
     expires_at: str | None
@@ -130,7 +137,7 @@ class ClaimBody(BaseModel):
     endpoint: str
     proven_at: str | None
     inferred: bool
-    """No gateway saw this timestamp: it follows from the device's last handshake."""
+    """True if no gateway saw this timestamp. It was then inferred from the device's last handshake."""
 
 
 class OnePeer(PeerBody):
@@ -141,17 +148,19 @@ class OnePeer(PeerBody):
 
 
 class HandedOut(PeerBody):
-    """A peer with what is shown this once."""
+    """A peer with its private key and configuration, which are shown only once."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [PEER | {"private_key": None, "config": None}]})
-    private_key: str | None = Field(description="Made here, and kept nowhere; null if the public key was given.")
+    private_key: str | None = Field(
+        description="Made by the server and stored nowhere. null if the public key was given."
+    )
     config: str | None = Field(
-        description="The client's configuration; null without a private key, or where [client] is not configured."
+        description="The client's configuration. null without a private key, or if [client] is not configured."
     )
 
 
 class PeerPage(BaseModel):
-    """Part of a list; `next` is the `after` of the next part, null if this is the last."""
+    """A page of peers. `next` is the `after` of the next page, null on the last page."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"peers": [PEER], "next": None}]})
     peers: list[PeerBody]
@@ -159,21 +168,21 @@ class PeerPage(BaseModel):
 
 
 class Found(BaseModel):
-    """Peers that a text points at."""
+    """The peers that a search found."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"peers": [PEER]}]})
     peers: list[PeerBody]
 
 
 class Count(BaseModel):
-    """How many."""
+    """A number of peers."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"count": 3}]})
     count: int
 
 
 class Removed(BaseModel):
-    """How many are gone."""
+    """The number of removed peers."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"removed": 3}]})
     removed: int
@@ -189,14 +198,14 @@ class PeerClaim(BaseModel):
 
 
 class BadLine(BaseModel):
-    """A line that was left out."""
+    """A line that an import left out."""
 
     line: int
     detail: str
 
 
 class Imported(BaseModel):
-    """What became of an import."""
+    """The result of an import."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -204,9 +213,9 @@ class Imported(BaseModel):
         }
     )
     added: int
-    present: int = Field(description="Registered before with these very values.")
+    present: int = Field(description="Peers that were registered already with exactly these values.")
     refused: int
-    bad: list[BadLine] = Field(description="The first 1000 of those refused.")
+    bad: list[BadLine] = Field(description="The first 1000 refused lines.")
 
 
 class TokenBody(BaseModel):
@@ -224,13 +233,13 @@ class TokenBody(BaseModel):
 
 
 class MadeToken(TokenBody):
-    """A token with its text, shown this once."""
+    """A token with its text, which is shown only once."""
 
     token: str
 
 
 class TokenList(BaseModel):
-    """Part of all tokens; `next` is the `after` of the next part."""
+    """A page of tokens. `next` is the `after` of the next page."""
 
     tokens: list[TokenBody]
     next: str | None
@@ -249,7 +258,7 @@ class AuditBody(BaseModel):
 
 
 class AuditPageBody(BaseModel):
-    """Part of the audit log, newest first."""
+    """A page of the audit log, newest first."""
 
     entries: list[AuditBody]
     next: int | None
@@ -263,7 +272,7 @@ class Health(BaseModel):
 
 
 class FieldError(BaseModel):
-    """A field, and what is wrong with it."""
+    """A field and its error."""
 
     field: str
     detail: str
@@ -283,7 +292,7 @@ class ProblemBody(BaseModel):
 
 
 def values(body: NewPeer | PeerPatch) -> dict[str, Any]:
-    """The fields of a `Peer` that a body tells, its key and labels aside. Raises Problem."""
+    """The fields of a `Peer` that a body sets, without key and labels. Raises Problem."""
     told = body.model_fields_set
     found: dict[str, Any] = {}
     if "name" in told:
@@ -311,20 +320,20 @@ def prefixes(texts: list[str] | None) -> tuple[AllowedIP, ...]:
 
 
 def preshared_key(text: str | None) -> PresharedKey | None:
-    """The key of a text. Raises Problem, without the text."""
+    """The key of a text. Raises Problem, which does not repeat the text."""
     with about("preshared_key"):
         return None if text is None else PresharedKey.parse(text)
 
 
 def name(text: str | None) -> str | None:
-    """A name that can be one. Raises Problem."""
+    """The checked name. Raises Problem."""
     with about("name"):
         check_name(text)
     return text
 
 
 def label(key: str, value: str | None) -> None:
-    """Raise Problem for what cannot be a label, or its key if there is no value."""
+    """Raise Problem for a malformed label. Without a value, only the label's key is checked."""
     with about("labels"):
         label_rules.check_key(key)
         if value is not None:

@@ -1,4 +1,4 @@
-"""Many peers at once, as lines of JSON, streamed: neither way is a file in memory as a whole."""
+"""Import and export of many peers, as a stream of JSON lines. No file is ever in memory as a whole."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _TEXT: dict[str, Any] = {LINES: {"schema": {"type": "string"}, "example": _EXAMP
 
 
 routes = Routes("peers")
-"""To be included before the routes with `{peer}` in their paths."""
+"""Add these before the routes with `{peer}` in their paths."""
 
 
 @routes.post(
@@ -44,11 +44,14 @@ async def import_(
     service: ServiceOf,
     caller: CallerOf,
     key: Key,
-    skip_bad: Annotated[bool, Query(description="Leave bad lines out and register the rest.")] = False,
-    batch: Annotated[int, Query(ge=0, le=100_000_000, description="All or nothing by so many; 0: by all.")] = 0,
+    skip_bad: Annotated[bool, Query(description="Leave out bad lines and register the rest.")] = False,
+    batch: Annotated[
+        int, Query(ge=0, le=100_000_000, description="Peers in a batch, which is all or nothing. 0: all peers at once.")
+    ] = 0,
 ) -> Response:
-    """A peer a line, with the fields of an export. Without `skip_bad` the first bad line ends it, and nothing of its
-    batch is registered. Who is registered with these very values counts as present, so it may be sent again."""
+    """The body has one peer per line, with the fields of an export. Without `skip_bad`, the first bad line ends the
+    import, and no peer of its batch is registered. A peer that is registered already with exactly these values counts
+    as present, so an import may be repeated."""
     with service.imports.place(caller.author.actor, IMPORT_SHARE, comes_first=caller.is_local):
         mark = hashlib.sha256(fingerprint(request, b""))
         work = Import(service.registries, service.threads.imports, caller, skip_bad, batch)
@@ -64,7 +67,7 @@ async def import_(
 
 
 async def _parts(receive: Receive) -> AsyncIterator[bytes]:
-    """A body's parts. Raises Problem if the sender goes, is too slow, or may not go on."""
+    """A body's parts. Raises Problem if the sender leaves or is too slow, or if its token is revoked meanwhile."""
     more = True
     while more:
         message = await receive()
@@ -77,15 +80,15 @@ async def _parts(receive: Receive) -> AsyncIterator[bytes]:
     scope=Scope.READ,
     summary="All peers, or all that fit",
     response_class=StreamingResponse,
-    responses={200: {"content": _TEXT, "description": "A peer a line."}},
+    responses={200: {"content": _TEXT, "description": "One peer per line."}},
 )
 async def export(
     service: ServiceOf,
     caller: CallerOf,
     wanted: Wanted,
-    preshared_keys: Annotated[bool, Query(description="With them; scope admin or gateway.")] = False,
+    preshared_keys: Annotated[bool, Query(description="Include preshared keys. Needs scope admin or gateway.")] = False,
 ) -> StreamingResponse:
-    """As `wgjit peer export` writes it and an import reads it."""
+    """The same lines that `wgjit peer export` writes, and that an import reads."""
     if preshared_keys:
         caller.need(Scope.GATEWAY)
     headers = {"Cache-Control": "no-store"}
@@ -93,7 +96,7 @@ async def export(
 
 
 async def _lines(service: Service, caller: Caller, wanted: Filter, preshared_keys: bool) -> AsyncIterator[str]:
-    """A page of lines at a time; a registry that fails in between breaks the answer off."""
+    """The lines, a page at a time. If the registry fails in between, the answer breaks off."""
 
     def read(after: str | None) -> tuple[str, str | None]:
         with service.registries.use() as registry:

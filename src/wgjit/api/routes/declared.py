@@ -1,12 +1,12 @@
-"""Routes as their files declare them: each with its scope, for which there is no default.
+"""Routes as their files declare them. Each route names its scope; there is no default scope.
 
     routes = Routes("peers")
 
     @routes.get("/v1/count", scope=Scope.READ, summary="Count peers")
     def count(...): ...
 
-Not FastAPI's own APIRouter: an application keeps an included router as one opaque route, so its routes could not be
-looked through for the scope of a request, or for the methods of a path.
+FastAPI's own APIRouter is not used, because an application keeps an included router as one opaque route. Then its
+routes cannot be searched for the scope of a request, or for the methods of a path.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ Handler = TypeVar("Handler", bound=Callable[..., Any])
 
 
 class Routes:
-    """The routes of one file, in the order in which they are looked through."""
+    """The routes of one file, in the order in which they are matched."""
 
     def __init__(self, tag: str) -> None:
         self._tag = tag
         self._adding: list[Callable[[FastAPI], None]] = []
 
     def get(self, path: str, *, scope: Scope | Open, summary: str, **more: Any) -> Callable[[Handler], Handler]:
-        """A route that only looks. `more` is for FastAPI."""
+        """A route that only reads. `more` is passed to FastAPI."""
         return self._route("GET", path, scope, summary, more)
 
     def post(self, path: str, *, scope: Scope | Open, summary: str, **more: Any) -> Callable[[Handler], Handler]:
-        """A route that makes something."""
+        """A route that creates something or starts an action."""
         return self._route("POST", path, scope, summary, more)
 
     def patch(self, path: str, *, scope: Scope | Open, summary: str, **more: Any) -> Callable[[Handler], Handler]:
@@ -42,11 +42,11 @@ class Routes:
         return self._route("PATCH", path, scope, summary, more)
 
     def delete(self, path: str, *, scope: Scope | Open, summary: str, **more: Any) -> Callable[[Handler], Handler]:
-        """A route that takes something away."""
+        """A route that removes something."""
         return self._route("DELETE", path, scope, summary, more)
 
     def add_to(self, app: FastAPI) -> None:
-        """Let an application answer them."""
+        """Add the routes to an application."""
         for add in self._adding:
             add(app)
 

@@ -1,4 +1,4 @@
-"""ETags of peers: strong, over what is registered, labels included; neither the claim nor the state is in it."""
+"""ETags of peers. A tag is strong. It covers a peer's registered values and labels, but not its claim or state."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from wgjit.stores.entries import Entry
 from wgjit.stores.peer_json import to_fields
 
 _SALT = secrets.token_bytes(32)
-"""Of this process: an ETag must not let who sees it try preshared keys that a person chose."""
+"""A salt of this process, so that nobody can use an ETag to guess a preshared key that a person chose."""
 
 _WITH_SECRET = "-s"
-"""Ends the tag of the form that shows the preshared key: the two forms are two representations."""
+"""The end of the tag of an answer that shows the preshared key, since that answer is a different representation."""
 
 
 def tag(entry: Entry, *, with_secret: bool = False) -> str:
-    """The ETag with its quotes. A peer with a preshared key gets another one when the API is started anew."""
+    """The ETag with its quotes. A peer with a preshared key gets another tag when the API restarts."""
     digest = hashlib.sha256(json.dumps(to_fields(entry), sort_keys=True).encode())
     if entry.peer.preshared_key is not None:
         digest.update(hmac.digest(_SALT, entry.peer.preshared_key.reveal(), "sha256"))
@@ -28,7 +28,7 @@ def tag(entry: Entry, *, with_secret: bool = False) -> str:
 
 
 def fits(header: str, current: str, *, weakly: bool = False) -> bool:
-    """Whether a list of tags, or `*`, has this one (RFC 9110, 13.1). `weakly`: as If-None-Match compares."""
+    """Whether a list of tags, or `*`, matches the current tag (RFC 9110, 13.1). `weakly`: as If-None-Match compares."""
     given = [text.strip() for text in header.split(",")]
     if weakly:
         given = [text.removeprefix("W/") for text in given]
@@ -36,7 +36,7 @@ def fits(header: str, current: str, *, weakly: bool = False) -> bool:
 
 
 def check(if_match: str | None) -> Callable[[Entry], None]:
-    """What raises Problem for a peer that is not as If-Match says; run in the transaction that changes it."""
+    """A check that raises Problem if a peer's ETag does not match. It runs in the transaction that changes the peer."""
 
     def unchanged(entry: Entry) -> None:
         if if_match is None:

@@ -1,4 +1,4 @@
-"""A peer in a path: its key as base64url, or any handle that the registry knows and that has no `/` in it."""
+"""Finds the peer that a path names: by its key as base64url, or by any handle of the registry that has no `/` in it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def to_path(key: PublicKey) -> str:
 
 
 def to_segment(text: str) -> str:
-    """A segment that has a `/` in it: a key becomes base64url, anything else what no peer is called by."""
+    """The segment for a text with a `/` in it: a key as base64url, any other text with `%2F`, which names no peer."""
     try:
         return to_path(PublicKey.parse(text))
     except InvalidValue:
@@ -30,7 +30,7 @@ def to_segment(text: str) -> str:
 def find(registry: Registry, segment: str) -> Registration:
     """The peer that a segment means. Raises Problem, AmbiguousHandle, StoreError.
 
-    What is a whole key means that key alone: who asks for a peer by its key must not be given one that is named so.
+    A segment that is a whole key means only that key. A request for a key must not get a peer whose name looks like it.
     """
     if (key := _key(segment)) is not None:
         found = registry.lookup(key)
@@ -44,7 +44,10 @@ def find(registry: Registry, segment: str) -> Registration:
 
 
 def claim_of(registry: Registry, segment: str) -> tuple[PublicKey, Claim | None]:
-    """Whose claim a segment means, a removed peer's too by its key. Raises Problem, AmbiguousHandle, StoreError."""
+    """The key and claim that a segment means. A removed peer is found by its whole key.
+
+    Raises Problem, AmbiguousHandle, StoreError.
+    """
     try:
         found = find(registry, segment)
     except Problem:
@@ -62,6 +65,6 @@ def _key(segment: str) -> PublicKey | None:
 
 
 def no_such_peer(handle: str) -> Problem:
-    """The problem of a handle that nobody has."""
+    """The problem for a handle that no peer has."""
     who = "peer of this public key" if re.fullmatch(_KEY, handle) else f"peer {quoted(handle)}"
     return Problem(Kind.NO_SUCH_PEER, f"no {who} is registered")

@@ -1,7 +1,7 @@
-"""An import under way: lines are collected on the event loop, and whole blocks of them go to a thread.
+"""One import while its lines arrive: the event loop collects lines, and whole blocks of them go to a thread.
 
-Nothing is open, and no thread is held, while a sender is waited for before its first block is full: of a slow one there
-is never more than its own bytes, a megabyte of them at most. Its token is looked at again before each commit.
+Until a sender's first block is full, the import opens no registry and holds no thread. So a slow sender costs only the
+memory for its bytes, a megabyte at most. The caller's token is checked again before each commit.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ from wgjit.stores.base import Load, Registry
 from wgjit.stores.entries import Answer, Loaded
 
 _TOLD = 1000
-"""Bad lines in an answer; the rest is counted."""
+"""An answer names this many bad lines at most. The rest is only counted."""
 
 _DETAIL = 500
-"""Characters that are told of a bad line: its error may repeat part of it."""
+"""Characters of a bad line's error in an answer. An error may repeat part of the line, so it needs a limit."""
 
 _SOURCE = "HTTP API"
-"""What the audit log says of where the peers were read."""
+"""The source of the peers that the audit log names."""
 
 CACHE = 16 << 10
-"""KiB of memory that each of the two connections of an import keeps pages in; beyond it SQLite sorts in files."""
+"""KiB of page cache for each of an import's two connections. Beyond that, SQLite sorts in files."""
 
 T = TypeVar("T")
 
 
 class Import:
-    """See the head of this file. Leave the block of it in whatever way: what is not committed is dropped."""
+    """One import, used as `async with`. When the block ends, for whatever reason, uncommitted peers are dropped."""
 
     def __init__(
         self, registries: Registries, threads: CapacityLimiter, caller: Caller, skip_bad: bool, batch: int
@@ -58,7 +58,7 @@ class Import:
         self._load: Load | None = None
 
     async def answered(self, key: str) -> Answer | None:
-        """What was answered to this idempotency key before."""
+        """The stored answer to this idempotency key, None if there is none."""
 
         def find() -> Answer | None:
             with self._registries.use() as registry:
@@ -67,16 +67,16 @@ class Import:
         return await self._run(find)
 
     async def take(self, part: bytes) -> None:
-        """The next part of the body. Raises Problem for what is bad in it, and StoreError."""
+        """Take the next part of the body. Raises StoreError, and Problem for a bad line."""
         try:
             block = self._blocks.push(part)
-        except InvalidValue as error:  # what makes the rest unreadable: an endless line
+        except InvalidValue as error:  # an endless line, which makes the rest unreadable
             raise self._told.problem(None, error.told) from None
         if block is not None:
             await self._run(lambda: self._stage(block))
 
     async def finish(self, key: str | None, fingerprint: bytes) -> dict[str, Any]:
-        """Register what is left; gives what is answered. Raises Problem, StoreError."""
+        """Register the rest and return the answer's content. Raises Problem, StoreError."""
         return await self._run(lambda: self._finish(key, fingerprint))
 
     async def __aenter__(self) -> Self:
@@ -97,7 +97,7 @@ class Import:
     def _step(self, work: Callable[[], T]) -> T:
         try:
             return work()
-        except BaseException as error:  # told to what is open, which has words for what SQLite says
+        except BaseException as error:  # the open load gets the error, because it translates SQLite's errors
             open_, self._open, self._load = self._open, ExitStack(), None
             open_.__exit__(type(error), error, error.__traceback__)
             raise
@@ -126,13 +126,13 @@ class Import:
         return self._load
 
     def _check(self) -> None:
-        """Raises Problem for a caller that may not go on: what is not committed stays out."""
+        """Raises Problem if the caller's token is no longer valid. Uncommitted peers are then dropped."""
         if not self._caller.is_valid():
             raise over_problem()
 
 
 class _Told:
-    """What an import told so far."""
+    """Collects the results of an import: its counts and its bad lines."""
 
     def __init__(self, skip: bool) -> None:
         self._skip = skip
@@ -140,12 +140,12 @@ class _Told:
         self._bad: list[dict[str, Any]] = []
 
     def loaded(self, batch: Loaded) -> None:
-        """A batch is through; `refused` counts lines, and was told each of them."""
+        """Count a committed batch. Refused lines are not counted here, because `refused` counted each of them."""
         self._counts["added"] += batch.added
         self._counts["present"] += batch.present
 
     def refused(self, line: int, what: object) -> None:
-        """Raises Problem unless bad lines are skipped."""
+        """Count a bad line. Raises Problem unless bad lines are skipped."""
         if not self._skip:
             raise self.problem(line, str(what))
         self._counts["refused"] += 1
@@ -153,14 +153,14 @@ class _Told:
             self._bad.append({"line": line, "detail": _short(str(what))})
 
     def problem(self, line: int | None, text: str) -> Problem:
-        """What ends the import."""
+        """The problem that ends the import."""
         before = self._counts["added"] + self._counts["present"]
         after = f"{before} peers of the batches before are registered" if before else "nothing was registered"
         where, text = "body" if line is None else f"line {line}", _short(text)
         return Problem(Kind.INVALID, f"{where}: {text}; {after}", [(where, text)], more=self._counts)
 
     def content(self) -> dict[str, Any]:
-        """The answer."""
+        """The answer's content."""
         return self._counts | {"bad": self._bad}
 
 

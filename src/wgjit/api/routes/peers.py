@@ -1,4 +1,4 @@
-"""Peers: one at a time, in pages, and all that fit a filter."""
+"""Peers: one at a time, in pages, and all that match a filter."""
 
 from __future__ import annotations
 
@@ -19,17 +19,19 @@ from wgjit.errors import ConfigError, InvalidValue
 from wgjit.management import client_config
 from wgjit.management.client_config import Server
 from wgjit.model import Peer, PrivateKey, PublicKey, Standing
-from wgjit.stores.entries import AnsweredBefore, Entry, Filter, Once, Scope
+from wgjit.stores.entries import AnsweredBefore, Entry, Filter, IdempotentRequest, Scope
 from wgjit.stores.label_rules import parse_labels
 from wgjit.stores.peer_json import claim_fields
 from wgjit.times import parse_expiry
 
 
 def filter_of(
-    label: Annotated[list[str] | None, Query(description="KEY=VALUE; several: all of them.")] = None,
-    state: Annotated[Standing | None, Query(description="Only these.")] = None,
-    name_prefix: Annotated[str | None, Query(description="Whose name begins so.")] = None,
-    expires_before: Annotated[str | None, Query(description="2027-01-31T12:00:00Z, or from now: +30d.")] = None,
+    label: Annotated[list[str] | None, Query(description="KEY=VALUE. Several: peers with all of them.")] = None,
+    state: Annotated[Standing | None, Query(description="Only peers in this state.")] = None,
+    name_prefix: Annotated[str | None, Query(description="Only peers whose name begins so.")] = None,
+    expires_before: Annotated[
+        str | None, Query(description="Only peers that expire before 2027-01-31T12:00:00Z, or within +30d.")
+    ] = None,
 ) -> Filter:
     """The filter of a query. Raises Problem."""
     with about("label"):
@@ -40,8 +42,8 @@ def filter_of(
 
 
 Wanted = Annotated[Filter, Depends(filter_of)]
-IfMatch = Annotated[str | None, Header(description="The ETag that the peer must still have; else 412.")]
-Secrets = Annotated[bool, Query(description="Also the preshared key; scope admin or gateway.")]
+IfMatch = Annotated[str | None, Header(description="The ETag that the peer must still have, else 412.")]
+Secrets = Annotated[bool, Query(description="Also show the preshared key. Needs scope admin or gateway.")]
 Limit = Annotated[int, Query(ge=1, le=1000)]
 _ONE: dict[int | str, dict[str, Any]] = {200: {"model": bodies.PeerBody}}
 
@@ -49,38 +51,41 @@ _ONE: dict[int | str, dict[str, Any]] = {200: {"model": bodies.PeerBody}}
 routes = Routes("peers")
 
 _MADE: dict[int | str, dict[str, Any]] = {201: {"model": bodies.HandedOut}}
-_SHOWN: dict[int | str, dict[str, Any]] = {200: {"model": bodies.OnePeer}, 304: {"description": "As it was."}}
+_SHOWN: dict[int | str, dict[str, Any]] = {
+    200: {"model": bodies.OnePeer},
+    304: {"description": "The peer is unchanged."},
+}
 _CLAIM: dict[int | str, dict[str, Any]] = {200: {"model": bodies.PeerClaim}}
 _ROTATED: dict[int | str, dict[str, Any]] = {200: {"model": bodies.HandedOut}}
 
 
 class _Handing:
-    """The answer of a peer that is handed out: with the secrets that are shown once, and without, to be kept."""
+    """Makes the answer for a peer that is handed out: with the secrets, to send once; without secrets, to store."""
 
     def __init__(self, private_key: PrivateKey | None, server: Callable[[], Server | None]) -> None:
         self._private_key = private_key
         self._server = None if private_key is None else server()
 
     def fields(self, entry: Entry) -> dict[str, Any]:
-        """What is answered, this once."""
+        """The answer's fields with the secrets, which are sent only once."""
         config = None
         if self._server is not None and self._private_key is not None:
             try:
                 config = client_config.compose(self._server, entry.peer, self._private_key)
-            except ConfigError:  # no single address in it: there is nothing to configure a client with
+            except ConfigError:  # the peer has no single address, so there is no configuration for a client
                 config = None
         secret = None if self._private_key is None else self._private_key.reveal_base64()
         return peer_fields(entry) | {"private_key": secret, "config": config}
 
-    def once(self, key: str | None, mark: bytes, status: int) -> Once | None:
-        """What is to be kept of the answer under an idempotency key: nothing secret."""
+    def once(self, key: str | None, mark: bytes, status: int) -> IdempotentRequest | None:
+        """The answer to store under an idempotency key, without secrets. None without a key."""
         if key is None:
             return None
 
         def kept(entry: Entry) -> tuple[int, bytes]:
             return status, json.dumps(peer_fields(entry) | {"private_key": None, "config": None}).encode()
 
-        return Once(key, mark, kept)
+        return IdempotentRequest(key, mark, kept)
 
 
 @routes.post(
@@ -93,8 +98,8 @@ class _Handing:
 def create(
     request: Request, service: ServiceOf, caller: CallerOf, body: bodies.NewPeer, raw: RawBody, key: Key
 ) -> Response:
-    """Without `public_key` a key pair is made: `private_key` and `config` are in this answer and nowhere else. Without
-    `allowed_ips` each configured pool gives an address."""
+    """Without `public_key`, a key pair is made. Its `private_key` and `config` are in this answer and nowhere else.
+    Without `allowed_ips`, each configured pool gives an address."""
     mark = fingerprint(request, raw)
     prefixes = bodies.prefixes(body.allowed_ips)
     pools = [] if prefixes else service.site.pools
@@ -128,9 +133,9 @@ def list_(
     service: ServiceOf,
     wanted: Wanted,
     limit: Limit = 100,
-    after: Annotated[str | None, Query(description="`next` of the page before, with the same filter.")] = None,
+    after: Annotated[str | None, Query(description="`next` of the previous page, with the same filter.")] = None,
 ) -> Response:
-    """In the order of keys; of names with `name_prefix`; of expiry if that is asked for."""
+    """Peers in the order of their keys; with `name_prefix` by name, with `expires_before` by expiry."""
     with service.registries.use() as registry:
         page = registry.peers.page(wanted, limit, after)
     return answer({"peers": list(map(peer_fields, page.entries)), "next": page.cursor})
@@ -143,7 +148,7 @@ def list_(
     responses={200: {"model": bodies.Count}},
 )
 def count(service: ServiceOf, wanted: Wanted) -> Response:
-    """Visits all that fit, unless no filter is given."""
+    """The number of peers. With a filter, the registry visits all peers that match."""
     with service.registries.use() as registry:
         return answer({"count": registry.peers.count(wanted)})
 
@@ -156,11 +161,14 @@ def count(service: ServiceOf, wanted: Wanted) -> Response:
 )
 def find(
     service: ServiceOf,
-    q: Annotated[str, Query(min_length=1, max_length=1000, description="A name's or key's beginning, address, label.")],
-    anywhere: Annotated[bool, Query(description="Also inside of names; looks at all names.")] = False,
+    q: Annotated[
+        str,
+        Query(min_length=1, max_length=1000, description="The beginning of a name or key, an address, or a label."),
+    ],
+    anywhere: Annotated[bool, Query(description="Also find the text inside of names. This reads all names.")] = False,
     limit: Limit = 20,
 ) -> Response:
-    """Peers that a text points at."""
+    """The peers that a text means."""
     with service.registries.use() as registry:
         return answer({"peers": list(map(peer_fields, registry.peers.search(q, limit, anywhere=anywhere)))})
 
@@ -177,7 +185,7 @@ def remove_fitting(
     wanted: Wanted,
     confirm: Annotated[bool, Query(description="Must be true.")] = False,
 ) -> Response:
-    """Refused without a filter, and without `confirm=true`."""
+    """The request is refused without a filter, and without `confirm=true`."""
     if wanted.is_empty:
         raise invalid("label: give a filter, such as label=team=guests; this never removes all peers", "label")
     if not confirm:
@@ -192,10 +200,12 @@ def show(
     caller: CallerOf,
     peer: str,
     preshared_key: Secrets = False,
-    if_none_match: Annotated[str | None, Header(description="An ETag; 304 if the peer still has it.")] = None,
+    if_none_match: Annotated[
+        str | None, Header(description="An ETag. The answer is 304 if the peer still has it.")
+    ] = None,
 ) -> Response:
-    """By its key as base64url, or any handle without `/`: name, address, beginning of a key. A gateway may keep the
-    answer, since it follows the changes; for how long is its own affair (`store.time_to_live`)."""
+    """`peer` is the key as base64url, or any handle without `/`: name, address, beginning of a key. A gateway may cache
+    the answer, because it follows the changes. Its own setting says for how long (`store.time_to_live`)."""
     if preshared_key:
         caller.need(Scope.GATEWAY)
     with service.registries.use() as registry:
@@ -212,7 +222,7 @@ def show(
 def patch(
     service: ServiceOf, caller: CallerOf, peer: str, body: bodies.PeerPatch, if_match: IfMatch = None
 ) -> Response:
-    """A merge patch (RFC 7396): what is given, and nothing else. A key does not change: rotate."""
+    """A merge patch (RFC 7396): only the given fields change. To change the key, use rotate."""
     change = _Patch(body)
     unchanged = etags.check(if_match)
 
@@ -227,7 +237,7 @@ def patch(
 
 
 class _Patch:
-    """What a merge patch does to a peer. Raises Problem."""
+    """The changes that a merge patch makes to a peer. Raises Problem."""
 
     def __init__(self, body: bodies.PeerPatch) -> None:
         self._values = bodies.values(body)
@@ -242,12 +252,12 @@ class _Patch:
                 self.given[label] = value
 
     def look(self, before: Entry) -> None:
-        """Told what the peer is, in the transaction that changes it."""
+        """Look at the unchanged peer, in the transaction that changes it."""
         if self._takes_all_labels:
             self.taken += before.labels
 
     def apply(self, peer: Peer) -> Peer:
-        """The peer as it becomes."""
+        """The changed peer."""
         return _checked(lambda: dataclasses.replace(peer, **self._values))
 
 
@@ -259,7 +269,7 @@ class _Patch:
     response_class=Response,
 )
 def remove(service: ServiceOf, caller: CallerOf, peer: str, if_match: IfMatch = None) -> Response:
-    """With its claim and labels; its addresses go back to the pool after its quarantine."""
+    """Removes the peer with its labels. Its claim stays. Its addresses return to the pool after its quarantine."""
     with service.registries.use() as registry:
         key = handles.find(registry, peer).peer.public_key
         check = etags.check(if_match) if if_match is not None else None
@@ -284,15 +294,15 @@ def rotate(
     body: bodies.Rotation | None = None,
     if_match: IfMatch = None,
 ) -> Response:
-    """All else stays. A gateway refuses the old key, and ends its session, within a second. The configuration holds the
-    preshared key, if there is one: its client cannot connect without."""
+    """All other values stay. Within a second, a gateway refuses the old key and ends its session. `config` holds the
+    preshared key, if there is one, because the client cannot connect without it."""
     mark = fingerprint(request, raw)
     with about("public_key"):
         private_key, new = client_config.keys(None if body is None else body.public_key)
     handing = _Handing(private_key, service.server)
     try:
         with service.registries.use() as registry:
-            # Before the handle is looked for: it may be the key that this very request took away.
+            # This comes before the handle is looked up. The handle may be the key that this very request replaced.
             if key is not None and (before := registry.answers.find(key, by=caller.author)):
                 return replay(before, mark)
             old: PublicKey = handles.find(registry, peer).peer.public_key
@@ -313,7 +323,7 @@ def rotate(
     responses=_CLAIM,
 )
 def show_claim(service: ServiceOf, peer: str) -> Response:
-    """When and where it was last proven; null if never. A peer that was removed keeps it, by its key."""
+    """When and where the peer was last proven; null if never. A removed peer keeps its claim; name it by its key."""
     with service.registries.use() as registry:
         key, claim = handles.claim_of(registry, peer)
     return answer({"public_key": str(key), "claim": claim_fields(claim)})
@@ -326,8 +336,8 @@ def show_claim(service: ServiceOf, peer: str) -> Response:
     responses=_CLAIM,
 )
 def reset_claim(service: ServiceOf, caller: CallerOf, peer: str) -> Response:
-    """So that a client may connect whose clock was set back. Says what was forgotten. By its key also for a peer that
-    was removed: then its removal is forgotten, too."""
+    """After this, a client may connect whose clock was set back. The answer holds the forgotten claim. Name a removed
+    peer by its key; then its removal is forgotten, too."""
     with service.registries.use() as registry:
         key, _ = handles.claim_of(registry, peer)
         claim = registry.claims.reset(key, by=caller.author)
@@ -335,7 +345,7 @@ def reset_claim(service: ServiceOf, caller: CallerOf, peer: str) -> Response:
 
 
 def _checked(make: Callable[[], Peer]) -> Peer:
-    """Raises Problem for values that do not go together."""
+    """The peer that `make` makes. Raises Problem if its values do not go together."""
     try:
         return make()
     except InvalidValue as error:

@@ -1,6 +1,6 @@
 """Event streams: `/v1/feed` and `/v1/changes` as server-sent events.
 
-A stream ends when its client goes, reads too slowly, when its token is revoked or expires, and when the server ends.
+A stream ends when its client leaves or reads too slowly, when its token is revoked or expires, or when the server ends.
 """
 
 from __future__ import annotations
@@ -28,25 +28,25 @@ MOST = 256
 """Streams at once."""
 
 SHARE = 32
-"""Of them, of one caller that is no gateway."""
+"""Streams of one caller that is not a gateway."""
 
 GATEWAY_SHARE = 128
-"""Of one token of scope `gateway`: all gateways of a fleet may show the same one."""
+"""Streams of one token of scope `gateway`. The number is higher, because all gateways of a fleet may use one token."""
 
 KEPT = 128
-"""How many of all are for gateways and the Unix socket alone."""
+"""Of MOST, the streams that only gateways and the Unix socket get."""
 
 PING = 15
-"""Seconds between comments that keep a stream's connection open."""
+"""Seconds between the comments that keep a stream's connection open."""
 
 PATIENCE = 20.0
-"""Seconds for which a client may take nothing of what is sent."""
+"""Seconds after which a stream ends if its client reads nothing."""
 
 T = TypeVar("T")
 
 
 class Streams:
-    """The streams that are open."""
+    """The open streams."""
 
     def __init__(self) -> None:
         self.quota = Quota("streams", MOST, KEPT)
@@ -55,7 +55,7 @@ class Streams:
 
     @contextmanager
     def open(self, caller: Caller, over: asyncio.Event) -> Iterator[None]:
-        """A place for a stream of this caller; `over` is set when it is to end. Raises Problem (503)."""
+        """A place for a stream of this caller. `over` is set when the stream has to end. Raises Problem (503)."""
         is_gateway = caller.scope is Scope.GATEWAY
         with self.quota.place(
             caller.author.actor, GATEWAY_SHARE if is_gateway else SHARE, comes_first=is_gateway or caller.is_local
@@ -69,14 +69,14 @@ class Streams:
                 self._open.discard(over)
 
     def end(self) -> None:
-        """End all of them, and those to come."""
+        """End all streams, and each stream that is opened later."""
         self._ending = True
         for over in self._open:
             over.set()
 
 
 async def until(over: asyncio.Event, source: AsyncIterator[T]) -> AsyncIterator[T]:
-    """What comes of a source, until it ends or the event is set."""
+    """The items of a source, until the source ends or the event is set."""
     ended = asyncio.ensure_future(over.wait())
     following: asyncio.Future[T] | None = None
     try:
@@ -113,7 +113,7 @@ routes = Routes("streams")
     responses=_STREAM,
 )
 async def feed(request: Request) -> EventSourceResponse:
-    """Every initiation that the gateway sees from now on: `event: initiation`, data as docs/FEED.md tells."""
+    """Every initiation that the gateway sees from now on, as `event: initiation`. docs/FEED.md describes its data."""
     service, over = request.app.state.service, request.scope["wgjit.over"]
     with ExitStack() as place:
         place.enter_context(service.streams.open(request.scope["wgjit.caller"], over))
@@ -135,11 +135,12 @@ async def feed(request: Request) -> EventSourceResponse:
 )
 async def changes(
     request: Request,
-    after: Annotated[int | None, Query(ge=0, le=2**63 - 1, description="Resume behind this sequence.")] = None,
-    last_event_id: Annotated[str | None, Header(description="The same, as a browser says it.")] = None,
+    after: Annotated[int | None, Query(ge=0, le=2**63 - 1, description="Resume after this sequence number.")] = None,
+    last_event_id: Annotated[str | None, Header(description="The same as `after`, as a browser sends it.")] = None,
 ) -> EventSourceResponse:
-    """`open` (where the stream begins), then `updated` and `removed`, each with the peer's key and a sequence
-    number as its id. `reset`: the log has lost your place, so anything may have changed."""
+    """The first event is `open`: where the stream begins. Then come `updated` and `removed`, each with the peer's key
+    and a sequence number as its id. `reset` means that the log does not reach back to your place any more, so anything
+    may have changed."""
     service, over = request.app.state.service, request.scope["wgjit.over"]
     if last_event_id is not None:
         if not (last_event_id.isascii() and last_event_id.isdigit() and len(last_event_id) <= 18):
@@ -152,7 +153,7 @@ async def changes(
 
         async def events() -> AsyncIterator[ServerSentEvent]:
             yield _event("open", min(start, head), {"sequence": head})
-            with suppress(StoreError):  # the stream ends; who comes again is told why
+            with suppress(StoreError):  # the stream ends, and the client's next request gets the error
                 async for page in until(over, service.follower.follow(start)):
                     if isinstance(page, Reset):
                         yield _event("reset", page.sequence, {"sequence": page.sequence})
@@ -171,7 +172,7 @@ def _event(kind: str, number: int, data: dict[str, Any]) -> ServerSentEvent:
 
 
 class _Kept(EventSourceResponse):
-    """A stream's answer, which holds its place until it ends."""
+    """A stream's answer. It holds the stream's place until the stream ends."""
 
     def __init__(self, place: ExitStack, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
@@ -183,7 +184,7 @@ class _Kept(EventSourceResponse):
 
 
 def stream(events: AsyncIterator[Any], place: ExitStack, patience: float = PATIENCE) -> EventSourceResponse:
-    """The answer that sends events, as long as its client takes them; `place` is closed at its end."""
+    """The answer that sends events as long as its client reads them. `place` is closed at the end."""
     return _Kept(
         place,
         events,

@@ -1,4 +1,4 @@
-"""How the registry and its gateway are; tokens and the audit log, for administrators."""
+"""The state of the registry and its gateway; for administrators, tokens and the audit log."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from wgjit.stores.entries import AuditFilter, Scope, Verb
 from wgjit.times import parse_past
 
 _PATIENCE = 5.0
-"""Seconds for a gateway to answer."""
+"""Seconds to wait for the gateway's answer."""
 
 
 routes = Routes("system")
@@ -35,7 +35,7 @@ routes = Routes("system")
     responses={200: {"model": bodies.Health}},
 )
 async def healthz(service: ServiceOf) -> Response:
-    """Needs no token. Looked at once a second at most."""
+    """This route needs no token. The registry is read once per second at most."""
     await service.health.check()
     return answer({"status": "ok"})
 
@@ -47,8 +47,8 @@ async def healthz(service: ServiceOf) -> Response:
     responses={200: {"model": dict[str, Any]}},
 )
 async def status(request: Request) -> Response:
-    """What `wgjit status --json` prints; `api`: how much of its limits is taken; and `api_log_lines_lost`: lines of
-    the API's own log that nobody could be given. 503 if no gateway runs."""
+    """The fields that `wgjit status --json` prints. `api` shows how much of the API's limits is used, and
+    `api_log_lines_lost` counts lines of the API's own log that could not be written. 503 if no gateway runs."""
     service = request.app.state.service
     try:
         async with asyncio.timeout(_PATIENCE):
@@ -68,9 +68,9 @@ async def status(request: Request) -> Response:
 def tokens(
     service: ServiceOf,
     limit: Annotated[int, Query(ge=1, le=1000)] = 1000,
-    after: Annotated[str | None, Query(description="`next` of the page before.")] = None,
+    after: Annotated[str | None, Query(description="`next` of the previous page.")] = None,
 ) -> Response:
-    """By name, without their secrets; also those that are expired or revoked."""
+    """All tokens by name, also expired and revoked ones. Their secrets are not shown."""
     with service.registries.use() as registry:
         found, cursor = registry.tokens.page(limit, after)
     now = time.time()
@@ -86,7 +86,7 @@ def tokens(
     responses={201: {"model": bodies.MadeToken}},
 )
 def make_token(service: ServiceOf, caller: CallerOf, body: bodies.NewToken) -> Response:
-    """The answer holds the token's text, this once."""
+    """The answer holds the token's text, which is shown only once."""
     expires_at = bodies.expiry(body.expires_at, body.expires_in)
     with service.registries.use() as registry:
         token, text = registry.tokens.create(
@@ -103,7 +103,7 @@ def make_token(service: ServiceOf, caller: CallerOf, body: bodies.NewToken) -> R
     responses={200: {"model": bodies.TokenBody}},
 )
 def revoke_token(service: ServiceOf, caller: CallerOf, token: str) -> Response:
-    """By name or id. At once and for good; streams that it opened end."""
+    """`token` is a name or an id. The token is revoked at once and for good. Its open streams end."""
     with service.registries.use() as registry:
         revoked = registry.tokens.revoke(token, by=caller.author)
     return answer(token_fields(revoked, time.time()))
@@ -118,14 +118,14 @@ def revoke_token(service: ServiceOf, caller: CallerOf, token: str) -> Response:
 )
 def audit(
     service: ServiceOf,
-    peer: Annotated[str | None, Query(description="Its handle, or its whole key if it was removed.")] = None,
+    peer: Annotated[str | None, Query(description="A peer's handle, or the whole key of a removed peer.")] = None,
     actor: str | None = None,
     verb: Verb | None = None,
-    since: Annotated[str | None, Query(description="7d, or 2027-01-31T12:00:00Z.")] = None,
+    since: Annotated[str | None, Query(description="Entries not older than 7d, or since 2027-01-31T12:00:00Z.")] = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-    after: Annotated[int | None, Query(ge=0, le=2**63 - 1, description="`next` of the page before.")] = None,
+    after: Annotated[int | None, Query(ge=0, le=2**63 - 1, description="`next` of the previous page.")] = None,
 ) -> Response:
-    """Newest first."""
+    """Entries of the audit log, newest first."""
     with about("since"):
         moment = None if since is None else parse_past(since, time.time(), "since")
     with service.registries.use() as registry:

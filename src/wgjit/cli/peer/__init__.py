@@ -1,16 +1,16 @@
-"""`wgjit peer`: hand tunnels out, look at peers, change them.
+"""`wgjit peer`: register, show, change and remove peers.
 
-| module     | what is inside                             |
-| ---------- | ------------------------------------------ |
-| `commands` | the group; `peer set`, `enable`, `disable` |
-| `add`      | `peer add`, `rotate`                       |
-| `listing`  | `peer list`, `find`, `show`                |
-| `remove`   | `peer remove`                              |
-| `bring`    | `peer import`                              |
-| `export`   | `peer export`                              |
-| `values`   | a peer's values as options give them       |
-| `describe` | a peer as people are shown it              |
-| `outlet`   | where a client's configuration goes        |
+| module     | what is inside                                      |
+| ---------- | --------------------------------------------------- |
+| `commands` | the command group; `peer set`, `enable`, `disable`  |
+| `add`      | `peer add`, `rotate`                                |
+| `listing`  | `peer list`, `find`, `show`                         |
+| `remove`   | `peer remove`                                       |
+| `bring`    | `peer import`                                       |
+| `export`   | `peer export`                                       |
+| `values`   | the options that describe a peer                    |
+| `describe` | a peer as text for people                           |
+| `outlet`   | writes a client's configuration to file and QR code |
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`wgjit peer add` and `rotate`: hand a tunnel out, and hand it out anew with another key."""
+"""`wgjit peer add` and `rotate`: register a peer, and give a registered peer a new key."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ from wgjit.stores.peer_json import to_fields
 
 PublicKeyOption = Annotated[
     str | None,
-    typer.Option(metavar="KEY", help="The client's own, base64. Without it a key pair is made for the client."),
+    typer.Option(metavar="KEY", help="The client's own public key, base64. Without it, wgjit makes a key pair."),
 ]
 Output = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="Write the client's configuration there, with mode 0600.")
+    Path | None, typer.Option(metavar="FILE", help="Write the client's configuration to this file, mode 0600.")
 ]
 Qr = Annotated[bool, typer.Option("--qr", help="Draw the client's configuration as a QR code.")]
 QrFile = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="The QR code as an image, .png or .svg, with mode 0600.")
+    Path | None, typer.Option(metavar="FILE", help="Write the QR code to this image file, .png or .svg, mode 0600.")
 ]
 
 
 @on_registry
 @describing
 def add(
-    name: Annotated[str, typer.Argument(help="A name for people; unique.")],
+    name: Annotated[str, typer.Argument(help="The peer's name, unique in the registry.")],
     public_key: PublicKeyOption = None,
     output: Output = None,
     qr: Qr = False,
@@ -50,8 +50,8 @@ def add(
 ) -> None:
     """Register a peer. Makes the registry file if there is none.
 
-    If a key pair is made for it, the client's configuration is printed, or goes where --output, --qr and --qr-file say.
-    It holds the private key, which is kept nowhere else.
+    Without --public-key, wgjit makes a key pair and prints the client's configuration, or writes it as --output, --qr
+    and --qr-file say. The configuration holds the private key, which is stored nowhere else.
     """
     pools = [] if "allowed_ips" in given.values else here.pools
     if "allowed_ips" not in given.values and not pools:
@@ -76,10 +76,10 @@ def rotate(
     *,
     here: Site,
 ) -> None:
-    """Put a new key in the place of a peer's. Name, addresses, labels and all else stay.
+    """Replace a peer's key by a new key. Name, addresses, labels and all other values stay.
 
-    A gateway refuses the old key, and ends its session, within a second. The new configuration goes where that of
-    `peer add` goes.
+    Within a second, a gateway refuses the old key and ends its session. The new configuration is printed or written as
+    by `peer add`.
     """
     private_key, key = client_config.keys(public_key)
     outlet = Outlet(output, qr, qr_file)
@@ -91,10 +91,10 @@ def rotate(
 
 
 class _Handing:
-    """Composes a client's configuration while its registration can still be undone, and tells it once it counts."""
+    """Composes a client's configuration before the registration is committed, and prints the result after that."""
 
     def __init__(self, outlet: Outlet, private_key: PrivateKey | None, server: Callable[[], Server]) -> None:
-        """Raises ConfigError if the configuration is wanted and cannot be composed."""
+        """Raises ConfigError if a configuration is wanted and cannot be composed."""
         if private_key is None and outlet.wants_code:
             raise ConfigError("--qr, --qr-file: only with a key pair made here; leave --public-key out")
         self._outlet = outlet
@@ -111,7 +111,7 @@ class _Handing:
         self._outlet.write(self._text)
 
     def tell(self, verb: str, entry: Entry, *, as_json: bool) -> None:
-        """The result on standard output; if that is the configuration itself, the sentence goes beside it."""
+        """Print the result on standard output. If that is the configuration, the sentence goes to standard error."""
         prints = bool(self._text) and not self._outlet.is_given
         if as_json:
             print(json.dumps(to_fields(entry) | ({"config": self._text} if prints else {})))

@@ -1,4 +1,7 @@
-"""`wgjit peer import`: many peers out of files, streamed; all of a file, all of a batch, or all that can be."""
+"""`wgjit peer import`: register many peers from files, as a stream.
+
+An import is all or nothing for each file, or for each batch, or leaves out what cannot be imported.
+"""
 
 from __future__ import annotations
 
@@ -25,33 +28,35 @@ from wgjit.stores.entries import Loaded
 from wgjit.wire.key_text import shown
 
 _SHOWN = 20
-"""Bad lines shown on standard error; the rest is counted."""
+"""Standard error shows this many bad lines. The rest is only counted."""
 
 
 @on_registry
 def import_(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Files of peers; - is standard input.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Files with peers; - is standard input.")],
     form: Annotated[
-        Format | None, typer.Option("--format", help="By default told by the file's ending, or its first line.")
+        Format | None,
+        typer.Option("--format", help="The files' format. By default taken from a file's ending or its first line."),
     ] = None,
     batch: Annotated[
-        int, typer.Option(min=0, metavar="N", help="All or nothing by so many peers; 0: by the whole file.")
+        int,
+        typer.Option(min=0, metavar="N", help="Peers in a batch, which is all or nothing. 0: the whole file at once."),
     ] = 0,
     skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="Report bad lines and peers that are refused, and import the rest.")
+        bool, typer.Option("--skip-bad", help="Report bad lines and refused peers, and import the rest.")
     ] = False,
     report: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="With --skip-bad: write every reported line there.")
+        Path | None, typer.Option(metavar="FILE", help="With --skip-bad: write every reported line to this file.")
     ] = None,
     names: Annotated[
-        bool, typer.Option(help="conf: take a comment directly above or in a [Peer] for its name.")
+        bool, typer.Option(help="In format conf, a comment directly above or in a [Peer] is its name.")
     ] = True,
     *,
     here: Site,
 ) -> None:
-    """Register all peers of some files; if one is refused, none of its file.
+    """Register all peers of the files. If one peer is refused, no peer of its file is registered (see --batch).
 
-    A peer that is registered already with these very values counts as present, so an import may be run again.
+    A peer that is registered already with exactly these values counts as present. So an import may be run again.
     """
     if report is not None and not skip_bad:
         raise ConfigError("--report: is for the lines that --skip-bad leaves out; give both, or neither")
@@ -69,7 +74,7 @@ def import_(
 
 
 class _Total:
-    """What was done so far."""
+    """Counts the imported peers of all files so far."""
 
     def __init__(self) -> None:
         self.added = 0
@@ -91,7 +96,7 @@ def _import(
     progress: _Progress,
     total: _Total,
 ) -> None:
-    """Import one file. Raises InvalidValue that names file and line, StoreError, ConfigError if it is unreadable."""
+    """Import one file. Raises InvalidValue (names file and line), StoreError, ConfigError (the file is unreadable)."""
     source = "standard input" if str(path) == "-" else str(path.absolute())
 
     def loaded(batch: Loaded) -> None:
@@ -112,13 +117,13 @@ def _import(
 
 
 class _Refusals:
-    """Tells what cannot be imported: raises at the first, or (`skip`) reports and counts."""
+    """Handles bad lines: raises InvalidValue at the first bad line or, with `skip`, reports and counts them."""
 
     def __init__(self, report: TextIO | None, skip: bool) -> None:
         self.count = 0
         self.key_comments = 0
         self.committed = 0
-        """Peers of all files so far that are in the registry whatever comes."""
+        """Peers of all files so far whose registration is committed."""
         self.is_told = False
         self._report = report
         self._skip = skip
@@ -126,11 +131,11 @@ class _Refusals:
         self._batch = 0
 
     def begin(self, path: Path, batch: int) -> None:
-        """From now on lines are those of `path`."""
+        """The following lines belong to `path`."""
         self._path, self._batch = path, batch
 
     def refused(self, line: int, what: object) -> None:
-        """A line that is not imported. Raises InvalidValue unless bad lines are skipped."""
+        """Handle a line that is not imported. Raises InvalidValue unless bad lines are skipped."""
         text = f"{shown(self._path)}: line {line}: {what}"
         if not self._skip:
             self.is_told = True
@@ -139,7 +144,7 @@ class _Refusals:
         self._tell(text, self.count)
 
     def key_comment(self, line: int) -> None:
-        """A comment that is passed over; its peer is imported."""
+        """Report a comment with a key in it, which is not taken for a name. Its peer is imported."""
         self.key_comments += 1
         text = (
             "a comment with a key in it was not taken for a name; if that is a secret, make another and remove it here"
@@ -147,7 +152,7 @@ class _Refusals:
         self._tell(f"{shown(self._path)}: line {line}: {text}", self.key_comments)
 
     def _tell(self, text: str, count: int) -> None:
-        """Report it; show the first of its kind."""
+        """Write a text to the report, and show the first ones of its kind on standard error."""
         if self._report is not None:
             print(text, file=self._report)
         if count <= _SHOWN:
@@ -158,7 +163,7 @@ class _Refusals:
 
     @property
     def consequence(self) -> str:
-        """What an error left behind."""
+        """What an error leaves behind in the registry, for its message."""
         if not self.committed:
             return "nothing was imported"
         before = "batch" if self._batch else "file"
@@ -166,7 +171,7 @@ class _Refusals:
 
 
 class _Progress:
-    """Rate and time left on standard error, if that is a terminal."""
+    """Shows rate and remaining time on standard error, if that is a terminal."""
 
     def __init__(self, files: list[Path]) -> None:
         console = Console(stderr=True)
@@ -194,18 +199,18 @@ class _Progress:
         self._progress.stop()
 
     def reading(self, file: io.BufferedReader) -> BinaryIO:
-        """The file, so that what is read of it moves the bar."""
+        """The file, wrapped so that reading it moves the bar."""
         return io.BufferedReader(_Counted(file, self._progress, self._task), 1 << 20)
 
     def count(self, peers: int) -> None:
-        """So many more were read."""
+        """Add to the number of peers that were read."""
         self._peers += peers
         elapsed = self._progress.tasks[0].elapsed
         rate = f"{self._peers / elapsed:,.0f}/s" if elapsed else ""
         self._progress.update(self._task, peers=self._peers, rate=rate)
 
     def writing(self, peers: int) -> None:
-        """The file is read; now the registry works."""
+        """Show that the file is read and the registry now writes."""
         self._progress.update(self._task, description=f"writing {peers:,}")
 
 
@@ -225,7 +230,7 @@ class _Counted(io.RawIOBase):
 
 
 def _size(files: list[Path]) -> int | None:
-    """Bytes of all files; None if one is not a regular file, so that its length cannot be known."""
+    """The bytes of all files. None if a file is not a regular file, because then its length is unknown."""
     try:
         states = [os.fstat(0) if str(path) == "-" else path.stat() for path in files]
     except OSError:

@@ -1,8 +1,9 @@
-"""`wgjit peer`: hand tunnels out, look at peers, change them, switch them off, remove them.
+"""The command group `wgjit peer`: register, show, change, disable and remove peers.
 
-These commands work on the registry file alone, with or without a running gateway; a gateway sees their changes within
-a second. A HANDLE is a peer's name, its public key or the beginning of it, or an address of it. A preshared key is read
-from a file and never shown; a private key that is made for a client is shown once and never stored.
+These commands work on the registry file alone, with or without a running gateway. A gateway follows their changes
+within a second. A HANDLE is a peer's name, its public key, the beginning of that key, or one of its addresses. A
+preshared key is read from a file and never shown. A private key that wgjit makes for a client is shown once and never
+stored.
 """
 
 from __future__ import annotations
@@ -27,9 +28,7 @@ from wgjit.stores.label_rules import check_key
 from wgjit.stores.peer_json import to_fields
 from wgjit.wire.key_text import quoted
 
-app = typer.Typer(
-    name="peer", help="Hand tunnels out; show, change, switch off and remove peers.", no_args_is_help=True
-)
+app = typer.Typer(name="peer", help="Register, show, change, disable and remove peers.", no_args_is_help=True)
 
 app.command("add")(add)
 app.command("list")(list_)
@@ -42,15 +41,15 @@ app.command("show")(show)
 @describing
 def set_(
     handle: Handle,
-    name: Annotated[str | None, typer.Option(metavar="NAME", help="Another name; unique.")] = None,
-    no_preshared_key: Annotated[bool, typer.Option("--no-preshared-key", help="Take its preshared key away.")] = False,
-    unlabel: Annotated[list[str] | None, typer.Option(metavar="KEY", help="Take this label away.")] = None,
+    name: Annotated[str | None, typer.Option(metavar="NAME", help="A new name, unique.")] = None,
+    no_preshared_key: Annotated[bool, typer.Option("--no-preshared-key", help="Remove its preshared key.")] = False,
+    unlabel: Annotated[list[str] | None, typer.Option(metavar="KEY", help="Remove this label.")] = None,
     as_json: Json = False,
     *,
     given: Given,
     here: Site,
 ) -> None:
-    """Change a peer: what is given, and nothing else."""
+    """Change a peer. Only the given values change."""
     if no_preshared_key and given.preshared_key_file is not None:
         raise ConfigError("--preshared-key-file and --no-preshared-key: give one of the two")
     values = ({} if name is None else {"name": name}) | given.all_values()
@@ -86,7 +85,7 @@ def enable(
     *,
     here: Site,
 ) -> None:
-    """Let a peer connect again."""
+    """Let a disabled peer connect again."""
     _switch(here, handle, enabled=True, as_json=as_json)
 
 
@@ -98,7 +97,7 @@ def disable(
     *,
     here: Site,
 ) -> None:
-    """Keep a peer registered, but let it connect no more."""
+    """Keep a peer registered, but do not let it connect any more."""
     _switch(here, handle, enabled=False, as_json=as_json)
 
 

@@ -1,4 +1,4 @@
-"""A peer as the registry commands show it to people. Never a preshared key. For programs: stores/peer_json."""
+"""A peer as text for people, never with its preshared key. For programs, see stores/peer_json."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from wgjit.wire.key_text import WITHHELD
 
 
 def row(entry: Entry, now: float) -> str:
-    """A line of a list."""
+    """A peer as a line of a list. `now` is in Unix seconds."""
     peer = entry.peer
     addresses = ",".join(map(str, peer.allowed_ips)) or "-"
     line = f"{peer.public_key}  {peer.standing(now):<8}  {show_name(entry):<20}  {addresses}"
@@ -19,28 +19,28 @@ def row(entry: Entry, now: float) -> str:
 
 
 def show_name(entry: Entry) -> str:
-    """Its name, `-` if it has none."""
+    """The peer's name, `-` if it has none."""
     return WITHHELD if "name" in entry.withheld else printable(entry.peer.name)
 
 
 def show_labels(entry: Entry, between: str) -> str:
-    """`team=infra`, and the next."""
+    """The peer's labels, such as `team=infra`, with `between` between them."""
     shown = [printable(f"{key}={value}") for key, value in entry.labels.items()]
     return between.join([*shown, WITHHELD] if "labels" in entry.withheld else shown)
 
 
 class Withheld:
-    """Counts peers of whose name or labels something is withheld, and says at the end what to do about it."""
+    """Counts peers whose name or labels are withheld because a key is in them, and says at the end what to do."""
 
     def __init__(self) -> None:
         self._count = 0
 
     def seen(self, entry: Entry) -> None:
-        """Count a peer, if it is one of them."""
+        """Count a peer if something of it is withheld."""
         self._count += bool(entry.withheld)
 
     def tell(self) -> None:
-        """Say it on standard error, if there is one."""
+        """Say on standard error how many peers were counted, if any."""
         if self._count:
             peers = "peer has" if self._count == 1 else "peers have"
             print(

@@ -1,4 +1,4 @@
-"""`wgjit peer export`: all peers, streamed, in the formats that `wgjit peer import` reads."""
+"""`wgjit peer export`: write all peers, as a stream, in the formats that `wgjit peer import` reads."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ _DASH = Path("-")
 def export(
     file: Annotated[Path, typer.Argument(help="The file to write, mode 0600; - is standard output.")] = _DASH,
     form: Annotated[
-        Format | None, typer.Option("--format", help="By default told by the file's ending, else jsonl.")
+        Format | None, typer.Option("--format", help="The format. By default taken from the file's ending, else jsonl.")
     ] = None,
     preshared_keys: Annotated[
-        bool, typer.Option("--preshared-keys", help="Write preshared keys, too: the export then holds secrets.")
+        bool, typer.Option("--preshared-keys", help="Also write preshared keys. The export then holds secrets.")
     ] = False,
     *,
     here: Site,
 ) -> None:
     """Write all peers, in the order of their keys.
 
-    jsonl and csv hold every field. conf and dump know neither expiry, idle timeout nor labels, and leave out peers that
-    are disabled or expired, since they could not say so; dump has no names.
+    jsonl and csv hold every field. conf and dump hold no expiry, idle timeout or labels, and dump holds no names.
+    conf and dump leave out disabled and expired peers, because these formats cannot mark them.
     """
     left = _Left(preshared_keys, time.time())
     with existing(here, read_only=True) as registry, _opened(file) as output:
@@ -57,7 +57,7 @@ def export(
 
 
 class _Left:
-    """What an export leaves out, and says so at its end."""
+    """Counts what an export leaves out, and says so at its end."""
 
     def __init__(self, preshared_keys: bool, now: float) -> None:
         self.preshared_keys = preshared_keys
@@ -67,13 +67,13 @@ class _Left:
         self._withheld = Withheld()
 
     def seen(self, entries: Iterable[Entry]) -> Iterator[Entry]:
-        """The same, and counted of whom a name or label is withheld."""
+        """The same entries; peers whose name or label is withheld are counted."""
         for entry in entries:
             self._withheld.seen(entry)
             yield entry
 
     def preshared_key(self, peer: Peer) -> str | None:
-        """Its preshared key in base64, None if it has none or it is to be left out."""
+        """The peer's preshared key in base64. None if the peer has none, or if the export leaves preshared keys out."""
         if peer.preshared_key is None:
             return None
         if not self.preshared_keys:
@@ -82,7 +82,7 @@ class _Left:
         return peer.preshared_key.reveal_base64()
 
     def may_connect(self, entries: Iterable[Entry]) -> Iterator[Peer]:
-        """Those that are neither disabled nor expired."""
+        """The peers that are neither disabled nor expired. The others are counted."""
         for peer in (entry.peer for entry in entries):
             if peer.standing(self._now) is Standing.ENABLED:
                 yield peer
@@ -119,7 +119,7 @@ def _csv(entries: Iterable[Entry], left: _Left) -> Iterator[str]:
         yield text.getvalue()
         text.seek(0)
         text.truncate()
-    yield text.getvalue()  # of an empty registry: the header
+    yield text.getvalue()  # for an empty registry, this is the header
 
 
 def _conf(entries: Iterable[Entry], left: _Left) -> Iterator[str]:
@@ -153,7 +153,7 @@ _TEXTS: dict[Format, Callable[[Iterable[Entry], _Left], Iterator[str]]] = {
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[TextIO]:
-    """The file to write. It appears, or takes the place of another, when all is written. Raises ConfigError."""
+    """The file to write. It appears, or replaces an old file, only when all is written. Raises ConfigError."""
     if path == _DASH:
         yield sys.stdout
         return

@@ -1,4 +1,4 @@
-"""`wgjit peer list`, `find` and `show`: look at peers, change nothing."""
+"""`wgjit peer list`, `find` and `show`: show peers and change nothing."""
 
 from __future__ import annotations
 
@@ -24,14 +24,17 @@ from wgjit.times import parse_expiry, show_moment
 from wgjit.wire.key_text import quoted
 
 WithLabel = Annotated[
-    list[str] | None, typer.Option("--label", metavar="KEY=VALUE", help="With this label; several: with all of them.")
+    list[str] | None,
+    typer.Option("--label", metavar="KEY=VALUE", help="Only peers with this label. Given several times: with all."),
 ]
-InState = Annotated[Standing | None, typer.Option("--state", help="Only these.")]
+InState = Annotated[Standing | None, typer.Option("--state", help="Only peers in this state.")]
 WithName = Annotated[
-    str | None, typer.Option("--name-prefix", metavar="TEXT", help="Whose name begins so; upper and lower case differ.")
+    str | None,
+    typer.Option("--name-prefix", metavar="TEXT", help="Only peers whose name begins with TEXT; case matters."),
 ]
 ExpiresBefore = Annotated[
-    str | None, typer.Option("--expires-before", metavar="TIME", help="2027-01-31, or from now: +30d.")
+    str | None,
+    typer.Option("--expires-before", metavar="TIME", help="Only peers that expire before 2027-01-31, or within +30d."),
 ]
 
 
@@ -46,20 +49,22 @@ def _filter(
 
 
 filtering = bundle("wanted", _filter)
-"""Gives a command the options of a filter, and as `wanted` the filter. Mistakes raise InvalidValue."""
+"""Gives a command the options of a filter, and the filter itself as `wanted`. Mistakes raise InvalidValue."""
 
 
 @on_registry
 @filtering
 def list_(
-    limit: Annotated[int | None, typer.Option(min=1, help="Peers on this page; by default all.")] = None,
-    after: Annotated[str | None, typer.Option(metavar="CURSOR", help="Where the page before ended.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="The number of peers on a page. By default all.")] = None,
+    after: Annotated[
+        str | None, typer.Option(metavar="CURSOR", help="The cursor at which the previous page ended.")
+    ] = None,
     as_json: Json = False,
     *,
     wanted: Filter,
     here: Site,
 ) -> None:
-    """List peers: in the order of their keys, of their names with --name-prefix, of their expiry if that is asked for.
+    """List peers in the order of their keys; with --name-prefix by name, with --expires-before by expiry.
 
     With --limit, a line on standard error says how to get the next page.
     """
@@ -80,13 +85,15 @@ def list_(
 @on_registry
 def find(
     text: Annotated[str, typer.Argument(help="The beginning of a name or key, an address or prefix, or a label.")],
-    anywhere: Annotated[bool, typer.Option("--anywhere", help="Also inside of names; looks at all names.")] = False,
-    limit: Annotated[int, typer.Option(min=1, help="Peers to show at most.")] = 20,
+    anywhere: Annotated[
+        bool, typer.Option("--anywhere", help="Also find TEXT inside of names. This reads all names.")
+    ] = False,
+    limit: Annotated[int, typer.Option(min=1, help="Show this many peers at most.")] = 20,
     as_json: Json = False,
     *,
     here: Site,
 ) -> None:
-    """Find peers by what you know of them. Exit status 1 if there is none."""
+    """Find peers by a name, key, address or label. Exit status 1 if no peer is found."""
     with existing(here, read_only=True) as registry:
         entries = registry.peers.search(text, limit, anywhere=anywhere)
     withheld = Withheld()

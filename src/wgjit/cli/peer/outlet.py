@@ -1,7 +1,8 @@
-"""Where a client's configuration goes: a file, a QR code in the terminal or as an image.
+"""Writes a client's configuration to a file, as a QR code in the terminal, or as a QR code in an image.
 
-It holds the client's private key, which is kept nowhere else: files are made with mode 0600 and never overwrite one,
-and they are written before the registration counts, so that no peer is registered whose key was lost.
+The configuration holds the client's private key, which is stored nowhere else. So files are made with mode 0600 and
+never overwrite a file. They are written before the registration is committed, so that no peer is registered whose
+private key was lost.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from wgjit.wire.key_text import shown
 
 @dataclass(slots=True)
 class Outlet:
-    """Where a client's configuration goes."""
+    """Where a client's configuration is written."""
 
     output: Path | None = None
     qr: bool = False
@@ -34,17 +35,17 @@ class Outlet:
 
     @property
     def is_given(self) -> bool:
-        """It goes somewhere else than, as it stands, to standard output."""
+        """Whether an option asks for a file or a QR code. If not, the configuration is printed as text."""
         return self.output is not None or self.qr or self.qr_file is not None
 
     @property
     def wants_code(self) -> bool:
-        """A QR code is asked for."""
+        """Whether a QR code is wanted."""
         return self.qr or self.qr_file is not None
 
     @contextlib.contextmanager
     def undone_on_error(self) -> Iterator[None]:
-        """Take the written files away again if the block fails."""
+        """Delete the written files if the block fails."""
         try:
             yield
         except BaseException:
@@ -54,17 +55,17 @@ class Outlet:
             raise
 
     def write(self, text: str) -> None:
-        """Write the files that are asked for. Raises ConfigError."""
+        """Write the wanted files. Raises ConfigError."""
         if self.output is not None:
             self._make(self.output, "--output", text.encode())
         if self.qr_file is not None:
             image = io.BytesIO()
-            # Black on white whatever the viewer's background is.
+            # Black on white, whatever background the viewer has.
             _code(text).save(image, kind=self.qr_file.suffix[1:], scale=6, light="white")
             self._make(self.qr_file, "--qr-file", image.getvalue())
 
     def drawing(self, text: str) -> str:
-        """The QR code in characters of a terminal. Raises ConfigError."""
+        """The QR code as text for a terminal. Raises ConfigError."""
         lines = io.StringIO()
         _code(text).terminal(lines, compact=True)
         return lines.getvalue()

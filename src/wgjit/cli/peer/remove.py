@@ -1,4 +1,4 @@
-"""`wgjit peer remove`: one, several, or all that fit a filter."""
+"""`wgjit peer remove`: remove one peer, several peers, or all peers that match a filter."""
 
 from __future__ import annotations
 
@@ -22,16 +22,17 @@ from wgjit.wire.key_text import shown
 @filtering
 def remove(
     handles: Handles = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Remove without asking.")] = False,
     as_json: Json = False,
     *,
     wanted: Filter,
     here: Site,
 ) -> None:
-    """Take peers out of the registry, with their labels. Their claims stay.
+    """Remove peers from the registry, with their labels. Their claims stay.
 
-    Asks first if they are several, or if a HANDLE is only an address or the beginning of a key. Several HANDLEs go
-    together or, if one of them is unknown, not at all. Their addresses go back to the pool after its quarantine.
+    The command asks first if there are several peers, or if a HANDLE is only an address or the beginning of a key. If
+    one of several HANDLEs is unknown, no peer is removed. A removed peer's addresses return to the pool after its
+    quarantine.
     """
     if bool(handles) == (not wanted.is_empty):
         raise ConfigError("what to remove: give HANDLEs, or a filter such as --label team=infra, and not both")
@@ -55,7 +56,7 @@ def remove(
 
 
 def _question(registry: Registry, handles: list[str], keys: list[PublicKey], count: int) -> str | None:
-    """What to ask before they go; None if it is plain what is meant, or nothing goes."""
+    """The question before peers are removed. None if the handle is exact, or if no peer matches."""
     if count != 1 or not handles:
         return f"remove {count:,} peer{'' if count == 1 else 's'}?" if count else None
     exact = all(checks.parse_key(handle) or registry.peers.names(handle, 1) == [handle] for handle in handles)

@@ -1,4 +1,4 @@
-"""A peer's values as options give them, the same in `peer add` and `peer set`."""
+"""The options that describe a peer. They are the same in `peer add` and `peer set`."""
 
 from __future__ import annotations
 
@@ -26,40 +26,43 @@ AllowedIPs = Annotated[
     list[str] | None,
     typer.Option(
         metavar="PREFIXES",
-        help="All its addresses inside the tunnel, comma-separated. A new peer has by default one out of each pool.",
+        help="All its addresses inside the tunnel, comma-separated. By default a new peer gets one from each pool.",
     ),
 ]
 PresharedKeyFile = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="The file with its preshared key; - is standard input.")
+    Path | None, typer.Option(metavar="FILE", help="The file with the preshared key; - is standard input.")
 ]
 Keepalive = Annotated[
-    int | None, typer.Option(metavar="SECONDS", help="Keepalive that the gateway sends; 0 is off, as by default.")
+    int | None,
+    typer.Option(metavar="SECONDS", help="The interval of keepalives that the gateway sends; 0 (the default) is off."),
 ]
 Expires = Annotated[
-    str | None, typer.Option(metavar="DURATION", help="How long it may connect from now on: 30d, 12h, or never.")
+    str | None, typer.Option(metavar="DURATION", help="How long the peer may connect, from now on: 30d, 12h, or never.")
 ]
 ExpiresAt = Annotated[
     str | None,
-    typer.Option(metavar="TIME", help="2027-01-31, 2027-01-31T12:00:00Z, from now: +30d, +12h, or never."),
+    typer.Option(
+        metavar="TIME", help="When the peer expires: 2027-01-31, 2027-01-31T12:00:00Z, +30d or +12h from now, or never."
+    ),
 ]
 IdleTimeout = Annotated[str | None, typer.Option(metavar="DURATION", help=_IDLE)]
 Label = Annotated[
     list[str] | None,
-    typer.Option(metavar="KEY=VALUE", help="A label, such as team=infra; may be given several times."),
+    typer.Option(metavar="KEY=VALUE", help="A label, such as team=infra. May be given several times."),
 ]
 
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """What the options say of a peer."""
+    """What the options say about a peer."""
 
     values: dict[str, Any]
-    """Fields of a `Peer`: those that were given, and no others; all but the preshared key."""
+    """The given fields of a `Peer` and no others, without the preshared key."""
     preshared_key_file: Path | None
     labels: dict[str, str]
 
     def all_values(self) -> dict[str, Any]:
-        """With the preshared key, which is read from its file. Raises ConfigError, InvalidValue without the key."""
+        """The values with the preshared key from its file. Raises ConfigError; InvalidValue, whose text has no key."""
         if self.preshared_key_file is None:
             return self.values
         return self.values | {"preshared_key": _read_preshared_key(self.preshared_key_file)}
@@ -87,12 +90,12 @@ def _given(
 
 
 describing = bundle("given", _given)
-"""Gives a command the options that describe a peer, and what they say as `given`. Mistakes raise ConfigError and
+"""Gives a command the options that describe a peer, and their values as `given`. Mistakes raise ConfigError and
 InvalidValue."""
 
 
 def show_idle_time(peer: Peer) -> str:
-    """As --idle-timeout takes it, with a word for people behind `never`."""
+    """The idle timeout as --idle-timeout takes it; `never` is followed by a word for people."""
     if peer.idle_timeout is None:
         return "default"
     return "never (pinned)" if peer.is_pinned else show_duration(peer.idle_timeout)
@@ -112,7 +115,7 @@ def _parse_idle_time(text: str) -> int | None:
 
 
 def _expiry(lifetime: str | None, moment: str | None, now: float) -> int | None:
-    """Unix seconds of --expires or --expires-at, None for never. Raises ConfigError if both are given, InvalidValue."""
+    """The Unix seconds of --expires or --expires-at, None for never. Raises InvalidValue, ConfigError (both given)."""
     if lifetime is not None and moment is not None:
         raise ConfigError("--expires and --expires-at: give one of the two")
     if lifetime is not None:
@@ -126,12 +129,12 @@ def _prefixes(options: Iterable[str]) -> tuple[AllowedIP, ...]:
 
 
 def _read_preshared_key(file: Path) -> PresharedKey:
-    """The key on a file's only line, or, of `-`, on the next one of standard input. Raises ConfigError, InvalidValue
-    without the content."""
+    """The key that a file holds, or for `-` the next line of standard input. Raises ConfigError; InvalidValue, whose
+    text has no key."""
     try:
         text = sys.stdin.readline() if str(file) == "-" else file.read_text("ascii")
     except UnicodeDecodeError:
-        text = ""  # the key's own parser says what is expected, without the content
+        text = ""  # the key's parser then says what is expected, and does not repeat the content
     except OSError as error:
         raise ConfigError(f"--preshared-key-file {shown(file)}: {error.strerror}") from None
     return PresharedKey.parse(text)

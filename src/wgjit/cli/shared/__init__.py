@@ -3,6 +3,6 @@
 | module     | what is inside                                                |
 | ---------- | ------------------------------------------------------------- |
 | `options`  | option bundles: options that several commands have            |
-| `registry` | the options of commands on a registry, and how they open it   |
-| `log`      | where commands that serve write their log                     |
+| `registry` | the options that find a registry, and how commands open it    |
+| `log`      | the log of the commands that serve (`up`, `api`)              |
 """

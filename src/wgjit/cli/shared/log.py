@@ -1,4 +1,4 @@
-"""Where commands that serve write their log, and that they are ready."""
+"""The log of the commands that serve, and their line that says that they are ready."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from wgjit import stderr
 
 @contextmanager
 def _absent(package: str) -> Iterator[None]:
-    """Let imports believe that a package is not installed, if nobody has loaded it yet."""
+    """Make imports of a package fail as if it were not installed, unless it is loaded already."""
     if package in sys.modules:
         yield
         return
@@ -25,22 +25,22 @@ def _absent(package: str) -> Iterator[None]:
         del sys.modules[package]
 
 
-# structlog loads rich, if there is one, for tracebacks with local variables: a quarter of a gateway's start, and a
-# local variable can be a secret.
+# If rich is installed, structlog loads it for tracebacks with local variables. That takes a quarter of a gateway's
+# start, and a local variable can be a secret.
 with _absent("rich"):
     import structlog
 
 
 def set_up_log(verbose: bool) -> structlog.typing.FilteringBoundLogger:
-    """Log to standard error: for people on a terminal, key=value elsewhere. The journal adds the time itself.
+    """Log to standard error: text for people on a terminal, key=value elsewhere.
 
-    What is logged never raises and never waits; `stderr.lost_lines` counts what could not be written.
+    A log call never raises and never waits. `stderr.lost_lines` counts the lines that could not be written.
     """
     stderr.take_over()
     people = sys.stderr.isatty()
     structlog.configure(
         processors=[
-            structlog.contextvars.merge_contextvars,  # of several interfaces, which one
+            structlog.contextvars.merge_contextvars,  # names the interface if there are several
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             _Rendered(
@@ -56,7 +56,7 @@ def set_up_log(verbose: bool) -> structlog.typing.FilteringBoundLogger:
 
 
 class _Rendered:
-    """Makes a line of an event by another's means, and also of one that those cannot write."""
+    """Makes a log line of an event with `render`, and a short line if `render` fails."""
 
     def __init__(self, render: structlog.typing.Processor) -> None:
         self._render = render
@@ -72,11 +72,11 @@ class _Rendered:
 
 
 def announce(text: str) -> None:
-    """Write a line to standard output. That nobody reads it is no reason not to serve."""
+    """Write a line to standard output. A closed standard output does not stop the service."""
     try:
         print(text, flush=True)
     except (OSError, ValueError):
-        with suppress(OSError, ValueError):  # what is left in the buffer would fail again when the process ends
+        with suppress(OSError, ValueError):  # otherwise the rest of the buffer would fail again at the process's end
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, sys.stdout.fileno())
             os.close(nowhere)

@@ -1,6 +1,6 @@
 """Options that several commands share: an option bundle is one decorator.
 
-A bundle is a function whose parameters are the options and whose result is what the commands want to have of them.
+A bundle is made of a function. Its parameters are the options, and its result is the value that a command gets.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Command = Callable[..., None]
 def bundle(name: str, make: Callable[..., Any]) -> Callable[[Command], Command]:
     """A decorator that gives a command the options of `make`, and their result as its argument `name`.
 
-    A parameter that the command has itself, such as an argument `interface`, serves for both.
+    If the command itself has a parameter of the same name, such as an argument `interface`, `make` gets its value, too.
     """
 
     def decorate(command: Command) -> Command:

@@ -1,8 +1,9 @@
-"""What all commands on a registry file share: their options, and how they find and open it.
+"""What all commands on a registry file share: their options, and how they find and open the file.
 
-Which file: `--store` or WGJIT_STORE, else `store.path` of the interface's configuration, else
-/var/lib/wgjit/INTERFACE.db. Which configuration: `--config` or WGJIT_CONFIG, else /etc/wgjit/INTERFACE.toml, else
-/etc/wgjit/wgjit.toml if it lists the interface; the environment's settings (WGJIT_POOL_IPV4) come before it.
+The registry file is the one of `--store` or WGJIT_STORE, else `store.path` of the interface's configuration, else
+/var/lib/wgjit/INTERFACE.db. The configuration is the file of `--config` or WGJIT_CONFIG, else
+/etc/wgjit/INTERFACE.toml, else /etc/wgjit/wgjit.toml if that lists the interface. Settings from the environment, such
+as WGJIT_POOL_IPV4, override the configuration.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from wgjit.stores.opening import open_registry
 
 
 def _complete(context: typer.Context, incomplete: str) -> list[str]:
-    """Names of the registry that the shell has on the line so far; none rather than an error in the prompt."""
+    """Peer names for the shell's completion, from the registry that the line names. Errors give no names."""
     with contextlib.suppress(Exception):
         given = context.params
         chosen = site(given.get("interface") or "wg0", given.get("config"), given.get("store"))
@@ -32,19 +33,19 @@ def _complete(context: typer.Context, incomplete: str) -> list[str]:
 
 Store = Annotated[
     Path | None,
-    typer.Option("--store", envvar="WGJIT_STORE", help="The registry file; comes before the configuration."),
+    typer.Option("--store", envvar="WGJIT_STORE", help="The registry file. Overrides the configuration."),
 ]
-Interface = Annotated[str, typer.Option("--interface", help="Whose configuration and registry.")]
+Interface = Annotated[str, typer.Option("--interface", help="The interface whose configuration and registry are used.")]
 ConfigFile = Annotated[
     Path | None,
     typer.Option(
-        "--config", envvar="WGJIT_CONFIG", help="TOML file; by default that of the interface in /etc/wgjit, if any."
+        "--config", envvar="WGJIT_CONFIG", help="The TOML file. By default the interface's file in /etc/wgjit, if any."
     ),
 ]
 _HANDLE = "A peer's name, public key, the first characters of its key (4 at least), or an address of it."
 Handle = Annotated[str, typer.Argument(metavar="HANDLE", help=_HANDLE, autocompletion=_complete)]
 Handles = Annotated[list[str] | None, typer.Argument(metavar="HANDLE", help=_HANDLE, autocompletion=_complete)]
-Json = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")]
 
 
 def _site(store: Store = None, interface: Interface = "wg0", config: ConfigFile = None) -> Site:
@@ -52,21 +53,21 @@ def _site(store: Store = None, interface: Interface = "wg0", config: ConfigFile 
 
 
 on_registry = bundle("here", _site)
-"""Gives a command the options --store, --interface and --config, and as `here` the registry and settings they mean."""
+"""Gives a command the options --store, --interface and --config, and the site that they mean as `here`."""
 
 
 def made(here: Site) -> contextlib.closing[Registry]:
-    """The registry, made if there is none. Raises StoreError."""
-    with contextlib.suppress(OSError):  # the registry's own error says what to do
+    """The opened registry. Its file is made if there is none. Raises StoreError."""
+    with contextlib.suppress(OSError):  # opening the registry then fails with an error that says what to do
         here.make_folder()
     return contextlib.closing(open_registry(here.where, pools=here.pools, create=True))
 
 
 def existing(here: Site, *, read_only: bool = False) -> contextlib.closing[Registry]:
-    """The registry that is there. Raises StoreError."""
+    """The opened registry, whose file must exist. Raises StoreError."""
     return contextlib.closing(open_registry(here.where, pools=here.pools, read_only=read_only))
 
 
 def author() -> Author:
-    """Whom the audit log names for what this command changes."""
+    """The author that the audit log names for the changes of this command."""
     return Author.process("command line")

@@ -1,7 +1,7 @@
-"""The watch over deliveries after which something may be left to do.
+"""Watches deliveries that may need a second step after the install.
 
-| module    | what is inside                                              |
-| --------- | ----------------------------------------------------------- |
-| `flips`   | deliveries in which the gateway initiates                   |
-| `replays` | replays: one of which no session came is followed by a flip |
+| module    | what is inside                                                  |
+| --------- | --------------------------------------------------------------- |
+| `flips`   | watches flips: deliveries in which the gateway initiates        |
+| `replays` | watches replays; a flip follows a replay that led to no session |
 """

@@ -1,4 +1,4 @@
-"""Who may not connect, though the registry knows, or knew, them."""
+"""Peers that may not connect although the registry knows them, or knew them before."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from wgjit.refusal import Refusal
 
 
 def refusal_of(peer: Peer, now: Now) -> Refusal | None:
-    """May this registered peer connect at all? DISABLED or EXPIRED if not."""
+    """DISABLED or EXPIRED if this registered peer may not connect; None if it may."""
     match peer.standing(now.wall):
         case Standing.DISABLED:
             return Refusal.DISABLED
@@ -19,7 +19,7 @@ def refusal_of(peer: Peer, now: Now) -> Refusal | None:
 
 
 def put_back(key: PublicKey, registration: Registration | None, now: Now) -> PutBack:
-    """Somebody has put this peer back into the device; None: it was removed from the registry."""
+    """The command for a peer that another program put back. `registration` is None if the registry removed the peer."""
     if registration is None:
         return PutBack(key, None, Refusal.UNKNOWN)
     return PutBack(key, registration.peer.name, refusal_of(registration.peer, now) or Refusal.UNKNOWN)

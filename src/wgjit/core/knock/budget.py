@@ -1,20 +1,21 @@
-"""How much arithmetic strangers may cause: X25519 calls per second, shared out by reputation.
+"""A limit for the X25519 calls per second that strangers may cause, shared out by reputation.
 
-A flood of initiations with a good mac1 costs its sender a hash each and us a Diffie-Hellman each. Without a limit it
-takes all the time that this process has, and knocks of clients stand behind it in the kernel's queue. A packet that the
-budget does not cover costs a few microseconds, so the queue moves on, and whoever is in it is seen.
+In a flood of initiations with a good mac1, each packet costs its sender a hash and the gateway a Diffie-Hellman.
+Without a limit the flood takes all the time of this process, and the clients' knocks wait behind it in the kernel's
+queue. A packet that the budget does not cover costs a few microseconds only, so the queue moves on and reaches the
+clients.
 
-Each reputation has a bucket of its own, filled with its share of the rate and holding so much of the burst. What the
-full bucket of GOOD or NEW cannot hold goes to the other of the two. BAD never gets more than its share, even if nobody
-else asks: each proof saved on a source that was refused a moment ago is time in which the queue moves. So:
+Each reputation has its own bucket, with its share of the rate and of the burst. If the bucket of GOOD or of NEW is
+full, what it cannot hold goes to the other of these two. BAD never gets more than its share, even if nobody else asks:
+each proof that is saved on a source that was just refused is time in which the queue moves. So:
 
-- a reputation that asks for no more than its share gets it, whatever the others do: no flood, not even one of
-  sources with a good name, starves a newcomer, and none of newcomers starves those with a good name;
-- GOOD and NEW together use all that BAD does not own;
-- over any time, no more is granted than burst + rate x time.
+- A reputation that asks for no more than its share gets it, whatever the others do. No flood starves a new source, not
+  even a flood of good sources, and no flood of new sources starves the good ones.
+- GOOD and NEW together can use all that does not belong to BAD.
+- Over any time, no more is granted than burst + rate x time.
 
-The rate is best set near what one CPU can do. Far below it, a flood of sources that never come twice, all of them NEW,
-would find the budget spent when the kernel's full queue, which drops for nothing and blindly, would have served more.
+The best rate is near what one CPU can do. If the rate is far lower, a flood of sources that never come twice (all NEW)
+spends the budget, and the gateway serves fewer clients than if the kernel's full queue dropped packets at random.
 """
 
 from __future__ import annotations
@@ -25,18 +26,19 @@ from wgjit.core.knock.admission import Reputation
 from wgjit.errors import InvalidValue
 
 SHARES = (0.5, 0.3, 0.2)
-"""Of the rate, for GOOD, NEW and BAD. A newcomer whose address has got a bad name lives on the last."""
+"""Shares of the rate for GOOD, NEW and BAD. A new client at an address with a bad reputation has only the last."""
 
 
 GRAIN = 0.001
-"""Seconds that have to pass before the buckets are filled on: in a flood, once for some twenty packets."""
+"""Least seconds between two fillings of the buckets: in a flood, one filling for some twenty packets."""
 
 
 class Budget:
     """Three token buckets; a token is one X25519. Constant time and memory."""
 
     def __init__(self, rate: float, burst: float, shares: Sequence[float] = SHARES) -> None:
-        """`rate` X25519 calls per second, `burst` at once; `shares` by reputation, together 1. Raises InvalidValue."""
+        """`rate`: X25519 calls per second. `burst`: calls at once. `shares`: by reputation, sum 1. Raises
+        InvalidValue."""
         if len(shares) != len(Reputation) or min(shares) < 0 or abs(sum(shares) - 1) > 1e-9:
             raise InvalidValue(f"budget: shares {tuple(shares)}: give one for each reputation, together 1")
         if rate <= 0 or burst <= 0:
@@ -47,7 +49,7 @@ class Budget:
         self._since: float | None = None
 
     def take(self, now: float, cost: float, reputation: Reputation) -> bool:
-        """Spend `cost` tokens of this reputation; False, and none spent, if it has not as many."""
+        """Spend `cost` tokens of this reputation. False, and no token is spent, if it has fewer."""
         self._fill(now)
         if self._tokens[reputation] < cost:
             return False

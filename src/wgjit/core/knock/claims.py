@@ -1,15 +1,15 @@
-"""Is this proof newer than the last one? The replay protection that WireGuard forgets when a peer is removed.
+"""Tells whether a proof is newer than the last one. WireGuard forgets this when a peer is removed.
 
-The greatest proven timestamp of a peer is in the store. What is newer than the store knows is kept here until it
-has been saved; a resident's is kept for as long as the peer stays.
+The greatest proven timestamp of a peer is in the store. A newer timestamp is kept here until it is saved; a resident's
+timestamp is kept while the peer is resident.
 
-    not greater than one that was proven ── STALE
-    too far ahead of our clock           ── FUTURE
-    old by all that is known, `freshness` ── STALE, unless a second knock is in step with our clock
+    not greater than a proven timestamp   ── STALE
+    too far ahead of the gateway's clock  ── FUTURE
+    seems old (`freshness`)               ── STALE, unless a second knock is in step with the gateway's clock
     else new
 
-The last is for what no gateway saw: a handshake made while none ran, or one that passed unseen. Residents are not asked
-it, for the kernel has seen their handshakes: their timestamps are only followed.
+The third check is for handshakes that no gateway saw: no gateway ran, or the packet passed unseen. Residents are not
+checked for it, because the kernel has seen their handshakes. Their claims are only updated.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from wgjit.model import NEVER_PROVEN, Claim, Endpoint, PublicKey, Tai64n
 from wgjit.refusal import Refusal
 
 MARGIN = 1.0
-"""Seconds that an inferred timestamp is put later. The client's last one may be greater than what the times of arrival
-let expect, by what the delays of packets differ and by 17 ms, since WireGuard rounds its stamps down (noise.c,
-`tai64n_now`); its next one is 5 s later (REKEY_TIMEOUT)."""
+"""Seconds that are added to an inferred timestamp. The client's real timestamp may be greater than the times of arrival
+suggest: the delays of packets differ, and WireGuard rounds timestamps down to 17 ms (noise.c, `tai64n_now`). The
+client's next timestamp is 5 s later (REKEY_TIMEOUT)."""
 
 SAME = 0.25
-"""Seconds from a proof to the end of a handshake that is most likely its own."""
+"""Seconds between a proof and the end of a handshake within which the handshake most likely belongs to the proof."""
 
 
 class Claims:
-    """The greatest timestamps of the peers that this gateway deals with right now."""
+    """The greatest timestamps of the peers that this gateway deals with now."""
 
     def __init__(self, gateway: str, max_skew: float) -> None:
-        """`gateway`: our name in claims. `max_skew`: how many seconds a client's clock may be ahead of ours.
+        """`gateway`: this gateway's name in claims. `max_skew`: seconds that a client's clock may be ahead of ours.
 
-        A stamp from the future, once accepted, would lock the true client out until that time (CVE-2021-46873).
+        A timestamp from the future, once accepted, would lock the true client out until that time (CVE-2021-46873).
         """
         self._gateway = gateway
         self._max_skew = max_skew
@@ -46,20 +46,20 @@ class Claims:
         self._freshness = Freshness()
 
     def watching(self, now: Now) -> None:
-        """Knocks are seen from now on; only the first call counts."""
+        """The gateway sees knocks from now on. Only the first call counts."""
         self._freshness.watching(now)
 
     # --- a proven knock ---------------------------------------------------------------------------------------
 
     def judge(self, knock: Knock, stored: Claim | None, now: Now) -> Refusal | None:
-        """May this proven knock act? STALE if it is, or seems to be, an old one; FUTURE beyond the skew."""
+        """None if this proven knock may install its peer; STALE if it is or seems old; FUTURE if beyond `max_skew`."""
         known = self._known(knock.key, stored)
         if refusal := self._old_or_future(knock, known, now):
             return refusal
         return None if self._freshness.accepts(knock, known) else Refusal.STALE
 
     def follow(self, knock: Knock, stored: Claim | None, now: Now) -> Refusal | None:
-        """May the claim of a peer that is not installed for it follow this proven knock? STALE or FUTURE if not."""
+        """None if this proven knock may update its peer's claim, without an install; else STALE or FUTURE."""
         return self._old_or_future(knock, self._known(knock.key, stored), now)
 
     def _old_or_future(self, knock: Knock, known: Claim | None, now: Now) -> Refusal | None:
@@ -72,14 +72,14 @@ class Claims:
         return stored if newest is None else newest.over(stored)
 
     def made(self, knock: Knock) -> Claim:
-        """What a knock that was judged to be new leaves in the store."""
+        """The claim of a knock that was judged to be new."""
         record = knock.record
         return Claim(knock.key, knock.timestamp, self._gateway, knock.source, record.time or 0.0)
 
     def followed(self, knock: Knock, stored: Claim | None) -> Claim:
-        """What a knock leaves in the store of which it is not known whether it is new, only that it is no older.
+        """The claim of a knock that is newer than all that was proven, but may be a recording.
 
-        It may be a recording: so it does not tell what the client's clock says now, and takes nothing inferred back.
+        So the claim does not say what the client's clock shows now, and it keeps what was inferred.
         """
         known = self._known(knock.key, stored)
         claim = replace(self.made(knock), proven_at=self._freshness.made_at(knock, known))
@@ -88,7 +88,7 @@ class Claims:
         return claim
 
     def accept(self, claim: Claim) -> Claim:
-        """Remember what is being acted upon; gives what the store is to have of the peer."""
+        """Remember a claim that the gateway acts on; return the claim that the store should have."""
         key, known = claim.public_key, self._newest.get(claim.public_key)
         newest = claim.over(known)
         if newest != known:
@@ -96,15 +96,15 @@ class Claims:
             self._unsaved.add(key)
         return newest
 
-    # --- what a device tells ----------------------------------------------------------------------------------
+    # --- a device's last handshake ----------------------------------------------------------------------------
 
     def infer(
         self, key: PublicKey, stored: Claim | None, handshake: float, endpoint: Endpoint, now: Now
     ) -> Claim | None:
-        """A handshake that perhaps no gateway saw was completed at `handshake`, Unix seconds by our clock.
+        """Infer a claim from a handshake at `handshake` (Unix seconds by our clock) that perhaps no gateway saw.
 
-        What its client's clock said then is what it said at the last proof plus the time since; if none is known, what
-        ours said. Gives the claim that follows, None if none does.
+        The client's clock then showed its time at the last proof plus the time since; if no proof is known, it is
+        assumed to have shown the gateway's time. Returns the new claim, None if there is none.
         """
         known = self._known(key, stored)
         at = min(handshake, now.wall) + MARGIN
@@ -118,14 +118,17 @@ class Claims:
     # --- the store --------------------------------------------------------------------------------------------
 
     def learn(self, claim: Claim) -> None:
-        """The store has this claim of a resident: what is not newer is old."""
+        """The store has this claim of a resident. A timestamp that is not newer is old."""
         key, known = claim.public_key, self._newest.get(claim.public_key)
         newest = claim.over(known)
         if newest != known:
             self._newest[key] = newest
 
     def lacked(self, key: PublicKey, stored: Claim | None) -> Claim | None:
-        """Another store has come, with this claim of a resident or none: what it is to have; None if nothing else."""
+        """Another store has replaced the old one. Return the claim of a resident that it lacks, None if it lacks none.
+
+        `stored` is the new store's claim of the resident.
+        """
         newest = self._newest.get(key)
         if newest is None or newest == stored:
             return None
@@ -133,24 +136,24 @@ class Claims:
         return newest
 
     def is_unsaved(self, key: PublicKey) -> bool:
-        """Whether only this process knows how new the peer's last proof was."""
+        """Whether the peer's last proof is not in the store yet."""
         return key in self._unsaved
 
     def saved(self, claim: Claim, is_resident: bool) -> None:
-        """The store has this claim; what is newer here still waits."""
+        """The store has saved this claim. A newer claim still waits."""
         if self._newest.get(claim.public_key) == claim:
             self._unsaved.discard(claim.public_key)
             if not is_resident:
                 del self._newest[claim.public_key]
 
     def was_reset(self, key: PublicKey, stored: Claim | None) -> bool:
-        """True if the store has no claim where it was given one: an operator lets the client's clock begin anew."""
+        """True if the store had a claim and has none now: an operator has reset it (`wgjit claim reset`)."""
         if stored is not None or key not in self._newest or key in self._unsaved:
             return False
         del self._newest[key]
         return True
 
     def left(self, key: PublicKey) -> None:
-        """The peer is resident no more: the store's copy is enough, once it has one."""
+        """The peer has left the device. The store's copy is enough, once the store has one."""
         if key not in self._unsaved:
             self._newest.pop(key, None)

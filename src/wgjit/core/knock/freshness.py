@@ -1,13 +1,14 @@
-"""Was this knock made just now, or recorded and kept? For those that are newer than all that was proven.
+"""Tells a knock that was made just now from a recorded one. Only for knocks newer than all that was proven.
 
-A recording of a handshake that no gateway has seen is newer than the claim. Its age tells it from a knock of this
-moment: how long ago it was made, by the client's clock as its claim shows it to us, or by our own where that makes it
-younger. What is older than `LATE`, or was made before this gateway began to watch, is in doubt; so is what is not newer
-than a timestamp that was inferred.
+A recording of a handshake that no gateway saw is newer than the claim. Its age tells it from a fresh knock. The age is
+counted by the client's clock, as the claim shows it, or by the gateway's clock, whichever gives the lower age. A knock
+is in doubt if it is older than `LATE`, if it was made before this gateway began to watch, or if its timestamp is not
+newer than an inferred one.
 
-Doubt refuses nobody for good, since clients' clocks are set back, and ours is stepped. A client whose knock is not
-answered makes another 5 s later, with a stamp 5 s greater: who sends two in step with our clock is there. Whoever has
-one recording has none that follows it so; two of one series of retries are needed, sent with the same pause.
+A knock in doubt is not refused for good, since clients' clocks are set back and the gateway's clock is stepped. A
+client that gets no answer sends another initiation 5 s later, with a timestamp 5 s greater. Two such knocks in step
+with the gateway's clock prove that the client is there. An attacker with one recording has no second one that follows
+so. The attacker would need two recordings of one series of retries, and would have to send them with the same pause.
 """
 
 from __future__ import annotations
@@ -20,35 +21,35 @@ from wgjit.core.vocabulary import Now
 from wgjit.model import Claim, PublicKey, Tai64n
 
 LATE = 10.0
-"""Seconds for which a knock may be under way, and by which a client's clock may be behind ours unnoticed."""
+"""Most seconds that a fresh knock may be under way. A client's clock may be behind the gateway's by as much."""
 
 DRIFT = 1e-4
-"""By how much a client's clock may be slow: quartz is within half of it."""
+"""Fraction by which a client's clock may be slow. Quartz clocks stay within half of it."""
 
 GRAIN = 0.02
-"""Seconds: WireGuard rounds its stamps down to 17 ms (noise.c, `tai64n_now`)."""
+"""Seconds. WireGuard rounds its timestamps down to 17 ms (noise.c, `tai64n_now`)."""
 
 PACE = 0.5
-"""Seconds by which two pauses may differ that are the same: a retry's delay on its way."""
+"""Seconds by which the pause between two arrivals may differ from the pause between their timestamps."""
 
 LEAST_PAUSE, MOST_PAUSE = REKEY_TIMEOUT - 1.0, 4 * REKEY_TIMEOUT
-"""Seconds between two knocks of one series of retries, of which some may be lost."""
+"""Seconds between two knocks of one series of retries. Some retries may be lost."""
 
 WITNESSES = 8
-"""Knocks in doubt remembered of a peer: a thief needs as many recordings to push the true client's out."""
+"""Knocks in doubt that are remembered per peer. An attacker needs as many recordings to push out the true client's."""
 
 
 class Freshness:
-    """See the head of this file. Constant time; memory for at most `capacity` peers."""
+    """The fresh and the doubtful knocks of one interface. Constant time; memory for at most `capacity` peers."""
 
     def __init__(self, capacity: int = 4096) -> None:
         self._capacity = capacity
         self._began: Now | None = None
         self._doubted: OrderedDict[PublicKey, dict[Tai64n, float]] = OrderedDict()
-        """When knocks in doubt arrived (monotonic), by their stamps."""
+        """Arrival (monotonic seconds) of each knock in doubt, by its timestamp."""
 
     def watching(self, now: Now) -> None:
-        """Knocks are seen from now on; only the first call counts."""
+        """The gateway sees knocks from now on. Only the first call counts."""
         self._began = self._began or now
 
     def accepts(self, knock: Knock, known: Claim | None) -> bool:
@@ -59,14 +60,14 @@ class Freshness:
         return self._is_in_step(knock)
 
     def made_at(self, knock: Knock, known: Claim | None) -> float:
-        """When a knock was made at the latest, Unix seconds by our clock."""
+        """The latest time at which the client can have made the knock, Unix seconds by the gateway's clock."""
         wall = knock.record.time or 0.0
         return wall - max(0.0, self._age(knock, known)) if self._age(knock, known) > LATE else wall
 
     def _age(self, knock: Knock, known: Claim | None) -> float:
-        """Seconds, at least."""
+        """The least age of the knock, seconds."""
         walls = [knock.record.time or 0.0]
-        if self._began is not None:  # as our clock would show, had it not been stepped since
+        if self._began is not None:  # the time that our clock would show if it had not been stepped since
             walls.append(self._began.wall + knock.arrived - self._began.monotonic)
         ages = [wall - knock.timestamp.unix for wall in walls]
         if known is not None:

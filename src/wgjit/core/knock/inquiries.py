@@ -1,7 +1,7 @@
-"""What is being decided by a registration that was read a moment ago: has it changed since?
+"""Tells whether a registration changed while the gateway acted on it.
 
-A change log tells of those who matter; who is being looked up or installed just now matters as well. An answer that may
-tell of before a change is not acted upon.
+The gateway follows the change log for residents, and for keys that it is looking up or installing now. It does not act
+on an answer that may be from before a change.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from wgjit.model import PublicKey
 
 
 class Inquiries:
-    """Keys whose registration is being asked for or acted upon. Constant time; no bigger than what waits."""
+    """Keys that the gateway is looking up or installing. Constant time; no larger than the number of waiting knocks."""
 
     def __init__(self) -> None:
         self._open: dict[PublicKey, int] = {}
@@ -20,12 +20,12 @@ class Inquiries:
         self._now = 0
 
     def begin(self, key: PublicKey) -> int:
-        """The registry is about to be asked for this key; gives a ticket for `end`."""
+        """The gateway is about to look this key up or install it. Returns a ticket for `end`."""
         self._open[key] = self._open.get(key, 0) + 1
         return self._now
 
     def end(self, key: PublicKey, ticket: int) -> bool:
-        """What was begun with this ticket is over; True if the registration has changed since its beginning."""
+        """The lookup or install with this ticket is over. True if the registration has changed since `begin`."""
         outdated = self._changed.get(key, 0) > ticket
         self._open[key] -= 1
         if not self._open[key]:
@@ -34,12 +34,12 @@ class Inquiries:
         return outdated
 
     def changed(self, keys: Iterable[PublicKey]) -> None:
-        """The registry says something new of these keys."""
+        """The registrations of these keys have changed."""
         self._now += 1
         for key in keys:
             if key in self._open:
                 self._changed[key] = self._now
 
     def keys(self) -> Iterable[PublicKey]:
-        """Whom it is about; a copy, so that another thread may have it."""
+        """All keys; a copy, so that another thread may read it."""
         return self._open.copy()

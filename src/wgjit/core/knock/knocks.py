@@ -1,4 +1,4 @@
-"""Knocks between their Arrived and their Tell: what is known of each, and which of them wait in the kernel."""
+"""All knocks between Arrived and Tell: what the gateway knows of each, and which of them wait in the kernel."""
 
 from __future__ import annotations
 
@@ -16,46 +16,46 @@ class Knock:
     number: int
     record: FeedRecord
     address: bytes
-    """The packed address that it came from."""
+    """The packed source address."""
     held: bool
     arrived: float
     """Monotonic seconds."""
     claimed: Claimed | None = None
     claim: Claim | None = None
-    """What this knock will leave in the store if it is acted upon."""
+    """The claim to save if the gateway acts on this knock."""
     ticket: int = 0
-    """Of the inquiry about its key."""
+    """The ticket of the inquiry about the knock's key (`Inquiries`)."""
     looked: bool = False
-    """The device was read for it before its install."""
+    """The device was read before the install for this knock."""
     released: bool = False
-    """It was held and has been let go: with a verdict, or because its deadline passed."""
+    """The packet was held and has been released, with a verdict or at its deadline."""
 
     @property
     def source(self) -> Endpoint:
-        """Where it came from."""
-        assert self.record.source is not None  # of all that were an initiation it is known
+        """The endpoint that sent the initiation."""
+        assert self.record.source is not None  # every initiation has a source
         return self.record.source
 
     @property
     def key(self) -> PublicKey:
-        """Whose it says to be, once it is identified."""
+        """The claimed key, once the knock is identified."""
         assert self.record.public_key is not None
         return self.record.public_key
 
     @property
     def timestamp(self) -> Tai64n:
-        """When the client made it, once it is proven."""
+        """The client's timestamp, once the knock is proven."""
         assert self.record.timestamp is not None
         return self.record.timestamp
 
 
 class Knocks:
-    """All knocks that wait for something. Constant time; bounded by whoever adds."""
+    """All knocks that wait for something. Constant time. The caller of `add` bounds their number."""
 
     def __init__(self) -> None:
         self._waiting: dict[int, Knock] = {}
         self._held: dict[int, Knock] = {}
-        """Of them, those that wait in the kernel, in the order of their arrival."""
+        """The knocks whose packets wait in the kernel, in the order of their arrival."""
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -71,7 +71,7 @@ class Knocks:
         return self._waiting.get(number)
 
     def release(self, knock: Knock) -> bool:
-        """Let its packet go; False if it was a copy, or has been let go."""
+        """Mark the packet as released; False if the packet is a copy or was released before."""
         if not knock.held or knock.released:
             return False
         knock.released = True
@@ -79,9 +79,9 @@ class Knocks:
         return True
 
     def remove(self, knock: Knock) -> None:
-        """It waits no more."""
+        """The knock waits no more."""
         self._waiting.pop(knock.number, None)
 
     def first_held(self) -> Knock | None:
-        """Of those that wait in the kernel the one that has waited longest."""
+        """The knock whose packet has waited longest in the kernel, or None."""
         return next(iter(self._held.values()), None)

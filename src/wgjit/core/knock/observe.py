@@ -1,4 +1,4 @@
-"""What an initiation tells the holder of the gateway's private key, without any decision about it."""
+"""Opens an initiation with the gateway's private key, without any decision about it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from wgjit.wire.packets import peel
 
 
 def observe_packet(responder: Responder, packet: bytes, time: float | None = None) -> FeedRecord | None:
-    """Open the initiation in an IP packet; None if the packet holds none, by length and type."""
+    """Open the initiation in an IP packet; None if it holds none, by length and type. `time` is Unix seconds."""
     datagram = peel(packet)
     if isinstance(datagram, Refusal):
         return None
@@ -36,7 +36,7 @@ def observe_message(
 
 
 def _open(responder: Responder, message: bytes, record: FeedRecord) -> Refusal | None:
-    """Fill in what the message tells, step by step; gives what stopped it."""
+    """Fill in the record from the message, step by step; return the refusal of the step that failed."""
     initiation = parse_initiation(message)
     if isinstance(initiation, Refusal):
         return initiation

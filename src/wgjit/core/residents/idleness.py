@@ -1,12 +1,12 @@
-"""Who may leave, and when to look.
+"""Which residents may leave, and when the next look is due.
 
-WireGuard answers questions about all peers or none, and a crowd takes long to read. So the device is read for all
-decisions together, seldom; knocks that the feed sees in between are signs of life, too. What the device tells is
-compared only with what it told before, in monotonic time: so a stepped clock neither evicts nor keeps anybody.
+WireGuard has no query for one peer, and many peers take long to read. So looks are rare, and one look serves all
+decisions. Knocks between two looks are signs of life, too. The device's values are only compared with its own earlier
+values, in monotonic time. So a stepped clock neither evicts nor keeps a peer.
 
-A resident was active at the latest when the look began that found its last handshake or its received bytes changed.
-That is the truth or later, never earlier. A session lives 180 s (REJECT_AFTER_TIME): who has been inactive for longer
-has none.
+If a look finds a resident's last handshake or received bytes changed, the resident counts as active at the beginning of
+the look. That is the true time or later, never earlier. A session lives 180 s (REJECT_AFTER_TIME), so a resident that
+has been inactive for longer has no session.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from wgjit.model import DevicePeer, PublicKey
 
 
 class Idleness:
-    """What looks at the device tell about who is idle. Constant time per peer."""
+    """Which residents are idle, by the looks so far. Constant time per peer."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -26,27 +26,27 @@ class Idleness:
         self._unconfirmed_timeout = settings.unconfirmed_timeout
         self._watchful = settings.watchful > 0
         self._unconfirmed: dict[PublicKey, Resident] = {}
-        """Installed for a knock and not seen to complete a handshake; the one that knocked longest ago first."""
-        self._looked = float("inf")  # the first look is not ours to call for
+        """Peers installed for a knock that have no handshake yet; the peer that knocked longest ago is first."""
+        self._looked = float("inf")  # the daemon makes the first look by itself
         self._took = 0.0
-        """The last look, seconds."""
+        """Seconds that the last look took."""
 
     def installed(self, key: PublicKey, resident: Resident) -> None:
-        """The peer was installed for a knock: from now on its handshake is waited for."""
+        """The peer was installed for a knock. Wait for its handshake from now on."""
         self._unconfirmed[key] = resident
 
     def knocked(self, key: PublicKey) -> None:
-        """The resident proved itself with a new timestamp."""
+        """The resident has sent a proven knock with a new timestamp."""
         resident = self._unconfirmed.pop(key, None)
         if resident is not None:
-            self._unconfirmed[key] = resident  # the last now, whose turn it is last
+            self._unconfirmed[key] = resident  # at the end, because it knocked last
 
     def left(self, key: PublicKey) -> None:
-        """The peer is resident no more."""
+        """The peer has left the device."""
         self._unconfirmed.pop(key, None)
 
     def observe(self, resident: Resident, peer: DevicePeer, began: float) -> None:
-        """A look that began then saw the resident so."""
+        """Update the resident from what a look that began at `began` shows."""
         seen = peer.last_handshake, peer.rx_bytes
         if seen != (resident.handshake, resident.rx_bytes):
             resident.handshake, resident.rx_bytes = seen
@@ -55,7 +55,7 @@ class Idleness:
             self._unconfirmed.pop(peer.public_key, None)
 
     def overdue(self, key: PublicKey, resident: Resident, began: float) -> Departure | None:
-        """Why the resident should leave, by the look that began then; None if it should not."""
+        """Why the resident should leave, by the look that began at `began`; None if it should stay."""
         if not resident.may_leave:
             return None
         if key in self._unconfirmed:
@@ -64,9 +64,10 @@ class Idleness:
         return Departure.IDLE if began - resident.active >= limit else None
 
     def spare(self, key: PublicKey, resident: Resident, began: float) -> bool:
-        """Whether the resident had no session when the look began, so that it may leave if another needs its place.
+        """Whether the resident had no session when the look began, so that it may leave if another peer needs its
+        place.
 
-        One that knocks on and on and completes no handshake has had its time, too.
+        A resident that keeps knocking without completing a handshake may leave, too, after `unconfirmed_timeout`.
         """
         if not resident.may_leave:
             return False
@@ -75,34 +76,34 @@ class Idleness:
         return not resident.handshake or began - resident.active >= self._pace.session
 
     def looked(self, took: float, now: float) -> None:
-        """A look has ended, or failed, that took so many seconds of the device's time."""
+        """A look has ended or failed. It took `took` seconds of the device's time."""
         self._looked, self._took = now, took
 
     @property
     def relaxed_look(self) -> float:
-        """When the device may be looked at for something that can wait, monotonic seconds."""
+        """When the next look is allowed for something that can wait, monotonic seconds."""
         return self._looked + self._without_a_look(self._pace.share)
 
     @property
     def urgent_look(self) -> float:
-        """When the device may be looked at for somebody who waits for room, monotonic seconds."""
+        """When the next look is allowed for a knock that waits for room, monotonic seconds."""
         return self._looked + self._without_a_look(self._pace.urgent)
 
     @property
     def prompt_look(self) -> float:
-        """When the device may be looked at for somebody who has to be out at once, monotonic seconds."""
+        """When the next look is allowed for a revoked peer that has to leave at once, monotonic seconds."""
         return self._looked + max(self._pace.prompt, self._pace.urgent * self._took)
 
     @property
     def is_quick(self) -> bool:
-        """Whether a look takes so little that one peer is worth it."""
+        """Whether a look is short enough to be made for one peer."""
         return self._took <= self._pace.crowd
 
     def _without_a_look(self, share: float) -> float:
         return min(self._pace.longest, max(self._pace.spacing, share * self._took))
 
     def next_look(self) -> float:
-        """When the device should be looked at again, monotonic seconds: for somebody has put peers in, or taken out."""
+        """When the next look is due, monotonic seconds. Another program may have added or removed peers."""
         due = self._looked + (
             min(self._pace.interval, self._pace.attentive * self._took) if self._watchful else self._pace.interval
         )

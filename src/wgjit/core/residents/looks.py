@@ -1,8 +1,8 @@
-"""Looks: the device is read for all decisions together.
+"""Looks: readings of the device. One look serves all decisions.
 
-ReadDevice ── DeviceRead, in parts ── who is there, who is idle, what became of flips ── Recheck, Configure, Came
+ReadDevice ── DeviceRead, in parts ── residents, idle residents, outcomes of flips ── Recheck, Configure, Came
 
-WireGuard answers questions about all peers or none. `idleness` tells when a look is due.
+WireGuard has no query for one peer, only for all peers. `idleness` tells when a look is due.
 """
 
 from __future__ import annotations
@@ -29,41 +29,41 @@ from wgjit.core.vocabulary import (
 from wgjit.model import DevicePeer, PublicKey
 
 AT_ONCE = 256
-"""Peers that the registry does not know which a look asks it for again: all of them, or a tenth of a crowd."""
+"""Number of unregistered peers that a look has looked up again; a tenth of them if that is more."""
 
 HEADROOM = 64
-"""One place in so many is kept free by looks, so that a knock seldom has to wait until a peer has left."""
+"""Looks keep one place in this many free, so that a knock seldom has to wait until a peer has left."""
 
 
 class Looks:
-    """Reads of the device, one at a time, and what each tells."""
+    """Looks at the device, one at a time, and what follows from each."""
 
     def __init__(self, settings: Settings, state: State, for_room: Parking) -> None:
-        """`for_room`: the knocks for which a peer has to leave; the gateway's, only counted here."""
+        """`for_room`: the gateway's knocks for which a peer has to leave. They are only counted here."""
         self._settings = settings
         self._state = state
         self._for_room = for_room
         self._reading = False
         self._flipped: dict[PublicKey, DevicePeer] = {}
-        """Of the look that is being made: the peers of running flips."""
+        """The peers of running flips, as the current look shows them."""
         self._ask_not_before = -math.inf
         self._nobody_until = -math.inf
-        """Until then it is known that no peer may leave."""
+        """Until this time it is known that no peer may leave."""
         self._began_watching = False
         self._suspected = -math.inf
-        """When a revoked peer knocked last for which no look has been made yet."""
+        """When a revoked peer last knocked, if no look has been made since."""
 
-    # --- when -------------------------------------------------------------------------------------------------
+    # --- when a look is due -----------------------------------------------------------------------------------
 
     def may_suspect(self, now: Now) -> bool:
         """Whether the device may be looked at because a knock seems to have got no answer."""
         return now.monotonic >= self._state.idleness.relaxed_look
 
     def suspect(self, key: PublicKey, now: Now) -> list[Command]:
-        """A peer that the registry has revoked proved itself: if another program has put it back, it has to go at once.
+        """A revoked peer has sent a proven knock. If another program has put the peer back, it has to go at once.
 
-        A look tells. Where a look takes long, the peer is removed, whether it is there or not: for WireGuard that is no
-        work.
+        A look shows whether the peer is there. If a look takes long, the peer is removed without a look: for WireGuard,
+        removing a peer that is not there is no work.
         """
         state = self._state
         if key in state.residency or state.removals.is_settled(key):
@@ -81,14 +81,14 @@ class Looks:
         return bool(removals.settled or removals.retired) or self._reading or now.monotonic >= self._nobody_until
 
     def next_deadline(self) -> float | None:
-        """When a look is due, monotonic seconds; None while one is being made."""
+        """When the next look is due, monotonic seconds; None while a look is being made."""
         if self._reading:
             return None
         flips = self._state.flips.next_deadline(self._state.idleness.relaxed_look)
         return min(self._due(), math.inf if flips is None else flips)
 
     def tick(self, now: Now) -> list[Command]:
-        """Look, if it is time."""
+        """Look at the device if a look is due."""
         state = self._state
         if now.monotonic >= self._due() or state.flips.due(now.monotonic, state.idleness.relaxed_look):
             return self.read_device()
@@ -104,7 +104,7 @@ class Looks:
     # --- the look ---------------------------------------------------------------------------------------------
 
     def read_device(self, *, at_once: bool = False) -> list[Command]:
-        """Look, unless it is being done."""
+        """Look at the device, unless a look is being made already."""
         if self._reading:
             return []
         state = self._state
@@ -145,14 +145,14 @@ class Looks:
         return commands
 
     def _see(self, peer: DevicePeer, began: float) -> bool:
-        """Follow what a look tells of one peer; True if nobody knew that it is there."""
+        """Update all data from one peer of a look; True if the peer was not known to be in the device."""
         state, key = self._state, peer.public_key
         if state.placeholder.is_ours(peer, began):
             return False
         if state.flips.watches(key):
             self._flipped[key] = peer
         if state.removals.is_settled(key):
-            state.residency.touch(key)  # it is being removed: what the look tells of it is over
+            state.residency.touch(key)  # the peer is being removed: the look is outdated for it
             return False
         is_new = peer.is_whole and key not in state.residency
         resident = state.residency.read(peer, began)
@@ -164,7 +164,7 @@ class Looks:
         if is_new:
             resident.endpoint, resident.put_in = peer.endpoint, self._began_watching
         if state.claims.is_unsaved(key) or state.flips.watches(key):
-            pass  # not before the registry has its claim: here, the kernel protects it
+            pass  # the peer stays until the registry has its claim: while it is resident, the kernel protects it
         elif why := state.idleness.overdue(key, resident, began):
             state.overdue[key] = why
         elif state.idleness.spare(key, resident, began):
@@ -172,15 +172,15 @@ class Looks:
         return is_new
 
     def _ask_again(self) -> list[PublicKey]:
-        """Has a peer that another program put in been registered since? An addition is in no change log."""
+        """Some foreign peers to look up again: they may have been registered, and no change log names a new peer."""
         foreign = self._state.foreign
         keys = list(islice(foreign, max(AT_ONCE, len(foreign) // 10)))
         for key in keys:
-            del foreign[key]  # to go to the end
+            del foreign[key]  # the caller adds the key again, at the end
         return keys
 
     def _choose(self, now: Now) -> None:
-        """Who leaves after a look: those who should; if that makes too little room, the longest idle of the others."""
+        """Choose the residents that leave: all overdue ones, and the longest idle of the others if room is lacking."""
         state = self._state
         departures = sorted(state.overdue.items(), key=lambda item: (item[1] is Departure.IDLE, self._active(item[0])))
         to_come = state.free() + state.removals.settled + len(departures)
@@ -194,14 +194,14 @@ class Looks:
 
     def _active(self, key: PublicKey) -> float:
         resident = self._state.residency.get(key)
-        assert resident is not None  # who leaves is taken out of the look's findings
+        assert resident is not None  # a peer that leaves is taken out of `overdue` and `spare`
         return resident.active
 
     def _judge_flips(self, began: float, now: Now) -> list[Command]:
         state = self._state
         changes, outcomes = state.flips.judge(self._flipped, began, now)
         self._flipped = {}
-        anew = [prefix for change in changes for prefix in change.allowed_ips or ()]  # removed and installed again
+        anew = [prefix for change in changes for prefix in change.allowed_ips or ()]  # of peers that are reinstalled
         if kept := state.placeholder.take(anew, now.monotonic):
             state.placeholder.taken(anew)
             changes.insert(0, kept)

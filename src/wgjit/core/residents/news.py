@@ -1,4 +1,4 @@
-"""What the registry says of residents: a peer that may stay keeps its session, one that may not loses it at once.
+"""Changes of residents' registrations. A peer that may stay keeps its session; any other peer loses it at once.
 
 RegistryChanged, expiry ── take the allowed IPs away at once ── Evict ── Evicted ── Left
 """
@@ -20,10 +20,10 @@ class News:
         self._exclusive = settings.exclusive
         self._state = state
         self._postponed: dict[PublicKey, Registration | None] = {}
-        """What the registry said of peers whose removal was being made."""
+        """Registrations that changed while their peers were being removed."""
 
     def registry_changed(self, event: RegistryChanged, now: Now) -> list[Command]:
-        """The registry has changed, or was asked for these."""
+        """The registrations of these peers have changed or were looked up: update or revoke the residents."""
         state = self._state
         stay: list[Peer] = []
         leave: list[PublicKey] = []
@@ -34,7 +34,7 @@ class News:
                 continue
             if state.removals.is_settled(key):
                 self._postponed[key] = registration
-                state.residency.release_prefixes(key)  # it will be gone: nobody has to wait for its addresses
+                state.residency.release_prefixes(key)  # the peer will be gone: no install has to wait for its addresses
                 continue
             was_known = resident.registered or key in event.removed
             if registration is None and event.rechecked and not (was_known or self._exclusive):
@@ -47,7 +47,7 @@ class News:
             told += self._follow_claim(registration, resident, event.replaced, now)
             state.register(registration.peer, resident)
             if not event.rechecked and state.claims.was_reset(key, registration.claim):
-                leave.append(key)  # the kernel's own memory of the greatest timestamp has to go, too
+                leave.append(key)  # the kernel has to forget its own greatest timestamp of the peer, too
             elif not resident.is_as(registration.peer):
                 stay.append(registration.peer)
         if changes := self._changes(stay, leave, now):
@@ -55,14 +55,14 @@ class News:
         return told
 
     def _changes(self, stay: list[Peer], leave: list[PublicKey], now: Now) -> list[PeerChange]:
-        """The device's share: these residents have other values now, and those leave."""
+        """The changes for the device: new values for the residents that stay, and no allowed IPs for the others."""
         state = self._state
         updates: list[PeerChange] = []
         taken: list[AllowedIP] = []
         kept = state.let_go((*leave, *(peer.public_key for peer in stay)), now)
         for peer in stay:
             if state.residency.owner_of_any(peer.allowed_ips, other_than=peer.public_key):
-                leave.append(peer.public_key)  # an address of a peer that the registry does not know
+                leave.append(peer.public_key)  # a peer that the registry does not know has one of the addresses
             else:
                 state.residency.update(peer)
                 updates.append(PeerChange.update(peer))
@@ -71,7 +71,7 @@ class News:
         return kept + state.revoke(leave) + updates
 
     def _follow_claim(self, registration: Registration, resident: Resident, replaced: bool, now: Now) -> list[Command]:
-        """What the registry says of a resident's claim, and the device of its last handshake; what is to be saved."""
+        """Compare a resident's claim with the registry's, and with the device's last handshake; return what to save."""
         claims, key, stored = self._state.claims, registration.peer.public_key, registration.claim
         if stored is not None:
             claims.learn(stored)
@@ -83,13 +83,13 @@ class News:
         return [] if claim is None else [SaveClaim(claim)]
 
     def after_removals(self, now: Now) -> list[Command]:
-        """A batch of removals is over: what the registry said meanwhile of peers that are still here."""
+        """A batch of removals is over. Apply the changes of registrations of peers that are still resident."""
         postponed, self._postponed = self._postponed, {}
         still_here = {key: said for key, said in postponed.items() if key in self._state.residency}
         return self.registry_changed(RegistryChanged(still_here), now) if still_here else []
 
     def expire(self, now: Now) -> list[Command]:
-        """Residents whose time has come lose their sessions."""
+        """Revoke the residents that have expired."""
         state = self._state
         expired = state.expiries.take_due(now.wall, state.removals.is_settled)
         changes = state.let_go(expired, now) + state.revoke(expired)

@@ -1,9 +1,9 @@
-"""Who is installed in the device right now, and which prefixes are taken there.
+"""The table of residents: which peers are in the device, and which prefixes they own.
 
-Allowed IPs follow the kernel: a prefix belongs to one peer, and installing it for another moves it without a word.
-The store keeps registered peers apart; peers that the registry does not know (put there by `wg`) are kept apart
-here, so that an install never takes a prefix from one of them. A prefix nested in a foreign peer's wider one is
-ordinary longest-prefix routing and is let be.
+Allowed IPs follow the kernel's rule: a prefix belongs to one peer, and an install silently moves it to the new peer.
+The store keeps registered peers apart. This module keeps foreign peers apart (peers that `wg` added and the registry
+does not know), so that an install never takes a prefix from a foreign peer. A prefix nested in a foreign peer's wider
+one is ordinary longest-prefix routing and is allowed.
 """
 
 from __future__ import annotations
@@ -20,52 +20,52 @@ class Resident:
     """A peer in the device, as this gateway last knew it."""
 
     since: float
-    """Monotonic seconds of the install or of the take-over."""
+    """Monotonic seconds of the install, or of the look that found the peer."""
     allowed_ips: tuple[AllowedIP, ...] = ()
     preshared_key: PresharedKey | None = None
     keepalive: int = 0
     last_knock: float = 0.0
-    """Monotonic seconds of its last proven initiation; 0 if none was seen."""
+    """Monotonic seconds of the peer's last proven initiation; 0 if there was none."""
     registered: bool = False
-    """The registry was seen to know it. What it never knew is the operator's own, and is left alone."""
+    """The registry has been seen to know the peer. Other peers are the operator's own, and wgjit leaves them alone."""
     idle_timeout: int | None = None
-    """As registered: seconds, NEVER, or None for the gateway's own."""
+    """As registered: seconds, NEVER, or None for the gateway's default."""
     expires_at: int | None = None
     """As registered: Unix seconds."""
     active: float = 0.0
-    """Monotonic seconds of its last sign of life that we know of: at the truth, or later by one look at the device."""
+    """Monotonic seconds of the peer's last known sign of life. It may be later than the truth by one look."""
     handshake: float = 0.0
-    """Unix seconds of its last handshake, as the device told; only compared with itself, since clocks are stepped."""
+    """Unix seconds of the last handshake, from the device. Only compared with itself, since clocks are stepped."""
     rx_bytes: int = 0
-    """As the device told. It counts nothing but what the peer's keys have opened."""
+    """Received bytes, from the device. The device counts only packets that the peer's keys have opened."""
     endpoint: Endpoint | None = None
-    """Of one that a look has found, as the device told then."""
+    """The endpoint, from the device, of a peer that a look found."""
     put_in: bool = False
-    """A look has found it that was not the first: somebody else has put it in since."""
+    """Another program added the peer while the gateway ran: a look found it, and not the first look."""
     static_secret: bytes | None = field(default=None, repr=False)
-    """`ss` of its key and the gateway's, once it was proven here: spares each rekey's proof one of two X25519."""
+    """`ss` of the peer's key and the gateway's, once the peer was proven. It saves one X25519 at each rekey."""
 
     @property
     def may_leave(self) -> bool:
-        """It is the registry's, and not pinned."""
+        """Whether the peer is registered and not pinned."""
         return self.registered and self.idle_timeout != NEVER
 
     def leaves_after(self, settings: Settings) -> float:
-        """Seconds without a sign of life after which it may leave."""
+        """Seconds without a sign of life after which the peer may leave."""
         return settings.idle_timeout if self.idle_timeout is None else self.idle_timeout
 
     def is_registered_as(self, peer: Peer) -> bool:
-        """Whether the registry was seen to know it with the same time to leave."""
+        """Whether the registry has been seen to know the peer, with this idle timeout."""
         return self.registered and self.idle_timeout == peer.idle_timeout
 
     def registered_as(self, peer: Peer) -> None:
-        """The registry knows it, with these values."""
+        """The registry knows the peer, with these values."""
         self.registered = True
         self.idle_timeout = peer.idle_timeout
         self.expires_at = peer.expires_at
 
     def is_as(self, peer: Peer | DevicePeer) -> bool:
-        """Whether the device has these values already."""
+        """Whether the device has these values of the peer already."""
         return (
             self.keepalive == peer.keepalive
             and (self.allowed_ips is peer.allowed_ips or set(self.allowed_ips) == set(peer.allowed_ips))
@@ -74,7 +74,7 @@ class Resident:
 
 
 class Residency:
-    """The table of residents. O(prefixes of one peer) per change, O(residents) only for a whole reading."""
+    """The table of residents. A change costs O(prefixes of one peer), a whole reading O(residents)."""
 
     def __init__(self) -> None:
         self._residents: dict[PublicKey, Resident] = {}
@@ -93,11 +93,11 @@ class Residency:
         return self._residents.get(key)
 
     def owner_of(self, prefix: AllowedIP) -> PublicKey | None:
-        """The resident that owns this very prefix, or None."""
+        """The resident that owns exactly this prefix, or None."""
         return self._owners.get(prefix)
 
     def owner_of_any(self, allowed_ips: Iterable[AllowedIP], other_than: PublicKey) -> PublicKey | None:
-        """Another resident that owns one of these very prefixes, or None."""
+        """Another resident that owns exactly one of these prefixes, or None."""
         for prefix in allowed_ips:
             owner = self._owners.get(prefix)
             if owner is not None and owner != other_than:
@@ -109,18 +109,18 @@ class Residency:
         return self._residents.items()
 
     def keys(self) -> Collection[PublicKey]:
-        """Who is resident now; a copy, so that another thread may have it."""
+        """The keys of all residents; a copy, so that another thread may read it."""
         return set(self._residents)
 
     def add(self, peer: Peer | DevicePeer, now: float) -> Resident:
-        """The peer is in the device since `now`, with these values."""
+        """Add a peer that is in the device since `now`, with these values."""
         self.remove(peer.public_key)
         resident = self._residents[peer.public_key] = Resident(since=now, active=now)
         self.update(peer)
         return resident
 
     def update(self, peer: Peer | DevicePeer) -> None:
-        """The resident has these values. A prefix that another resident has is taken from it, as in the kernel."""
+        """Give a resident these values. A prefix of another resident moves to this one, as in the kernel."""
         resident = self._residents[peer.public_key]
         self.release_prefixes(peer.public_key)
         resident.allowed_ips = peer.allowed_ips
@@ -130,13 +130,13 @@ class Residency:
             self._owners[prefix] = peer.public_key
 
     def remove(self, key: PublicKey) -> None:
-        """The peer is in the device no more; harmless if it was not."""
+        """Remove a peer that has left the device. Does nothing if the peer was not resident."""
         if key in self._residents:
             self.release_prefixes(key)
             del self._residents[key]
 
     def release_prefixes(self, key: PublicKey) -> tuple[AllowedIP, ...]:
-        """The resident is about to have other prefixes, or to go; gives those that it had."""
+        """Take all prefixes from a resident that is about to change or leave; return these prefixes."""
         self.touch(key)
         resident = self._residents[key]
         had = resident.allowed_ips
@@ -149,20 +149,21 @@ class Residency:
     # --- a reading of the device ------------------------------------------------------------------------------
 
     def reading_begins(self) -> None:
-        """The device is about to be read: what changes from now on may be in the reading or not."""
+        """The device is about to be read. The reading may have or lack any change from now on."""
         self._touched = set()
         self._present = set()
 
     def touch(self, key: PublicKey) -> None:
-        """This peer is changed in the device: of it we know more than a reading that has begun."""
+        """This peer changes in the device. A reading that has begun may be outdated for it."""
         if self._touched is not None:
             self._touched.add(key)
 
     def read(self, peer: DevicePeer, began: float) -> Resident | None:
-        """Follow one peer of a reading that began at `began`.
+        """Update the table from one peer of a reading that began at `began`.
 
-        Gives the resident, which may be new here; None for one that was changed after the beginning, since then the
-        reading may tell of before or after, and for one that was not read whole: then it is known to be there.
+        Returns the resident, which may be new. Returns None for a peer that changed after the beginning, since the
+        reading may show it before or after the change. Also returns None for a peer that was not read whole: then it is
+        only known to be there.
         """
         key = peer.public_key
         if self._touched and key in self._touched:
@@ -176,13 +177,13 @@ class Residency:
         if known.since >= began:
             return None
         if known.is_as(peer):
-            known.allowed_ips = peer.allowed_ips  # which a device gives again as they are, so the next look is quick
+            known.allowed_ips = peer.allowed_ips  # a device gives the same object again, so the next look is quick
         else:
             self.update(peer)
         return known
 
     def reading_ends(self, began: float) -> list[PublicKey]:
-        """All peers of the reading have been followed; gives the residents that turned out to be gone."""
+        """The reading is complete. Return the residents that were not in it."""
         touched, self._touched = self._touched or set(), None
         gone = [
             key
@@ -195,6 +196,6 @@ class Residency:
         return gone
 
     def reading_fails(self) -> None:
-        """There will be no more of it."""
+        """The reading has failed, and no more of it comes."""
         self._touched = None
         self._present = set()

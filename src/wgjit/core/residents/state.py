@@ -1,4 +1,4 @@
-"""All that is kept of residents, and the steps in which it changes together."""
+"""All data about residents, and the steps that change it together."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from wgjit.model import AllowedIP, Peer, PeerChange, PublicKey
 
 
 class State:
-    """The residents of one interface. Each part is told of a change here, so that none is forgotten."""
+    """The residents of one interface. Each method here tells a change to all parts, so that no part is forgotten."""
 
     def __init__(self, settings: Settings, claims: Claims, interface: PublicKey) -> None:
-        """`claims` is the gateway's own; `interface` is the interface's public key."""
+        """`claims`: the gateway's own. `interface`: the interface's public key."""
         self._capacity = settings.capacity
         self.claims = claims
         self.residency = Residency()
@@ -30,21 +30,21 @@ class State:
         self.removals = Removals()
         self.expiries = Expiries(self.residency)
         self.foreign: dict[PublicKey, None] = {}
-        """Residents that the registry was not seen to know; the one asked for longest ago comes first."""
+        """Residents that the registry has not been seen to know; the peer that was looked up longest ago is first."""
         self.overdue: dict[PublicKey, Departure] = {}
         self.spare: dict[PublicKey, None] = {}
-        """Of the look that is being made: residents that should leave, and residents that could."""
+        """From the current look: residents that should leave (`overdue`), and residents that could (`spare`)."""
         self.recalled: dict[PublicKey, Departure] = {}
-        """Called back from their removal by a knock that is not proven yet."""
+        """Residents whose removal was called back by a knock that is not proven yet."""
         self.unseen: set[PublicKey] = set()
-        """On the way out without a look: nobody knows whether they are in the device."""
+        """Peers that are removed without a look. They may or may not be in the device."""
 
     def free(self) -> int:
-        """How many more the device may take."""
+        """Number of peers that the device can still take."""
         return self._capacity - len(self.residency) - self.removals.revoked
 
     def installed(self, peer: Peer, knocked: float, now: Now) -> Resident:
-        """The peer is in the device, for a knock that arrived at `knocked`, monotonic seconds."""
+        """The peer was installed for a knock that arrived at `knocked`, monotonic seconds."""
         resident = self.residency.add(peer, now.monotonic)
         self.placeholder.taken(peer.allowed_ips)
         resident.last_knock = knocked
@@ -68,14 +68,14 @@ class State:
             self.expiries.await_(peer.expires_at, key)
 
     def stays(self, key: PublicKey) -> None:
-        """The resident has changed or gave a sign of life: what was to be done about it no longer holds."""
+        """The resident has changed or gave a sign of life, so it is not removed for being idle."""
         self.removals.recall(key)
         self.recalled.pop(key, None)
         self.overdue.pop(key, None)
         self.spare.pop(key, None)
 
     def forget(self, key: PublicKey) -> None:
-        """The peer is resident no more."""
+        """The peer has left the device."""
         self.foreign.pop(key, None)
         self.placeholder.not_foreign(key)
         self.placeholder.gone(key)
@@ -85,7 +85,7 @@ class State:
         self.flips.abandon(key)
 
     def let_go(self, keys: Iterable[PublicKey], now: Now) -> list[PeerChange]:
-        """These residents lose all their addresses before any of them takes another's; gives the change for that."""
+        """Take all addresses from these residents, before one of them takes another's; return the change for that."""
         prefixes: list[AllowedIP] = []
         for key in keys:
             self.flips.abandon(key)
@@ -94,9 +94,9 @@ class State:
         return [] if kept is None else [kept]
 
     def revoke(self, keys: Iterable[PublicKey]) -> list[PeerChange]:
-        """These residents lose their sessions at once: without allowed IPs nothing passes, in either direction.
+        """End the sessions of these residents at once: without allowed IPs no packet passes in either direction.
 
-        The change is cheap, also for many peers. Their removal is not; it follows.
+        The change is cheap, also for many peers. The removals are expensive, and follow later.
         """
         changes = []
         for key in keys:

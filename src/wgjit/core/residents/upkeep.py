@@ -1,6 +1,6 @@
-"""What happens to residents without a knock: the device is read, the registry speaks, time passes.
+"""What happens to residents without a knock: a reading of the device, a change in the registry, or time.
 
-Tick ── ReadDevice ── DeviceRead ── who is there, who is idle ── Evict ── Evicted ── Left
+Tick ── ReadDevice ── DeviceRead ── residents, idle residents ── Evict ── Evicted ── Left
 RegistryChanged, expiry ── take the allowed IPs away at once ── Evict ── Evicted ── Left
 """
 
@@ -19,10 +19,10 @@ from wgjit.model import PublicKey
 
 
 class Upkeep:
-    """The residents of one interface, from their install to their leaving."""
+    """The residents of one interface, from the install to the removal."""
 
     def __init__(self, settings: Settings, claims: Claims, for_room: Parking, interface: PublicKey) -> None:
-        """`claims` and `for_room`, the knocks for which a peer has to leave, are the gateway's own."""
+        """`claims` and `for_room` are the gateway's own. `for_room` has the knocks for which a peer has to leave."""
         self.state = State(settings, claims, interface)
         self.looks = Looks(settings, self.state, for_room)
         self.news = News(settings, self.state)
@@ -30,7 +30,7 @@ class Upkeep:
     # --- a resident knocks --------------------------------------------------------------------------------------
 
     def knocked(self, key: PublicKey, now: Now) -> float | None:
-        """The resident proved itself anew; gives the seconds since it did so last, None if it has left meanwhile."""
+        """The resident has sent a proven knock. Return the seconds since its last one, None if the peer has left."""
         state = self.state
         resident = state.residency.get(key)
         if resident is None:
@@ -39,20 +39,20 @@ class Upkeep:
         resident.active = now.monotonic
         state.idleness.knocked(key)
         state.stays(key)
-        state.flips.replays.abandon(key)  # the client tries again by itself
+        state.flips.replays.abandon(key)  # the client has tried again by itself
         return since
 
     def is_leaving(self, key: PublicKey) -> bool:
-        """Whether the peer's removal is being made, or as good as made: a knock has to wait until it is done."""
+        """Whether the peer's removal is being made or is certain. A knock of the peer has to wait for it."""
         return self.state.removals.is_settled(key)
 
     def recall(self, key: PublicKey) -> None:
-        """A knock claims to be this resident's: do not remove the peer until it is known whether it is."""
+        """A knock claims this resident's key. Do not remove the peer until the knock is proven or refused."""
         if why := self.state.removals.recall(key):
             self.state.recalled[key] = why
 
     def was_forged(self, key: PublicKey) -> None:
-        """It was not: a stranger's packets keep no peer here."""
+        """The knock was forged or old. The peer may be removed again, since a stranger's packets must keep no peer."""
         state = self.state
         if (why := state.recalled.pop(key, None)) and key in state.residency:
             state.removals.retire_again(key, why)
@@ -60,7 +60,7 @@ class Upkeep:
     # --- residents leave ----------------------------------------------------------------------------------------
 
     def evict(self, now: Now) -> list[Command]:
-        """The next batch, if it is time for one. Not called while installs wait: they come first."""
+        """The next batch of removals, if one is due. Not called while installs wait, because installs come first."""
         state = self.state
         batch = state.removals.next_batch(now.monotonic)
         if not batch:
@@ -69,11 +69,11 @@ class Upkeep:
         return [Evict(batch, state.placeholder.take_for_removal(residents, now.monotonic))]
 
     def evicted(self, event: Evicted, now: Now) -> list[Command]:
-        """A batch has been removed, or could not be."""
+        """The device has removed a batch, or failed to."""
         state = self.state
         commands: list[Command] = []
         for key, why in state.removals.done(event.failed, event.took, now.monotonic).items():
-            state.residency.touch(key)  # a look that has begun may still have it
+            state.residency.touch(key)  # a look that has begun may still show the peer
             state.residency.remove(key)
             state.forget(key)
             if key in state.unseen:
@@ -85,10 +85,10 @@ class Upkeep:
                 commands.append(Configure((change,)))
             resident = state.residency.get(key)
             if resident is not None and resident.expires_at is not None:
-                state.expiries.await_(resident.expires_at, key)  # it may have passed while the peer was on its way out
+                state.expiries.await_(resident.expires_at, key)  # the peer may have expired during the removal
         return commands + self.news.after_removals(now)
 
-    # --- addresses are kept -------------------------------------------------------------------------------------
+    # --- the placeholder keeps addresses ------------------------------------------------------------------------
 
     def covered(self, event: Covered, now: Now) -> list[Command]:
         """The registry has told which prefixes hold registered addresses."""
@@ -98,12 +98,12 @@ class Upkeep:
     # --- time passes --------------------------------------------------------------------------------------------
 
     def next_deadline(self, wall_offset: float, may_evict: bool) -> float | None:
-        """When there is something to do, monotonic seconds. `wall_offset` is Unix minus monotonic seconds."""
+        """When the next tick is due, monotonic seconds. `wall_offset` is Unix minus monotonic seconds."""
         deadlines = [self.looks.next_deadline(), self.state.removals.next_deadline() if may_evict else None]
         if (expiry := self.state.expiries.next()) is not None:
-            deadlines.append(expiry - wall_offset + 0.001)  # after it in both clocks, however rounded
+            deadlines.append(expiry - wall_offset + 0.001)  # after the expiry in both clocks, in spite of rounding
         return min((deadline for deadline in deadlines if deadline is not None and deadline < math.inf), default=None)
 
     def tick(self, now: Now) -> list[Command]:
-        """Let expired residents go, and look if it is time."""
+        """Revoke expired residents, and look at the device if a look is due."""
         return self.news.expire(now) + self.looks.tick(now)

@@ -1,8 +1,8 @@
 """The process around the gateways.
 
-| module    | what is inside                              |
-| --------- | ------------------------------------------- |
-| `several` | a gateway on each interface, in one process |
-| `lock`    | one gateway per interface                   |
-| `secrecy` | what keeps the process's memory to itself   |
+| module    | what is inside                                                       |
+| --------- | -------------------------------------------------------------------- |
+| `serve`   | runs a gateway on each interface, in one process                     |
+| `lock`    | a lock, so that each interface has one gateway only                  |
+| `secrecy` | keeps the process's memory from other processes and from core dumps  |
 """

@@ -1,8 +1,8 @@
-"""One gateway per interface: two would answer the same knock twice and undo each other's residents.
+"""A lock for each interface. Two gateways would answer the same knock twice and undo each other's residents.
 
-The lock is held on a file. Who else may open that file may hold it and keep us from starting, so it is its owner's
-alone; and who may write into the folder may put anything in its place, so nothing is done to a file before it is known
-to be a lock of ours.
+The lock is on a file. Another user who can open the file could hold the lock and keep the gateway from starting, so
+only its owner can open it. A user who can write into the folder could put another file in its place. So the file is
+checked before anything is done to it.
 """
 
 from __future__ import annotations
@@ -22,13 +22,14 @@ from wgjit.errors import ConfigError, GatewayRunning
 from wgjit.wire.key_text import shown
 
 _TRIES = 10
-"""Times that the file may be put in another's place while it is locked."""
+"""How often the lock is tried if another file is put in its file's place meanwhile."""
 
 
 @contextmanager
 def interface_lock(interface: str) -> Iterator[None]:
-    """Hold the interface. Raises GatewayRunning that names the holder, ConfigError if the file cannot be used; the
-    kernel frees it when we die."""
+    """Hold the interface's lock. The kernel frees the lock when this process dies.
+
+    Raises GatewayRunning, which names the holder, and ConfigError if the file cannot be used."""
     check_name(interface)
     folder = run_folder()
     path = folder / f"{interface}.lock"
@@ -44,9 +45,9 @@ def interface_lock(interface: str) -> Iterator[None]:
 
 
 def _locked(path: Path, interface: str) -> int:
-    """A descriptor that holds the lock, on the file that is at the path."""
+    """Lock the file at the path; return the descriptor that holds the lock."""
     for _ in range(_TRIES):
-        # Without waiting for the other end of a pipe, and without making a terminal ours.
+        # O_NONBLOCK: do not wait for the other end of a pipe. O_NOCTTY: do not take a terminal as controlling terminal.
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
         descriptor = os.open(path, flags, 0o600)
         try:
@@ -65,7 +66,7 @@ def _locked(path: Path, interface: str) -> int:
 
 
 def _check(path: Path, file: os.stat_result) -> None:
-    """Raise ConfigError if this is not a lock of ours: another's, or a name of some other file."""
+    """Raise ConfigError if the file is not a regular file with one name, or belongs to another user."""
     if not stat.S_ISREG(file.st_mode) or file.st_nlink > 1:
         raise ConfigError(f"{path}: is no lock file of its own; remove it, or set WGJIT_RUN_FOLDER to another folder")
     if file.st_uid not in (os.geteuid(), 0):
@@ -76,7 +77,7 @@ def _check(path: Path, file: os.stat_result) -> None:
 
 
 def _tighten(descriptor: int) -> None:
-    """An older wgjit made it readable for all, and who can read a file can lock it."""
+    """Keep other users from locking the file: they can if they can read it, as an older wgjit let them."""
     file = os.fstat(descriptor)
     if file.st_uid == os.geteuid() and stat.S_IMODE(file.st_mode) != 0o600:
         os.fchmod(descriptor, 0o600)
@@ -94,7 +95,7 @@ def _take(descriptor: int, interface: str) -> None:
 
 
 def _is_at(path: Path, descriptor: int) -> bool:
-    """Whether the file that we have is still the one at the path; a lock on a removed one keeps nobody out."""
+    """Whether the locked file is still the file at the path. A lock on a removed file does not keep a gateway out."""
     try:
         return os.path.samestat(os.stat(path, follow_symlinks=False), os.fstat(descriptor))
     except FileNotFoundError:

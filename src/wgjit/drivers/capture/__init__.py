@@ -1,12 +1,12 @@
-"""Knocks, held or copied.
+"""Captures knocks, held or copied.
 
 | module           | what is inside                                                                  |
 | ---------------- | ------------------------------------------------------------------------------- |
 | `queue`          | NfqueueCapture: each knock waits in the kernel                                  |
 | `queue_messages` | the queue's messages                                                            |
-| `rules`          | the firewall rules that send knocks there, by nftables or by iptables           |
-| `rules_nft`      | by nftables                                                                     |
-| `rules_xt`       | by iptables                                                                     |
+| `rules`          | what the firewall rules that send knocks to the queue have in common            |
+| `rules_nft`      | these rules by nftables                                                         |
+| `rules_xt`       | these rules by iptables                                                         |
 | `packet`         | PacketCapture: copies by AF_PACKET                                              |
-| `datagrams`      | what both make of a packet                                                      |
+| `datagrams`      | reads many datagrams with one system call                                       |
 """

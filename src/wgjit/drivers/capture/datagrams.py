@@ -1,6 +1,6 @@
-"""Many datagrams with one system call: recvmmsg(2), which Python's `socket` lacks. For netlink sockets.
+"""Reads many datagrams with one system call, recvmmsg(2), which Python's `socket` lacks. For netlink sockets.
 
-A read of a queue under a flood is little else than system calls.
+When a queue is flooded, reading it costs little besides system calls.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class _Message(ctypes.Structure):  # struct mmsghdr
 
 
 class Datagrams:
-    """Room for so many datagrams of so many bytes; what is longer is cut off."""
+    """Buffers for `count` datagrams of `size` bytes. A longer datagram is cut off."""
 
     def __init__(self, count: int, size: int) -> None:
         self._count, self._size = count, size
@@ -51,9 +51,9 @@ class Datagrams:
             header.parts, header.parts_length = ctypes.pointer(self._parts[n]), 1
 
     def receive(self, sock: socket.socket, limit: int) -> list[bytes]:
-        """Up to `limit` datagrams that wait now; what did not come from the kernel is empty. Never blocks.
+        """Up to `limit` datagrams that wait now. Never blocks. A datagram that is not from the kernel comes back empty.
 
-        Raises BlockingIOError if none waits, OSError. An error after the first datagram comes with the next call.
+        Raises BlockingIOError if none waits, OSError. An error after the first datagram is raised by the next call.
         """
         got: int = _libc.recvmmsg(sock.fileno(), self._messages, min(limit, self._count), socket.MSG_DONTWAIT, None)
         if got < 0:

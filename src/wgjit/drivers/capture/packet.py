@@ -1,11 +1,11 @@
-"""Capture by AF_PACKET: copies of what comes in, while the kernel handles the packet itself.
+"""Capture by AF_PACKET: wgjit gets copies of incoming packets, and the kernel handles the packets themselves.
 
-- One socket for IPv4 and one for IPv6, not one for all protocols: a socket of one protocol sees a packet once, on the
-  interface that hands it to IP. A socket for all protocols sees it on each layer of a bridge, bond or VLAN, and its own
-  host's outgoing packets as well.
-- The filter is attached while the socket still listens to no protocol, so nothing slips in before it.
+- There is one socket for IPv4 and one for IPv6. A socket of one protocol sees a packet once, on the interface that
+  hands it to IP. A socket for all protocols would see it on each layer of a bridge, bond or VLAN, and would also see
+  the packets that its own host sends.
+- The filter is attached before the socket listens to a protocol, so no packet comes in without the filter.
 - The copy is taken before the host's firewall, and its UDP checksum can be unfinished (veth, offloading cards).
-- What our own injector put back is left out (see `replay_mark`).
+- Packets that wgjit's own injector put back are left out (see `replay.mark`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from wgjit.drivers.replay.mark import SOURCE_MAC, is_marked
 from wgjit.errors import CaptureError, NotPermitted
 from wgjit.wire.bpf import capture_filter
 
-# linux/if_packet.h, linux/if_ether.h, linux/if_arp.h, asm-generic/socket.h; Python has no names for them
+# linux/if_packet.h, linux/if_ether.h, linux/if_arp.h, asm-generic/socket.h; Python has no names for these
 _SOL_PACKET = 263
 _PACKET_STATISTICS = 6
 _PACKET_HOST = 0
@@ -34,7 +34,7 @@ _SO_ATTACH_FILTER = 26
 _SO_RCVBUFFORCE = 33
 _SIOCGIFINDEX = 0x8933
 
-_STATISTICS = struct.Struct("@II")  # struct tpacket_stats: packets (the dropped too), drops; reading clears both
+_STATISTICS = struct.Struct("@II")  # struct tpacket_stats: packets (with the dropped ones), drops; reading clears both
 _IFREQ = struct.Struct("@16si20x")  # struct ifreq: name, index
 _SOCKADDR_LL = struct.Struct("@HHiHBB8s")  # family, protocol, interface, hardware type, packet type, address
 _FILTER_STEP = 8  # bytes in a struct sock_filter
@@ -67,15 +67,15 @@ class PacketCapture:
             raise
 
     def fileno(self) -> int:
-        """Readable when packets wait: an epoll descriptor over both sockets."""
+        """A descriptor that is readable when packets wait: an epoll descriptor over both sockets."""
         return self._poll.fileno()
 
     def read(self, limit: int = 64) -> list[Captured]:
-        """Up to `limit` packets that wait now; never blocks."""
+        """Up to `limit` packets that wait now. Never blocks."""
         packets: list[Captured] = []
         for sock in self._sockets:
             packets.extend(self._waiting(sock, limit - len(packets)))
-        # The busier family goes last in the next round: a flood on one must not starve the other.
+        # Change the order for the next round, so that a flood on one family does not starve the other.
         self._sockets.reverse()
         return packets
 
@@ -92,17 +92,17 @@ class PacketCapture:
             yield Captured(packet, _index(sock, device), None, hardware == _ARPHRD_ETHER)
 
     def release(self, token: int) -> None:
-        """Copies are not held: calling this is a mistake."""
+        """Always raises CaptureError, since copies are not held."""
         raise CaptureError("release: this capture copies packets, it holds none")
 
     def flush(self) -> None:
-        """Nothing is held."""
+        """Do nothing, since no packet is held."""
 
     def heartbeat(self) -> None:
-        """Nothing waits for us."""
+        """Do nothing, since no packet waits for wgjit."""
 
     def counters(self) -> CaptureCounters:
-        """What passed the filter, and of that what found the socket full."""
+        """The packets that passed the filter and were stored, and those that found the socket full."""
         for sock in self._sockets:
             seen, dropped = _STATISTICS.unpack(sock.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, _STATISTICS.size))
             self._received += seen - dropped
@@ -117,7 +117,7 @@ class PacketCapture:
 
 
 def _index(sock: socket.socket, device: str) -> int:
-    """The index of an interface in the socket's own network namespace; 0 if it has gone."""
+    """The index of an interface in the socket's own network namespace; 0 if the interface is gone."""
     try:
         request: bytes = fcntl.ioctl(sock, _SIOCGIFINDEX, _IFREQ.pack(device.encode(), 0))
     except OSError:
@@ -138,7 +138,7 @@ def _open(ethertype: int, program: bytes) -> socket.socket:
         fprog = struct.pack("@HP", len(program) // _FILTER_STEP, ctypes.addressof(code))
         sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, fprog)
         grow_buffer(sock, _BUFFER)
-        # socket.bind wants an interface's name, and there is none for "all of them"
+        # socket.bind needs an interface's name, and there is none that means all interfaces
         address = _SOCKADDR_LL.pack(socket.AF_PACKET, socket.htons(ethertype), 0, 0, 0, 0, b"")
         if _libc.bind(sock.fileno(), address, len(address)):
             raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))

@@ -1,14 +1,14 @@
-"""Capture by NFQUEUE: each knock waits in the kernel until `release`d (and the verdict `flush`ed), then goes on as if
-nothing had been.
+"""Capture by NFQUEUE: each knock waits in the kernel until it is `release`d and its verdict is `flush`ed.
 
-It keeps its ingress interface and local address, so WireGuard answers from the address that the client dialled. The
-verdict is always accept: the kernel's own defence under load (cookies) must see what it would have seen.
+The packet then goes on unchanged. It keeps its ingress interface and local address, so WireGuard answers from the
+address that the client used. The verdict is always accept, so that the kernel's own defence under load (cookies) sees
+the same load as without wgjit.
 
-It fails open, each way that it can fail: a full queue or socket passes packets on unseen, a dead owner's rules are
-passed over, a stuck owner's too after three seconds (nft only, see `rules_nft`). What was waiting when its owner was
-killed is dropped by the kernel, and the client knocks again after 5 s.
+Failures let packets pass. A full queue or socket passes packets on unseen. The rules of a dead process are passed over,
+and those of a stuck process too after three seconds (nft only, see `rules_nft`). The one exception: when the process is
+killed, the kernel drops the packets that wait, and their clients knock again after 5 s.
 
-CAP_NET_ADMIN is all it takes: the kernel's table of queues, which only root's group may read, is not needed.
+This needs CAP_NET_ADMIN only. It does not need the kernel's table of queues, which only root's group may read.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ Backend = Literal["nft", "xt"]
 
 _TABLE = "/proc/thread-self/net/netfilter/nfnetlink_queue"
 XT_QUEUE_LENGTH = 2048
-"""Packets that iptables' rules let wait at most: with no dead-man switch, so many a stuck owner can swallow."""
+"""Packets that wait at most with iptables' rules. Without a dead-man switch, a stuck process holds up to this many."""
 
 _FIRST_QUEUE, _QUEUES, _TRIES = 20000, 40000, 64
 _COPY = 2048  # bytes kept of a packet; an initiation with its headers is under 256
@@ -46,11 +46,11 @@ _VERDICTS = 512  # sent at once, 16 KiB: far below any socket's send buffer
 
 
 class NfqueueCapture:
-    """Knocks for one port of this network namespace, held.
+    """Holds the knocks for one port of this network namespace.
 
-    `queue` None takes a free number. `max_length` packets wait at most, of iptables' rules never more than
-    XT_QUEUE_LENGTH; the surplus passes unseen. Raises CaptureError (the queue is another's, no firewall program, the
-    kernel lacks a part), NotPermitted (CAP_NET_ADMIN).
+    With `queue` None a free number is taken. At most `max_length` packets wait, and with iptables' rules never more
+    than XT_QUEUE_LENGTH; further packets pass unseen. Raises CaptureError (another program has the queue, there is no
+    firewall program, the kernel lacks a part), NotPermitted (CAP_NET_ADMIN).
     """
 
     holds = True
@@ -61,7 +61,7 @@ class NfqueueCapture:
         self._netfilter = nfnetlink.NetfilterSocket()
         self._datagrams = Datagrams(_AT_ONCE, _DATAGRAM)
         self._waiting: set[int] = set()
-        self._verdicts: list[int] = []  # released, and not yet sent on
+        self._verdicts: list[int] = []  # released, but not flushed yet
         self._last_id = self._received = self._missed = self._unseen = 0
         self._closed = False
         self._rules: QueueRules | None = None
@@ -76,20 +76,20 @@ class NfqueueCapture:
             )
             self._rules.install()
         except BaseException:
-            with contextlib.suppress(WgjitError):  # what failed first is what the caller must hear
+            with contextlib.suppress(WgjitError):  # the caller must get the first error
                 self.close()
             raise
 
     # --- setting up ---------------------------------------------------------------------------------------------
 
     def _bind(self, interface: str) -> int:
-        """Take the first free queue number from one derived from the interface's name on."""
+        """Take the first free queue number, from a number on that is derived from the interface's name."""
         first = zlib.crc32(interface.encode())
         for step in range(_TRIES):
             number = _FIRST_QUEUE + (first + step) % _QUEUES
             try:
                 return self._take(number)
-            except (CaptureError, NotPermitted):  # the kernel says EPERM for another's queue, too
+            except (CaptureError, NotPermitted):  # the kernel says EPERM for another program's queue, too
                 if step == _TRIES - 1:
                     raise
         raise AssertionError("unreachable")
@@ -97,7 +97,7 @@ class NfqueueCapture:
     def _take(self, number: int) -> int:
         try:
             self._netfilter.request(nfqueue.configure(number, command=(Command.BIND, 0)))
-        except PermissionError as error:  # another's queue, or no right to any
+        except PermissionError as error:  # another program's queue, or no right to any queue
             owner = next((status.owner for status in _statuses() if status.number == number), None)
             if owner is None:
                 raise nfnetlink.refused("nfnetlink_queue", error) from error
@@ -116,27 +116,28 @@ class NfqueueCapture:
             self._netfilter.request(*settings)
         except OSError as error:
             raise nfnetlink.refused(f"queue {self.queue}", error) from error
-        # A dead predecessor's rules may have sent packets already, and the request has read past them.
+        # Rules of a dead process may have sent packets already, and the requests above have skipped these packets.
         self._release_all()
 
     # --- at work ------------------------------------------------------------------------------------------------
 
     def fileno(self) -> int:
-        """Readable when packets wait."""
+        """A descriptor that is readable when packets wait."""
         return self._netfilter.socket.fileno()
 
     def read(self, limit: int = 64) -> list[Captured]:
-        """Up to `limit` packets that wait now, each to be released by its token; never blocks."""
+        """Up to `limit` packets that wait now, each to be released by its token. Never blocks."""
         packets: list[Captured] = []
         more = True
         while more and len(packets) < limit:
             wanted = min(limit - len(packets), _AT_ONCE)
             try:
                 datagrams = self._netfilter.receive_all(self._datagrams, wanted)
-                more = len(datagrams) == wanted  # fewer: that was all, and no need to ask
+                more = len(datagrams) == wanted  # fewer: no more packets wait, so do not ask again
                 for datagram in datagrams:
                     for message in split_messages(datagram):
-                        # The kernel's answer to a verdict is ENOENT: the packet went when its interface did.
+                        # The kernel answers a verdict with ENOENT if the packet's interface was removed, and the packet
+                        # with it.
                         if message.kind != NLMSG_ERROR:
                             packets.append(self._captured(message))
             except BlockingIOError:
@@ -144,7 +145,8 @@ class NfqueueCapture:
             except OSError as error:
                 if error.errno != errno.ENOBUFS:
                     raise nfnetlink.refused(f"queue {self.queue}", error) from error
-                # The socket was full: how many passed unseen, `counters` tells. Packets may wait behind that.
+                # The socket was full. `counters` tells how many packets passed unseen. More packets may wait after the
+                # error.
             except MalformedAnswer as error:
                 raise CaptureError(f"queue {self.queue}: {error}") from error
         return packets
@@ -167,9 +169,9 @@ class NfqueueCapture:
         self._verdicts.append(token)
 
     def flush(self) -> None:
-        """Send the verdicts of all that was released, as one datagram: the kernel judges each for itself.
+        """Send the verdicts of all released packets as one datagram. The kernel handles each verdict by itself.
 
-        Raises CaptureError, NotPermitted; what was not sent then waits for the next flush or heartbeat.
+        Raises CaptureError, NotPermitted. Verdicts that were not sent wait for the next flush or heartbeat.
         """
         while self._verdicts:
             verdicts = self._verdicts[:_VERDICTS]
@@ -188,24 +190,25 @@ class NfqueueCapture:
                 self._rules.heartbeat()
 
     def counters(self) -> CaptureCounters:
-        """What came, and what passed unseen because the queue or the socket was full.
+        """The received packets, and the packets that passed unseen because the queue or the socket was full.
 
-        With backend xt this runs iptables, some milliseconds.
+        With backend xt this runs iptables, which takes some milliseconds.
         """
         if self._rules:
-            # A full queue shows in no packet's id, only in what the rules sent. Asked first, and only believed when
-            # nothing waits to be read: a packet on its way to us has not passed unseen.
+            # A full queue shows in no packet's id, but in the number of packets that the rules sent. That number is
+            # read first, and is used only if no packet waits to be read: a packet on its way to wgjit has not passed
+            # unseen.
             asked = self._rules.asked()
             if not select.select([self._netfilter.socket], [], [], 0)[0]:
                 self._unseen = max(self._unseen, asked - self._received)
         return CaptureCounters(self._received, max(self._unseen, self._missed))
 
     def close(self) -> None:
-        """Take back the rules, let all that waits go on, give the queue up."""
+        """Remove the rules, let all waiting packets go on, and give up the queue."""
         if self._closed:
             return
         self._closed = True
-        with contextlib.ExitStack() as steps:  # each step is taken, whatever fails in another; last in, first out
+        with contextlib.ExitStack() as steps:  # each step runs, even if another fails; last in, first out
             steps.callback(self._netfilter.close)
             if self._rules:
                 steps.callback(self._rules.remove)
@@ -215,8 +218,9 @@ class NfqueueCapture:
                 steps.callback(self._rules.disarm)
 
     def _release_all(self) -> None:
-        """Let go on what waits, also what was not read yet. What the acknowledgement is read past was let go, too."""
-        # Ids are compared as signed differences: far above the newest, and far from wrapping to the oldest.
+        """Let all waiting packets go on, also unread ones. Packets that the request skips were released, too."""
+        # The kernel compares ids as signed differences. This id is far above the newest, and far from wrapping to the
+        # oldest.
         try:
             self._netfilter.request(nfqueue.accept_up_to(self.queue, (self._last_id + (1 << 30)) & 0xFFFFFFFF))
         except FileNotFoundError:

@@ -1,6 +1,6 @@
 """The codec of nfnetlink_queue: bytes <-> values, pure (linux/netfilter/nfnetlink_queue.h).
 
-One table per message drives both directions; each raises nothing but MalformedAnswer, whatever the input.
+One table per message serves both directions. For any input, decoding raises no error but MalformedAnswer.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from wgjit.errors import MalformedAnswer
 
 _SUBSYSTEM = 3 << 8
 NF_ACCEPT = 1
-_ID = struct.Struct(">I")  # a packet's, at the end of its verdict
+_ID = struct.Struct(">I")  # the packet's id, at the end of its verdict
 COPY_PACKET = 2
 FAIL_OPEN = 1
 
 
-class Kind(IntEnum):
+class MessageKind(IntEnum):
     """The subsystem's messages, as netlink message types."""
 
     PACKET = _SUBSYSTEM | 0
@@ -32,7 +32,7 @@ class Kind(IntEnum):
 
 
 class Command(IntEnum):
-    """What a configuration message does to a queue."""
+    """What a configuration message does with a queue."""
 
     BIND = 1
     UNBIND = 2
@@ -50,10 +50,10 @@ PACKET = Table(
         5: ("indev", BE32),
         9: ("hardware_address", _numbers(">HH8s")),  # length, padding, address
         10: ("payload", RAW),
-        13: ("length", BE32),  # of the whole packet, where only a part was copied
+        13: ("length", BE32),  # length of the whole packet, if only a part was copied
     },
 )
-VERDICT = Table("verdict", {2: ("verdict", _numbers(">II"))})  # verdict, packet id; of a batch the last one's
+VERDICT = Table("verdict", {2: ("verdict", _numbers(">II"))})  # verdict, packet id; in a batch the last packet's id
 CONFIG = Table(
     "queue configuration",
     {
@@ -71,24 +71,24 @@ class Held(NamedTuple):
 
     id: int
     packet: bytes
-    """From the IP header on, up to the bytes to copy."""
+    """The packet from the IP header on, cut off after the number of bytes to copy."""
     ifindex: int
     ethernet: bool
 
 
 def configure(queue: int, **fields: Any) -> Request:
-    """Set up a queue; the fields are those of the table CONFIG."""
-    return request(Kind.CONFIG, CONFIG.encode(fields), resource=queue, flags=NLM_F_ACK)
+    """Set up a queue. The fields are those of the table CONFIG."""
+    return request(MessageKind.CONFIG, CONFIG.encode(fields), resource=queue, flags=NLM_F_ACK)
 
 
 def accept(queue: int, packet: int) -> Request:
     """Let one packet go on."""
-    return request(Kind.VERDICT, _accepted(packet), resource=queue)
+    return request(MessageKind.VERDICT, _accepted(packet), resource=queue)
 
 
 @cache
 def _verdict(queue: int) -> bytes:
-    """The message that lets a packet of this queue go on, up to the packet's id, which is its end."""
+    """The message that lets a packet of this queue go on, without the packet's id at its end."""
     verdict = accept(queue, 0)
     return encode_message(verdict.kind, verdict.flags, 0, verdict.body)[: -_ID.size]
 
@@ -100,8 +100,8 @@ def accept_each(queue: int, packets: Iterable[int]) -> bytes:
 
 
 def accept_up_to(queue: int, packet: int) -> Request:
-    """Let one packet go on, and all older ones; acknowledged."""
-    return request(Kind.VERDICT_BATCH, _accepted(packet), resource=queue, flags=NLM_F_ACK)
+    """Let one packet and all older packets go on. The kernel acknowledges this."""
+    return request(MessageKind.VERDICT_BATCH, _accepted(packet), resource=queue, flags=NLM_F_ACK)
 
 
 def _accepted(packet: int) -> bytes:
@@ -110,7 +110,7 @@ def _accepted(packet: int) -> bytes:
 
 def held(message: Message) -> Held:
     """Read a queued packet. Raises MalformedAnswer."""
-    if message.kind != Kind.PACKET:
+    if message.kind != MessageKind.PACKET:
         raise MalformedAnswer(f"nfnetlink_queue: message {message.kind:#x} is no packet")
     fields = PACKET.decode(content(message))
     if "header" not in fields:
@@ -132,15 +132,15 @@ class QueueStatus(NamedTuple):
 
     number: int
     owner: int
-    """The netlink port of the socket that holds the queue; usually its process id."""
+    """The netlink port of the socket that holds the queue, usually its process id."""
     waiting: int
-    """Packets without a verdict, read by the owner or not."""
+    """Packets without a verdict, whether the owner has read them or not."""
     queue_dropped: int
     """Lost because the queue was full and does not fail open."""
     user_dropped: int
     """Lost because the owner's socket was full and the queue does not fail open."""
     last_id: int
-    """The id that the newest packet got: how many were given one."""
+    """The id of the newest packet, hence the number of packets that got an id."""
 
 
 def statuses(table: str) -> Iterator[QueueStatus]:

@@ -1,6 +1,6 @@
-"""The firewall rules that send knocks to our queue, whatever program makes them.
+"""The firewall rules that send knocks to wgjit's queue: what nftables and iptables have in common.
 
-Both kinds are harmless when their owner is gone: a rule whose queue nobody holds is passed over (`bypass`).
+Both kinds do no harm when wgjit is gone: a rule is passed over if no program holds its queue (`bypass`).
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ class QueueRules(Protocol):
     """Rules for one interface's port. Raises CaptureError, NotPermitted."""
 
     def install(self) -> None:
-        """Put the rules in force, in one step in place of what a dead predecessor left."""
+        """Put the rules in force in one step. They replace rules that an earlier, dead process left."""
 
     def heartbeat(self) -> None:
-        """Say that the owner is alive; puts the rules back if somebody flushed them, where that can be seen."""
+        """Renew the rules. If another program has flushed them, and this can be seen, put them back."""
 
     def asked(self) -> int:
-        """How many packets were for the queue, those that a limit in the rules let pass by it too."""
+        """Packets that matched the rules, including packets that a limit in the rules let pass by the queue."""
 
     def disarm(self) -> None:
-        """Send nothing more to the queue. What waits there still can get its verdict."""
+        """Send no more packets to the queue. Packets that wait in it can still get their verdict."""
 
     def remove(self) -> None:
-        """Take back what is left of the rules; harmless if they are gone."""
+        """Remove what is left of the rules. Harmless if the rules are gone."""
 
 
 def run(*argv: str, stdin: str = "") -> str:
-    """Run a firewall program and give its output. Raises CaptureError with its own words."""
+    """Run a firewall program and return its output. Raises CaptureError with the program's own error text."""
     try:
         done = subprocess.run(argv, input=stdin, capture_output=True, text=True, timeout=30)
     except FileNotFoundError:
@@ -42,6 +42,6 @@ def run(*argv: str, stdin: str = "") -> str:
         raise CaptureError(f"{argv[0]}: no answer in 30 s; does another program hold the firewall's lock?") from None
     if done.returncode:
         lines = done.stderr.splitlines() or [f"exit status {done.returncode}"]
-        # nft repeats the script below the line that says what is wrong
+        # nft repeats the script below the line with the error
         raise CaptureError(f"{argv[0]}: {next((line for line in lines if 'rror' in line), lines[0])}")
     return done.stdout

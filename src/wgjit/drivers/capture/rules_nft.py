@@ -1,15 +1,17 @@
 """Queue rules by nftables, in a table of their own, with a dead-man switch.
 
-The chain hooks in after the filter chains, so only what the firewall admits is held. The rules match only while the
-port is in the set `alive`, whose one element the kernel lets expire after three seconds. `heartbeat` renews it. A
-daemon that is stuck with its queue open therefore harms nobody for longer than that; one that has died harms nobody
-at all (`bypass`).
+The chain comes after the filter chains, so only packets that the firewall admits are held. The rules match only while
+the port is in the set `alive`. The kernel lets this element expire after three seconds, and `heartbeat` renews it. So a
+daemon that is stuck with its queue open does harm for three seconds at most. A daemon that has died does no harm at all
+(`bypass`).
 
 Well-formed transport data, responses and cookie replies never go to the queue: type 2, 3 or 4 and zero reserved bytes
-in the first word of the UDP payload. All else on the port does, garbage too, so that it is counted by its refusal.
+in the first word of the UDP payload. All other packets to the port go there, also garbage, so that each is counted by
+its refusal.
 
-What one source, an IPv4 address or an IPv6 /64, sends beyond RATE passes unseen: reading it would cost the queue's
-other sources their turn. Where a set of sources is full, a new one is not limited: it goes to the queue.
+If one source, an IPv4 address or an IPv6 /64, sends more than RATE, its further packets pass unseen, because reading
+them would delay the queue's other sources. If a set of sources is full, a new source is not limited, and its packets go
+to the queue.
 """
 
 from __future__ import annotations
@@ -23,13 +25,13 @@ from wgjit.drivers.netlink.codec import NLA_F_NESTED, NLM_F_ACK, TEXT, Codec, Ta
 from wgjit.drivers.netlink.netfilter import BE16, BE32, BE64, NFPROTO_INET, NLM_F_CREATE, Request
 
 DEAD_AFTER = 3
-"""Seconds without a heartbeat after which nothing is queued any more."""
+"""Seconds without a heartbeat after which no packet is queued any more."""
 
 RATE, BURST = 200, 400
-"""Packets per second, and at once, of one source that are queued: twice what the gateway itself would look at."""
+"""Packets of one source that are queued per second, and at once: twice what the gateway itself would look at."""
 _SOURCES = 65535
 _QUIET = 5
-"""Seconds without a packet after which a source is forgotten. Its bucket is full again after two."""
+"""Seconds without a packet after which a source is forgotten. Its bucket is full again after two seconds."""
 
 _SCRIPT = """\
 table inet {table}
@@ -93,7 +95,7 @@ _OBJECT = Table("nft object", {1: ("table", TEXT), 2: ("name", TEXT), 3: ("type"
 
 
 def table_name(interface: str) -> str:
-    """The table of an interface. What nft takes in no identifier is written /hex: no interface name holds a slash."""
+    """An interface's table. A byte that nft does not allow is written as /hex, as no interface name has a slash."""
     safe = (
         chr(b) if chr(b).isascii() and (chr(b).isalnum() or b in b"-_.") else f"/{b:02x}" for b in interface.encode()
     )
@@ -101,7 +103,7 @@ def table_name(interface: str) -> str:
 
 
 class NftRules:
-    """Rules for IPv4 and IPv6 made once with the program `nft`, then kept alive over netlink."""
+    """Rules for IPv4 and IPv6. The program `nft` makes them once, and netlink messages keep them alive."""
 
     def __init__(self, interface: str, port: int, queue: int) -> None:
         self.table = table_name(interface)
@@ -113,16 +115,16 @@ class NftRules:
         self._renewal = _renewal(self.table, port)
         self._earlier = self._asked = 0
         self._netfilter = nfnetlink.NetfilterSocket()
-        self._turn = threading.Lock()  # the heartbeat and somebody who asks for the counter may be on two threads
+        self._turn = threading.Lock()  # the heartbeat and a reader of the counter may be on two threads
 
     def install(self) -> None:
-        """Put the table in force, in one transaction in place of an older one."""
+        """Put the table in force. It replaces an older table in one transaction."""
         run("nft", "-f", "-", stdin=self._script)
         self._earlier += self._asked
         self._asked = 0
 
     def heartbeat(self) -> None:
-        """Renew the port's element; make the table anew if a reload of the firewall has flushed it."""
+        """Renew the port's element. Make the table again if a reload of the firewall has flushed it."""
         try:
             with self._turn:
                 self._netfilter.request(*self._renewal)
@@ -132,7 +134,7 @@ class NftRules:
             raise nfnetlink.refused(f"heartbeat of nft table {self.table}", error) from error
 
     def asked(self) -> int:
-        """Packets that were for the queue since the first install, those beyond their source's limit too."""
+        """Packets that matched the rules since the first install, including those beyond their source's limit."""
         key = _OBJECT.encode({"table": self.table, "name": "asked", "type": _OBJECT_COUNTER})
         try:
             with self._turn:
@@ -140,7 +142,7 @@ class NftRules:
             for answer in answers:
                 self._asked = _OBJECT.decode(nfnetlink.content(answer))["data"]["packets"]
         except FileNotFoundError:
-            pass  # flushed; the next heartbeat makes it anew
+            pass  # the table was flushed; the next heartbeat makes it again
         except OSError as error:
             raise nfnetlink.refused(f"counter of nft table {self.table}", error) from error
         return self._earlier + self._asked
@@ -148,8 +150,8 @@ class NftRules:
     def disarm(self) -> None:
         """Empty the set `alive`.
 
-        The table stays until all has its verdict: with a chain of it the kernel drops every packet that waits in any
-        queue of the network namespace (nf_unregister_net_hook), ours and others'.
+        The table stays until all packets have their verdict. When a chain is removed, the kernel drops every packet
+        that waits in any queue of the network namespace (nf_unregister_net_hook), also in other programs' queues.
         """
         try:
             self._netfilter.request(*_batch(_message(_DELSETELEM, self._alive, NLM_F_ACK)))
@@ -159,7 +161,7 @@ class NftRules:
             raise nfnetlink.refused(f"disarming of nft table {self.table}", error) from error
 
     def remove(self) -> None:
-        """Delete the table and let go of the socket."""
+        """Delete the table and close the socket."""
         try:
             self._netfilter.request(*_batch(_message(_DELTABLE, _TABLE.encode({"name": self.table}), NLM_F_ACK)))
         except FileNotFoundError:
@@ -175,7 +177,7 @@ def _message(kind: int, attributes: bytes, flags: int = 0) -> Request:
 
 
 def _batch(*requests: Request) -> tuple[Request, ...]:
-    """A transaction: all of the requests or none."""
+    """A transaction: the kernel carries out all of the requests or none."""
     begin, end = (nfnetlink.request(kind, resource=_SUBSYSTEM) for kind in (_BATCH_BEGIN, _BATCH_END))
     return begin, *requests, end
 
@@ -183,8 +185,8 @@ def _batch(*requests: Request) -> tuple[Request, ...]:
 def _renewal(table: str, port: int) -> tuple[Request, ...]:
     """Empty the set and put the port in, as one transaction.
 
-    In older kernels, such as Linux 6.1, an element that is there keeps its old timeout when it is added again, and
-    deleting one that has expired is an error: emptying the set is neither.
+    In older kernels, such as Linux 6.1, an existing element keeps its old timeout when it is added again, and deleting
+    an expired element is an error. Emptying the set avoids both.
     """
     alive = {"table": table, "set": "alive"}
     elements = {"element": {"key": {"value": port}, "timeout": DEAD_AFTER * 1000}}

@@ -1,4 +1,4 @@
-"""Netlink by hand: a library was measured 40 times slower here, and cannot be asked inside an event loop.
+"""Netlink without a library: a library was 40 times slower here, and cannot be used inside an event loop.
 
 | module      | what is inside                              |
 | ----------- | ------------------------------------------- |

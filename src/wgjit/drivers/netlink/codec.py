@@ -1,8 +1,8 @@
 """Netlink as bytes: messages, acknowledgements, and attributes by table. No socket, no clock.
 
-Rules: netlink is in the machine's own byte order; messages and attributes are padded to 4 bytes; attributes that a
-table does not name are skipped, as the protocol asks. One `Table` drives both directions. Whatever the input, decoding
-raises nothing but MalformedAnswer, and its text never holds message bytes: they may be keys.
+Rules: netlink uses the machine's own byte order. Messages and attributes are padded to 4 bytes. Attributes that a table
+does not name are skipped, as the protocol requires. One `Table` serves both directions. For any input, decoding raises
+only MalformedAnswer, and its text never holds message bytes, since these may be keys.
 
 Source: include/uapi/linux/netlink.h; Documentation/userspace-api/netlink/intro.rst.
 """
@@ -39,7 +39,7 @@ MESSAGE_HEADER = _MESSAGE.size
 
 
 class Message(NamedTuple):
-    """One netlink message: its header's fields and what follows the header."""
+    """One netlink message: the fields of its header, and the bytes after the header."""
 
     kind: int
     flags: int
@@ -53,7 +53,7 @@ def encode_message(kind: int, flags: int, sequence: int, body: bytes) -> bytes:
 
 
 def split_messages(data: bytes) -> Iterator[Message]:
-    """The messages of one datagram. Raises MalformedAnswer where a length does not fit."""
+    """The messages of one datagram. Raises MalformedAnswer if a length does not fit."""
     start, end = 0, len(data)
     while start < end:
         if end - start < _MESSAGE.size:
@@ -66,9 +66,9 @@ def split_messages(data: bytes) -> Iterator[Message]:
 
 
 def accepts(data: bytes, sequence: int) -> bool:
-    """Whether a datagram is the plain yes to the request of this number: one acknowledgement, no error, no text.
+    """Whether a datagram is the plain yes to the request with this number: one acknowledgement, no error, no text.
 
-    By far the most frequent answer, told without taking it apart. What is anything else is for `split_messages`.
+    This is by far the most frequent answer, and is recognised without decoding. `split_messages` decodes all others.
     """
     if len(data) != _PLAIN_ACK.size:
         return False
@@ -78,7 +78,7 @@ def accepts(data: bytes, sequence: int) -> bool:
 
 
 def decode_verdict(message: Message) -> tuple[int, str]:
-    """What an NLMSG_ERROR or NLMSG_DONE says: a positive errno, or 0 for success, and the kernel's own text if any.
+    """The result in an NLMSG_ERROR or NLMSG_DONE: a positive errno, or 0 for success, and the kernel's own text if any.
 
     Raises MalformedAnswer.
     """
@@ -89,7 +89,7 @@ def decode_verdict(message: Message) -> tuple[int, str]:
     if not message.flags & NLM_F_ACK_TLVS:
         return number, ""
     start = _ERRNO.size
-    if message.kind == NLMSG_ERROR:  # the request's header comes back, and unless capped all of it
+    if message.kind == NLMSG_ERROR:  # the request's header comes back, and the whole request unless capped
         if len(body) < start + _MESSAGE.size:
             raise MalformedAnswer("netlink: an acknowledgement without its request's header")
         echoed = _MESSAGE.size if message.flags & NLM_F_CAPPED else _MESSAGE.unpack_from(body, start)[0]
@@ -126,12 +126,12 @@ def split_attributes(data: bytes) -> list[tuple[int, bytes]]:
 
 @dataclass(frozen=True, slots=True)
 class Codec:
-    """How one kind of value is written and read. `unpack` may raise ValueError or struct.error: its table catches."""
+    """How one kind of value is written and read. The table handles a ValueError or struct.error of `unpack`."""
 
     pack: Callable[[Any], bytes]
     unpack: Callable[[bytes], Any]
     flag: int = 0
-    """Or-ed to the attribute's type: NLA_F_NESTED for nested content."""
+    """Added by OR to the attribute's type: NLA_F_NESTED for nested content."""
 
 
 def integer(format_: str) -> Codec:
@@ -141,7 +141,7 @@ def integer(format_: str) -> Codec:
 
 
 def exactly(length: int) -> Codec:
-    """So many raw bytes."""
+    """Raw bytes of exactly this length."""
 
     def check(content: bytes) -> bytes:
         if len(content) != length:
@@ -169,7 +169,7 @@ TEXT = Codec(
 
 
 class Table:
-    """The attributes of one kind of message or nest: number, name, and codec of each."""
+    """The attributes of one kind of message or nest: the number, name and codec of each."""
 
     def __init__(self, what: str, rows: Mapping[int, tuple[str, Codec]]) -> None:
         self._what = what
@@ -177,7 +177,7 @@ class Table:
         self._by_name = {name: (number | codec.flag, codec.pack) for number, (name, codec) in rows.items()}
 
     def encode(self, values: Mapping[str, Any]) -> bytes:
-        """The named attributes, in the order given. The caller has checked the values."""
+        """The named attributes, in the given order. The caller has checked the values."""
         parts: list[bytes] = []
         for name, value in values.items():
             kind, pack = self._by_name[name]
@@ -187,7 +187,7 @@ class Table:
         return b"".join(parts)
 
     def decode(self, data: bytes) -> dict[str, Any]:
-        """The attributes that are there, by name. Raises MalformedAnswer, which names the attribute."""
+        """The attributes in these bytes, by name. Raises MalformedAnswer, which names the attribute."""
         found: dict[str, Any] = {}
         name = ""
         try:

@@ -1,4 +1,4 @@
-"""Generic netlink: families found by name, commands, and dumps of them.
+"""Generic netlink: finds families by name, sends commands, reads dumps.
 
 Source: include/uapi/linux/genetlink.h.
 """
@@ -23,23 +23,23 @@ MESSAGE_HEADERS = MESSAGE_HEADER + _HEADER.size
 
 
 def attributes_of(message: Message) -> bytes:
-    """What follows the generic netlink header. Raises MalformedAnswer."""
+    """The bytes after the generic netlink header. Raises MalformedAnswer."""
     if len(message.body) < _HEADER.size:
         raise MalformedAnswer("netlink: a message shorter than its generic netlink header")
     return message.body[_HEADER.size :]
 
 
 class GenetlinkSocket(NetlinkSocket):
-    """Commands and dumps of one family. Errors leave as OSError, as from any NetlinkSocket."""
+    """Commands and dumps of one family. Errors are OSErrors, as for any NetlinkSocket."""
 
     def __init__(self, version: int, family_id: int = 0) -> None:
-        """Open it. `family_id` is what `resolve` of another socket gave; without it, call `resolve` first."""
+        """Open the socket. `family_id` is another socket's result of `resolve`; without it, call `resolve` first."""
         super().__init__(NETLINK_GENERIC)
         self._version = version
         self._family_id = family_id
 
     def resolve(self, family: str) -> int:
-        """Ask for a family's number and use it from now on; the kernel loads the family's module if it has one.
+        """Ask for a family's number, and use it from now on. The kernel loads the family's module if there is one.
 
         Raises OSError: ENOENT if the kernel has no such family.
         """

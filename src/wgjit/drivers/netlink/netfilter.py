@@ -1,4 +1,4 @@
-"""Netfilter's netlink: the header that its messages share, and the socket they travel by.
+"""Netlink of netfilter: the header that its messages share, and the socket.
 
 After `struct nlmsghdr` comes `struct nfgenmsg` (linux/netfilter/nfnetlink.h). Numbers inside netfilter's attributes are
 big-endian, unlike netlink's own.
@@ -34,7 +34,7 @@ _RECEIVE = 16 * 1024
 
 
 class Request(NamedTuple):
-    """A message to be sent, as yet without a sequence number."""
+    """A message to be sent. It has no sequence number yet."""
 
     kind: int
     """Subsystem << 8 | message of the subsystem."""
@@ -55,7 +55,7 @@ def content(message: Message) -> bytes:
 
 
 class NetfilterSocket:
-    """A socket to netfilter, of the network namespace of the thread that opens it. Raises CaptureError."""
+    """A socket to netfilter, in the network namespace of the thread that opens it. Opening raises CaptureError."""
 
     def __init__(self) -> None:
         try:
@@ -66,7 +66,7 @@ class NetfilterSocket:
         self._sequence = 0
 
     def send(self, *requests: Request) -> int:
-        """Send requests as one datagram; gives the sequence number of the first. Raises OSError."""
+        """Send requests as one datagram. Returns the sequence number of the first. Raises OSError."""
         first = self._sequence + 1
         self._sequence += len(requests)
         numbered = (encode_message(r.kind, r.flags, first + step, r.body) for step, r in enumerate(requests))
@@ -74,14 +74,14 @@ class NetfilterSocket:
         return first
 
     def send_prepared(self, datagram: bytes) -> None:
-        """Send whole messages that want no answer. Raises OSError."""
+        """Send whole messages that need no answer. Raises OSError."""
         self.socket.send(datagram)
 
     def request(self, *requests: Request) -> list[Message]:
-        """Send requests as one datagram; give the answers that came before the last acknowledgement asked for.
+        """Send requests as one datagram. Returns the answers that came before the last requested acknowledgement.
 
-        The kernel answers while it takes the datagram, so nothing is waited for. Raises OSError with the kernel's
-        errno if it refuses any of them, MalformedAnswer.
+        The kernel answers while it takes the datagram, so this does not wait. Raises OSError with the kernel's errno if
+        it refuses any request, MalformedAnswer.
         """
         first = self.send(*requests)
         missing = {first + step for step, r in enumerate(requests) if r.flags & NLM_F_ACK}
@@ -99,9 +99,9 @@ class NetfilterSocket:
         return answers
 
     def receive(self, size: int) -> Iterator[Message]:
-        """The messages of the datagram that waits next. Raises BlockingIOError if none waits, OSError, MalformedAnswer.
+        """The messages of the next waiting datagram. Raises BlockingIOError if none waits, OSError, MalformedAnswer.
 
-        Any process may write to our port: what the kernel did not send is dropped.
+        Any process may write to this socket's port, so a datagram that is not from the kernel is dropped.
         """
         data, (sender, _) = self.socket.recvfrom(size, socket.MSG_DONTWAIT)
         return split_messages(data) if sender == 0 else iter(())
@@ -111,12 +111,12 @@ class NetfilterSocket:
         return into.receive(self.socket, limit)
 
     def close(self) -> None:
-        """Let go of it."""
+        """Close the socket."""
         self.socket.close()
 
 
 def refused(what: str, error: OSError, hint: str = "") -> CaptureError | NotPermitted:
-    """The exception for a request that the kernel refused with this errno."""
+    """The exception for a request that the kernel refused with this error."""
     if isinstance(error, PermissionError):
         return NotPermitted(f"{what}: CAP_NET_ADMIN is missing; run as root")
     return CaptureError(f"{what}: {error.strerror}{hint and '; ' + hint}")

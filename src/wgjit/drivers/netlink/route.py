@@ -1,7 +1,7 @@
-"""Links, addresses and routes, the few things of them that an interface needs.
+"""Links, addresses and routes: the few requests that an interface needs.
 
-By hand rather than by a library, because the codec is there for WireGuard anyway, and because it is asked from inside
-a running event loop, from any thread and any network namespace. Errors leave as OSError with the kernel's errno.
+There is no library for this, because the codec is needed for WireGuard anyway, and because requests come from inside a
+running event loop, from any thread and any network namespace. Errors are OSErrors with the kernel's errno.
 
 Source: include/uapi/linux/{rtnetlink,if_link,if_addr}.h.
 """
@@ -50,7 +50,7 @@ class Link:
 
     index: int
     kind: str
-    """What the kernel calls its type, such as "wireguard" or "tun"; empty for a physical device."""
+    """The kernel's name of its type, such as "wireguard" or "tun"; empty for a physical device."""
 
 
 class Rtnetlink(NetlinkSocket):
@@ -82,11 +82,11 @@ class Rtnetlink(NetlinkSocket):
         self.request(RTM_NEWLINK, _LINK.pack(0, 0, index, IFF_UP, IFF_UP) + LINK.encode({"mtu": mtu}))
 
     def delete_link(self, index: int) -> None:
-        """Take an interface away."""
+        """Delete an interface."""
         self.request(RTM_DELLINK, _LINK.pack(0, 0, index, 0, 0))
 
     def add_address(self, index: int, address: InterfaceAddress) -> None:
-        """Give an interface an address; its prefix becomes a route when the interface is up."""
+        """Give an interface an address. Its prefix becomes a route when the interface is up."""
         family = socket.AF_INET if address.version == 4 else socket.AF_INET6
         head = _ADDRESS.pack(family, address.network.prefixlen, 0, RT_SCOPE_UNIVERSE, index)
         attributes = ADDRESS.encode({"local": address.packed, "address": address.packed})
@@ -104,7 +104,7 @@ class Rtnetlink(NetlinkSocket):
         for message in self.dump(RTM_GETADDR, _ADDRESS.pack(socket.AF_UNSPEC, 0, 0, 0, 0)):
             _, content = _split(message, _ADDRESS)
             fields = ADDRESS.decode(content)
-            # On a point-to-point link `address` is the far end's, and `local`, where given, is ours.
+            # On a point-to-point link `address` is the far end's address, and `local`, if present, is this end's.
             address = fields.get("local", fields.get("address"))
             if address is not None:
                 yield address

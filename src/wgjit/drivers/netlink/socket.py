@@ -1,8 +1,8 @@
-"""A netlink socket: one request at a time, its answer told from stale ones.
+"""A netlink socket: one request at a time, whose answer is told apart from late answers to earlier requests.
 
-Contract: errors of the kernel leave as OSError with the kernel's errno and its extended acknowledgement as text (empty
-if it gave none); `drivers.wireguard.translate` turns them into the project's own, once, in the device. A socket belongs
-to the network namespace of the thread that opened it, and to one caller at a time.
+Errors of the kernel are OSErrors with the kernel's errno, and its extended acknowledgement as text (empty if it has
+none). `drivers.wireguard.translate` turns them into wgjit's own errors. A socket belongs to the network namespace of
+the thread that opened it, and one caller at a time uses it.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from wgjit.drivers.netlink.codec import (
 _SOL_NETLINK, _NETLINK_CAP_ACK, _NETLINK_EXT_ACK = 270, 10, 11
 
 _RECEIVE = 64 * 1024
-"""Twice the kernel's greatest dump message: it grows them to the receiver's buffer, up to 32 KiB."""
+"""Twice the kernel's greatest dump message, which grows with the receiver's buffer up to 32 KiB."""
 _PATIENCE = struct.pack("@ll", 5, 0)
-"""struct timeval: the kernel answers before `send` returns, so this runs out only if an answer was lost."""
+"""struct timeval. The kernel answers before `send` returns, so this time passes only if an answer was lost."""
 _ATTEMPTS = 3
 
 
@@ -39,13 +39,13 @@ class NetlinkSocket:
     """Requests and dumps of one netlink protocol."""
 
     def __init__(self, protocol: int) -> None:
-        """Open it; `protocol` is NETLINK_ROUTE, NETLINK_GENERIC and so on. Raises OSError."""
+        """Open the socket. `protocol` is NETLINK_ROUTE, NETLINK_GENERIC and so on. Raises OSError."""
         self._sequence = 0
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
         try:
             self._socket.setsockopt(_SOL_NETLINK, _NETLINK_CAP_ACK, 1)
             self._socket.setsockopt(_SOL_NETLINK, _NETLINK_EXT_ACK, 1)
-            # The socket's own timeout: Python's settimeout would put a poll before each call.
+            # The socket's own timeout, because Python's settimeout would call poll before each call.
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _PATIENCE)
             self._socket.bind((0, 0))
         except OSError:
@@ -59,14 +59,14 @@ class NetlinkSocket:
         self.close()
 
     def close(self) -> None:
-        """Let go of the descriptor, and so end a dump that is under way; harmless if called twice."""
+        """Close the descriptor, which ends a running dump. A second call does nothing."""
         self._socket.close()
 
     def request(self, kind: int, body: bytes, flags: int = 0) -> list[Message]:
-        """Send a request, wait for its acknowledgement, give the messages that came before it. Raises OSError.
+        """Send a request and wait for its acknowledgement. Returns the messages before it. Raises OSError.
 
-        An acknowledgement that the kernel could not queue (ENOBUFS) does not tell whether the request was carried out,
-        so it is sent again: a setting made twice is made once, and a thing to be created then exists (EEXIST).
+        If the kernel could not queue the acknowledgement (ENOBUFS), the request may or may not be carried out, so it is
+        sent again. A setting that is made twice is made once, and a thing to be created then exists (EEXIST).
         """
         for _ in range(_ATTEMPTS - 1):
             try:
@@ -77,7 +77,7 @@ class NetlinkSocket:
         return self._request(kind, body, flags)
 
     def dump(self, kind: int, body: bytes) -> Iterator[Message]:
-        """Ask for a dump; yield its messages as they come. Raises OSError, also for the error that ends one."""
+        """Ask for a dump, and yield its messages as they come. Raises OSError, also for an error that ends the dump."""
         self._send(kind, NLM_F_DUMP, body)
         while True:
             for message in self._ours(self._receive_data()):
@@ -94,7 +94,7 @@ class NetlinkSocket:
         return self._answers(data)
 
     def _answers(self, data: bytes) -> list[Message]:
-        """What comes before the acknowledgement of our last request; `data` is the first datagram."""
+        """The messages before the acknowledgement of the last request; `data` is the first datagram."""
         answers: list[Message] = []
         while True:
             for message in self._ours(data):
@@ -109,12 +109,12 @@ class NetlinkSocket:
         self._socket.send(encode_message(kind, flags, self._sequence, body))
 
     def _receive_data(self) -> bytes:
-        """The next datagram; empty if it is not the kernel's: any process may write to our port."""
+        """The next datagram. Empty if it is not from the kernel, since any process may write to this socket's port."""
         data, (sender, _) = self._socket.recvfrom(_RECEIVE)
         return data if sender == 0 else b""
 
     def _ours(self, data: bytes) -> Iterator[Message]:
-        """The messages of a datagram that answer our last request."""
+        """The messages of a datagram that answer the last request."""
         for message in split_messages(data):
             if message.sequence == self._sequence:
                 yield message

@@ -1,8 +1,8 @@
-"""A copied knock put back into the kernel.
+"""Puts a copied knock back into the kernel.
 
 | module   | what is inside                                                   |
 | -------- | ---------------------------------------------------------------- |
 | `inject` | ReplayInjector: by XDP's live frames, or by a raw socket         |
-| `xdp`    | XDP's test run                                                   |
-| `mark`   | how a packet that was put back is known again                    |
+| `xdp`    | live frames by XDP's test run                                    |
+| `mark`   | the mark by which a packet that was put back is recognised       |
 """

@@ -1,13 +1,13 @@
-"""Replay: a captured packet is put back into the kernel after its peer was installed.
+"""Replay: puts a captured packet back into the kernel after its peer was installed.
 
 | way | how the packet arrives                             | WireGuard answers from              |
 | --- | -------------------------------------------------- | ----------------------------------- |
 | xdp | on the Ethernet interface that it first came in by | the address that the client dialled |
 | raw | on lo, from a raw socket                           | this host's primary address         |
 
-So xdp is tried first. Where it fails once for an interface, that interface's packets go raw from then on. A firewall
-that admits the port on one interface only drops a raw replay, and a client behind a stateful firewall does not see the
-answer if it dialled another address than the primary one.
+So xdp is tried first. If it fails for an interface, that interface's packets use raw from then on. Raw has two limits:
+a firewall that admits the port on one interface only drops the packet, and a client behind a stateful firewall does not
+see the answer if it used another address than the primary one.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ _IPV6_HDRINCL = 36  # linux/in6.h
 
 
 class ReplayInjector:
-    """Puts packets back, IPv4 and IPv6. `live_frames` False goes without XDP. Raises InjectError."""
+    """Puts packets back, IPv4 and IPv6. `live_frames` False does not use XDP. Raises InjectError."""
 
     def __init__(self, live_frames: bool = True) -> None:
         self._frames: LiveFrames | None = None
         self._no_frames: set[int] = set()
         self._raw: dict[int, socket.socket] = {}
         self.xdp_failure: str | None = None
-        """Why the last interface was given up for live frames; None if none was."""
+        """The error of the last interface that no longer uses live frames; None if there is none."""
         if live_frames:
             try:
                 self._frames = LiveFrames()
@@ -40,7 +40,7 @@ class ReplayInjector:
                 self.xdp_failure = str(error)
 
     def inject(self, captured: Captured) -> str:
-        """Replay the packet with its checksums made whole; gives the way it took: "xdp" or "raw"."""
+        """Replay the packet with complete checksums. Returns the way that was used: "xdp" or "raw"."""
         try:
             packet = finish_checksum(captured.packet)
         except InvalidValue as error:
@@ -52,7 +52,7 @@ class ReplayInjector:
             except InjectError as error:
                 self._no_frames.add(captured.ifindex)
                 self.xdp_failure = str(error)
-        self._send_raw(mark(packet))  # the kernel sums a raw packet's IPv4 header itself
+        self._send_raw(mark(packet))  # the kernel computes a raw packet's IPv4 header checksum itself
         return "raw"
 
     def _send_raw(self, packet: bytes) -> None:
@@ -72,7 +72,7 @@ class ReplayInjector:
             raise InjectError(f"raw replay to {address}: {error.strerror}") from error
 
     def close(self) -> None:
-        """Let go of descriptors; harmless if called twice."""
+        """Close descriptors. A second call does nothing."""
         if self._frames:
             self._frames.close()
             self._frames = None

@@ -1,23 +1,23 @@
-"""How a capture knows a packet that our own injector put back, so that it is not captured again.
+"""The mark by which a capture recognises a packet that wgjit's own injector put back, and does not capture it again.
 
-A live XDP frame carries a source MAC of ours, which the kernel's taps report. A raw replay arrives on the loopback
-device, which has no addresses: there the IPv4 identification or the IPv6 flow label is ours. Neither means anything
-to an unfragmented packet that is delivered locally. A client on this very host whose packet bears the same 16 bits
-by chance (1 in 65,536) has to knock twice.
+A live XDP frame carries a source MAC of wgjit, which the kernel's taps report. A raw replay arrives on the loopback
+device, which has no MAC addresses. There the mark is the IPv4 identification or the IPv6 flow label. Neither matters
+for an unfragmented packet that is delivered locally. If a client on this very host sends a packet with the same 16 bits
+by chance (1 in 65,536), it has to knock twice.
 """
 
 from __future__ import annotations
 
 SOURCE_MAC = b"\x02wgjit"
-"""Locally administered and unicast, so it is no real card's."""
+"""A locally administered unicast address, so no real card has it."""
 
 _IPV4_ID = b"\x6a\x74"
 _FLOW_LABEL = b"\x6a\x69\x74"
-_LABEL_HIGH = _FLOW_LABEL[0] & 0x0F  # 20 bits: the version and traffic class share its first byte
+_LABEL_HIGH = _FLOW_LABEL[0] & 0x0F  # the label has 20 bits; the traffic class shares its first byte
 
 
 def mark(packet: bytes) -> bytes:
-    """The IP packet with our mark in its header. The IPv4 header checksum is then stale; no UDP checksum covers it."""
+    """The IP packet with the mark in its header. The IPv4 header checksum is then wrong; a UDP checksum stays right."""
     marked = bytearray(packet)
     if packet[0] >> 4 == 4:
         marked[4:6] = _IPV4_ID
@@ -28,7 +28,7 @@ def mark(packet: bytes) -> bytes:
 
 
 def is_marked(packet: bytes) -> bool:
-    """Whether this IP packet, seen on loopback, bears the mark."""
+    """Whether this IP packet, captured on loopback, has the mark."""
     if packet[:1] and packet[0] >> 4 == 4:
         return packet[4:6] == _IPV4_ID
     return len(packet) >= 4 and packet[1] & 0x0F == _LABEL_HIGH and packet[2:4] == _FLOW_LABEL[1:]

@@ -1,8 +1,9 @@
 """Live XDP frames: a frame enters the kernel as if an Ethernet interface had just received it (Linux 5.18).
 
-The bpf(2) command BPF_PROG_TEST_RUN with BPF_F_TEST_XDP_LIVE_FRAMES runs an XDP program over a frame of ours and does
-with it what the program says. Ours says XDP_PASS, so it goes up the stack from the interface named in the context.
-No program is attached to any interface. Kernel: Documentation/bpf/bpf_prog_run.rst; linux/bpf.h for the layouts.
+The bpf(2) command BPF_PROG_TEST_RUN with BPF_F_TEST_XDP_LIVE_FRAMES runs an XDP program over a given frame, and does
+with the frame what the program returns. This program returns XDP_PASS, so the frame goes up the stack from the
+interface named in the context. No program is attached to any interface. Kernel: Documentation/bpf/bpf_prog_run.rst;
+linux/bpf.h for the layouts.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class LiveFrames:
-    """Sends frames up the stack. Raises InjectError, also if this kernel or processor cannot."""
+    """Sends frames up the stack. Raises InjectError, also if this kernel or processor cannot do this."""
 
     def __init__(self) -> None:
         code, licence = ctypes.create_string_buffer(_PROGRAM), ctypes.create_string_buffer(b"GPL")
@@ -55,7 +56,7 @@ class LiveFrames:
         os.set_inheritable(self._program, False)
 
     def send(self, packet: bytes, ifindex: int) -> None:
-        """Receive an IP packet, checksums whole, on an Ethernet interface. Raises InjectError."""
+        """Make an Ethernet interface receive an IP packet, whose checksums are complete. Raises InjectError."""
         frame = self._address(ifindex) + SOURCE_MAC + _ETHERTYPE[packet[0] >> 4] + packet
         context = _CONTEXT.pack(0, len(frame), 0, ifindex, 0, 0)
         data, ctx = ctypes.create_string_buffer(frame, len(frame)), ctypes.create_string_buffer(context, len(context))
@@ -72,7 +73,7 @@ class LiveFrames:
         )
 
     def _address(self, ifindex: int) -> bytes:
-        """The interface's MAC, read anew each time: an address can change, and an index be given again."""
+        """The interface's MAC, read each time, since an address can change and an index can be used again."""
         try:
             named = fcntl.ioctl(self._interfaces, _SIOCGIFNAME, _IFREQ_INDEX.pack(b"", ifindex))
             answer = fcntl.ioctl(self._interfaces, _SIOCGIFHWADDR, _IFREQ_ADDRESS.pack(named[:16], 0, b""))
@@ -85,7 +86,7 @@ class LiveFrames:
         return mac
 
     def close(self) -> None:
-        """Let go of the program."""
+        """Close the program and the socket."""
         os.close(self._program)
         self._interfaces.close()
 

@@ -1,12 +1,12 @@
-"""A WireGuard interface ("device"), and the two ways to speak to one.
+"""WireGuard interfaces ("devices"), in the kernel and in userspace.
 
 | module      | what is inside                                                                       |
 | ----------- | ------------------------------------------------------------------------------------ |
-| `open`      | open_device: whatever stands behind a name                                           |
+| `open`      | open_device: finds the interface of a name, of either kind                           |
 | `kernel`    | KernelDevice, by generic netlink                                                     |
-| `userspace` | UserspaceDevice, wireguard-go by its socket                                          |
-| `interface` | interfaces made and taken away, local addresses                                      |
-| `recall`    | what the last dump told, so that what has not changed is not read again              |
-| `checks`    | the caller's mistakes, found before anything is sent                                 |
-| `translate` | errno to our errors, once                                                            |
+| `userspace` | UserspaceDevice, for wireguard-go, by its socket                                     |
+| `interface` | makes and deletes interfaces; local addresses                                        |
+| `recall`    | values of the last dump, so that unchanged bytes are not decoded again               |
+| `checks`    | finds the caller's mistakes before anything is sent                                  |
+| `translate` | turns errno into wgjit's errors                                                      |
 """

@@ -1,6 +1,6 @@
-"""The caller's mistakes in a list of peer changes, found before any of it is sent.
+"""Finds the caller's mistakes in a list of peer changes before any of it is sent.
 
-Every device checks with this one function, so all refuse alike: a list with a mistake in it changes nothing.
+Every device uses this function, so all refuse the same lists, and a list with a mistake changes nothing.
 """
 
 from __future__ import annotations

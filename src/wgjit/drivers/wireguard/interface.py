@@ -1,6 +1,7 @@
-"""Making and taking away WireGuard interfaces, with their addresses and routes.
+"""Makes and deletes WireGuard interfaces, with their addresses and routes.
 
-All in the network namespace of the calling thread. Errors are DeviceErrors; InvalidValue for the caller's mistakes.
+Everything happens in the network namespace of the calling thread. Errors are DeviceErrors, and InvalidValue for the
+caller's mistakes.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from wgjit.wire.key_text import quoted, without_keys
 Backend = Literal["kernel", "userspace"]
 
 _START = 10.0
-"""Seconds that wireguard-go gets to come up, and to end."""
+"""Seconds for wireguard-go to start, and to end."""
 _POLL = 0.01
 
 
@@ -41,7 +42,7 @@ def interface_exists(name: str) -> bool:
 def local_addresses() -> frozenset[bytes]:
     """The packed addresses assigned on this machine: 4 bytes each for IPv4, 16 for IPv6. Raises DeviceError.
 
-    It does not name the rest of 127.0.0.0/8, which the kernel takes for its own too.
+    Of 127.0.0.0/8, which the kernel treats as its own, only assigned addresses are in it.
     """
     with _rtnetlink("addresses") as route:
         return frozenset(route.addresses())
@@ -54,10 +55,10 @@ def create_interface(
     mtu: int = 1420,
     backend: Backend | Literal["auto"] = "auto",
 ) -> Backend:
-    """Make an interface, give it its addresses (`10.8.0.1/16`), switch it on, and route more prefixes into it.
+    """Make an interface, set its addresses (`10.8.0.1/16`), switch it on, and route more prefixes into it.
 
-    Returns what it is made of: `auto` is the kernel where it has WireGuard, else wireguard-go, which then runs on its
-    own and outlives us. An interface that cannot be finished is taken away again. Raises InvalidValue, DeviceError.
+    Returns the kind that was made. `auto` uses the kernel if it has WireGuard, else wireguard-go, which runs on its own
+    and outlives wgjit. An interface that cannot be finished is deleted again. Raises InvalidValue, DeviceError.
     """
     check_name(name)
     own = [_parse_address(address) for address in addresses]
@@ -81,12 +82,12 @@ def create_interface(
 
 
 def delete_interface(name: str) -> None:
-    """Take a WireGuard interface away, with all its sessions. Raises NoSuchDevice if there is none of this name."""
+    """Delete a WireGuard interface with all its sessions. Raises NoSuchDevice if there is none of this name."""
     check_name(name)
     device = open_device(name)
     try:
         if isinstance(device, KernelDevice):
-            device.remove_all_peers()  # on several CPUs a crowded interface takes 18 ms a peer to delete
+            device.remove_all_peers()  # on several CPUs the kernel takes 18 ms a peer to delete a crowded interface
         with _rtnetlink(name) as route:
             link = route.link(name)
             if link is not None:
@@ -98,7 +99,7 @@ def delete_interface(name: str) -> None:
 
 
 def _discard(route: Rtnetlink, name: str, made_of: Backend) -> None:
-    """Take back what was begun; the error that led here counts, not one of this."""
+    """Delete what was made so far. Errors of this are ignored, since the error that led here counts."""
     with suppress(OSError, DeviceError):
         link = route.link(name)
         if link is not None:
@@ -108,7 +109,7 @@ def _discard(route: Rtnetlink, name: str, made_of: Backend) -> None:
 
 
 def _await_end(name: str) -> None:
-    """A process in userspace ends when its link is gone; its name is free only then."""
+    """Wait until a userspace process has ended. It ends when its link is gone, and its name is free only then."""
     socket = UserspaceDevice(name).path
     _await(lambda: not socket.exists(), f"{name}: its process does not end, its socket is {socket}")
 
@@ -143,11 +144,11 @@ def _make(route: Rtnetlink, name: str, backend: Backend | Literal["auto"]) -> Ba
 
 
 def _start_wireguard_go(name: str) -> None:
-    """Start it in the background, in a session of its own, so that neither our end nor a ^C for us ends it."""
+    """Start wireguard-go in the background, in its own session, so that neither wgjit's end nor a ^C ends it."""
     program = shutil.which("wireguard-go", path=os.environ.get("PATH", os.defpath) + ":/usr/local/bin:/usr/bin")
     if program is None:
         raise DeviceError("wireguard-go is not installed; install it, or use a kernel that has WireGuard", field=name)
-    # Silent, because it would log to our output for as long as it lives; WG_* would change how it starts.
+    # Silent, because it would log to wgjit's output for as long as it lives. WG_* would change how it starts.
     environment = {k: v for k, v in os.environ.items() if not k.startswith("WG_")} | {"LOG_LEVEL": "silent"}
     try:
         status = subprocess.run(

@@ -1,4 +1,4 @@
-"""One way to reach an interface, whatever is behind it."""
+"""Finds the WireGuard interface of a name, in the kernel or in userspace."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from wgjit.wire.key_text import shown, without_keys
 def open_device(name: str) -> Device:
     """The WireGuard interface of this name in this network namespace. Raises NoSuchDevice, NotPermitted, DeviceError.
 
-    The kernel is asked first: its answer is about this namespace, while the sockets of userspace implementations lie in
-    one folder for all of them, so that one may belong to a namesake elsewhere.
+    The kernel is asked first, because its answer is about this namespace. The sockets of userspace implementations lie
+    in one folder for all namespaces, so a socket may belong to an interface of the same name elsewhere.
     """
     try:
         return _answering(KernelDevice(name))

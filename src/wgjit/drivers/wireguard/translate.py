@@ -1,4 +1,4 @@
-"""errno to the project's own errors: once, here, for every protocol that speaks to a WireGuard interface."""
+"""Turns errno into wgjit's own errors, for every protocol that reaches a WireGuard interface."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _MEANINGS: dict[int, tuple[type[DeviceError], str]] = {
 
 
 def device_error(number: int, name: str, detail: str = "") -> DeviceError:
-    """The error that `number` (a positive errno) from interface `name` means.
+    """The error for a positive errno, `number`, from interface `name`.
 
-    `detail` is what the kernel said beside it (extended acknowledgement); it never holds configuration bytes.
+    `detail` is the kernel's own text (extended acknowledgement), which never holds configuration bytes.
     """
     kind, meaning = _MEANINGS.get(number, (DeviceError, f"refused: {os.strerror(number)}"))
     return kind(meaning + (f" ({detail})" if detail else ""), field=name)

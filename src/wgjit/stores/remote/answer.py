@@ -1,8 +1,8 @@
-"""What an answer of a registry elsewhere means. Pure; docs/REMOTE.md has the words.
+"""The meaning of an answer of a remote registry. Pure. docs/REMOTE.md describes the answers.
 
-"No such peer" cuts a session off, and any web server answers 404 to an address that it does not know. So a 404 counts
-only if it says what is missing: a JSON object whose `type` ends in `no-such-peer` (RFC 9457), or whose `public_key` is
-the one that was asked for.
+"No such peer" ends a session, but any web server answers 404 for an address that it does not know. So a 404 counts only
+if it says what is missing: a JSON object whose `type` ends in `no-such-peer` (RFC 9457), or whose `public_key` is the
+key that was asked for.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from wgjit.stores.peer_json import FIELDS, from_fields
 from wgjit.wire.key_text import holds_key, quoted
 
 MOST = 65_536
-"""Bytes of an answer."""
+"""Greatest size of an answer, bytes."""
 
 MOST_ETAG = 256
-"""Characters of an ETag that is sent back: a long one would make the question too large for its own service."""
+"""Greatest length of an ETag that is sent back, characters. A service might refuse a longer one in a request."""
 
 _NEEDED = [name for name in FIELDS if name != "labels"]
-"""What a gateway needs of a peer's JSON fields; a service may say more."""
+"""The fields of a peer that a gateway needs. A service may send more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +36,12 @@ class Found:
     peer: Peer
     etag: str | None
     max_age: float | None
-    """Seconds for which the service itself would have it used, as `max_age` reads them; None if it does not say."""
+    """Seconds for which the service wants the answer used, as `max_age` reads them; None if it does not say."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unchanged:
-    """It is as it was (304)."""
+    """The peer is as it was (304)."""
 
     max_age: float | None
 
@@ -57,9 +57,9 @@ Answer = Found | Unchanged | Absent
 def read_answer(status: int, headers: Mapping[str, str], body: bytes, key: PublicKey, now: float) -> Answer:
     """The meaning of an HTTP answer to the question for `key`. `now` in Unix seconds.
 
-    Raises StoreError if what it says of this peer cannot be used, StoreUnreachable if it is no answer at all,
-    StoreThrottled if it wants fewer questions. Nothing of the body is repeated in an error, since it may hold a
-    preshared key.
+    Raises StoreError if the answer for this peer cannot be used, StoreUnreachable if it is no answer of a registry,
+    StoreThrottled if the service wants fewer requests. No error repeats the body, since the body may hold a preshared
+    key.
     """
     if (coding := headers.get("content-encoding", "identity").strip().lower()) not in ("identity", ""):
         raise StoreUnreachable(
@@ -96,7 +96,7 @@ def _peer(headers: Mapping[str, str], body: bytes, key: PublicKey) -> Peer:
         raise StoreError(f"{who}: not a JSON object")
     fields = {name: fields[name] for name in _NEEDED if name in fields}
     if isinstance(name := fields.get("name"), str) and holds_key(name):
-        del fields["name"]  # a name is for people; its peer may connect all the same
+        del fields["name"]  # only people use the name, so its peer may connect without it
     if fields.get("has_preshared_key") is True and fields.get("preshared_key") is None:
         raise StoreError(
             f"{who}: field 'preshared_key' is not there, and 'has_preshared_key' says that there is one; "
@@ -134,9 +134,9 @@ def _media_type(headers: Mapping[str, str]) -> str:
 
 
 def max_age(headers: Mapping[str, str]) -> float | None:
-    """Seconds of Cache-Control (RFC 9111); 0 for no-cache and no-store, None if it says nothing that can be read.
+    """Seconds of Cache-Control (RFC 9111); 0 for no-cache and no-store, None if it has no age that can be read.
 
-    It is a wish: `remote_entry.lives` says what comes of it.
+    This is the service's wish. `cached_answer.lives` decides.
     """
     directives = [word.strip().lower() for word in headers.get("cache-control", "").split(",")]
     if "no-cache" in directives or "no-store" in directives:
@@ -148,13 +148,13 @@ def max_age(headers: Mapping[str, str]) -> float | None:
 
 
 def etag(headers: Mapping[str, str]) -> str | None:
-    """The ETag, if it is one (RFC 9110, 8.8.3) that can be sent back."""
+    """The ETag, if it has the form of one (RFC 9110, 8.8.3) and is short enough to be sent back."""
     text = headers.get("etag", "").strip()
     return text if len(text) <= MOST_ETAG and re.fullmatch(r'(?:W/)?"[!#-~]*"', text) else None
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:
-    """Seconds of Retry-After (RFC 9110, 10.2.3), written as seconds or as a date; None if it is not there."""
+    """Seconds of Retry-After (RFC 9110, 10.2.3), written as seconds or as a date; None if it is absent or malformed."""
     text = headers.get("retry-after", "").strip()
     if re.fullmatch(r"[0-9]{1,10}", text):
         return float(text)

@@ -1,13 +1,13 @@
-"""What a registry elsewhere has answered, and the claims of its peers, in one SQLite file.
+"""The answers of a remote registry, and the claims of its peers, in one SQLite file.
 
 Rules:
-- A file that is locked, damaged, full or gone never stops service. What cannot be written is kept in memory and
-  written when the cause is gone; what cannot be read is as if it had never been asked. The trouble is told.
-- It may be deleted at any time: it is made anew. What is lost then are the claims of peers that are not resident, so
-  that a recorded handshake of theirs would count as new; those that this process has saved or read it still knows.
-- Bounded by rows, the least recently used go first. Claims are not bounded: they are one small row for each peer that
-  ever connected, and the protection against replays.
-- The answers of one service are no answers of another: they go when `url` changes. Claims stay.
+- A file that is locked, damaged, full or missing never stops the service. What cannot be written is kept in memory, and
+  written when the cause is gone. What cannot be read counts as never asked for. `trouble` has the error.
+- The file may be deleted at any time, and is made again. This loses the claims of peers that are not resident, so a
+  recorded handshake of such a peer would count as new. This process still knows the claims that it has saved or read.
+- The number of answers is bounded, and the least recently used are deleted first. Claims are not bounded: a claim is
+  one small row for each peer that ever connected, and protects against replays.
+- The answers of one service do not count for another. They are deleted when `url` changes. Claims stay.
 
 Any thread may call anything.
 """
@@ -23,22 +23,22 @@ from pathlib import Path
 
 from wgjit.errors import StoreError
 from wgjit.model import Claim, PublicKey
-from wgjit.stores.remote.entry import Entry
+from wgjit.stores.remote.cached_answer import CachedAnswer
 from wgjit.stores.sqlite.file import schema
 from wgjit.stores.sqlite.file.connection import Link
 from wgjit.stores.sqlite.rows import claim_rows, packing
 
 MOST = 1_000_000
-"""Answers kept."""
+"""Greatest number of answers in the file."""
 
 IN_MEMORY = 65_536
-"""Answers, and claims, kept in memory at most."""
+"""Greatest number of answers, and of claims, in memory."""
 
 REST = 1.0
-"""Seconds for which a file that failed is left alone: nobody waits for it at each lookup."""
+"""Seconds for which a file that failed is not used, so that lookups do not wait for it."""
 
 HOUR = 3600
-"""Seconds to which the last use of an answer is noted, so that a lookup is no write."""
+"""Seconds: the last use of an answer is noted about once an hour, so that a lookup is no write."""
 
 _COLUMNS = packing.columns(key=False)
 
@@ -51,11 +51,11 @@ _PUT = f"""
 _SAVE_CLAIM = claim_rows.save("TRUE")
 
 _NOTHING = (b"", None, 0, 1, None, None, None)
-"""The columns of what is no peer."""
+"""The columns of an answer without a peer."""
 
 
 class AnswerCache:
-    """See the head of this file. Only `save_claims` raises."""
+    """See the head of this file. Only `save_claims` raises errors."""
 
     def __init__(
         self, path: Path, url: str, *, most: int = MOST, timeout: float = 0.25, now: Callable[[], float] = time.time
@@ -66,7 +66,7 @@ class AnswerCache:
         self._most = most
         self._now = now
         self._lock = threading.RLock()
-        self._unwritten: OrderedDict[PublicKey, Entry] = OrderedDict()
+        self._unwritten: OrderedDict[PublicKey, CachedAnswer] = OrderedDict()
         self._claims: OrderedDict[PublicKey, Claim] = OrderedDict()
         self._marks: dict[str, str] = {}
         self._trouble: StoreError | None = None
@@ -78,8 +78,8 @@ class AnswerCache:
 
     # --- answers ----------------------------------------------------------------------------------------------
 
-    def get(self, key: PublicKey) -> Entry | None:
-        """What the service said last of a key; None if that is not known."""
+    def get(self, key: PublicKey) -> CachedAnswer | None:
+        """The service's last answer for a key; None if it is not known."""
         with self._lock:
             if (entry := self._unwritten.get(key)) is not None:
                 return entry
@@ -96,15 +96,15 @@ class AnswerCache:
             is_peer, etag, asked_at, lives, is_valid, used_at, *columns = row
             try:
                 peer = packing.row_peer(key, *columns) if is_peer else None
-            except StoreError:  # a damaged row: the next answer takes its place
+            except StoreError:  # a damaged row: the next answer replaces it
                 return None
-            entry = Entry(key, peer, etag, asked_at, lives, bool(is_valid))
+            entry = CachedAnswer(key, peer, etag, asked_at, lives, bool(is_valid))
             if abs(self._now() - used_at) > HOUR:
                 self._write(lambda: self._put_rows([entry]))
             return entry
 
-    def put(self, entry: Entry) -> None:
-        """Remember an answer in the place of an older one."""
+    def put(self, entry: CachedAnswer) -> None:
+        """Remember an answer in place of an older one."""
         with self._lock:
             if self._write(lambda: self._put_rows([entry])):
                 self._unwritten.pop(entry.key, None)
@@ -115,17 +115,17 @@ class AnswerCache:
                 self._unwritten.popitem(last=False)
 
     def invalidate(self, key: PublicKey) -> None:
-        """The peer has changed: what is known of it serves for nothing but its ETag."""
+        """Note that the peer has changed. Of the known answer only the ETag is used from now on."""
         with self._lock:
             if (entry := self.get(key)) is not None:
                 self.put(replace(entry, is_valid=False))
-            elif time.monotonic() < self._reads_from:  # the row may be there, and readable later
-                self.put(Entry(key, None, None, 0.0, 0.0, is_valid=False))
+            elif time.monotonic() < self._reads_from:  # the row may exist, and be readable later
+                self.put(CachedAnswer(key, None, None, 0.0, 0.0, is_valid=False))
 
     # --- claims -----------------------------------------------------------------------------------------------
 
     def claim(self, key: PublicKey) -> Claim | None:
-        """The claim of a peer, also one that the service does not know; None if it has none."""
+        """The claim of a peer, also of a peer that the service does not know; None if it has none."""
         with self._lock:
             known = self._claims.get(key)
             if time.monotonic() < self._reads_from:
@@ -145,7 +145,7 @@ class AnswerCache:
             return newest
 
     def save_claims(self, claims: Sequence[Claim]) -> None:
-        """Record claims in one go. A stored one with a greater timestamp stays. Raises StoreError."""
+        """Save claims in one transaction. A stored claim with a greater timestamp stays. Raises StoreError."""
         with self._lock:
             for claim in claims:
                 self._hold(claim.over(self._claims.get(claim.public_key)))
@@ -174,7 +174,7 @@ class AnswerCache:
     # --- marks ------------------------------------------------------------------------------------------------
 
     def mark(self, what: str) -> str | None:
-        """What was remembered under this name."""
+        """The text that was remembered under this name."""
         with self._lock:
             return self._marks.get(what)
 
@@ -187,9 +187,9 @@ class AnswerCache:
     # --- the file ---------------------------------------------------------------------------------------------
 
     def mend(self) -> None:
-        """Open or make the file if it is not in use, and write what waits for it. Call it once a second or so.
+        """Open or make the file if it is not in use, and write what waits in memory. Call this about once a second.
 
-        It may take seconds, if another program holds the file; others do not wait for that.
+        This may take seconds if another program holds the file. Other calls do not wait for that.
         """
         try:
             if not self._is_ready:
@@ -231,7 +231,7 @@ class AnswerCache:
         self._reads_from = self._writes_from = float("-inf")
 
     def prune(self, keep: Collection[PublicKey]) -> int:
-        """Forget the least recently used answers beyond the bound, but none of `keep`; gives how many."""
+        """Delete the least recently used answers beyond the bound, but none of `keep`. Returns how many."""
         gone = 0
         with self._lock:
             try:
@@ -252,11 +252,11 @@ class AnswerCache:
 
     @property
     def trouble(self) -> StoreError | None:
-        """What is wrong with the file right now."""
+        """The present error of the file; None if there is none."""
         return self._trouble
 
     def close(self) -> None:
-        """Let go of the file; harmless if called twice."""
+        """Close the file. A second call does nothing."""
         if self._is_ready:
             self.mend()
         self._reader.close()
@@ -273,7 +273,7 @@ class AnswerCache:
         return True
 
     def _failed(self, error: StoreError) -> float:
-        """Note what is wrong; gives until when (monotonic) the file is left alone."""
+        """Note the error. Returns the time (monotonic) until which the file is not used."""
         self._is_ready = False
         self._trouble = StoreError(
             f"store.path: answers and claims are kept in memory until it works again; it may be deleted, which loses "
@@ -281,7 +281,7 @@ class AnswerCache:
         )
         return time.monotonic() + REST
 
-    def _put_rows(self, entries: Sequence[Entry]) -> None:
+    def _put_rows(self, entries: Sequence[CachedAnswer]) -> None:
         used_at = int(self._now())
         rows = [
             (e.key, e.peer is not None, e.etag, e.asked_at, e.lives, e.is_valid, used_at)

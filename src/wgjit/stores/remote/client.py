@@ -1,7 +1,7 @@
-"""The requests to a registry elsewhere: one per key, and the stream of its events.
+"""The requests to a remote registry: one for each key, and one for the stream of its events.
 
-Redirects are not followed, proxies and credentials of the environment not used: the token goes to `store.url` and
-nowhere else. Never does an error or a log line hold the token or a body.
+The client follows no redirects, and uses no proxies or credentials of the environment, so that the token goes to
+`store.url` only. No error and no log line holds the token or a body.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from wgjit.stores.remote.answer import MOST, Answer, read_answer
 from wgjit.wire.key_text import shown
 
 PATIENCE = 4.0
-"""Seconds for one request, from the first byte to the last: less than a client's retry of 5 s."""
+"""Seconds for one request, from the first byte to the last. This is less than a client's retry of 5 s."""
 
 SILENCE = 60.0
 """Seconds without a byte after which the stream of events counts as dead."""
 
 CONNECTIONS = 32
-"""Connections at most, the stream's aside: a service counts them, and each has cost it a TLS handshake."""
+"""Greatest number of connections, without the event stream's. A service limits them, and each costs a TLS handshake."""
 
 
 class RegistryClient:
-    """Asks one service. All but the making belongs to one event loop."""
+    """Asks one service. All methods belong to one event loop; any thread may make the object."""
 
     def __init__(self, url: str, *, token_file: Path | None, ca_file: Path | None) -> None:
         """Raises ConfigError if a file cannot be used."""
@@ -53,12 +53,12 @@ class RegistryClient:
         )
 
     async def ask(self, key: PublicKey, etag: str | None) -> Answer:
-        """Ask for a peer; with the ETag of what is known of it, the answer may be Unchanged.
+        """Ask for a peer. With the ETag of the known answer, the new answer may be Unchanged.
 
-        Raises StoreUnreachable if there is no answer within `PATIENCE`, StoreError if it cannot be used.
+        Raises StoreUnreachable if there is no answer within `PATIENCE`, StoreError if the answer cannot be used.
         """
         name = base64.urlsafe_b64encode(key).decode("ascii").rstrip("=")
-        # no-cache: an older answer that somebody on the way has kept is none
+        # no-cache: an older answer from a cache on the way is of no use
         headers = {"Accept": "application/json", "Accept-Encoding": "identity", "Cache-Control": "no-cache"}
         if etag is not None:
             headers["If-None-Match"] = etag
@@ -76,7 +76,7 @@ class RegistryClient:
         return read_answer(status, answer, body, key, time.time())
 
     async def _get(self, path: str, headers: dict[str, str]) -> tuple[int, httpx.Headers, bytes]:
-        """Status, headers and body; once more if the connection, kept from before, turns out to be dead."""
+        """Status, headers and body. Tries once more if a connection from before turns out to be dead."""
         try:
             return await self._get_once(path, headers)
         except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
@@ -93,7 +93,7 @@ class RegistryClient:
 
     @asynccontextmanager
     async def events(self, last_id: str | None) -> AsyncIterator[httpx.Response]:
-        """The answer to the question for the stream of events; goes on after the event `last_id`, if it is given."""
+        """The response with the stream of events, which goes on after the event `last_id` if that is given."""
         headers = {"Accept": "text/event-stream", "Accept-Encoding": "identity", "Cache-Control": "no-store"}
         if last_id is not None:
             headers["Last-Event-ID"] = last_id
@@ -107,7 +107,7 @@ class RegistryClient:
         return {} if self._token is None else {"Authorization": f"Bearer {self._token}"}
 
     def read_token_again(self) -> bool:
-        """The service refuses the token: perhaps there is another in the file. Gives whether there is."""
+        """Read the token file again after the service has refused the token. Returns whether the token is another."""
         try:
             token = _read_token(self._token_file)
         except ConfigError:
@@ -116,7 +116,7 @@ class RegistryClient:
         return changed
 
     def explain(self, error: Exception) -> StoreUnreachable:
-        """What went wrong with a connection, in words that say what to do."""
+        """The error for a failed connection, with advice."""
         cause: BaseException | None = error
         while cause is not None:
             if isinstance(cause, ssl.SSLCertVerificationError):
@@ -153,7 +153,7 @@ def _read_token(path: Path | None) -> str | None:
 
 
 def _tls(ca_file: Path | None) -> ssl.SSLContext:
-    """As Python's own defaults: certificates and names are checked; at least TLS 1.2."""
+    """Python's default TLS settings: certificates and names are checked; at least TLS 1.2."""
     try:
         context = ssl.create_default_context(cafile=None if ca_file is None else str(ca_file))
     except ssl.SSLError:

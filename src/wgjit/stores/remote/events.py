@@ -1,15 +1,15 @@
-"""The stream of events (server-sent events) by which a registry elsewhere says what has changed.
+"""The stream of events (server-sent events) by which a remote registry reports changes.
 
-| event              | data                     | means                                                   |
-| ------------------ | ------------------------ | ------------------------------------------------------- |
+| event              | data                     | meaning                                                  |
+| ------------------ | ------------------------ | -------------------------------------------------------- |
 | `open`             | none needed              | the stream begins; `id` is the place where it begins     |
 | `updated`, `added` | {"public_key": base64}   | ask again for this key                                   |
 | `removed`          | {"public_key": base64}   | there is no such peer any more                           |
-| `reset`            | none needed              | anything may have changed: events were lost              |
+| `reset`            | none needed              | events were lost: anything may have changed              |
 
-A connection that breaks is made again with the last event's `id` (Last-Event-ID), after 0.5 to 30 s, longer each time
-that it fails, and at random, so that a fleet does not come back at once. Without an `id` to go on from, anything may
-have changed. A stream on which nothing comes, not even a comment, for 60 s counts as dead.
+A connection that breaks is made again with the last event's `id` (Last-Event-ID). This happens after 0.5 to 30 s,
+longer after each failure, and at random, so that a fleet does not reconnect at once. Without an `id` to go on from,
+anything may have changed. A stream that is silent for 60 s, without even a comment, counts as dead.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ SHORTEST, LONGEST = 0.5, 30.0
 """Seconds until a broken stream is opened again."""
 
 ABSENT = frozenset({404, 405, 501})
-"""What a service answers that has no such stream."""
+"""Status codes of a service that has no event stream."""
 
 SELDOM = 600.0
-"""Seconds until such a service is asked for it again."""
+"""Seconds until such a service is asked for the stream again."""
 
 
 class Following(Enum):
-    """How it stands with the stream."""
+    """The state of the stream."""
 
     NO = "no"
     YES = "yes"
@@ -50,13 +50,13 @@ class Following(Enum):
 
 
 class Listener(Protocol):
-    """Who wants to know. Called on the stream's event loop."""
+    """Receives the events. Called on the stream's event loop."""
 
     def changed(self, key: PublicKey) -> None:
         """This peer was added or updated."""
 
     def removed(self, key: PublicKey) -> None:
-        """This peer is no more."""
+        """This peer was removed."""
 
     def all_may_have_changed(self) -> None:
         """Events were missed."""
@@ -65,14 +65,14 @@ class Listener(Protocol):
         """The service can be reached."""
 
     def heard(self, last_id: str) -> None:
-        """Up to this event all have been told."""
+        """All events up to this one were reported."""
 
     def stream_failed(self, error: StoreUnreachable) -> None:
         """The stream ended, or could not be opened."""
 
 
 class Backoff:
-    """How long to wait before the next try, seconds. Pure but for the dice."""
+    """The time to wait before the next try, seconds. Pure except for the dice."""
 
     def __init__(self, dice: Callable[[], float] = random.random) -> None:
         """`dice` gives numbers from 0 to 1."""
@@ -80,21 +80,21 @@ class Backoff:
         self._next = SHORTEST
 
     def failed(self, least: float | None = None) -> float:
-        """It failed; `least`: what the service asked for. Gives how long to wait."""
+        """Note a failure. `least`: seconds that the service asked for. Returns the seconds to wait."""
         wait, self._next = self._next, min(LONGEST, 2 * self._next)
         wait *= 0.5 + 0.5 * self._dice()
         return wait if least is None else max(wait, min(least, SELDOM))
 
     def succeeded(self) -> None:
-        """The next failure is the first again."""
+        """Note a success: the next failure counts as the first again."""
         self._next = SHORTEST
 
 
 class EventStream:
-    """Follows the stream of one service for as long as `run` is not cancelled."""
+    """Follows the stream of one service until `run` is cancelled."""
 
     def __init__(self, client: RegistryClient, listener: Listener, last_id: str | None) -> None:
-        """`last_id`: of the last event that was heard before; None if that is not known."""
+        """`last_id`: the id of the last event that was heard before; None if it is not known."""
         self._client = client
         self._listener = listener
         self._last_id = last_id
@@ -102,17 +102,17 @@ class EventStream:
         self.following = Following.NO
 
     async def run(self) -> None:
-        """Follow, and come back whenever the stream breaks."""
+        """Follow the stream, and connect again whenever it breaks."""
         while True:
             wait = await self._once()
             await asyncio.sleep(wait)
 
     async def _once(self) -> float:
-        """Follow one connection to its end; gives how many seconds to wait before the next."""
+        """Follow one connection to its end. Returns the seconds to wait before the next."""
         least: float | None = None
         try:
             async with self._client.events(self._last_id) as response:
-                if response.status_code in ABSENT and self._last_id is None:  # else it is a service that had one
+                if response.status_code in ABSENT and self._last_id is None:  # else it had a stream before
                     self.following = Following.NOT_OFFERED
                     return SELDOM
                 if response.status_code != 200:
@@ -140,9 +140,9 @@ class EventStream:
                 self._listener.stream_opened()
                 if self._last_id is None:
                     self._listener.all_may_have_changed()
-                self.following = Following.YES  # not before no older answer counts as fresh any more
+                self.following = Following.YES  # set this only when older answers no longer count as fresh
                 if self._last_id is not None:
-                    return  # what was missed follows; `id` is where that will end
+                    return  # the missed events follow; `id` is where they will end
             case "updated" | "added" | "removed":
                 if (key := _key(event.data)) is None:
                     self._listener.all_may_have_changed()

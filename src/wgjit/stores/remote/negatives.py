@@ -1,11 +1,19 @@
-"""Keys that a registry elsewhere does not know, so that it is not asked again for each knock. Pure.
+"""Keys that a remote registry does not know, so that it is not asked again at each knock. Pure.
 
-Only proven keys are asked for, so each entry costs an attacker a key pair, and nobody can have another's key refused.
+The service is asked for proven keys only. So each entry costs an attacker a key pair, and no attacker can have another
+client's key refused.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
+
+NEGATIVE_TIME_TO_LIVE = 4.0
+"""Seconds for which "no such peer" is remembered. A client tries again after 5 s, so a new peer counts from its next
+try."""
+
+NEGATIVES = 65_536
+"""Greatest number of remembered unknown keys."""
 
 
 class Negatives:
@@ -16,14 +24,14 @@ class Negatives:
         self._since: OrderedDict[bytes, float] = OrderedDict()
 
     def add(self, key: bytes, now: float) -> None:
-        """The service has just said that it does not know this key."""
+        """Note that the service has just said that it does not know this key."""
         self._since[key] = now
         self._since.move_to_end(key)
         while len(self._since) > self._capacity:
             self._since.popitem(last=False)
 
     def has(self, key: bytes, now: float) -> bool:
-        """Whether it said so within the time to live."""
+        """Whether the service said so within the time to live."""
         since = self._since.get(key)
         if since is None:
             return False
@@ -33,11 +41,11 @@ class Negatives:
         return False
 
     def forget(self, key: bytes) -> None:
-        """Something about this key has changed."""
+        """Forget this key, because its peer has changed."""
         self._since.pop(key, None)
 
     def clear(self) -> None:
-        """Anything may have changed."""
+        """Forget all keys, because any peer may have changed."""
         self._since.clear()
 
     def __len__(self) -> int:

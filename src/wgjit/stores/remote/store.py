@@ -1,13 +1,13 @@
-"""A registry elsewhere: the operator's own service, asked for each key over HTTP. docs/REMOTE.md
+"""A remote registry: a service of the operator, which is asked for each key over HTTP. docs/REMOTE.md
 
-    lookup ─ known not to be? ─ fresh in the cache? ─ one request per key ─ waits `timeout` ─┬─ the answer
-                                                                                             └─ a stale one, or an error
+    lookup ─ unknown lately? ─ fresh in the cache? ─ one request per key ─ waits `timeout` ─┬─ the answer
+                                                                                            └─ a stale one, or an error
 
-The requests and the event stream belong to an event loop on a thread of its own; any thread may look up. A request goes
+The requests and the event stream belong to an event loop on a thread of its own. Any thread may look up. A request goes
 on after a lookup has stopped waiting for it, so that the client's next try finds its answer.
 
-What has changed (by an event, or found when an answer was asked for anew) is told as a change log, which begins
-with each process: who follows it looks at all that matter to it at the start anyway.
+Changes, found by an event or by a repeated question, are kept as a change log. The log begins with each process. A
+gateway that follows it looks up all peers that matter to it at its start anyway.
 """
 
 from __future__ import annotations
@@ -28,55 +28,56 @@ from wgjit.errors import StoreDeferred, StoreError, StoreUnreachable
 from wgjit.model import AllowedIP, Change, ChangeKind, Claim, Peer, PublicKey, Registration, Removed
 from wgjit.stores.remote.answer import Absent, Answer, Found
 from wgjit.stores.remote.cache import AnswerCache
+from wgjit.stores.remote.cached_answer import CachedAnswer, lives
 from wgjit.stores.remote.client import RegistryClient
-from wgjit.stores.remote.entry import Entry, lives
 from wgjit.stores.remote.events import EventStream, Following
-from wgjit.stores.remote.negatives import Negatives
+from wgjit.stores.remote.negatives import NEGATIVE_TIME_TO_LIVE, NEGATIVES, Negatives
 from wgjit.stores.remote.renewal import Renewal
+from wgjit.stores.remote.request_budget import REQUESTS
 from wgjit.stores.remote.requests import Requests, Unanswered
 
 log = structlog.get_logger()
 
 ROUND = 1.0
-"""Seconds between two looks for answers that have grown old."""
+"""Seconds between two searches for old answers."""
 
 PRUNE = 60
 """Rounds between two prunings of the cache."""
 
 LOG = 100_000
-"""Changes remembered."""
+"""Greatest number of remembered changes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """How the service is asked; `config.StoreSettings` says what each is for. Durations in seconds."""
+    """How the service is asked; `config.StoreSettings` explains each field. Durations in seconds."""
 
     url: str
     token_file: Path | None
     ca_file: Path | None
     timeout: float
     time_to_live: float
-    negative_time_to_live: float
-    negatives: int
     stale: float
-    requests: float
     follow: bool
+    negative_time_to_live: float = NEGATIVE_TIME_TO_LIVE
+    negatives: int = NEGATIVES
+    requests: float = REQUESTS
 
 
 class RemoteStore:
-    """Implements `wgjit.stores.base.Store` on a service; see the head of this file."""
+    """Implements `wgjit.stores.base.Store` with a service; see the head of this file."""
 
     is_local = False
 
     def __init__(self, terms: Terms, cache: Path) -> None:
-        """`cache` is a file of its own. Raises ConfigError if the token's or the certificates' file cannot be used."""
+        """`cache`: the path of the cache's own file. Raises ConfigError if the token's or the CA file is unusable."""
         self._terms = terms
         self._client = RegistryClient(terms.url, token_file=terms.token_file, ca_file=terms.ca_file)
         self._cache = AnswerCache(cache, terms.url)
         self._negatives = Negatives(terms.negative_time_to_live, terms.negatives)
         self._figures: Counter[str] = Counter()
         self._renewal = Renewal()
-        self._waiting: deque[PublicKey] = deque()  # to be asked for again
+        self._waiting: deque[PublicKey] = deque()  # keys to ask for again
         self._requests = Requests(terms.url, terms.requests, self._client, self._renewal, self._figures, self._take)
         self._lock = threading.Lock()  # negatives, log, concerned
         self._log: deque[Change] = deque(maxlen=LOG)
@@ -93,36 +94,36 @@ class RemoteStore:
     # --- Store ------------------------------------------------------------------------------------------------
 
     def lookup(self, key: PublicKey, *, for_knock: bool = True) -> Registration | None:
-        """As `Store.lookup`; waits `timeout` at most. Raises StoreError."""
+        """As `Store.lookup`. Waits `timeout` at most. Raises StoreError."""
         entry = self._known(key)
         return self._registration(entry) if entry is not None else self._call(self._answer(key, for_knock=for_knock))
 
-    def _known(self, key: PublicKey) -> Entry | None:
-        """What need not be asked for; None if it has to be."""
+    def _known(self, key: PublicKey) -> CachedAnswer | None:
+        """The answer that counts without asking; None if the service must be asked."""
         with self._lock:
             if self._negatives.has(key, time.monotonic()):
                 self._figures["hits"] += 1
-                return Entry(key, None, None, 0.0, 0.0)
+                return CachedAnswer(key, None, None, 0.0, 0.0)
         entry = self._cache.get(key)
         if entry is None or not self._is_fresh(entry):
             return None
         self._figures["hits"] += 1
         return entry
 
-    def _is_fresh(self, entry: Entry) -> bool:
+    def _is_fresh(self, entry: CachedAnswer) -> bool:
         now = time.time()
         self._not_before = min(self._not_before, now)  # a clock that was set back must not make all answers old
         return entry.is_fresh(now, self._not_before)
 
     def former(self, key: PublicKey) -> Removed | None:
-        """As far as this gateway's cache knows: a peer that the service knew, and has taken away since."""
+        """As far as this gateway's cache knows: a peer that the service knew, and has removed since."""
         entry = self._cache.get(key)
         if entry is None or entry.peer is not None or not entry.is_valid:
             return None
         return Removed(key, self._cache.claim(key))
 
     def identity(self) -> bytes:
-        """A service is told by its address alone, which no running gateway changes."""
+        """The address of the service, which does not change while a gateway runs."""
         return self._terms.url.encode()
 
     def save_claims(self, claims: Sequence[Claim]) -> None:
@@ -139,10 +140,10 @@ class RemoteStore:
         return 0
 
     def cover(self, within: Collection[AllowedIP], limit: int) -> None:
-        """A service is asked for one key at a time."""
+        """None, since a service tells only of one key at a time."""
 
-    def attend(self, concerned: Callable[[], Collection[PublicKey]]) -> None:
-        """Keep the answers for these keys young: what changes of them is then in the log."""
+    def keep_fresh(self, concerned: Callable[[], Collection[PublicKey]]) -> None:
+        """Renew the answers for these keys. Changes of their peers then appear in the log."""
         self._concerned = concerned
 
     def close(self) -> None:
@@ -154,7 +155,7 @@ class RemoteStore:
         self._cache.close()
 
     def figures(self) -> dict[str, Any]:
-        """For people: how often it was asked, and how it stands."""
+        """Figures for people: how often the service was asked, and its state."""
         stream = self._stream.following if self._stream else Following.NO
         return {
             "requests": self._figures["requests"],
@@ -175,9 +176,9 @@ class RemoteStore:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(self._terms.timeout + 5.0)
 
     async def _answer(self, key: PublicKey, *, for_knock: bool) -> Registration | None:
-        """Ask, unless somebody is asking already, and wait for it; or what is known, if that may still be used."""
+        """Ask, or join a request under way, and wait. Without an answer the known one counts if it is usable."""
         if not self._requests.has(key) and (entry := self._known(key)) is not None:
-            return self._registration(entry)  # somebody has just asked
+            return self._registration(entry)  # another lookup has just asked
         try:
             if not for_knock and (lately := self._renewal.failure(key, time.monotonic())) is not None:
                 raise Unanswered(lately) if isinstance(lately, StoreUnreachable) else lately
@@ -186,33 +187,35 @@ class RemoteStore:
                 return await asyncio.shield(request)
         except TimeoutError:
             if not for_knock and not self._requests.has(key):
-                raise StoreDeferred("store.requests: knocks come first") from None
+                raise StoreDeferred("store.url: knocks come first") from None
             failure: StoreError = StoreUnreachable(
                 f"store.url: no answer from {self._terms.url} within store.timeout, {self._terms.timeout:g} s"
             )
         except Unanswered as error:
             failure = error.why
-        known = self._cache.get(key)  # an event may have spoken of it meanwhile
+        known = self._cache.get(key)  # an event may have named the key meanwhile
         if known is not None and known.is_usable(time.time(), self._terms.stale):
             self._figures["stale"] += 1
             return self._registration(known)
         raise failure
 
-    def _take(self, key: PublicKey, before: Entry | None, answer: Answer, asked_at: float) -> Registration | None:
-        """Remember an answer; what it changes goes into the log."""
+    def _take(
+        self, key: PublicKey, before: CachedAnswer | None, answer: Answer, asked_at: float
+    ) -> Registration | None:
+        """Remember an answer. A change that it shows goes into the log."""
         now = time.time()
         match answer:
             case Found(peer, etag, max_age):
-                entry = Entry(key, peer, etag, asked_at, self._lives(peer, now, max_age))
+                entry = CachedAnswer(key, peer, etag, asked_at, self._lives(peer, now, max_age))
             case Absent():
                 if before is None or before.peer is None:
                     with self._lock:
                         self._negatives.add(key, time.monotonic())
                     if before is None:
                         return None
-                entry = Entry(key, None, None, asked_at, self._lives(None, now, None))
+                entry = CachedAnswer(key, None, None, asked_at, self._lives(None, now, None))
             case _:
-                assert before is not None  # only its ETag can be answered with "unchanged"
+                assert before is not None  # only an ETag can lead to "unchanged"
                 seconds = self._lives(before.peer, now, answer.max_age)
                 entry = replace(before, asked_at=asked_at, lives=seconds, is_valid=True)
         self._cache.put(entry)
@@ -226,7 +229,7 @@ class RemoteStore:
         followed = self._stream is not None and self._stream.following is Following.YES
         return lives(peer, now, terms.time_to_live, terms.negative_time_to_live, max_age, followed=followed)
 
-    def _registration(self, entry: Entry) -> Registration | None:
+    def _registration(self, entry: CachedAnswer) -> Registration | None:
         return None if entry.peer is None else Registration(entry.peer, self._cache.claim(entry.key))
 
     def _changed(self, key: PublicKey, kind: ChangeKind) -> None:
@@ -234,7 +237,7 @@ class RemoteStore:
             self._sequence += 1
             self._log.append(Change(self._sequence, kind, key))
 
-    # --- events (see remote_events.Listener) ------------------------------------------------------------------
+    # --- events (see events.Listener) ------------------------------------------------------------------
 
     def changed(self, key: PublicKey) -> None:
         """This peer was added or updated: ask again."""
@@ -243,9 +246,9 @@ class RemoteStore:
         self._changed(key, ChangeKind.UPDATED)
 
     def removed(self, key: PublicKey) -> None:
-        """This peer is no more; nobody need be asked."""
+        """This peer was removed. The service need not be asked."""
         self._spoken_of(key)
-        self._cache.put(Entry(key, None, None, time.time(), self._terms.negative_time_to_live))
+        self._cache.put(CachedAnswer(key, None, None, time.time(), self._terms.negative_time_to_live))
         self._changed(key, ChangeKind.REMOVED)
 
     def _spoken_of(self, key: PublicKey) -> None:
@@ -255,7 +258,7 @@ class RemoteStore:
             self._negatives.forget(key)
 
     def all_may_have_changed(self) -> None:
-        """Events were missed: no answer from before counts as fresh."""
+        """Events were missed, so no older answer counts as fresh."""
         self._requests.outdate_all()
         self._not_before = time.time()
         self._cache.remember("not_before", repr(self._not_before))
@@ -264,26 +267,26 @@ class RemoteStore:
             self._negatives.clear()
 
     def stream_opened(self) -> None:
-        """The service can be reached; told if the stream was told to be broken."""
+        """The service can be reached. This is logged if the stream was reported as broken."""
         if self._stream_is_broken:
             self._stream_is_broken = False
             log.info("the registry's event stream is followed again", url=self._terms.url)
 
     def heard(self, last_id: str) -> None:
-        """Up to this event all have been told."""
+        """All events up to this one were reported."""
         self._cache.remember("last_event", last_id)
 
     def stream_failed(self, error: StoreUnreachable) -> None:
-        """The stream ended, or could not be opened; told once until it passed, though it is tried again and again.
+        """The stream ended, or could not be opened. This is logged once, until the stream is followed again.
 
-        Lookups tell how the service is; that revocations are late meanwhile is told by nobody else.
+        The log line matters because lookups show only whether the service answers, not that revocations come late.
         """
         self._figures["stream_failures"] += 1
         if not self._stream_is_broken:
             self._stream_is_broken = True
             log.warning("the registry's event stream broke; changes come by store.time_to_live", error=str(error))
 
-    # --- what goes on by itself -------------------------------------------------------------------------------
+    # --- background work ----------------------------------------------------------------------------------------
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
@@ -311,14 +314,14 @@ class RemoteStore:
                 await asyncio.to_thread(self._cache.prune, concerned)
 
     async def _renew(self, concerned: Collection[PublicKey]) -> None:
-        """Ask again for those of which the answer has grown old, as far as a round and the budget go.
+        """Ask again for keys whose answers have grown old, as many as a round and the budget allow.
 
-        Who is left over is first in the next round: a budget that is too small for all is shared by all.
+        Keys that are left over come first in the next round, so that all keys share a budget that is too small.
         """
         if not self._waiting:
             now = time.monotonic()
             self._waiting.extend(key for key in concerned if self._renewal.is_due(key, now))
-        with suppress(TimeoutError, Unanswered):  # the round is over, or the service down: so it is for the others
+        with suppress(TimeoutError, Unanswered):  # the round is over, or the service is down for all keys
             async with asyncio.timeout(ROUND):
                 while self._waiting:
                     await self._ask_again(self._waiting[0], concerned)
@@ -330,7 +333,7 @@ class RemoteStore:
             return
         entry = self._cache.get(key)
         if entry is None:
-            self._renewal.answered(key, now, self._terms.time_to_live)  # never asked for: who put it there asks
+            self._renewal.answered(key, now, self._terms.time_to_live)  # never asked for: a lookup asks first
         elif self._is_fresh(entry):
             self._renewal.answered(key, now, entry.asked_at + entry.lives - time.time())
         else:

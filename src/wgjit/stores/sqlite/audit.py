@@ -1,6 +1,6 @@
-"""The audit log: who changed what, when. An entry is written in the transaction of the change that it tells of.
+"""The audit log: who changed what, when. An entry is written in the transaction of its change.
 
-Functions on an open connection; the caller's transaction decides when it counts. What is in `details`:
+The functions work on an open connection, and the caller commits the transaction. `details` holds:
 
 | verb                  | entries     | details                                                                        |
 | --------------------- | ----------- | ------------------------------------------------------------------------------ |
@@ -12,9 +12,10 @@ Functions on an open connection; the caller's transaction decides when it counts
 | token-create, -revoke | one         | `id`, and at its creation `scope`, `expires_at`, `rate`                        |
 | audit-prune           | one a batch | `before`, `removed`                                                            |
 
-Fields have the names of an export and plain values: Unix seconds, texts. A preshared key is `has_preshared_key`, true
-or false; one that is changed for another reads [true, true]. Nothing secret is in an entry: a text with a key in it,
-other than under `public_key`, is neither written nor, from an older wgjit, shown.
+Fields have the names of an export, and plain values: Unix seconds, texts. A preshared key appears as
+`has_preshared_key`, true or false; a preshared key that was replaced by another reads [true, true]. No entry holds a
+secret: a text with a key in it, other than under `public_key`, is not written, and is not shown if an older wgjit wrote
+it.
 """
 
 from __future__ import annotations
@@ -33,13 +34,13 @@ from wgjit.stores.sqlite.rows.listing import PAGE_SIZE
 from wgjit.wire.key_text import shown, without_keys
 
 _ENTRY_SIZE = 1000
-"""Bytes of JSON of an entry without details, at most about."""
+"""About the greatest size of an entry without details, bytes of JSON."""
 
 _PRUNED = 100_000
 """Entries deleted per transaction."""
 
 _ACTOR_LENGTH = 200
-"""Greatest length of an actor, characters: part of it is what others chose."""
+"""Greatest length of an actor, characters. Other people chose a part of it, so it needs a bound."""
 
 
 def write(
@@ -52,7 +53,7 @@ def write(
     old_key: PublicKey | None = None,
     name: str | None = None,
 ) -> None:
-    """Add an entry, of this moment."""
+    """Add an entry with the present time."""
     db.execute(
         "INSERT INTO audit (at, actor, verb, public_key, old_key, name, details) VALUES (?, ?, ?, ?, ?, ?, ?)",
         (
@@ -76,7 +77,7 @@ def registered(db: sqlite3.Connection, by: Author, verb: Verb, entries: Iterable
 
 
 def removed(db: sqlite3.Connection, by: Author, key: PublicKey, entry: Entry | None) -> None:
-    """Note that a peer is gone; `entry` is None if its row could not be read."""
+    """Note that a peer was removed; `entry` is None if its row could not be read."""
     if entry is None:
         write(db, by, Verb.REMOVE, {"damaged": True}, public_key=key)
         return
@@ -85,7 +86,7 @@ def removed(db: sqlite3.Connection, by: Author, key: PublicKey, entry: Entry | N
 
 
 def amended(db: sqlite3.Connection, by: Author, before: Entry, after: Entry) -> None:
-    """Note what changed of a peer; nothing if nothing did."""
+    """Note what changed in a peer. Writes no entry if nothing changed."""
     old, new = _fields(before), _fields(after)
     details = {name: [old[name], value] for name, value in new.items() if value != old[name]}
     if before.peer.preshared_key != after.peer.preshared_key:
@@ -99,13 +100,13 @@ def amended(db: sqlite3.Connection, by: Author, before: Entry, after: Entry) -> 
 
 
 def rotated(db: sqlite3.Connection, by: Author, old: PublicKey, peer: Peer) -> None:
-    """Note that a peer has another key."""
+    """Note that a peer has a new key."""
     new = peer.public_key
     write(db, by, Verb.ROTATE, {"public_key": [str(old), str(new)]}, public_key=new, old_key=old, name=peer.name)
 
 
 def claim_reset(db: sqlite3.Connection, by: Author, name: str | None, key: PublicKey, claim: Claim | None) -> None:
-    """Note that a claim was forgotten, or, with None, that a key without one was removed."""
+    """Note that a claim was reset; `claim` is None for a removed key that had no claim."""
     forgotten = claim and {
         "timestamp": str(claim.timestamp),
         "gateway": claim.gateway,
@@ -116,8 +117,8 @@ def claim_reset(db: sqlite3.Connection, by: Author, name: str | None, key: Publi
 
 
 def page(db: sqlite3.Connection, wanted: AuditFilter, limit: int, after: int | None = None) -> AuditPage:
-    """The newest `limit` entries that fit, or those behind (so, older than) a page's cursor; fewer if their details
-    come to `listing.PAGE_SIZE`."""
+    """The newest `limit` entries that fit, or the next older ones after a page's cursor. Returns fewer entries if their
+    size reaches `listing.PAGE_SIZE`."""
     conditions = ["TRUE"]
     if after is not None:
         conditions.append("id < :after")
@@ -128,7 +129,8 @@ def page(db: sqlite3.Connection, wanted: AuditFilter, limit: int, after: int | N
     if wanted.verb is not None:
         conditions.append("verb = :verb")
     if wanted.since is not None:
-        # The order is that of writing, and clocks are set back: so the least number of the time, and each one's time.
+        # Entries are in the order of writing, and a clock may be set back. So find the least id by time, and check each
+        # time.
         conditions.append("id >= (SELECT min(id) FROM audit WHERE at >= :since) AND +at >= :since")
     rows = db.execute(
         "SELECT id, at, actor, verb, public_key, old_key, name, details FROM audit "
@@ -153,7 +155,7 @@ def page(db: sqlite3.Connection, wanted: AuditFilter, limit: int, after: int | N
 
 
 def prune(db: sqlite3.Connection, by: Author, before: float, limit: int) -> int:
-    """Delete at most `limit` of the entries from before a moment, and note it; gives how many."""
+    """Delete at most `limit` entries older than `before`, and note it. Returns their number."""
     count = db.execute(
         "DELETE FROM audit WHERE id IN (SELECT id FROM audit WHERE at < ? ORDER BY at LIMIT ?)", (before, limit)
     ).rowcount
@@ -176,7 +178,7 @@ def _entry(
         read = json.loads(details)
     except ValueError:
         read = None
-    if not isinstance(read, dict):  # another program wrote it; the rest of the log is still to be seen
+    if not isinstance(read, dict):  # another program wrote it; the rest of the log can still be read
         read = {"damaged": True}
     key_, old_ = (None if raw is None else PublicKey(raw) for raw in (key, old))
     name = None if name is None else shown(name)
@@ -184,7 +186,7 @@ def _entry(
 
 
 def _without_keys(details: Any) -> Any:
-    """Details without keys in their texts, but for public ones under their name."""
+    """The details without keys in their texts, except under `public_key`."""
     match details:
         case str():
             return without_keys(details)
@@ -199,32 +201,35 @@ def _without_keys(details: Any) -> Any:
 
 
 def _said(entry: Entry) -> dict[str, Any]:
-    """The fields that are not as they are by default."""
+    """The fields that differ from their defaults."""
     default = _fields(Entry(Peer(entry.peer.public_key)))
     return {name: value for name, value in _fields(entry).items() if value != default[name]}
 
 
 def _fields(entry: Entry) -> dict[str, Any]:
-    """As people see them, without the key, which the log has in a column; a moment is in Unix seconds."""
+    """The fields of an export, without the key, which has a column of its own. `expires_at` is in Unix seconds."""
     fields = to_fields(entry) | {"expires_at": entry.peer.expires_at}
     del fields["public_key"]
     return fields
 
 
 class AuditLog:
-    """The log of a registry that is open."""
+    """The log of an open registry."""
 
     def __init__(self, reader: Link, writer: Link) -> None:
         self._reader = reader
         self._writer = writer
 
     def page(self, wanted: AuditFilter, limit: int, after: int | None = None) -> AuditPage:
-        """The newest `limit` entries that fit, or those behind (so, older than) a page's cursor."""
+        """The newest `limit` entries that fit, or the next older ones after a page's cursor."""
         with self._reader as db:
             return page(db, wanted, limit, after)
 
     def prune(self, before: float, *, by: Author) -> int:
-        """Delete the entries from before a moment (Unix seconds), a batch a transaction, each noted; gives how many."""
+        """Delete entries older than `before` (Unix seconds). Returns their number.
+
+        Entries are deleted in batches, one per transaction, and each batch is noted in the log.
+        """
         total = 0
         while True:
             with self._writer as db:

@@ -1,4 +1,4 @@
-"""The claims of a registry file as people manage them: looked at by a handle, and forgotten."""
+"""The claims of a registry file, as people manage them: found by a handle, and reset."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Claims:
         self._former = former
 
     def holder(self, handle: str) -> Registration | Removed:
-        """Whose claim a handle means: a peer's or, by its whole key, that of one that was removed. Raises NoSuchPeer,
+        """The peer whose claim a handle means. A removed peer is found by its whole key. Raises NoSuchPeer,
         AmbiguousHandle."""
         try:
             return self._registration(handle)
@@ -38,9 +38,9 @@ class Claims:
             return found
 
     def reset(self, key: PublicKey, *, by: Author) -> Claim | None:
-        """Forget a peer's claim, so that a client whose clock went back may connect; gives it, None if it had none.
+        """Delete a peer's claim, so that a client whose clock was set back may connect. Returns the claim, or None.
 
-        Of a removed key nothing is known any more.
+        For a removed key, all that is left of the peer is deleted.
         """
         with self._writer as db:
             db.execute("BEGIN IMMEDIATE")

@@ -1,8 +1,8 @@
-"""Few prefixes that together hold all registered addresses inside a wider one.
+"""Finds few prefixes that together hold all registered addresses inside a wider prefix.
 
-The registered ranges are disjoint and sorted, so a block that holds several of them can be narrowed to their common
-prefix and cut into two halves that each hold some: a radix tree, of which only the upper nodes are made. The widest
-block is cut first. Each cut costs a few index seeks, whatever the number of peers.
+The registered ranges are disjoint and sorted. So a block with several ranges can be narrowed to their common prefix and
+cut into two halves that each hold some of them. This is a radix tree, of which only the upper nodes are made. The
+widest block is cut first. Each cut costs a few index seeks, whatever the number of peers.
 """
 
 from __future__ import annotations
@@ -19,15 +19,16 @@ Range = tuple[bytes, bytes]
 """First and last address, packed as in `packing`."""
 
 Ranges = Callable[[bytes, bytes, int], list[Range]]
-"""Registered ranges that begin between two packed addresses, in order: so many at most; from the end if negative."""
+"""Returns, in order, the registered ranges that begin between two packed addresses: at most as many as the third
+argument says, and from the end if it is negative."""
 
 FULL_BITS = 8
-"""A block of so many host bits is counted: if every address in it is registered, it need not be cut further."""
+"""A block with at most this many host bits is counted. If each address in it is registered, it is not cut."""
 
 
 class _Block(NamedTuple):
     length: int
-    """Of the prefix, bits. First, so that the widest block is cut first."""
+    """Length of the prefix in bits. It is the first field, so that the widest block is cut first."""
     base: int
     family: bytes
     several: bool
@@ -49,14 +50,14 @@ class _Block(NamedTuple):
 
 
 def find_cover(ranges: Ranges, within: Iterable[AllowedIP], limit: int) -> Cover:
-    """Prefixes that hold every registered range which lies in one of `within` and is not that prefix itself.
+    """Prefixes that hold every registered range which lies in a prefix of `within` and is not that prefix itself.
 
-    Each is longer than the prefix of `within` that it is for. About `limit` of them at most; if that is too few, they
-    hold addresses, too, that are not registered: then the cover is not `exact`.
+    Each is longer than the prefix of `within` that it is for. There are about `limit` of them at most. If these are too
+    few, they hold unregistered addresses, too, and the cover is not `exact`.
     """
     prefixes: dict[AllowedIP, None] = {}
     exact = True
-    for outer in sorted(within, key=lambda prefix: -prefix.prefixlen):  # of a narrow one there is little to tell
+    for outer in sorted(within, key=lambda prefix: -prefix.prefixlen):  # a narrow prefix needs few
         found, complete = _refine(ranges, outer, max(2, limit - len(prefixes)))
         prefixes.update(dict.fromkeys(found))
         exact = exact and complete
@@ -67,7 +68,7 @@ def _refine(ranges: Ranges, outer: AllowedIP, limit: int) -> tuple[list[AllowedI
     first, last = packing.pack_range(outer)
     root = _block(ranges, first, last or first)
     if root is None or root.length < outer.prefixlen or (root.length == outer.prefixlen and not root.several):
-        return [], True  # nobody in it, or one range that is as wide
+        return [], True  # no range in it, or one range that is as wide
     done: list[AllowedIP] = []
     open_blocks = [root]
     while open_blocks and (len(done) + len(open_blocks) < limit or open_blocks[0].length <= outer.prefixlen):
@@ -85,7 +86,7 @@ def _refine(ranges: Ranges, outer: AllowedIP, limit: int) -> tuple[list[AllowedI
 
 
 def _block(ranges: Ranges, first: bytes, last: bytes) -> _Block | None:
-    """The narrowest block around all ranges that begin between the two."""
+    """The narrowest block around all ranges that begin between the two addresses."""
     found = ranges(first, last, 2)
     if not found:
         return None

@@ -1,7 +1,7 @@
-"""Answers of the HTTP API, kept for a day, so that a request that is sent again is answered again and not done again.
+"""Answers of the HTTP API, kept for a day. A request that is sent again gets the same answer and changes nothing.
 
-A record is written in the transaction of the change that it answers: a crash leaves both or neither. Its body is what
-may lie in a file: never a private key or a client's configuration.
+An answer is written in the transaction of its change, so a crash leaves both or neither. The body never holds a private
+key or a client's configuration, because it lies in a file.
 """
 
 from __future__ import annotations
@@ -9,18 +9,18 @@ from __future__ import annotations
 import sqlite3
 import time
 
-from wgjit.stores.entries import Answer, AnsweredBefore, Author, Once
+from wgjit.stores.entries import Answer, AnsweredBefore, Author, IdempotentRequest
 from wgjit.stores.sqlite.file.connection import Link
 
 KEPT = 86400.0
 """Seconds that a record is kept."""
 
 _PRUNED = 100
-"""Old records deleted with each new one: more than come in, so few that nobody waits for it."""
+"""Old records deleted with each new record: enough to keep up, and few enough that no request waits for it."""
 
 
 def find(db: sqlite3.Connection, by: Author, key: str, now: float) -> Answer | None:
-    """The answer that is kept for an actor's key; `now` in Unix seconds."""
+    """The kept answer for an actor's key; `now` in Unix seconds."""
     row = db.execute(
         "SELECT fingerprint, status, body FROM idempotency WHERE actor = ? AND key = ? AND at > ?",
         (by.actor, key, now - KEPT),
@@ -28,14 +28,14 @@ def find(db: sqlite3.Connection, by: Author, key: str, now: float) -> Answer | N
     return None if row is None else Answer(*row)
 
 
-def check(db: sqlite3.Connection, by: Author, once: Once | None, now: float) -> None:
-    """Begin a change that is to be made once. Raises AnsweredBefore."""
+def check(db: sqlite3.Connection, by: Author, once: IdempotentRequest | None, now: float) -> None:
+    """Refuse a change that was made before. Raises AnsweredBefore."""
     if once is not None and (answer := find(db, by, once.key, now)):
         raise AnsweredBefore(once.key, answer)
 
 
 def write(db: sqlite3.Connection, by: Author, key: str, answer: Answer, now: float) -> None:
-    """Keep an answer, and forget some that are a day old."""
+    """Keep an answer, and delete some that are a day old."""
     db.execute(
         "DELETE FROM idempotency WHERE rowid IN (SELECT rowid FROM idempotency WHERE at <= ? ORDER BY at LIMIT ?)",
         (now - KEPT, _PRUNED),
@@ -47,21 +47,21 @@ def write(db: sqlite3.Connection, by: Author, key: str, answer: Answer, now: flo
 
 
 class Answers:
-    """The answers that a registry which is open keeps."""
+    """The kept answers of an open registry."""
 
     def __init__(self, reader: Link, writer: Link) -> None:
         self._reader = reader
         self._writer = writer
 
     def find(self, key: str, *, by: Author) -> Answer | None:
-        """What was answered to this actor's request with this idempotency key within the last day."""
+        """The answer to this author's request with this idempotency key, if there was one within the last day."""
         with self._reader as db:
             return find(db, by, key, time.time())
 
     def keep(self, key: str, answer: Answer, *, by: Author) -> None:
-        """Keep an answer by itself: of a request, such as an import, that may be done again without harm.
+        """Keep an answer apart from any change, for requests that may be repeated without harm, such as an import.
 
-        A change that may not be is given a `Once`.
+        A change that must not be repeated takes an `IdempotentRequest`.
         """
         with self._writer as db:
             db.execute("BEGIN IMMEDIATE")

@@ -1,7 +1,7 @@
-"""The peers of a registry file as people manage them. Each method is one transaction, or says otherwise.
+"""The peers of a registry file, as people manage them. Each method is one transaction unless its text says otherwise.
 
-What changes a peer asks who does (`by`), and writes it into the audit log in the same transaction. The pools that the
-registry was opened with learn, in each change, which of their addresses lose their owner.
+Each change takes its author (`by`), and is written into the audit log in the same transaction. In each change, the file
+notes which addresses lose their owner, for the pools that the registry was opened with.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from wgjit.errors import NoSuchPeer, StoreError
 from wgjit.model import AllowedIP, Peer, PublicKey, Registration
 from wgjit.stores import checks, label_rules
-from wgjit.stores.entries import EVERY, Answer, Author, Entry, Filter, Loaded, Once, Page, Pool, Verb
+from wgjit.stores.entries import EVERY, Answer, Author, Entry, Filter, IdempotentRequest, Loaded, Page, Pool, Verb
 from wgjit.stores.sqlite import audit, idempotency
 from wgjit.stores.sqlite.bulk.aside import CACHE, temporary_folder
 from wgjit.stores.sqlite.bulk.load import BulkLoad
@@ -26,15 +26,15 @@ from wgjit.stores.sqlite.file.errors import primary_code
 from wgjit.stores.sqlite.rows import handles, labels, listing, peer_rows, pools
 
 _PAGE = 1000
-"""Peers read per round of a listing, registered or removed per round of a transaction."""
+"""Peers that are read, registered or removed in one round."""
 
 
 def _fine(_: object) -> None:
-    """Nothing is said against it."""
+    """Accept everything."""
 
 
 class Peers:
-    """See the head of this file. Any thread may call anything, one at a time on each of the two connections."""
+    """See the head of this file. Any thread may call anything; each of two connections serves one call at a time."""
 
     def __init__(
         self,
@@ -52,12 +52,12 @@ class Peers:
         self._timeout = timeout
         self._lookup = lookup
 
-    # --- who is meant -------------------------------------------------------------------------------------------
+    # --- handles ------------------------------------------------------------------------------------------------
 
     def resolve(self, handle: str) -> PublicKey:
-        """The key of the peer with this name, key, address, or beginning of a key (4 characters at least).
+        """The key of the peer that has this name, key or address, or whose key begins so (4 characters at least).
 
-        Raises NoSuchPeer, AmbiguousHandle. Works for a peer whose row is damaged, so that it can be removed.
+        Works for a peer whose row is damaged, too, so that the peer can be removed. Raises NoSuchPeer, AmbiguousHandle.
         """
         with self._reader as db:
             return handles.resolve(db, handle)
@@ -70,11 +70,11 @@ class Peers:
         return found
 
     def names(self, prefix: str, limit: int) -> list[str]:
-        """Names that begin so, in order."""
+        """The first `limit` names with this prefix, in order."""
         with self._reader as db:
             return listing.names(db, prefix, limit)
 
-    # --- looking ------------------------------------------------------------------------------------------------
+    # --- reading ------------------------------------------------------------------------------------------------
 
     def labels(self, key: PublicKey) -> dict[str, str]:
         """A peer's labels, empty if there are none."""
@@ -82,12 +82,12 @@ class Peers:
             return labels.read(db, [key]).get(key, {})
 
     def page(self, wanted: Filter, limit: int, after: str | None = None) -> Page:
-        """The first `limit` peers that fit, or the next behind a page's cursor. Raises InvalidValue (the cursor)."""
+        """The first `limit` peers that fit, or the next after a page's cursor. Raises InvalidValue for a bad cursor."""
         with self._reader as db:
             return listing.page(db, wanted, time.time(), limit, after)
 
     def entries(self, wanted: Filter, after: str | None = None, page: int = _PAGE) -> Iterator[Entry]:
-        """All peers that fit, streamed; each `page` of them is a transaction of its own."""
+        """All peers that fit, as a stream. Each `page` of peers is read in a transaction of its own."""
         while True:
             read = self.page(wanted, page, after)
             yield from read.entries
@@ -96,12 +96,12 @@ class Peers:
             after = read.cursor
 
     def count(self, wanted: Filter = EVERY) -> int:
-        """How many fit; visits all that do, unless that is every peer."""
+        """The number of peers that fit. Reads all of these peers, except for the empty filter."""
         with self._reader as db:
             return peer_rows.count(db) if wanted.is_empty else listing.count(db, wanted, time.time())
 
     def search(self, text: str, limit: int, *, anywhere: bool = False) -> list[Entry]:
-        """Peers that a text points at, `limit` at most: see `listing.search`."""
+        """Peers that a text may mean, `limit` at most: see `listing.search`."""
         with self._reader as db:
             return listing.search(db, text, limit, anywhere=anywhere)
 
@@ -111,7 +111,7 @@ class Peers:
             return listing.entry(db, key)
 
     def every(self, after: PublicKey | None = None) -> Iterator[Peer]:
-        """All peers in key order, streamed, from the one after `after` on; each as it is when its round is read."""
+        """All peers in key order after the key `after`, as a stream. Each peer is as it was when its part was read."""
         last: bytes = b"" if after is None else after
         while True:
             with self._reader as db:
@@ -131,12 +131,12 @@ class Peers:
         before_commit: Callable[[Peer], None] = _fine,
         *,
         by: Author,
-        once: Once | None = None,
+        once: IdempotentRequest | None = None,
     ) -> Peer:
-        """Register a peer with labels and, besides its own allowed IPs, an address of each pool; gives what it became.
+        """Register a peer with labels, its own allowed IPs and an address of each pool. Returns the peer as registered.
 
-        No two processes get the same address. What `before_commit` raises undoes all of it. Raises PoolExhausted,
-        AnsweredBefore and what `add` raises.
+        No two processes get the same address. An error that `before_commit` raises undoes everything. Raises
+        PeerExists, AddressConflict, InvalidValue, PoolExhausted, AnsweredBefore.
         """
         with self._writer as db:
             fresh = self._allocate(db, some, by, once)  # begins the transaction
@@ -152,8 +152,10 @@ class Peers:
         return peer
 
     def adopt(self, peers: Iterable[Peer], *, by: Author) -> int:
-        """Register the peers of an interface, all of them or none; gives the count. Raises what `add` raises, and what
-        the iterable raises."""
+        """Register the peers of an interface, either all of them or none. Returns their number.
+
+        Raises PeerExists, AddressConflict, InvalidValue, and what the iterable raises.
+        """
         count = 0
         source = iter(peers)
         with self._changing() as db:
@@ -166,11 +168,11 @@ class Peers:
 
     @contextmanager
     def load(self, *, by: Author, cache: int = CACHE) -> Iterator[BulkLoad]:
-        """Register many peers, faster than one by one and, if wanted, without those that are refused; see `bulk`.
+        """Register many peers, faster than one by one and, if wanted, without the peers that are refused; see `bulk`.
 
-        On a connection of its own: until it commits a batch, nobody waits for it. What is staged and not committed is
-        dropped. Each batch is one entry of the audit log, whatever its size. `cache`: KiB of memory for each of its two
-        connections. Raises StoreBusy, StoreError.
+        The load has connections of its own, so other writers wait only while it commits a batch. Peers that are staged
+        but not committed are dropped. Each batch that adds peers is one entry of the audit log. `cache`: KiB of memory
+        for each of the load's two connections. Raises StoreBusy, StoreError.
         """
 
         def note(db: sqlite3.Connection, loaded: Loaded, source: str) -> None:
@@ -191,7 +193,7 @@ class Peers:
 
     @contextmanager
     def _changing(self) -> Iterator[sqlite3.Connection]:
-        """A transaction that changes peers; the block commits it."""
+        """A transaction that changes peers. The block commits it."""
         with self._writer as db:
             self._begin(db)
             yield db
@@ -201,7 +203,9 @@ class Peers:
         for pool in self._known:
             pools.know(db, pool)
 
-    def _allocate(self, db: sqlite3.Connection, some: Sequence[Pool], by: Author, once: Once | None) -> list[AllowedIP]:
+    def _allocate(
+        self, db: sqlite3.Connection, some: Sequence[Pool], by: Author, once: IdempotentRequest | None
+    ) -> list[AllowedIP]:
         """Begin a transaction and take an address out of each pool. Raises AnsweredBefore, PoolExhausted."""
         while True:
             self._begin(db)
@@ -226,10 +230,10 @@ class Peers:
         *,
         by: Author,
     ) -> Entry:
-        """Write what `how` makes of a peer, and its labels given and taken, in one go with reading it.
+        """Change a peer to what `how` returns for it, and add and remove labels, in one transaction with the reading.
 
-        `check` is told what it was before; what it raises leaves that so. Raises NoSuchPeer, AddressConflict,
-        PeerExists (the name), InvalidValue (another key), and what `how` raises.
+        `check` gets the peer as it was before. If `check` raises an error, nothing changes. Raises NoSuchPeer,
+        AddressConflict, PeerExists (the name), InvalidValue (another key), and what `how` raises.
         """
         with self._changing() as db:
             before = _entry(db, key)
@@ -240,7 +244,7 @@ class Peers:
                 pools.taken(db, after.allowed_ips)
             labels.write(db, key, add, remove)
             entry = Entry(after, labels.read(db, [key]).get(key, {}))
-            if len(entry.labels) > len(before.labels):  # who has too many from before may still lose some
+            if len(entry.labels) > len(before.labels):  # a peer that had too many before may still lose some
                 label_rules.check_count(len(entry.labels))
             audit.amended(db, by, before, entry)
             db.execute("COMMIT")
@@ -254,12 +258,13 @@ class Peers:
         check: Callable[[Entry], None] = _fine,
         *,
         by: Author,
-        once: Once | None = None,
+        once: IdempotentRequest | None = None,
     ) -> Peer:
-        """Put a new key in the place of a peer's; all else stays, but its claim, which was the old key's.
+        """Replace a peer's key by a new one. Everything else stays, except the claim, which belonged to the old key.
 
-        For a gateway it is a removal: the old key loses its session within a second. What `before_commit` raises
-        undoes it, and what `check`, which is told what it was before. Raises NoSuchPeer, PeerExists, AnsweredBefore.
+        A gateway sees a removal: the old key loses its session within a second. `check` gets the peer as it was before.
+        An error that `before_commit` or `check` raises undoes the change. Raises NoSuchPeer, PeerExists,
+        AnsweredBefore.
         """
         with self._changing() as db:
             idempotency.check(db, by, once, time.time())
@@ -278,8 +283,11 @@ class Peers:
         return peer
 
     def remove_all(self, keys: Sequence[PublicKey], check: Callable[[Entry], None] | None = None, *, by: Author) -> int:
-        """Take these peers out, in one go; gives how many of them were still there. What `check` raises, which is told
-        of each that is, leaves all in; with it a damaged row is a StoreError."""
+        """Remove these peers in one transaction. Returns how many were registered.
+
+        `check` gets each peer that is registered; if `check` raises an error, no peer is removed. With `check`, a
+        damaged row is a StoreError.
+        """
         count = 0
         with self._changing() as db:
             for key in keys:
@@ -287,7 +295,7 @@ class Peers:
                     entry = _entry(db, key)
                 except NoSuchPeer:
                     continue
-                except (StoreError, sqlite3.OperationalError):  # damaged (no UTF-8): all the more reason to remove it
+                except (StoreError, sqlite3.OperationalError):  # damaged (no UTF-8): a reason more to remove it
                     if check is not None:
                         raise
                     entry = None
@@ -300,7 +308,7 @@ class Peers:
         return count
 
     def remove_fitting(self, wanted: Filter, *, by: Author) -> int:
-        """Take out all peers that fit, a page a transaction, so that a gateway's claims come in between."""
+        """Remove all peers that fit, one page per transaction, so that a gateway can save claims in between."""
         count, after = 0, None
         while True:
             page = self.page(wanted, _PAGE, after)
@@ -315,7 +323,7 @@ def _entry(db: sqlite3.Connection, key: PublicKey) -> Entry:
     return Entry(peer_rows.find(db, str(key)), labels.read(db, [key]).get(key, {}))
 
 
-def _answered(db: sqlite3.Connection, by: Author, once: Once | None, entry: Entry) -> None:
+def _answered(db: sqlite3.Connection, by: Author, once: IdempotentRequest | None, entry: Entry) -> None:
     if once is not None:
         status, body = once.answer(entry)
         idempotency.write(db, by, once.key, Answer(once.fingerprint, status, body), time.time())

@@ -1,4 +1,4 @@
-"""The registry file in the hands of people: peers, claims, tokens, the audit log, answers that may be given again."""
+"""The registry file as commands and API use it: peers, claims, tokens, the audit log, kept answers."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from wgjit.stores.sqlite.tokens import Tokens
 
 
 class SqliteRegistry(SqliteStore):
-    """Implements `wgjit.stores.base.Registry`; opened as SqliteStore is, and raises what that raises.
+    """Implements `wgjit.stores.base.Registry`. Opens the file as SqliteStore does, and raises the same errors.
 
-    `pools`: those whose freed addresses are to wait out their quarantine.
+    `pools`: the pools whose freed addresses go into quarantine.
     """
 
     def __init__(

@@ -1,12 +1,12 @@
-"""The registry in one SQLite file: the default store. Layout, figures and rules for other programs: docs/REGISTRY.md
+"""The registry in one SQLite file: the default store. docs/REGISTRY.md has layout, figures, rules for other programs.
 
 Rules:
-- Readers never wait for a writer (WAL) and see what was committed. One writer at a time; who waits longer than
-  `timeout` gets StoreBusy.
-- The rules that matter (disjoint addresses, the change log, a removed peer's claim) live in the schema, so that they
-  hold for every process that writes. Here their breach gets its words.
-- Two connections, one to read and one to write, so that a lookup does not wait for a claim being saved on another
-  thread. Any thread may call anything.
+- Readers never wait for a writer (WAL), and see only what is committed. There is one writer at a time. A writer that
+  waits longer than `timeout` gets StoreBusy.
+- The rules that matter (disjoint addresses, the change log, a removed peer's claim) are in the schema, so that they
+  hold for every process that writes. This package only words the errors.
+- There are two connections, one to read and one to write, so that a lookup does not wait while another thread saves a
+  claim. Any thread may call anything.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ _REMOVED = f"""
 
 
 class SqliteStore:
-    """What a gateway needs: `wgjit.stores.base.Store` on the file `path`.
+    """The gateway's side: `wgjit.stores.base.Store` on the file `path`.
 
-    `create` makes a missing file (its folder must be there) and migrates an old one; without it a missing file is a
-    StoreError, an old one is still migrated. `read_only` changes nothing at all. `timeout`, seconds: how long a call
-    may wait for another writer. `cache`: KiB of pages that each connection keeps. Raises StoreError if the file is
-    missing, newer, damaged or not a registry.
+    `create` makes a missing file, whose folder must exist. Without `create` a missing file is a StoreError. An old file
+    is migrated in both cases. `read_only` changes nothing at all, and then an old file is a StoreError. `timeout`,
+    seconds: how long a call may wait for another writer. `cache`: KiB of pages that each connection keeps. Raises
+    StoreError if the file is missing, newer, damaged or not a registry.
     """
 
     is_local = True
@@ -88,9 +88,9 @@ class SqliteStore:
             db.execute("COMMIT")
 
     def identity(self) -> bytes:
-        """The registry's own number, and the file's: one that was copied is the same registry, but not the same file.
+        """The registry's own number, and device and inode of the file. A copy of a registry has another identity.
 
-        Of a copy that was put in the registry's place nobody can say what it lacks.
+        If a copy is put in the registry's place, its changes since are unknown, so nothing that was known counts.
         """
         with self._reader as db:
             row = db.execute("SELECT value FROM meta WHERE what = 'identity'").fetchone()
@@ -108,18 +108,19 @@ class SqliteStore:
             found = db.execute(query, (after, limit)).fetchall()
         return [Change(sequence, ChangeKind(kind), PublicKey(key)) for sequence, kind, key in found]
 
-    def attend(self, concerned: Callable[[], Collection[PublicKey]]) -> None:
-        """Nothing here grows old."""
+    def keep_fresh(self, concerned: Callable[[], Collection[PublicKey]]) -> None:
+        """Do nothing: a lookup in the file is never out of date."""
 
     def addresses_version(self) -> tuple[bytes, int, int]:
-        # Not PRAGMA data_version, which moves with each saved claim. Additions are in no log, but they are counted.
+        # PRAGMA data_version changes with each saved claim, so it is of no use here. New peers are in no log, but are
+        # counted.
         return self.identity(), self.last_change(), self._count()
 
     def cover(self, within: Collection[AllowedIP], limit: int) -> Cover:
         return find_cover(self._ranges, within, limit)
 
     def _ranges(self, first: bytes, last: bytes, count: int) -> list[Range]:
-        """See `cover.Ranges`. A read of its own each, so that lookups have their turn in between."""
+        """See `cover.Ranges`. Each call is a transaction of its own, so that lookups can run in between."""
         order = "DESC" if count < 0 else "ASC"
         query = f"SELECT first, coalesce(last, first) FROM addresses WHERE first BETWEEN ? AND ? ORDER BY first {order}"
         with self._reader as db:

@@ -1,10 +1,10 @@
-"""Tokens: what a program shows to the HTTP API. Kept as a hash, so that who reads the file can show none.
+"""Tokens, which programs show to the HTTP API. The file holds only their hashes, so nobody can read a token in it.
 
-A token is `wgjit_ID_SECRET`: ID is public (8 characters of base32), SECRET is 32 random bytes in base64url. Its hash is
-one SHA-256: a slow hash is there to make guessing a person's password dear, and nobody guesses 256 random bits; a slow
-one here would only let requests with made-up tokens cost the server more than they cost the sender.
+A token is `wgjit_ID_SECRET`: ID is public (8 characters of base32), SECRET is 32 random bytes in base64url. The hash is
+one SHA-256. A slow hash protects passwords against guessing, but nobody guesses 256 random bits. Here a slow hash would
+only make requests with made-up tokens expensive for the server.
 
-Functions on an open connection; the caller's transaction decides when it counts.
+The functions work on an open connection, and the caller commits the transaction.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ NAME_LENGTH = 100
 """Greatest length of a token's name, characters."""
 
 USE_NOTED = 60.0
-"""Seconds between two notes of a token's last use: a write for each request would be too dear."""
+"""Seconds between two notes of a token's last use. A write for each request would cost too much."""
 
-# The last character holds four bits: of the other two a decoder would take any.
+# The last character holds four bits of the secret. A decoder would ignore its other two bits.
 _TEXT = re.compile(r"wgjit_([a-z2-7]{8})_([A-Za-z0-9_-]{42}[AEIMQUYcgkosw048])")
 _COLUMNS = "id, name, scope, rate, created_at, expires_at, last_used_at, revoked_at"
 
@@ -44,7 +44,7 @@ def create(
     expires_at: float | None = None,
     rate: float | None = None,
 ) -> tuple[Token, str]:
-    """Make a token; gives it and its text, which is kept nowhere. Raises InvalidValue, TokenExists."""
+    """Make a token. Returns the token and its text, which is stored nowhere. Raises InvalidValue, TokenExists."""
     if not name or len(name) > NAME_LENGTH or not name.isprintable() or name != name.strip():
         raise InvalidValue(
             f"name {quoted(name, NAME_LENGTH)}: write 1 to {NAME_LENGTH} printable characters, no space at either end",
@@ -76,18 +76,18 @@ def create(
 
 
 def page(db: sqlite3.Connection, limit: int, after: str | None) -> list[Token]:
-    """The first `limit` of them by name, or of those behind a name."""
+    """The first `limit` tokens by name, or the first after a name."""
     query = f"SELECT {_COLUMNS} FROM tokens WHERE name > ? ORDER BY name LIMIT ?"
     return [_token(*row) for row in db.execute(query, (after or "", limit))]
 
 
 def every(db: sqlite3.Connection) -> list[Token]:
-    """All of them, by name; also those that are expired or revoked."""
+    """All tokens by name, also those that are expired or revoked."""
     return [_token(*row) for row in db.execute(f"SELECT {_COLUMNS} FROM tokens ORDER BY name")]
 
 
 def revoke(db: sqlite3.Connection, handle: str, now: float) -> tuple[Token, bool]:
-    """Make a token worthless; gives it, and False if it was revoked before. Raises NoSuchToken."""
+    """Revoke a token. Returns the token, and False if it was revoked before. Raises NoSuchToken."""
     query = f"SELECT {_COLUMNS} FROM tokens WHERE name = ?1 OR id = ?1 ORDER BY name = ?1 DESC LIMIT 1"
     row = db.execute(query, (handle,)).fetchone()
     if row is None:
@@ -102,7 +102,7 @@ def revoke(db: sqlite3.Connection, handle: str, now: float) -> tuple[Token, bool
 
 
 def authenticate(db: sqlite3.Connection, text: str, now: float) -> Token | None:
-    """The token of this text; None if there is none, or it is expired or revoked."""
+    """The token of this text; None if there is none, or if it is expired or revoked."""
     match = _TEXT.fullmatch(text)
     if match is None:
         return None
@@ -115,12 +115,12 @@ def authenticate(db: sqlite3.Connection, text: str, now: float) -> Token | None:
 
 
 def is_use_due(token: Token, now: float) -> bool:
-    """Whether its last use is to be noted; a clock that was set back counts as time gone by."""
+    """Whether the token's use is to be noted. A clock that was set back counts as time that has passed."""
     return token.last_used_at is None or abs(now - token.last_used_at) >= USE_NOTED
 
 
 def note_use(db: sqlite3.Connection, token: Token, now: float) -> None:
-    """Note that it was used."""
+    """Note that the token was used."""
     db.execute("UPDATE tokens SET last_used_at = ? WHERE id = ?", (now, token.id))
 
 
@@ -138,7 +138,7 @@ def _token(
 
 
 class Tokens:
-    """The tokens of a registry that is open. `hasty`: writes at once or not at all; None writes nothing."""
+    """The tokens of an open registry. `hasty`: a connection that writes at once or not; None notes no uses."""
 
     def __init__(self, reader: Link, writer: Link, hasty: Link | None) -> None:
         self._reader = reader
@@ -148,7 +148,7 @@ class Tokens:
     def create(
         self, name: str, scope: Scope, *, by: Author, expires_at: float | None = None, rate: float | None = None
     ) -> tuple[Token, str]:
-        """Make a token; gives it and its text, which is shown once and kept nowhere.
+        """Make a token. Returns the token and its text, which is shown once and stored nowhere.
 
         `expires_at` in Unix seconds, `rate` in requests a second. Raises InvalidValue, TokenExists.
         """
@@ -161,18 +161,18 @@ class Tokens:
         return token, text
 
     def every(self) -> list[Token]:
-        """All of them, by name; also those that are expired or revoked."""
+        """All tokens by name, also those that are expired or revoked."""
         with self._reader as db:
             return every(db)
 
     def page(self, limit: int, after: str | None = None) -> tuple[list[Token], str | None]:
-        """The first `limit` tokens by name, or those behind a page's cursor; and the cursor of the next page."""
+        """The first `limit` tokens by name, or the next after a page's cursor, and the cursor of the next page."""
         with self._reader as db:
             found = page(db, limit + 1, after)
         return found[:limit], found[limit - 1].name if len(found) > limit else None
 
     def revoke(self, handle: str, *, by: Author) -> Token:
-        """Make the token of this name or id worthless; harmless if it is. Raises NoSuchToken."""
+        """Revoke the token with this name or id. Harmless if the token is revoked already. Raises NoSuchToken."""
         with self._writer as db:
             db.execute("BEGIN IMMEDIATE")
             token, is_news = revoke(db, handle, time.time())
@@ -182,9 +182,10 @@ class Tokens:
         return token
 
     def authenticate(self, text: str, now: float) -> Token | None:
-        """The token of this text; None if there is none, or it is expired or revoked. `now` in Unix seconds.
+        """The token of this text. None if there is none, or if it is expired or revoked. `now` in Unix seconds.
 
-        Notes its use at most once a minute, and not if somebody else is writing: nobody waits for that.
+        The token's use is noted at most once a minute. It is not noted while another program writes, so that the
+        request does not wait.
         """
         with self._reader as db:
             token = authenticate(db, text, now)

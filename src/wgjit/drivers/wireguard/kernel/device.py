@@ -1,4 +1,4 @@
-"""The kernel's WireGuard interfaces, by generic netlink."""
+"""WireGuard interfaces of the kernel, by generic netlink."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ from wgjit.errors import DeviceError, MalformedAnswer
 from wgjit.model import DeviceInfo, DevicePeer, PeerChange, PublicKey
 
 _CALM = 3
-"""So many dumps we try to get without any change meanwhile."""
+"""Dumps that are taken in the hope for one without any change during the dump."""
 _ATTEMPTS = 16
-"""So many dumps we take at most, if none will do."""
+"""Greatest number of dumps, if none can be used."""
 
 
 class KernelDevice:
     """Implements `wgjit.drivers.base.Device`. Its calls may come from any thread.
 
-    The interface is looked for by name in the network namespace of the thread that calls: for commands the one that
-    made this object, for `peers` and `info` the one that asks.
+    The interface is found by name in a network namespace. Changes use the namespace of the thread that made this
+    object, `peers` and `info` that of the calling thread.
     """
 
     def __init__(self, name: str) -> None:
-        """Reach the kernel. Raises NoSuchDevice if it has no WireGuard; that the interface is there, `info` tells."""
+        """Connect to the kernel. Raises NoSuchDevice if it has no WireGuard. Only `info` looks for the interface."""
         self.name = name
         self._lock = threading.Lock()
         self._recall = Places()
@@ -55,19 +55,20 @@ class KernelDevice:
                 raise
 
     def info(self) -> DeviceInfo:
-        """Keys and port. The dump is abandoned after its first message, so this costs the same at any crowd."""
+        """Keys and port. The dump is ended after its first message, so the number of peers does not matter."""
         with self._translated(), self._dump_socket() as dump:
             for message in dump.dump_command(WG_CMD_GET_DEVICE, encode_query(self.name)):
                 return decode_interface(message)
         raise MalformedAnswer("the kernel's dump of the interface is empty", field=self.name)
 
     def peers(self, *, partial: bool = False) -> Iterator[DevicePeer]:
-        """All residents. The dump is read from the kernel in one go, packed, and decoded peer by peer.
+        """All residents. The whole dump is first read from the kernel, packed, and then decoded peer by peer.
 
-        In one go, about 300 bytes a peer, because the kernel keeps the interface while a dump is open, and because the
-        longer one takes the more often it is disturbed: one that the kernel marks as interrupted is taken again. On a
-        busy interface none is undisturbed, and after the third one that lost nobody will do, and cut nobody. With
-        `partial` the first will do that lost nobody. Raises DeviceError if none of 16 will.
+        A dump needs about 300 bytes a peer. It is read at once because the kernel keeps the interface while a dump is
+        open, and because a longer dump is disturbed more often. A dump that the kernel marks as interrupted is taken
+        again. On a busy interface every dump is disturbed. From the third dump on, a dump is used if it lost no peer
+        and cut no peer. With `partial` the first dump that lost no peer is used. Raises DeviceError if none of 16 can
+        be used.
         """
         for attempt in range(1, _ATTEMPTS + 1):
             with self._translated(), self._dump_socket() as dump:
@@ -85,29 +86,29 @@ class KernelDevice:
         )
 
     def apply(self, changes: Sequence[PeerChange]) -> None:
-        """Make changes in order; each message is acknowledged before the next, so a refusal stops what follows it."""
+        """Make changes in order. Each message is acknowledged before the next, so a refusal stops later messages."""
         check_changes(changes)
         for attributes in encode_changes(self.name, changes):
             self._command(attributes)
 
     def set_interface(self, private_key: bytes | None = None, listen_port: int | None = None) -> None:
-        """Set key or port; an all-zero key takes the key away, port 0 lets the kernel choose."""
+        """Set key or port. An all-zero key removes the key. With port 0 the kernel chooses."""
         key = check_interface(private_key, listen_port)
         self._command(encode_interface(self.name, key, listen_port))
 
     def remove_all_peers(self) -> None:
-        """Empty the interface in one command: on several CPUs far cheaper than deleting it with its peers."""
+        """Remove all peers in one command. On several CPUs this is far cheaper than deleting a full interface."""
         self._command(encode_interface(self.name, replace_peers=True))
 
     def close(self) -> None:
-        """Let go of the socket; the interface and its sessions stay."""
+        """Close the socket. The interface and its sessions stay."""
         self._socket.close()
 
     def _command(self, attributes: bytes) -> None:
         with self._lock:
             try:
                 self._socket.command(WG_CMD_SET_DEVICE, attributes)
-            except OSError as error:  # not by `_translated`, which takes as long as a short message's encoding
+            except OSError as error:  # `_translated` would take as long as encoding a short message
                 raise self._translation(error) from None
 
     def _dump_socket(self) -> GenetlinkSocket:
@@ -125,7 +126,7 @@ class KernelDevice:
 
 
 def _once(peers: Iterator[DevicePeer]) -> Iterator[DevicePeer]:
-    """Each peer where it is told of first."""
+    """Each peer, only at its first place in the dump."""
     told: set[PublicKey] = set()
     for peer in peers:
         if peer.public_key not in told:

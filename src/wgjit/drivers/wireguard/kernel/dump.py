@@ -1,8 +1,8 @@
-"""The kernel's entries of a dump, read at fixed places: what `wg_messages` reads by table, for a crowd.
+"""Decodes the kernel's entries of a dump at fixed places, which is faster than `messages` and its tables.
 
-The kernel writes a peer's attributes in one order (`get_peer`, `get_allowedips` in drivers/net/wireguard/netlink.c). An
-entry that begins so is read by one `struct`; of any other these functions say None, and the tables read it. What
-they give is what the tables give: tests hold one to the other.
+The kernel writes a peer's attributes in one order (`get_peer`, `get_allowedips` in drivers/net/wireguard/netlink.c).
+One `struct` decodes an entry that begins in this order. For any other entry these functions return None, and the tables
+decode it. Tests check that both give the same values.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _HEADS: Final = tuple(
 """Public key, preshared key, last handshake, keepalive, bytes sent, bytes received, protocol version."""
 
 LENGTH: Final = _PEER.size
-"""Bytes of a peer's entry that are at fixed places; endpoint and allowed IPs follow."""
+"""Bytes of a peer's entry that are at fixed places. Endpoint and allowed IPs follow."""
 
 _PREFIX4: Final = struct.Struct("=4sB3x4sH2x4s4s")
 _PREFIX6: Final = struct.Struct("=4sB3x4sH2x4s16s")
@@ -33,7 +33,7 @@ _INET, _INET6 = int(socket.AF_INET), int(socket.AF_INET6)
 
 
 def peer_fields(entry: bytes) -> dict[str, Any] | None:
-    """What the first `LENGTH` bytes of a peer's entry tell, named as in the table PEER; None if they are not so."""
+    """The first `LENGTH` bytes of a peer's entry as fields, named as in the table PEER; None if the order differs."""
     if len(entry) < LENGTH:
         return None
     h1, key, h2, preshared, h3, seconds, nanoseconds, h4, keepalive, h5, sent, h6, received, h7 = _PEER.unpack_from(
@@ -52,7 +52,7 @@ def peer_fields(entry: bytes) -> dict[str, Any] | None:
 
 
 def allowed_ip(content: bytes) -> AllowedIP | None:
-    """An allowed IP, or None if it is not at fixed places. Raises ValueError for one that no network is."""
+    """An allowed IP; None if the order differs. Raises ValueError if the bytes are no network."""
     if len(content) == _PREFIX4.size:
         h1, length, h2, family, h3, address = _PREFIX4.unpack(content)
         if (h1, h2) == _PREFIX_HEADS and h3 == _ADDRESS4 and family == _INET:

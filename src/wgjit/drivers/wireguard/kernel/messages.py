@@ -1,7 +1,7 @@
-"""The generic netlink family "wireguard" as values: three tables, the messages to set and to read a device.
+"""The generic netlink family "wireguard" as values: three tables, and the messages to set and to read a device.
 
-Source: include/uapi/linux/wireguard.h (attributes, and the rules for long lists), drivers/net/wireguard/netlink.c
-(what an interrupted dump looks like). Pure: no socket, no clock.
+Source: include/uapi/linux/wireguard.h (attributes, and the rules for long lists), drivers/net/wireguard/netlink.c (the
+form of an interrupted dump). Pure: no socket, no clock.
 """
 
 from __future__ import annotations
@@ -40,8 +40,9 @@ WGDEVICE_F_REPLACE_PEERS = 1
 WGPEER_F_REMOVE_ME, WGPEER_F_REPLACE_ALLOWEDIPS, WGPEER_F_UPDATE_ONLY = 1, 2, 4
 
 MESSAGE_LIMIT = 8 * 1024
-"""Bytes in a message that we send, some 50 peers. The kernel holds the RTNL lock for the whole of it, 0.1 ms or more a
-new peer: a longer one saves nothing that can be measured, and lets all other network configuration wait longer."""
+"""Greatest size of a sent message, bytes: some 50 peers. The kernel holds the RTNL lock for the whole message, 0.1 ms
+or more for each new peer. A longer message saves nothing that can be measured, and all other network configuration
+waits longer."""
 
 AF_INET, AF_INET6 = int(socket.AF_INET), int(socket.AF_INET6)
 _SOCKADDR_IN = struct.Struct("=H2s4s8x")  # family, port in network order, address
@@ -72,18 +73,18 @@ ALLOWED_IP = Table("allowed IP", {1: ("family", U16), 2: ("address", RAW), 3: ("
 
 
 def _head_of_prefix(family: int, address: int) -> bytes:
-    """An allowed IP of this family up to its address of so many bytes."""
+    """An allowed IP of this family up to its address, which has `address` bytes."""
     values = {"family": family, "address": bytes(address), "prefix_length": 0}
     return ALLOWED_IP.encode(values)[: -address - 2 * ATTRIBUTE_HEADER]
 
 
 _HEAD4, _HEAD6 = _head_of_prefix(AF_INET, 4), _head_of_prefix(AF_INET6, 16)
 _ENDS = [ALLOWED_IP.encode({"prefix_length": length}) for length in range(256)]
-"""What follows the address, by prefix length. Whether the length makes sense is the kernel's to say."""
+"""The bytes after the address, by prefix length. The kernel checks whether the length is valid."""
 
 
 def _pack_allowed_ip(prefix: AllowedIP) -> bytes:
-    """As the table writes it, from prepared parts: each install has one at least."""
+    """An allowed IP as the table writes it, but made of prepared parts, since each install has at least one."""
     address = prefix.network_address.packed
     if prefix.version == 4:
         return _HEAD4 + address + _ENDS[prefix.prefixlen]
@@ -132,7 +133,7 @@ DEVICE = Table(
         5: ("flags", U32),
         6: ("listen_port", U16),
         7: ("fwmark", U32),
-        8: ("peers", array(RAW)),  # each for the table PEER; left packed so that the interface is read without them
+        8: ("peers", array(RAW)),  # each for the table PEER; left packed, so that the interface is read without them
     },
 )
 
@@ -157,7 +158,7 @@ _LARGEST_PEER = ATTRIBUTE_HEADER + len(  # without allowed IPs
 def encode_interface(
     name: str, private_key: PrivateKey | None = None, listen_port: int | None = None, replace_peers: bool = False
 ) -> bytes:
-    """The attributes that set the interface's own key and port, and with `replace_peers` take all peers out."""
+    """The attributes that set the interface's own key and port, and with `replace_peers` remove all peers."""
     values: dict[str, Any] = {"name": name}
     if replace_peers:
         values["flags"] = WGDEVICE_F_REPLACE_PEERS
@@ -169,7 +170,7 @@ def encode_interface(
 
 
 def encode_changes(name: str, changes: Sequence[PeerChange], limit: int = MESSAGE_LIMIT) -> Iterator[bytes]:
-    """The attributes of as many messages of at most `limit` bytes as it takes to make the changes, in order."""
+    """The attributes of the messages that make the changes in order. Each message has at most `limit` bytes."""
     head = DEVICE.encode({"name": name})
     room = limit - MESSAGE_HEADERS - len(head) - ATTRIBUTE_HEADER
     batch: list[bytes] = []
@@ -186,7 +187,7 @@ def encode_changes(name: str, changes: Sequence[PeerChange], limit: int = MESSAG
 
 
 def _encode_change(change: PeerChange, room: int) -> Iterator[bytes]:
-    """One peer; in several pieces if its allowed IPs do not fit into one message."""
+    """A peer's entry, or several entries if its allowed IPs do not fit into one message."""
     key = change.public_key
     if change.remove:
         yield PEER.encode({"public_key": key, "flags": WGPEER_F_REMOVE_ME})
@@ -212,7 +213,7 @@ def _encode_change(change: PeerChange, room: int) -> Iterator[bytes]:
     values["allowed_ips"] = allowed_ips[:at_once]
     yield PEER.encode(values)
     for start in range(at_once, len(allowed_ips), at_once):
-        # Update-only: had the first piece found no peer, or somebody removed it since, this one must not make it.
+        # Update-only: if the first piece found no peer, or the peer was removed since, this piece must not make it.
         more = allowed_ips[start : start + at_once]
         yield PEER.encode({"public_key": key, "flags": WGPEER_F_UPDATE_ONLY, "allowed_ips": more})
 
@@ -226,7 +227,7 @@ def encode_query(name: str) -> bytes:
 
 
 def decode_interface(message: Message) -> DeviceInfo:
-    """The interface itself, from a dump's first message, which alone tells it. Raises MalformedAnswer."""
+    """The interface itself, from the first message of a dump; later messages do not have it. Raises MalformedAnswer."""
     fields = DEVICE.decode(attributes_of(message))
     try:
         private_key = fields.get("private_key")
@@ -242,44 +243,44 @@ def decode_interface(message: Message) -> DeviceInfo:
 
 
 def is_disturbed(message: Message) -> bool:
-    """The device was changed between the message before and this one: the kernel's NLM_F_DUMP_INTR."""
+    """Whether the device was changed between the message before and this one (the kernel's NLM_F_DUMP_INTR)."""
     return bool(message.flags & NLM_F_DUMP_INTR)
 
 
 def ends_early(message: Message) -> bool:
-    """Whether a disturbed message, not a dump's first, tells that it is the last before its time.
+    """Whether a disturbed message, not a dump's first, shows that the dump ended too early.
 
-    Most changes lose nobody: the kernel walks a list, and new peers go to its end. But when the peer where the walk
-    stood is removed, the dump ends there, with a message that has no peers at all. Raises MalformedAnswer.
+    Most changes lose no peer: the kernel walks a list, and adds new peers at its end. But if the peer at which the walk
+    stands is removed, the dump ends there, with a message that has no peers at all. Raises MalformedAnswer.
     """
     return not DEVICE.decode(attributes_of(message)).get("peers")
 
 
 def cut_a_peer(message: Message) -> bool:
-    """Whether a disturbed message, not a dump's first, left something out of a peer.
+    """Whether a disturbed message, not a dump's first, left out a part of a peer.
 
-    When any allowed IP changes while a peer is split over messages, the rest of that peer's is left out: the message
-    begins with the split peer, or, if that was removed, with the next one, of which then little is told.
-    Raises MalformedAnswer.
+    If any allowed IP changes while a peer is split over two messages, the kernel leaves out the rest of that peer. The
+    message begins with the split peer or, if that peer was removed, with the next peer, and has little of it. Raises
+    MalformedAnswer.
     """
     entries = DEVICE.decode(attributes_of(message)).get("peers", ())
     return any(not _begins(PEER.decode(entry)) for entry in entries[:1])
 
 
 Places = Recall[dict[str, Any]]
-"""Endpoint and allowed IPs of a peer's entry, by the bytes that they were read from."""
+"""Endpoint and allowed IPs of a peer's entry, by the bytes that they were decoded from."""
 
 
 def decode_peers(messages: Iterable[Message], recall: Places | None = None) -> Iterator[DevicePeer]:
-    """The peers of one dump; `recall` has what the last one told. Raises MalformedAnswer.
+    """The peers of one dump; `recall` has values of the last dump. Raises MalformedAnswer.
 
-    A peer whose allowed IPs do not fit a message is split by the kernel: the next message goes on with its key and
-    more allowed IPs. A disturbed dump may tell a peer twice: removed, and added again at the end of the list; and a
-    peer that it cut is not whole.
+    If a peer's allowed IPs do not fit into a message, the kernel splits the peer: the next message goes on with its key
+    and more allowed IPs. A disturbed dump may have a peer twice, if the peer was removed and added again at the end of
+    the list. A peer of which the dump lacks a part is not whole.
     """
     recall = Recall() if recall is None else recall
     recall.begin()
-    last: dict[str, Any] | None = None  # the next entry may go on with it
+    last: dict[str, Any] | None = None  # the next entry may continue this peer
     for message in messages:
         for entry in DEVICE.decode(attributes_of(message)).get("peers", ()):
             fields = _decode_peer(entry, recall)
@@ -301,7 +302,7 @@ def decode_peers(messages: Iterable[Message], recall: Places | None = None) -> I
 
 
 def _decode_peer(entry: bytes, recall: Places) -> dict[str, Any]:
-    """As the table PEER does, and for what the kernel writes in a fraction of the time. Raises MalformedAnswer."""
+    """As the table PEER, but much faster for entries in the kernel's order. Raises MalformedAnswer."""
     fields = wg_fixed.peer_fields(entry)
     return PEER.decode(entry) if fields is None else fields | recall.get(entry[wg_fixed.LENGTH :], _decode_places)
 
@@ -309,12 +310,12 @@ def _decode_peer(entry: bytes, recall: Places) -> dict[str, Any]:
 def _decode_places(rest: bytes) -> dict[str, Any]:
     fields = PEER.decode(rest)
     if "allowed_ips" in fields:
-        fields["allowed_ips"] = tuple(fields["allowed_ips"])  # shared by all dumps that tell it
+        fields["allowed_ips"] = tuple(fields["allowed_ips"])  # shared by all dumps that have it
     return fields
 
 
 def _begins(fields: dict[str, Any]) -> bool:
-    """Whether an entry is the first of its peer: the kernel tells the last handshake, be it zero, there only."""
+    """Whether an entry is the first of its peer: only there the kernel writes the last handshake, even a zero."""
     return "last_handshake" in fields
 
 

@@ -1,9 +1,9 @@
 """wireguard-go, by its socket (the cross-platform userspace API, "UAPI").
 
-| module       | what is inside                      |
-| ------------ | ----------------------------------- |
-| `device`     | UserspaceDevice                     |
-| `connection` | the socket                          |
-| `messages`   | its text protocol                   |
-| `dump`       | a crowd's text, quickly             |
+| module       | what is inside                                          |
+| ------------ | ------------------------------------------------------- |
+| `device`     | UserspaceDevice                                         |
+| `connection` | the socket                                              |
+| `messages`   | the text protocol                                       |
+| `dump`       | decodes the text of a crowded device quickly            |
 """

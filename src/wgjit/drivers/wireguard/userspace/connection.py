@@ -1,6 +1,6 @@
-"""A connection to the socket of a userspace WireGuard: operations asked one after the other, their answers whole.
+"""A connection to the socket of a userspace WireGuard. Operations are sent one after the other.
 
-Every read and write is waited for a bounded time.
+Every read and write has a time limit.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from wgjit.errors import MalformedAnswer
 _TIMEOUT = 2.0
 """Seconds for connecting and for each read and write."""
 _PART = 1 << 18
-"""Bytes read at once of a long answer."""
+"""Bytes of a long answer that are read at once."""
 _LONGEST_ANSWER = 1 << 32
-"""Bytes: ten million peers. What is longer is no answer, and would fill the memory."""
+"""Bytes, enough for ten million peers. A longer answer is damaged, and would fill the memory."""
 
 
 class Connection:
-    """One connection, for one operation after the other."""
+    """One connection, for one operation at a time."""
 
     def __init__(self, path: Path) -> None:
         """Raises OSError."""
@@ -40,14 +40,14 @@ class Connection:
         self._is_quiet = True
 
     def ask(self, operation: bytes) -> Iterator[Pair]:
-        """The answer's lines. Raises OSError, MalformedAnswer; whoever stops before the end must close."""
+        """The answer's lines. Raises OSError, MalformedAnswer. Close the connection if you stop before the end."""
         self._is_quiet = False
         self._socket.sendall(operation)
         yield from read_answer(self._stream)
         self._is_quiet = True
 
     def ask_whole(self, operation: bytes) -> bytes:
-        """The answer as it came. Raises OSError, DeviceError."""
+        """The bytes of the whole answer. Raises OSError, DeviceError."""
         self._is_quiet = False
         self._socket.sendall(operation)
         answer = bytearray()
@@ -62,10 +62,10 @@ class Connection:
         return bytes(answer)
 
     def is_quiet(self) -> bool:
-        """All that was asked is answered, nothing more was said, and the other end is still there."""
+        """Whether all operations are answered, no more bytes came, and the other end is still there."""
         return self._is_quiet and not self._poll.poll(0)
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self._stream.close()
         self._socket.close()

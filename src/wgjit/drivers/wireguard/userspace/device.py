@@ -1,8 +1,8 @@
-"""WireGuard in userspace (wireguard-go and its kin), through the Unix socket of its interface.
+"""WireGuard in userspace (wireguard-go and similar programs), by the Unix socket of its interface.
 
-Contract: a call that got its whole answer leaves its connection to the next one, which an install by itself is the
-quicker for (docs/PERFORMANCE.md); a connection that has ended is not used, so an interface that was ended and started
-again is simply found again.
+A call that got its whole answer leaves its connection to the next call, which makes a single install faster
+(docs/PERFORMANCE.md). A connection that has ended is not used again, so an interface that was stopped and started again
+is found.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from wgjit.errors import NoSuchDevice
 from wgjit.model import DeviceInfo, DevicePeer, PeerChange
 
 SOCKETS = Path("/var/run/wireguard")
-"""Where implementations put their sockets, NAME.sock for each interface: one folder for all network namespaces."""
+"""The folder of the sockets, NAME.sock for each interface. It is one folder for all network namespaces."""
 
 _PEERS_AT_ONCE = 64
-"""Changes in one `set` operation: it is answered when all are made, and that must not take as long as the timeout."""
+"""Changes in one `set` operation. The answer comes after all of them, and must come within the timeout."""
 _GONE = {errno.ENOENT, errno.ENOTDIR, errno.ECONNREFUSED, errno.ECONNRESET, errno.EPIPE}
 
 
@@ -36,15 +36,15 @@ class UserspaceDevice:
     """Implements `wgjit.drivers.base.Device`. Its calls may come from any thread."""
 
     def __init__(self, name: str, folder: Path = SOCKETS) -> None:
-        """Name the interface; whether something answers for it, `info` tells."""
+        """Name the interface. Only `info` tells whether a program answers for it."""
         self.name = name
         self.path = folder / f"{name}.sock"
         self._recall = Prefixes()
         self._idle: deque[Connection] = deque()
-        """The connection of the last call. Who takes it has it alone: a call on another thread makes its own."""
+        """The connection of the last call. One call takes it at a time; a call on another thread makes its own."""
 
     def info(self) -> DeviceInfo:
-        """Keys and port. The protocol cannot leave the peers out, so it costs as much as they do to write."""
+        """Keys and port. The protocol cannot leave out the peers, so the cost grows with their number."""
         with self._session() as connection:
             info = read_interface(self.name, 0, connection.ask(GET))
         try:
@@ -55,32 +55,33 @@ class UserspaceDevice:
             ) from None
 
     def peers(self, *, partial: bool = False) -> Iterator[DevicePeer]:
-        """All residents. The implementation takes them in one go: its dumps are never interrupted.
+        """All residents. The implementation reads them at once, so its dumps are never interrupted.
 
-        So does this, some 400 bytes a peer: what is left is decoding, for which nobody is waited for.
+        The whole answer, some 400 bytes a peer, is first read into memory. Then only decoding is left, and no call
+        waits.
         """
         with self._session() as connection:
             answer = connection.ask_whole(GET)
             peers = read_dump(answer, self._recall)
-            first = next(peers, None)  # an errno that is not 0 is a failure of this session
+            first = next(peers, None)  # an errno other than 0 must be raised inside this session
         if first is not None:
             yield first
             yield from peers
 
     def apply(self, changes: Sequence[PeerChange]) -> None:
-        """Make changes in order; each operation is answered before the next, so a refusal stops what follows it."""
+        """Make changes in order. Each operation is answered before the next, so a refusal stops later operations."""
         check_changes(changes)
         rest = iter(changes)
         batches = iter(lambda: list(islice(rest, _PEERS_AT_ONCE)), [])
         self._set(encode_changes(batch) for batch in batches)
 
     def set_interface(self, private_key: bytes | None = None, listen_port: int | None = None) -> None:
-        """Set key or port; an all-zero key takes the key away, port 0 lets the system choose."""
+        """Set key or port. An all-zero key removes the key. With port 0 the system chooses."""
         key = check_interface(private_key, listen_port)
         self._set(iter([encode_interface(key, listen_port)]))
 
     def close(self) -> None:
-        """Let the connection go; a call after it makes another."""
+        """Close the connection. A later call makes another."""
         while self._idle:
             self._idle.pop().close()
 
@@ -92,7 +93,7 @@ class UserspaceDevice:
 
     @contextmanager
     def _session(self) -> Iterator[Connection]:
-        """A connection for this call alone; what fails leaves as a DeviceError."""
+        """A connection for this call alone. Errors become DeviceErrors."""
         try:
             connection = self._take()
             try:

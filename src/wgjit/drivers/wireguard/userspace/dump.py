@@ -1,8 +1,7 @@
-"""All peers of an answer that is in memory: what `uapi.read_peers` reads line by line, for a crowd.
+"""Decodes all peers of an answer in memory, faster than `messages.read_peers`, which reads line by line.
 
-wireguard-go writes a peer's lines in one order (`IpcGetOperation` in device/uapi.go). An entry that is written so is
-read by one expression; any other line by line. What the expression gives is what the lines give: tests hold one to the
-other.
+wireguard-go writes a peer's lines in one order (`IpcGetOperation` in device/uapi.go). One regular expression decodes an
+entry in this order. Any other entry is decoded line by line. Tests check that both give the same values.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from wgjit.model import AllowedIP, DevicePeer, Endpoint, PresharedKey, PublicKey
 Prefixes = Recall[tuple[AllowedIP, ...]]
 
 END: Final = b"\n\n"
-"""An answer's last bytes; nothing else in it is an empty line."""
+"""The last bytes of an answer, which has no other empty line."""
 
 _BEGIN: Final = b"\npublic_key="
 _PEER: Final = re.compile(
@@ -43,14 +42,14 @@ _ALLOWED_IP: Final = b"allowed_ip="
 
 
 def read_dump(answer: bytes, recall: Prefixes | None = None) -> Iterator[DevicePeer]:
-    """The peers of a whole answer to `get`, each when it is asked for. `recall` has the allowed IPs of the last one.
+    """The peers of a whole answer to `get`, each decoded when it is asked for.
 
-    Raises what `read_answer` raises, before the first, for an answer that ends with another errno than 0 or with none;
-    MalformedAnswer.
+    `recall` has allowed IPs of the last answer. Raises MalformedAnswer. Before the first peer this raises what
+    `read_answer` raises, if the answer ends with an errno other than 0 or without one.
     """
     body, found, errno = (b"\n" + answer).partition(b"\nerrno=")
     for _ in read_answer(BytesIO(b"errno=" + errno if found else answer)):
-        pass  # raises, unless it is the errno and says 0
+        pass  # raises an error, unless this is the errno and is 0
     recall = Recall() if recall is None else recall
     recall.begin()
     _, *entries = body.split(_BEGIN)
@@ -64,7 +63,7 @@ def read_dump(answer: bytes, recall: Prefixes | None = None) -> Iterator[DeviceP
 
 
 def read_entry(lines: bytes, recall: Prefixes) -> DevicePeer | None:
-    """The peer whose lines these are, from behind its `public_key=`; None if they are in another order, or wrong."""
+    """The peer of these lines, which begin after `public_key=`; None if they are in another order, or wrong."""
     match = _PEER.fullmatch(lines)
     if match is None:
         return None
@@ -81,7 +80,7 @@ def read_entry(lines: bytes, recall: Prefixes) -> DevicePeer | None:
             int(sent),
         )
     except (ValueError, OSError, MalformedAnswer):
-        return None  # the other reader says what is wrong with it
+        return None  # the other reader raises the error
 
 
 def _endpoint(host: bytes, port: bytes) -> Endpoint:

@@ -1,8 +1,8 @@
-"""The text protocol of userspace WireGuard, as text: operations written, answers read line by line. No socket.
+"""The text protocol of userspace WireGuard: operations are written, answers are read line by line. No socket.
 
-Source: https://www.wireguard.com/xplatform/#cross-platform-userspace-implementation. Keys are hex here. Whatever an
-answer holds, reading it raises nothing but MalformedAnswer, or OSError with the errno that it ends with; no text of
-either holds a value, which may be a key.
+Source: https://www.wireguard.com/xplatform/#cross-platform-userspace-implementation. Keys are hex here. For any answer,
+reading raises only MalformedAnswer, or OSError with the errno at the answer's end. No error text holds a value, since a
+value may be a key.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from wgjit.model import DeviceInfo, DevicePeer, Endpoint, PeerChange, PresharedK
 GET = b"get=1\n\n"
 
 _LONGEST_LINE = 1024
-"""Bytes; the longest that there is today, a key's, has 80."""
+"""Bytes. The longest line today, with a key, has 80."""
 
 Pair = tuple[str, str]
 """One line `key=value`."""
@@ -28,7 +28,7 @@ Pair = tuple[str, str]
 
 
 def encode_interface(private_key: PrivateKey | None = None, listen_port: int | None = None) -> bytes:
-    """Set the interface's own key and port."""
+    """The operation that sets the interface's own key and port."""
     lines = ["set=1"]
     if private_key is not None:
         lines.append(f"private_key={private_key.reveal().hex()}")
@@ -38,7 +38,7 @@ def encode_interface(private_key: PrivateKey | None = None, listen_port: int | N
 
 
 def encode_changes(changes: Iterable[PeerChange]) -> bytes:
-    """Make the changes, in order."""
+    """The operation that makes the changes, in order."""
     lines = ["set=1"]
     for change in changes:
         lines.append(f"public_key={change.public_key.hex()}")
@@ -68,9 +68,9 @@ def _finish(lines: list[str]) -> bytes:
 
 
 def read_answer(stream: BinaryIO) -> Iterator[Pair]:
-    """The lines of one answer up to its `errno`, which every answer ends with. Raises OSError if that is not 0.
+    """The lines of one answer up to its `errno`, with which every answer ends. Raises OSError if the errno is not 0.
 
-    Raises ConnectionResetError if the stream ends before the answer does.
+    Raises ConnectionResetError if the stream ends before the answer does, MalformedAnswer.
     """
     while True:
         line = stream.readline(_LONGEST_LINE)
@@ -82,7 +82,7 @@ def read_answer(stream: BinaryIO) -> Iterator[Pair]:
         if key != "errno":
             yield key, value
             continue
-        number = _number(key, value.removeprefix("-"), 4096)  # wireguard-go gives it negative, others positive
+        number = _number(key, value.removeprefix("-"), 4096)  # wireguard-go writes it negative, other programs positive
         stream.readline(_LONGEST_LINE)  # the empty line after it
         if number:
             raise OSError(number, "")
@@ -90,7 +90,7 @@ def read_answer(stream: BinaryIO) -> Iterator[Pair]:
 
 
 def read_interface(name: str, index: int, answer: Iterable[Pair]) -> DeviceInfo:
-    """The interface itself, which stands before its peers. Raises MalformedAnswer."""
+    """The interface itself, whose lines come before its peers. Raises MalformedAnswer."""
     private_key, numbers = bytes(32), {"listen_port": 0, "fwmark": 0}
     for key, value in answer:
         if key == "public_key":
@@ -104,7 +104,7 @@ def read_interface(name: str, index: int, answer: Iterable[Pair]) -> DeviceInfo:
 
 
 def read_peers(answer: Iterable[Pair]) -> Iterator[DevicePeer]:
-    """The peers, each when it is whole. Raises MalformedAnswer."""
+    """The peers, each as soon as it is whole. Raises MalformedAnswer."""
     fields: dict[str, Any] | None = None
     for key, value in answer:
         if key == "public_key":
@@ -168,9 +168,9 @@ def _number(name: str, text: str, limit: int) -> int:
 
 
 def read_endpoint(text: str) -> Endpoint:
-    """Where a peer is. Raises MalformedAnswer.
+    """The endpoint of a peer. Raises MalformedAnswer.
 
-    Not Endpoint.parse: that one is for people, and a peer may well have sent from port 0.
+    This is not Endpoint.parse, which is for people: a peer may have sent from port 0.
     """
     host, _, port_text = text.rpartition(":")
     port = _number("endpoint port", port_text, 0xFFFF)
@@ -187,4 +187,4 @@ def _scope(zone: str) -> int:
     try:
         return socket.if_nametoindex(zone) if zone else 0
     except OSError:
-        return 0  # an interface that is gone, or in another namespace: no reason to lose the peer
+        return 0  # the interface is gone, or in another namespace, which is no reason to lose the peer

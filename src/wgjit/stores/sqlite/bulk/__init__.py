@@ -1,7 +1,7 @@
-"""Many peers at once.
+"""Registers many peers at once.
 
 | module  | what is inside                                                                |
 | ------- | ----------------------------------------------------------------------------- |
-| `load`  | BulkLoad: staged, checked as sets, inserted sorted                            |
-| `aside` | what a load does on a second core: staging, sorting addresses                 |
+| `load`  | BulkLoad: peers are staged, checked as sets, and inserted in key order        |
+| `aside` | the work of a load on a second core: staging, sorting addresses               |
 """

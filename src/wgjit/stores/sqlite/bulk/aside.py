@@ -1,12 +1,12 @@
-"""What a bulk load does on a second core: staging while the next peers are read, sorting addresses while peers go in.
+"""The work of a bulk load on a second core: staging while the next peers are read, sorting addresses during inserts.
 
-SQLite lets go of Python's lock while it works, so a thread is enough. What is staged lies in a file that the load's own
-connection writes and a second connection reads. The second one writes the sorted addresses into another such file, into
-a table that is declared as the registry's: SQLite then moves its rows over as they lie, if the registry's is empty
+SQLite releases Python's lock while it works, so a thread is enough. The load's own connection writes staged peers into
+a file, and a second connection reads it. The second connection writes the sorted addresses into another such file. Its
+table is declared as the registry's, so SQLite can move the rows unchanged if the registry's table is empty
 (https://sqlite.org/src/doc/trunk/src/insert.c, the "transfer optimization").
 
-Both files lose their names as soon as both connections have them open: whatever ends the process, they are gone with
-it. Statements are written to take few allocations a row, since SQLite counts all of them under one lock.
+Both files are unlinked as soon as both connections have them open, so they are gone when the process ends for any
+reason. The statements make few allocations a row, because SQLite counts all allocations under one lock.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from typing import Any
 from urllib.parse import quote
 
 CACHE = 180_224
-"""KiB, taken as needed: of pages, and of rows that are sorted before they are written out. So
-many that the runs of 50 million peers are merged in one pass, of 16 runs at most."""
+"""KiB for pages, and for rows that are sorted before they are written out; taken as needed. With this size the sorted
+runs of 50 million peers are merged in one pass, since there are 16 runs at most."""
 
 _STAGED = """
 CREATE TABLE staged.plain
@@ -36,7 +36,7 @@ _DECLARED = "SELECT sql FROM main.sqlite_master WHERE type = 'table' AND name = 
 
 
 def temporary_folder() -> Path:
-    """Where SQLite puts its temporary files, and a load its own (https://sqlite.org/tempfiles.html, section 5)."""
+    """The folder for SQLite's and a load's temporary files (https://sqlite.org/tempfiles.html, section 5)."""
     asked = [os.environ.get(name) for name in ("SQLITE_TMPDIR", "TMPDIR")]
     for folder in (*asked, "/var/tmp", "/usr/tmp", "/tmp"):
         if folder and os.path.isdir(folder) and os.access(folder, os.W_OK | os.X_OK):
@@ -45,10 +45,10 @@ def temporary_folder() -> Path:
 
 
 class Aside:
-    """See the head of this file. `db`: the load's own connection; where nothing else is said, it is not to be used
-    between `run` or `sort` and the next `settle`.
+    """See the head of this file. `db` is the load's own connection. One thread calls this.
 
-    The caller's thread is one; sqlite3.Error comes out of `settle` and what calls it.
+    Between `run` or `sort` and the next `settle` the caller must not use `db`, unless the method's text allows it.
+    `settle`, and the methods that call it, raise sqlite3.Error.
     """
 
     def __init__(self, db: sqlite3.Connection, cache: int = CACHE) -> None:
@@ -65,12 +65,12 @@ class Aside:
             raise
 
     def run(self, statement: str, parameters: tuple[Any, ...]) -> None:
-        """Run a statement on the load's connection, once the last one is through."""
+        """Run a statement on the load's connection after the last statement has ended."""
         self.settle()
         self._pending = self._thread.submit(self._db.execute, statement, parameters)
 
     def settle(self) -> None:
-        """Wait until nothing runs. Raises what went wrong."""
+        """Wait until nothing runs. Raises the error of what ran."""
         pending, self._pending = self._pending, None
         if pending is not None:
             pending.result()
@@ -78,27 +78,28 @@ class Aside:
     def sort(self) -> None:
         """Begin to fill `sorted.addresses` from `staged.plain`.
 
-        The load's connection may be used meanwhile, and has the table when this has settled. Call it inside of a
-        transaction: BEGIN IMMEDIATE takes a lock on all that is attached, so that this could not be written.
+        The caller may use the load's connection meanwhile. Its table is filled after the next `settle`. Call this
+        inside a transaction: BEGIN IMMEDIATE locks all attached files, so after `sort` it would keep the table from
+        being written.
         """
         self.settle()
         (declared,) = self._db.execute(_DECLARED).fetchone()
         table = declared.replace("CREATE TABLE addresses", "CREATE TABLE sorted.addresses", 1)
         self._is_sorted = True
         self._share("sorted", self._second, self._db, table)
-        # Its checks hold: of a record of 38 bytes, which is checked, these parts are 5 and 32 bytes.
+        # Its checks hold anyway: a record has 38 bytes, which is checked, so these parts have 5 and 32 bytes.
         self._second.execute("PRAGMA ignore_check_constraints = 1")
         self._pending = self._thread.submit(self._second.execute, _SORT)
 
     def stop(self) -> None:
-        """End what runs. Whether it went wrong is of no interest any more."""
+        """End what runs, and ignore its errors."""
         if self._pending is not None and not self._pending.done():
             self._second.interrupt()
         with suppress(sqlite3.Error):
             self.settle()
 
     def forget_sorted(self) -> None:
-        """Give `sorted.addresses` up, outside of a transaction."""
+        """Drop `sorted.addresses`, outside of a transaction."""
         self.stop()
         if self._is_sorted:
             self._db.execute("DETACH sorted")
@@ -106,20 +107,20 @@ class Aside:
             self._is_sorted = False
 
     def forget(self) -> None:
-        """Give up all that is staged or sorted, outside of a transaction. A new file is cheaper than to empty this."""
+        """Drop all that is staged or sorted, outside of a transaction. A new file costs less than emptying one."""
         self.forget_sorted()
         self._second.execute("DETACH staged")
         self._db.execute("DETACH staged")
         self._share("staged", self._db, self._second, _STAGED)
 
     def close(self) -> None:
-        """End what runs; before the load's connection is closed."""
+        """End what runs. Call this before the load's connection is closed."""
         self.stop()
         self._thread.shutdown()
         self._second.close()
 
     def _share(self, name: str, writer: sqlite3.Connection, reader: sqlite3.Connection, table: str) -> None:
-        """Attach a new file with a table to both connections. When this returns it has no name any more."""
+        """Attach a new file with a table to both connections. The file is unlinked when this returns."""
         with TemporaryDirectory(prefix="wgjit-", dir=temporary_folder()) as folder:
             file = f"file:{quote(os.path.abspath(folder))}/{name}"
             writer.execute(f"ATTACH ? AS {name}", (file,))
@@ -127,5 +128,6 @@ class Aside:
                 writer.execute(f"PRAGMA {name}.{pragma}")
             writer.execute(table)
             reader.execute(f"ATTACH ? AS {name}", (f"{file}?mode=ro",))
-            # Opens the file and reads what tables it has. To read one would hold a lock until the transaction ends.
+            # This opens the file and reads which tables it has. Reading a table would hold a lock until the transaction
+            # ends.
             reader.execute(f"PRAGMA {name}.cache_size = -8192")

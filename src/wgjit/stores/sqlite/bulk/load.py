@@ -1,12 +1,12 @@
-"""Many peers at once: staged in temporary tables, checked as sets, inserted in key order.
+"""Registers many peers at once: staged in temporary tables, checked as sets, inserted in key order.
 
-Registering one by one costs a round trip of Python and three triggers a peer, and random keys touch pages all over
-the table. So a load stages its peers (nobody waits meanwhile), and `commit` inserts them by a few statements, sorted,
-in one transaction; while the peers go in, a second connection sorts their addresses (`bulk_aside`). The triggers that
-ask the same questions a row at a time are dropped inside that transaction and are back before it commits: no other
-connection ever sees the schema without them; a crash leaves the file as it was.
+Registering peers one by one costs a round trip of Python and three triggers a peer, and random keys write to pages
+everywhere in the table. So a load first stages its peers, while no other program has to wait. `commit` then inserts
+them with a few statements, sorted, in one transaction. Meanwhile a second connection sorts their addresses
+(`bulk.aside`). The triggers that check the same rules row by row are dropped inside that transaction, and made again
+before it commits. No other connection ever sees the schema without them, and a crash leaves the file as it was.
 
-What holds the rules meanwhile:
+Meanwhile the rules are held so:
 
 | rule                        | held by                                                                           |
 | --------------------------- | --------------------------------------------------------------------------------- |
@@ -16,10 +16,10 @@ What holds the rules meanwhile:
 | the count of peers          | the same transaction adds the number of inserted rows                             |
 | labels are of a peer        | their own trigger, which stays                                                    |
 
-If a rule is broken, the transaction is rolled back and a second one goes the careful way: rows that equal a
-registered peer count as present; rows in conflict with any other, staged or registered, are singled out by set
-operations; the rest goes in as before; those singled out follow one by one, in the order of their lines, with all
-triggers. Who conflicts with nobody may go first, so the result is that of adding them all one by one.
+If a rule is broken, the transaction is rolled back, and a second transaction takes the slow way. Rows that equal a
+registered peer count as present. Set operations single out the rows that conflict with any other row, staged or
+registered. The rest is inserted as before. The singled-out rows follow one by one, in the order of their lines, with
+all triggers. A row without conflict may be inserted early, so the result is the same as of adding all rows one by one.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ from wgjit.stores.sqlite.bulk.aside import CACHE, Aside
 from wgjit.stores.sqlite.rows import labels, packing, pools
 
 Refused = Callable[[int, StoreError], None]
-"""Told the line of a peer that cannot be registered, and why. If it raises, nothing of the batch is registered."""
+"""Gets the line of a peer that is refused, and the error. If it raises, nothing of the batch is registered."""
 
 _ROUND = 16_384
 """Plain records staged by one statement."""
 
 _LARGER = 4
-"""A registry so many times the size of a batch is not read as a whole: its triggers do the checking."""
+"""A registry more than this many times the size of a batch is not read as a whole: the triggers check."""
 
 _COLUMNS = packing.columns()
 
@@ -79,7 +79,7 @@ INSERT INTO main.peers (public_key, allowed_ips)
 INSERT INTO main.peers ({_COLUMNS})
     SELECT {_COLUMNS} FROM other WHERE line NOT IN (SELECT line FROM apart) ORDER BY public_key
 """
-"""Sorted by what is inserted: a sorter keeps that once, an expression of its own beside it."""
+"""The order is by the inserted columns. A sorter keeps such a column once, but keeps any other expression beside it."""
 
 _MOVE_ADDRESSES = "INSERT INTO main.addresses SELECT * FROM sorted.addresses"
 _SORT_ADDRESSES = """
@@ -99,7 +99,7 @@ _FORGET_FREED = """
 DELETE FROM main.freed WHERE (pool, first, last) IN (
     SELECT p.id, r.first, r.last FROM new_ranges AS r CROSS JOIN main.pools AS p
     WHERE r.first BETWEEN p.first AND p.last AND r.line NOT IN (SELECT line FROM apart))"""
-"""As `pools.taken`. An address that a whole pool is inside of is left: who gives out looks."""
+"""As `pools.taken`. A range around a whole pool stays in `freed`, and `pools.allocate` checks it."""
 
 _OVERLAP = """
 SELECT 1 FROM main.addresses AS wide WHERE last IS NOT NULL
@@ -163,19 +163,19 @@ class _Overlap(Exception):
 
 
 BeforeCommit = Callable[[sqlite3.Connection, Loaded, str], None]
-"""Told what became of a batch, and where it is from, in its transaction. What it raises undoes the batch."""
+"""Gets the result of a batch and its source, in the batch's transaction. An error that it raises undoes the batch."""
 
 
 def unnoted(_db: sqlite3.Connection, _loaded: Loaded, _source: str) -> None:
-    """Nobody is to hear of a batch."""
+    """Do nothing."""
 
 
 class BulkLoad:
-    """Peers on their way into a registry, a batch at a time. Any thread, one at a time.
+    """Peers on their way into a registry, a batch at a time. Any thread may call this, one at a time.
 
-    `db` is a connection of the load's own; sqlite3.Error is left for who opened it. `insert` registers a round of peers
-    with all triggers, and has words for a refusal. `cache`: KiB of memory for each of the load's two connections. A
-    batch's lines ascend, and no line comes twice.
+    `db` is the load's own connection. An sqlite3.Error is left to the caller who opened `db`. `insert` registers a
+    round of peers with all triggers, and raises a worded error for a refused peer. `cache`: KiB of memory for each of
+    the load's two connections. The line numbers of a batch ascend, and none comes twice.
     """
 
     def __init__(
@@ -195,17 +195,18 @@ class BulkLoad:
         self._aside = Aside(db, cache)
 
     def close(self) -> None:
-        """Drop what is staged and not committed. Before `db` is closed."""
+        """Drop peers that are staged but not committed. Call this before `db` is closed."""
         self._aside.close()
 
     def plain(self, lines: Sequence[int], records: Sequence[bytes], *, unlabelled: bool = False) -> None:
-        """Stage plain peers: `plain.pack_plain`'s records, and the line of each.
+        """Stage plain peers: the records of `plain.pack_plain`, and the line of each.
 
-        `unlabelled`: it is said that they have no labels, so that one that is registered with labels is another.
+        `unlabelled`: the source says that these peers have no labels. A registered peer with labels then counts as
+        different.
         """
         for start in range(0, len(records), _ROUND):
             part, numbers = records[start : start + _ROUND], lines[start : start + _ROUND]
-            if isinstance(numbers, range):  # the usual case: one value to bind, not thousands
+            if isinstance(numbers, range):  # the usual case: bind one value, not thousands
                 self._aside.run(
                     _STAGE_ROUND,
                     (numbers.start, numbers.step, b"".join(part), len(part), unlabelled),
@@ -219,9 +220,9 @@ class BulkLoad:
         self.staged += len(records)
 
     def peers(self, peers: Iterable[tuple[int, Peer]], said: Mapping[int, Mapping[str, str]] | None = None) -> None:
-        """Stage any peers, with the line of each. Raises InvalidValue for a name that cannot be one, and for too much.
+        """Stage any peers, each with its line. Raises InvalidValue for an invalid name, too many allowed IPs or labels.
 
-        `said`: by line, the labels of those of which labels are said; each is valid.
+        `said`: labels by line, for the peers whose labels the source states. Each label is valid.
         """
         said = said or {}
         for given in said.values():
@@ -242,9 +243,10 @@ class BulkLoad:
         self.staged += len(rows)
 
     def commit(self, refused: Refused, source: str = "") -> Loaded:
-        """Register what is staged, in one transaction, and begin the next batch. `source`: what it was read from.
+        """Register the staged peers in one transaction, and begin the next batch.
 
-        Raises StoreBusy, StoreError, and what `refused` raises: then nothing of this batch is registered.
+        `source`: where the peers were read from. Raises StoreBusy, StoreError, and what `refused` raises. After an
+        error no peer of this batch is registered.
         """
         if not self.staged:
             return Loaded(0, 0, 0)
@@ -268,7 +270,7 @@ class BulkLoad:
         return loaded
 
     def _sift(self, refused: Refused) -> Loaded:
-        """Insert all but those in conflict, then these one by one."""
+        """Insert all rows without a conflict, then the others one by one."""
         self._run(_SINGLE_OUT)
         apart, present = self._db.execute("SELECT count(*), coalesce(sum(present), 0) FROM apart").fetchone()
         try:
@@ -294,7 +296,7 @@ class BulkLoad:
         return Loaded(added, present, refusals)
 
     def _insert_all(self, *, at_once: bool) -> None:
-        """Insert what is not `apart`; `at_once`: nothing is. Raises sqlite3.IntegrityError, _Overlap."""
+        """Insert the rows that are not in `apart`. `at_once`: `apart` is empty. Raises IntegrityError, _Overlap."""
         (before,) = self._db.execute("SELECT count FROM totals WHERE what = 'peers'").fetchone()
         scan = before <= _LARGER * self.staged
         with self._without((*_SPARED, _DISJOINT) if scan else _SPARED):
@@ -312,7 +314,7 @@ class BulkLoad:
 
     @contextmanager
     def _without(self, names: tuple[str, ...]) -> Iterator[None]:
-        """Drop triggers inside the running transaction, and make them again as they were. After an error, roll back."""
+        """Drop triggers inside the running transaction, and make them again afterwards. After an error, roll back."""
         marks = ", ".join("?" * len(names))
         query = f"SELECT name, sql FROM main.sqlite_master WHERE type = 'trigger' AND name IN ({marks})"
         triggers = self._db.execute(query, names).fetchall()
@@ -325,7 +327,7 @@ class BulkLoad:
             self._db.execute(sql)
 
     def _singled_out(self) -> Iterator[tuple[int, Peer, dict[str, str] | None]]:
-        """Line, peer and what is said of its labels, of those in conflict, in the order of lines."""
+        """Line, peer and stated labels of the rows in conflict, in the order of lines."""
         last = -1
         while True:
             query = "SELECT line FROM apart WHERE NOT present AND line > ? ORDER BY line LIMIT 1000"
@@ -346,7 +348,7 @@ class BulkLoad:
             last = lines[-1]
 
     def _has(self, peer: Peer, said: dict[str, str] | None) -> bool:
-        """Whether this very peer is registered, with these very labels if any are said."""
+        """Whether this very peer is registered, with these very labels if labels are stated."""
         query = f"SELECT {_COLUMNS} FROM main.peers WHERE public_key = ?"
         row = self._db.execute(query, (peer.public_key,)).fetchone()
         if row is None or packing.row_peer(*row) != peer:
@@ -354,5 +356,5 @@ class BulkLoad:
         return said is None or labels.read(self._db, [peer.public_key]).get(peer.public_key, {}) == said
 
     def _run(self, script: str) -> list[int]:
-        """Run a script inside the transaction that is open, if one is; the rows that each statement wrote."""
+        """Run a script, inside the open transaction if there is one. Returns how many rows each statement wrote."""
         return [self._db.execute(statement).rowcount for statement in script.split(";") if statement.strip()]

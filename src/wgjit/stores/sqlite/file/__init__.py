@@ -1,8 +1,8 @@
 """The registry's file.
 
-| module       | what is inside                                                           |
-| ------------ | ------------------------------------------------------------------------ |
-| `schema`     | how a file comes to have its tables: `migrations/NNNN_*.sql`             |
-| `connection` | Link: one connection that heals by itself                                |
-| `errors`     | SQLite's error codes as StoreError and StoreBusy                         |
+| module       | what is inside                                                               |
+| ------------ | ---------------------------------------------------------------------------- |
+| `schema`     | makes the tables of a file: `migrations/NNNN_*.sql`                          |
+| `connection` | Link: a connection that opens the file again after an error                  |
+| `errors`     | turns SQLite's error codes into StoreError and StoreBusy                     |
 """

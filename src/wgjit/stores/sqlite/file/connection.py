@@ -1,12 +1,13 @@
-"""One connection to a registry file, used by one thread at a time, that heals by itself.
+"""A connection to a registry file that recovers from errors. One thread at a time uses it.
 
-Contract: `with link as db:` gives an open sqlite3 connection and leaves no transaction behind: one that the block did
-not commit is rolled back. An sqlite3.Error leaves the block as a StoreError. After any but a lock error the connection
-is dropped, so that the next use opens the file anew: a cause that is gone needs no restart. A file that was moved,
-deleted or replaced under us is noticed at the next use.
+`with link as db:` gives an open sqlite3 connection and leaves no transaction open: a transaction that the block did not
+commit is rolled back. An sqlite3.Error in the block becomes a StoreError. After any error of SQLite except a lock error
+the connection is closed, and the next use opens the file again. So no restart is needed once the cause is gone. The
+next use also notices a file that was moved, deleted or replaced.
 
-A reader waits for a lock once, and not again until it has got through: in WAL mode no writer keeps it out, so who does
-(a file that somebody switched to another journal) may do so for long, and a gateway's packets wait for its lookups.
+After a reader has waited for a lock in vain, it does not wait again until a use has succeeded. In WAL mode no writer
+keeps a reader out, so this happens only if a program has switched the file to another journal. It may last long, and a
+gateway's packets wait for its lookups.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from wgjit.stores.sqlite.file.errors import translate
 
 
 class Link:
-    """See the head of this file. `timeout`: seconds to wait for another thread or process; `cache`: KiB kept of it."""
+    """See the head of this file. `timeout`: seconds to wait for another thread or process; `cache`: KiB of pages."""
 
     def __init__(
         self,
@@ -30,7 +31,7 @@ class Link:
         *,
         read_only: bool,
         timeout: float,
-        kind: schema.Kind = schema.REGISTRY,
+        kind: schema.FileKind = schema.REGISTRY,
         cache: int = schema.PAGE_CACHE,
     ) -> None:
         self._path = path
@@ -45,7 +46,7 @@ class Link:
         self._waits = True
 
     def __enter__(self) -> sqlite3.Connection:
-        # First without a timeout, which costs two looks at the clock: as good as always nobody else is there.
+        # First try without a timeout, since a timeout reads the clock twice. Almost always the lock is free.
         if not self._lock.acquire(blocking=False) and not self._lock.acquire(timeout=self._timeout):
             raise StoreBusy(f"registry {self._path}: another thread is writing; try again")
         try:
@@ -83,11 +84,11 @@ class Link:
 
     @property
     def file(self) -> tuple[int, int] | None:
-        """Device and inode of the file that is open, inside of a `with`; None if none is."""
+        """Device and inode of the open file, inside of a `with`; None if no file is open."""
         return self._file
 
     def close(self) -> None:
-        """Close for good, when the thread that uses the connection is done with it."""
+        """Close for good, as soon as the thread that uses the connection is done with it."""
         with self._lock:
             self._closed = True
             self._drop()

@@ -1,4 +1,4 @@
-"""SQLite's error codes, translated once to what a person can act on (https://sqlite.org/rescode.html)."""
+"""Turns SQLite's error codes into errors that a person can act on (https://sqlite.org/rescode.html)."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _ADVICE = {
 
 
 def primary_code(error: sqlite3.Error) -> int | None:
-    """The primary result code (without its extension), None if the error did not come from the database."""
+    """The primary result code (without its extension); None if the error did not come from the database."""
     code: int | None = getattr(error, "sqlite_errorcode", None)
     return None if code is None else code & 0xFF
 
 
 def translate(error: sqlite3.Error, path: Path) -> StoreError:
-    """The StoreError for an error of SQLite. No parameter of a statement, hence no secret, is in its text."""
+    """The StoreError for an error of SQLite. Its text has no parameter of a statement, so it holds no secret."""
     code = primary_code(error)
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return StoreBusy(f"registry {path}: another process is writing; try again")

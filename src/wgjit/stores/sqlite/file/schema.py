@@ -1,11 +1,11 @@
-"""The schema of a registry file, and how a file comes to have it.
+"""The schema of a registry file, and the migrations that make it.
 
 Rules:
 - A migration is a file `migrations/NNNN_*.sql`; applied ones never change. `PRAGMA user_version` is the number of the
   last one applied, `PRAGMA application_id` tells a registry from any other SQLite file.
-- All that a file lacks is applied in one transaction under an exclusive lock: two processes that open a new file at
-  once make one schema, and one that dies midway leaves the file as it was.
-- A file of a newer wgjit is refused: its rules are not known here.
+- All missing migrations are applied in one transaction under an exclusive lock. Two processes that open a new file at
+  once make one schema. A process that dies midway leaves the file as it was.
+- A file of a newer wgjit is refused, because this wgjit does not know its rules.
 """
 
 from __future__ import annotations
@@ -30,28 +30,28 @@ APPLICATION_ID = 0x77676A74
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
-    """A kind of file: what its header says, and where its migrations are."""
+class FileKind:
+    """A kind of file: the application id in its header, and the place of its migrations."""
 
     application_id: int
     package: str
-    """A folder in this room."""
+    """The package that has the folder `migrations`."""
 
 
-REGISTRY = Kind(APPLICATION_ID, "wgjit.stores.sqlite.file")
-CACHE = Kind(0x77676A63, "wgjit.stores.remote")
-"""What a registry elsewhere has answered; "wgjc"."""
+REGISTRY = FileKind(APPLICATION_ID, "wgjit.stores.sqlite.file")
+CACHE = FileKind(0x77676A63, "wgjit.stores.remote")
+"""The cache of answers of a remote registry; "wgjc"."""
 
 _OLDEST_SQLITE = (3, 37)
-"""Knows STRICT tables."""
+"""The oldest version with STRICT tables."""
 
 _PATIENCE = 5.0
-"""Seconds to wait for another process that is making the schema of the same file."""
+"""Seconds to wait for another process that makes the schema of the same file."""
 
 
 @cache
-def migrations(kind: Kind = REGISTRY) -> tuple[str, ...]:
-    """The SQL of every migration; number n is at index n - 1."""
+def migrations(kind: FileKind = REGISTRY) -> tuple[str, ...]:
+    """The SQL of every migration. Number n is at index n - 1. Raises StoreError if one is missing."""
     scripts = sorted(
         (f for f in files(kind.package).joinpath("migrations").iterdir() if f.name.endswith(".sql")),
         key=lambda f: f.name,
@@ -63,7 +63,7 @@ def migrations(kind: Kind = REGISTRY) -> tuple[str, ...]:
 
 
 def identity(path: Path) -> tuple[int, int]:
-    """Device and inode of the file. Raises StoreError if it is not there."""
+    """Device and inode of the file. Raises StoreError if the file is missing or cannot be read."""
     try:
         status = os.stat(path)
     except FileNotFoundError:
@@ -76,15 +76,14 @@ def identity(path: Path) -> tuple[int, int]:
 
 
 PAGE_CACHE = 65_536
-"""KiB that a connection keeps pages in: an import touches pages all over."""
+"""KiB of pages that a connection keeps, because an import writes to pages everywhere in the file."""
 
 
 def connect(path: Path, *, read_only: bool, timeout: float, cache: int = PAGE_CACHE) -> sqlite3.Connection:
-    """Open an existing file; its schema is looked at by `verify`. Raises sqlite3.Error, StoreError for a missing file.
+    """Open an existing file. `verify` checks its schema. Raises sqlite3.Error, StoreError for a missing file.
 
-    `cache`: KiB of pages kept in memory, taken as needed.
-
-    The caller sees to it that one thread at a time uses the connection. Transactions are begun by hand.
+    `cache`: KiB of pages kept in memory, taken as needed. The caller makes sure that one thread at a time uses the
+    connection, and begins transactions itself.
     """
     identity(path)
     connection = sqlite3.connect(
@@ -104,8 +103,8 @@ def connect(path: Path, *, read_only: bool, timeout: float, cache: int = PAGE_CA
     return connection
 
 
-def verify(connection: sqlite3.Connection, path: Path, kind: Kind = REGISTRY) -> int:
-    """How many migrations the file has, 0 for an empty one. Raises StoreError if it is not ours, or newer than we."""
+def verify(connection: sqlite3.Connection, path: Path, kind: FileKind = REGISTRY) -> int:
+    """The number of migrations in the file, 0 for an empty one. Raises StoreError for a foreign or newer file."""
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
@@ -119,11 +118,11 @@ def verify(connection: sqlite3.Connection, path: Path, kind: Kind = REGISTRY) ->
     return int(version)
 
 
-def prepare(path: Path, *, create: bool, read_only: bool, kind: Kind = REGISTRY) -> None:
-    """Make sure that the file is one of this kind and of today's schema: create, migrate, or (read-only) only look.
+def prepare(path: Path, *, create: bool, read_only: bool, kind: FileKind = REGISTRY) -> None:
+    """Make sure that the file has this kind and the present schema: create, migrate, or (read-only) only check it.
 
-    A new file has mode 0600, for it will hold preshared keys, and belongs to us or, if we are root, to its folder's
-    owner; SQLite gives its companions (-wal, -shm) the same. Raises StoreError.
+    A new file has mode 0600, since it will hold preshared keys. It belongs to the process's user or, if that is root,
+    to the owner of its folder. SQLite gives the files -wal and -shm the same mode and owner. Raises StoreError.
     """
     if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
         raise StoreError(f"SQLite {sqlite3.sqlite_version} is too old; this Python needs one of 3.37 or newer")
@@ -168,12 +167,12 @@ def _create(path: Path) -> None:
 
 
 def _give_to_folders_owner(file: int, folder: Path) -> None:
-    """A registry that root makes for the service's account must be that account's; SQLite sees to -wal and -shm."""
+    """Give a registry that root makes to the service's account. SQLite does the same for -wal and -shm."""
     if os.geteuid() != 0:
         return
     owner = os.stat(folder)
     if owner.st_uid != 0:
-        with contextlib.suppress(PermissionError):  # a root without CAP_CHOWN: it stays root's
+        with contextlib.suppress(PermissionError):  # root without CAP_CHOWN: the file stays root's
             os.fchown(file, owner.st_uid, owner.st_gid)
 
 
@@ -203,7 +202,7 @@ def _exclusive(connection: sqlite3.Connection) -> Iterator[None]:
 
 
 def _statements(script: str) -> Iterator[str]:
-    """Cut a script into its statements; a trigger's body stays whole. (`executescript` would commit in between.)"""
+    """Cut a script into its statements, with trigger bodies whole. (`executescript` would commit in between.)"""
     statement = ""
     for line in script.splitlines(keepends=True):
         statement += line

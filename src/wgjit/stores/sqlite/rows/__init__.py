@@ -1,12 +1,12 @@
-"""Statements on an open connection; the caller's transaction decides when they count.
+"""SQL statements on an open connection. The caller commits the transaction.
 
 | module       | what is inside                                                       |
 | ------------ | -------------------------------------------------------------------- |
-| `packing`    | peers and claims as columns, and back; no database in it             |
-| `peer_rows`  | a peer's rows, and the words for what the schema refuses             |
-| `claim_rows` | how a claim is saved                                                 |
+| `packing`    | peers and claims as columns, and back; without a database            |
+| `peer_rows`  | a peer's rows, and the error texts for what the schema refuses       |
+| `claim_rows` | the statement that saves a claim                                     |
 | `labels`     | a peer's labels                                                      |
-| `handles`    | which peer a person means                                            |
+| `handles`    | finds the peer that a person means                                   |
 | `listing`    | filters, pages, the search                                           |
-| `pools`      | giving out addresses                                                 |
+| `pools`      | gives out addresses                                                  |
 """

@@ -1,13 +1,13 @@
-"""How a claim is saved, in a registry and in the cache of one elsewhere: both have the same table."""
+"""The statement that saves a claim. The registry and the cache of a remote registry have the same table of claims."""
 
 from __future__ import annotations
 
 COLUMNS = "timestamp, gateway, endpoint, proven_at, proven"
-"""The columns of a claim beside its key, in the order of `packing.row_claim`."""
+"""The columns of a claim after its key, in the order of `packing.row_claim`."""
 
 
 def save(condition: str) -> str:
-    """The statement that saves a `packing.claim_row` as `Claim.over` says, if `condition` is true of ?1, its key."""
+    """The statement that saves a `packing.claim_row` as `Claim.over` does, if `condition` holds for ?1, its key."""
     return f"""
         INSERT INTO claims (public_key, {COLUMNS}) SELECT ?1, ?2, ?3, ?4, ?5, ?6 WHERE {condition}
         ON CONFLICT (public_key) DO UPDATE

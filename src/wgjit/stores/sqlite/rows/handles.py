@@ -1,6 +1,7 @@
-"""Which peer a person means: by name, public key, the beginning of a key, or an address.
+"""Finds the peer that a person means: by name, public key, the beginning of a key, or an address.
 
-A name that is exactly the handle comes first, then an address, then the beginning of a key. Each is one B-tree descent.
+A whole key is only looked up as a key. Otherwise a name that equals the handle comes first, then an address, then the
+beginning of a key. Each is one B-tree descent.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from wgjit.stores.sqlite.rows import packing
 from wgjit.wire.key_text import quoted
 
 LEAST_PREFIX = 4
-"""Characters of a key that may stand for it."""
+"""Least number of a key's first characters that may stand for the key."""
 
 _CANDIDATES = 5
 """Peers that an error about an ambiguous handle names."""
@@ -35,7 +36,7 @@ def resolve(db: sqlite3.Connection, handle: str) -> PublicKey:
 
 
 def key_range(prefix: str) -> tuple[bytes, bytes] | None:
-    """The least and the greatest key whose base64 form begins so; None if it cannot be the beginning of one."""
+    """The least and the greatest key whose base64 form begins so; None if no key can begin so."""
     if not re.fullmatch(rf"[A-Za-z0-9+/]{{{LEAST_PREFIX},43}}", prefix):
         return None
     low, high = (base64.b64decode(prefix.ljust(43, fill) + "=") for fill in "A/")
@@ -43,7 +44,7 @@ def key_range(prefix: str) -> tuple[bytes, bytes] | None:
 
 
 def address(text: str) -> AllowedIP | None:
-    """The prefix that a text spells, None if it is none."""
+    """The prefix that a text spells; None if it spells none."""
     try:
         return parse_allowed_ip(text)
     except InvalidValue:
@@ -51,7 +52,7 @@ def address(text: str) -> AllowedIP | None:
 
 
 def _owner(db: sqlite3.Connection, handle: str) -> tuple[bytes] | None:
-    """Who owns all of an address or prefix."""
+    """The key of the peer that owns all of an address or prefix."""
     if (prefix := address(handle)) is None:
         return None
     first, last = packing.pack_range(prefix)

@@ -1,6 +1,7 @@
-"""Labels of peers. In a table of their own, so a plain peer takes no byte more.
+"""Labels of peers. They have a table of their own, so a plain peer takes no more space.
 
-Functions on an open connection; the caller's transaction decides when it counts. No label is a change for a gateway.
+The functions work on an open connection, and the caller commits the transaction. Labels do not concern gateways, so a
+new label is no change in the change log.
 """
 
 from __future__ import annotations
@@ -13,14 +14,14 @@ from wgjit.wire.key_text import holds_key
 
 
 def read(db: sqlite3.Connection, keys: Sequence[PublicKey]) -> dict[PublicKey, dict[str, str]]:
-    """The labels of these peers, in the order of their keys; a peer without is left out."""
+    """The labels of these peers by key. A peer without labels is left out."""
     return read_all(db, keys)[0]
 
 
 def read_all(
     db: sqlite3.Connection, keys: Sequence[PublicKey]
 ) -> tuple[dict[PublicKey, dict[str, str]], set[PublicKey]]:
-    """As `read`; and who has one that is left out, since a key stands in it that an older wgjit took for a label."""
+    """As `read`, and the peers with a label that is left out because an older wgjit accepted a key in it."""
     found: dict[PublicKey, dict[str, str]] = {}
     withheld = set[PublicKey]()
     for start in range(0, len(keys), 500):  # SQLite's oldest limit is 999 parameters
@@ -36,12 +37,12 @@ def read_all(
 
 
 def sizes(db: sqlite3.Connection, keys: Sequence[PublicKey]) -> dict[bytes, int]:
-    """How many bytes of JSON the labels of these peers come to, without reading them; a peer without is left out."""
+    """Bytes of JSON of these peers' labels, found without reading the labels. A peer without labels is left out."""
     found: dict[bytes, int] = {}
     for start in range(0, len(keys), 500):
         some = keys[start : start + 500]
         marks = ",".join("?" * len(some))
-        # A character of two to four bytes is written as 6 or 12; `"": "", ` is 8.
+        # JSON writes a character of two to four bytes as 6 or 12 bytes; `"": "", ` is 8.
         rows = db.execute(
             "SELECT public_key, sum(5 * length(CAST(value AS BLOB)) - 4 * length(value) + length(key) + 8) FROM labels "
             f"WHERE public_key IN ({marks}) GROUP BY public_key",
@@ -52,9 +53,9 @@ def sizes(db: sqlite3.Connection, keys: Sequence[PublicKey]) -> dict[bytes, int]
 
 
 def write(db: sqlite3.Connection, peer: PublicKey, add: Mapping[str, str], remove: Iterable[str] = ()) -> None:
-    """Take labels from a peer and give it others, in the place of those with the same keys. Raises InvalidValue.
+    """Remove labels from a peer and add others, which replace labels with the same key. Raises InvalidValue.
 
-    A label with a key in it that it still has goes, too: nobody sees it, so nobody could take it away.
+    A label of the peer with a key in it is removed, too. Such a label is never shown, so no person could remove it.
     """
     for key, value in add.items():
         refuse_key(key, "label", "labels")

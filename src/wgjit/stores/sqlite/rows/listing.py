@@ -1,7 +1,7 @@
-"""Pages of peers that fit a filter, and the search for a text. No page visits more than it has to.
+"""Pages of peers that fit a filter, and the search for a text. A page reads no more rows than it has to.
 
-Each filter has an index to walk along; the others are looked at row by row. Where one page ended, a cursor says, and
-the next begins there (keyset paging): its time does not grow with how far one has come.
+Each filter has an index to walk along. Further filters are checked row by row. A cursor says where a page ended, and
+the next page begins there (keyset paging), so a late page takes no longer than an early one.
 
 | given                         | order            | walks along           |
 | ----------------------------- | ---------------- | --------------------- |
@@ -34,25 +34,25 @@ _HAS_STANDING = {
     Standing.DISABLED: "p.enabled = 0",
     Standing.EXPIRED: "p.enabled = 1 AND p.expires_at <= :now",
 }
-"""`Peer.standing` as SQL: the two are held together by a test."""
+"""`Peer.standing` as SQL. A test checks that the two agree."""
 
 PAGE_SIZE = 1 << 20
-"""Bytes of JSON that a page comes to at most, roughly: its end is where the next peer would exceed it."""
+"""About the greatest size of a page, bytes of JSON. The page ends before the peer that would exceed it."""
 
 _PEER_SIZE = 400
-"""Of it, a peer without labels and allowed IPs."""
+"""Bytes of JSON of a peer without labels and allowed IPs."""
 
 _PREFIX_FACTOR = 4
-"""Bytes of JSON to a packed byte of allowed IPs: 6 bytes become `"255.255.255.255/32", `."""
+"""Bytes of JSON for a packed byte of allowed IPs: 6 bytes become `"255.255.255.255/32", `."""
 
 _ROUND = 200
-"""Peers read before they are weighed."""
+"""Peers whose rows are read before their sizes are added up."""
 
 
 def page(db: sqlite3.Connection, wanted: Filter, now: float, limit: int, after: str | None = None) -> Page:
-    """The first `limit` peers that fit, or those behind a cursor. Raises InvalidValue for a cursor of another filter.
+    """The first `limit` peers that fit, or the next after a cursor. Raises InvalidValue for a cursor of another filter.
 
-    `now`, Unix seconds, decides who has expired. A page ends early, with a cursor, when it comes to `PAGE_SIZE`.
+    `now`, Unix seconds, decides which peers have expired. A page ends early, with a cursor, at `PAGE_SIZE`.
     """
     query, parameters = _query(wanted, now, after)
     found = db.execute(f"{query} LIMIT :limit", parameters | {"limit": limit + 1})
@@ -61,17 +61,17 @@ def page(db: sqlite3.Connection, wanted: Filter, now: float, limit: int, after: 
 
 
 def count(db: sqlite3.Connection, wanted: Filter, now: float) -> int:
-    """How many fit; visits all that do."""
+    """The number of peers that fit. Reads all of these peers."""
     query, parameters = _query(wanted, now, None)
     (number,) = db.execute(f"SELECT count(*) FROM ({query})", parameters).fetchone()
     return int(number)
 
 
 def search(db: sqlite3.Connection, text: str, limit: int, *, anywhere: bool) -> list[Entry]:
-    """Peers whose name or key begins with a text, who own an address in it, or have the label that it is.
+    """Peers whose name or key begins with `text`, that own an address in it, or that have it as a label.
 
-    `anywhere`: also those whose name has it somewhere inside, for which all names are looked at. Ends early when what
-    is found comes to `PAGE_SIZE`.
+    With `anywhere` also peers whose name contains `text` anywhere, for which all names are read. The list ends early at
+    `PAGE_SIZE`.
     """
     found: dict[bytes, None] = {}
     for query, parameters in _searches(text, anywhere):
@@ -93,14 +93,14 @@ def entry(db: sqlite3.Connection, key: PublicKey) -> Entry:
 
 
 def names(db: sqlite3.Connection, prefix: str, limit: int) -> list[str]:
-    """Names that begin so, in order."""
+    """The first `limit` names with this prefix, in order. Names with a key in them are left out."""
     query = "SELECT name FROM peers WHERE name >= ? AND name < ? ORDER BY name LIMIT ?"
     found = (name for (name,) in db.execute(query, (prefix, prefix + _BEYOND_TEXT, limit)))
     return [name for name in found if not holds_key(name)]
 
 
 def entries_of(db: sqlite3.Connection, rows: list[tuple[Any, ...]], *, labelled: bool = True) -> list[Entry]:
-    """Rows of peers with their labels, if any has some. Raises StoreError for a damaged row."""
+    """Entries of these rows, with labels unless `labelled` is false. Raises StoreError for a damaged row."""
     peers = [packing.row_peer(*row) for row in rows]
     found, withheld = labels.read_all(db, [peer.public_key for peer in peers]) if labelled else ({}, set())
     entries = []
@@ -114,10 +114,10 @@ def entries_of(db: sqlite3.Connection, rows: list[tuple[Any, ...]], *, labelled:
 
 
 def _within(db: sqlite3.Connection, rows: Iterator[tuple[Any, ...]], limit: int) -> tuple[list[Entry], bool]:
-    """The first `limit` rows as entries, or fewer that come to `PAGE_SIZE`, one at least; and whether that is all.
+    """The first `limit` rows as entries, and whether these are all. Fewer at `PAGE_SIZE`, but one at least.
 
-    A round of rows at a time, of which the labels are weighed before they are read: a registry may have been written by
-    other programs, whose peers have whatever number of them.
+    Rows are read a round at a time, and the size of their labels is added up before the labels are read. Other programs
+    may have registered peers with any number of labels.
     """
     entries: list[Entry] = []
     left = PAGE_SIZE
@@ -135,7 +135,7 @@ def _within(db: sqlite3.Connection, rows: Iterator[tuple[Any, ...]], limit: int)
 
 
 def _query(wanted: Filter, now: float, after: str | None) -> tuple[str, dict[str, Any]]:
-    """The statement up to its LIMIT. CROSS JOIN and + keep SQLite to the index that the head of this file names."""
+    """The statement up to its LIMIT. CROSS JOIN and + make SQLite use the index that the head of this file names."""
     parameters: dict[str, Any] = {"now": int(now), "before": wanted.expires_before}
     conditions: list[str] = []
     source = "peers p"
@@ -158,7 +158,7 @@ def _query(wanted: Filter, now: float, after: str | None) -> tuple[str, dict[str
             conditions.append("+p.name >= :name AND +p.name < :beyond")
         else:
             source, order = "peers p INDEXED BY peers_by_name", "p.name"
-            # One lower bound for the index to begin at: the cursor, if there is one.
+            # The index needs one lower bound to begin at: the cursor, if there is one.
             conditions.append(f"{'' if after is None else '+'}p.name >= :name AND p.name < :beyond")
     elif by_expiry and not wanted.labels:
         source, order = "peers p INDEXED BY peers_by_expiry", "p.expires_at, p.public_key"
@@ -176,7 +176,7 @@ def _query(wanted: Filter, now: float, after: str | None) -> tuple[str, dict[str
 
 
 def _behind(order: str, after: str, parameters: dict[str, Any]) -> str:
-    """The condition for what comes behind a cursor."""
+    """The condition for the rows after a cursor."""
     if order == "p.name":
         parameters["after"] = checks.parse_key(after) or after
         if isinstance(parameters["after"], PublicKey):
@@ -200,7 +200,7 @@ def _behind(order: str, after: str, parameters: dict[str, Any]) -> str:
 
 
 def _searches(text: str, anywhere: bool) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Statements up to their LIMIT, likeliest first; each gives keys."""
+    """Statements up to their LIMIT, the likeliest first. Each selects keys."""
     key: PublicKey | None = checks.parse_key(text)
     if key is not None:
         yield "SELECT public_key FROM peers WHERE public_key = :key", {"key": key}

@@ -1,4 +1,4 @@
-"""Peers and claims <-> the columns of a registry row. No database here.
+"""Converts peers and claims to the columns of a registry row, and back. There is no database here.
 
 | value       | packed                                                                                            |
 | ----------- | ------------------------------------------------------------------------------------------------- |
@@ -6,7 +6,7 @@
 | address     | family, then the address: 5 or 17 bytes, so that order as bytes is order as addresses              |
 | endpoint    | address (4 or 16 bytes), port (2, big-endian), scope (4, big-endian, only if there is one)         |
 
-The first 5 or 17 bytes of an entry are the packed first address of its prefix: the schema's triggers rely on it.
+The first 5 or 17 bytes of an entry are the packed first address of its prefix. The schema's triggers rely on this.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ PEER_COLUMNS = (
     "name",
     "idle_timeout",
 )
-"""What a row of `peers` has of a peer: the one list of them. All but the first may change."""
+"""All columns of a row of `peers`; no other module lists them. All but the first may change."""
 
 
 def columns(of: str = "", *, key: bool = True) -> str:
-    """The columns of a peer for a statement, each behind `of`, such as `p.`; without the key if so said."""
+    """The columns of a peer for a statement, each after the prefix `of`, such as `p.`. `key`: with the key."""
     return ", ".join(of + column for column in PEER_COLUMNS[not key :])
 
 
@@ -51,7 +51,7 @@ def pack_allowed_ips(prefixes: Iterable[AllowedIP]) -> bytes:
 
 
 def unpack_allowed_ips(packed: bytes) -> tuple[AllowedIP, ...]:
-    """The prefixes of an `allowed_ips` column. Raises ValueError if it is damaged."""
+    """The prefixes of an `allowed_ips` column. Raises ValueError if the column is damaged."""
     if len(packed) == 6 and packed[0] == 4:  # the plain peer: one IPv4 prefix
         return (ipaddress.IPv4Network((packed[1:5], packed[5])),)
     return tuple(_entries(packed))
@@ -73,21 +73,21 @@ def _entries(packed: bytes) -> Iterator[AllowedIP]:
 
 
 def pack_range(prefix: AllowedIP) -> tuple[bytes, bytes | None]:
-    """First and last address of a prefix, packed; None for the last of a single address."""
+    """The packed first and last address of a prefix. For a single address the last is None."""
     family = _FAMILIES[prefix.version]
     first = family + prefix.network_address.packed
     return first, None if prefix.prefixlen == prefix.max_prefixlen else family + prefix.broadcast_address.packed
 
 
 def pack_ranges(packed: bytes, prefixes: Iterable[AllowedIP]) -> list[tuple[bytes, bytes | None]]:
-    """The ranges of `prefixes`, of which `packed` is the packed form."""
+    """The ranges of `prefixes`. `packed` is the packed form of the same prefixes."""
     if len(packed) == 6 and packed[5] == 32:  # the plain peer, without building a network's last address
         return [(packed[:5], None)]
     return [pack_range(prefix) for prefix in prefixes]
 
 
 def unpack_range(first: bytes, last: bytes | None) -> AllowedIP:
-    """The prefix from its first and last packed address. Raises ValueError if they bound no prefix."""
+    """The prefix with this packed first and last address. Raises ValueError if no prefix has these bounds."""
     low, high = int.from_bytes(first[1:], "big"), int.from_bytes((last or first)[1:], "big")
     length = 8 * (len(first) - 1) - (low ^ high).bit_length()
     if len(first) == 5:
@@ -96,7 +96,7 @@ def unpack_range(first: bytes, last: bytes | None) -> AllowedIP:
 
 
 def peer_row(peer: Peer) -> PeerRow:
-    """A peer as the columns of its row. The preshared key is in it: keep it out of errors."""
+    """A peer as the columns of its row. Keep the row out of errors, since it holds the preshared key."""
     return (
         peer.public_key,
         pack_allowed_ips(peer.allowed_ips),
@@ -119,9 +119,9 @@ def row_peer(
     name: str | None,
     idle_timeout: int | None,
 ) -> Peer:
-    """The peer of a row. Raises StoreError if a column is damaged; it names the peer, not the content.
+    """The peer of a row. Raises StoreError if a column is damaged; the error names the peer, not the content.
 
-    A name with a key in it, which an older wgjit took or another program wrote, is left out.
+    A name with a key in it is left out. An older wgjit or another program may have written such a name.
     """
     try:
         return Peer(
@@ -145,7 +145,7 @@ def pack_endpoint(endpoint: Endpoint) -> bytes:
 
 
 def unpack_endpoint(packed: bytes) -> Endpoint:
-    """The endpoint of a claim's column. Raises ValueError if it is damaged."""
+    """The endpoint of a claim's column. Raises ValueError if the column is damaged."""
     size = {6: 4, 18: 16, 22: 16}.get(len(packed))
     if size is None:
         raise ValueError("endpoint is damaged")
@@ -172,6 +172,6 @@ def row_claim(
 
 
 def damaged(what: str, key: bytes) -> StoreError:
-    """The error for a row that another program wrote, or a disk spoiled."""
+    """The error for a row that another program wrote wrongly, or that a disk damaged."""
     who = PublicKey(key) if isinstance(key, bytes) and len(key) == 32 else repr(key)
     return StoreError(f"{what} {who}: its row in the registry is damaged; remove the peer and register it again")

@@ -1,6 +1,6 @@
-"""A registered peer's rows: read, inserted, replaced, with the words for what the schema refuses.
+"""A registered peer's rows: read, inserted, replaced, with error texts for what the schema refuses.
 
-Functions on an open connection; the caller's transaction decides when it counts.
+The functions work on an open connection, and the caller commits the transaction.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ _INSERT = f"INSERT INTO peers ({COLUMNS}) VALUES ({', '.join('?' * len(packing.P
 
 
 def forget_removal(db: sqlite3.Connection, key: PublicKey) -> bool:
-    """Let a key that was removed be one that was never heard of; False if it was not removed."""
+    """Forget that a key was removed. Returns False if the key was not removed."""
     return db.execute("DELETE FROM removed WHERE public_key = ?", (key,)).rowcount > 0
 
 
 def find(db: sqlite3.Connection, handle: str) -> Peer:
-    """The peer of this name or base64 key. Raises NoSuchPeer, StoreError (a damaged row)."""
+    """The peer with this name or base64 key. Raises NoSuchPeer, StoreError (a damaged row)."""
     key = checks.parse_key(handle)
     column, value = ("name", handle) if key is None else ("public_key", key)
     row = db.execute(f"SELECT {COLUMNS} FROM peers WHERE {column} = ?", (value,)).fetchone()
@@ -37,13 +37,13 @@ def find(db: sqlite3.Connection, handle: str) -> Peer:
 
 
 def behind(db: sqlite3.Connection, key: bytes, limit: int) -> list[Peer]:
-    """The first `limit` peers behind a key, in the order of keys. Raises StoreError (a damaged row)."""
+    """The first `limit` peers after a key, in the order of keys. Raises StoreError (a damaged row)."""
     query = f"SELECT {COLUMNS} FROM peers WHERE public_key > ? ORDER BY public_key LIMIT ?"
     return [packing.row_peer(*row) for row in db.execute(query, (key, limit)).fetchall()]
 
 
 def count(db: sqlite3.Connection) -> int:
-    """How many peers are registered; triggers keep it, so it does not depend on their number."""
+    """The number of registered peers. Triggers keep this number, so the call takes the same time for any."""
     (number,) = db.execute("SELECT count FROM totals WHERE what = 'peers'").fetchone()
     return int(number)
 
@@ -63,14 +63,14 @@ def replace(db: sqlite3.Connection, peer: Peer) -> None:
         db.execute(_REPLACE, row)
     except sqlite3.IntegrityError:
         raise _taken(db, peer) or _unexplained(peer) from None
-    if before[0] != row[1]:  # a trigger has taken the old addresses out
+    if before[0] != row[1]:  # a trigger has deleted the old addresses
         _insert_addresses(db, [(first, last, peer) for first, last in packing.pack_ranges(row[1], peer.allowed_ips)])
 
 
 def insert(db: sqlite3.Connection, peers: list[Peer]) -> None:
     """Insert a round of peers with their addresses. Raises PeerExists, AddressConflict, InvalidValue."""
     addresses: list[tuple[bytes, bytes | None, Peer]] = []
-    current = peers[0]  # where executemany stopped, if it did
+    current = peers[0]  # where executemany stopped after an error
 
     def rows() -> Iterator[packing.PeerRow]:
         nonlocal current
@@ -105,7 +105,7 @@ def _insert_addresses(db: sqlite3.Connection, addresses: list[tuple[bytes, bytes
 
 
 def _taken(db: sqlite3.Connection, peer: Peer) -> StoreError | None:
-    """The registered peer that has this one's key or name."""
+    """The error for the registered peer that has this peer's key or name; None if there is no such peer."""
     by_key = db.execute(f"SELECT {COLUMNS} FROM peers WHERE public_key = ?", (peer.public_key,)).fetchone()
     by_name = db.execute(f"SELECT {COLUMNS} FROM peers WHERE name = ?", (peer.name,)).fetchone()
     if by_name is not None and by_name[0] != peer.public_key:
@@ -114,7 +114,7 @@ def _taken(db: sqlite3.Connection, peer: Peer) -> StoreError | None:
 
 
 def _conflict(db: sqlite3.Connection, first: bytes, last: bytes | None, peer: Peer) -> StoreError:
-    """Who owns the last range that starts at or before this one's end: the question that the schema's trigger asked."""
+    """The error with the owner of the last range that starts at or before this range's end, as the trigger asks."""
     query = "SELECT first, last, public_key FROM addresses WHERE first <= ? ORDER BY first DESC LIMIT 1"
     row = db.execute(query, (last or first,)).fetchone()
     if row is None:

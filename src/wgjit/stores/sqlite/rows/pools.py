@@ -1,12 +1,13 @@
-"""Giving out addresses: the next free one of a pool, in the transaction that registers its peer.
+"""Gives out addresses: the next free address of a pool, in the transaction that registers its peer.
 
-How: a pool has a mark, `pools.next`. What lies behind the mark was never given out; what lies before it is taken,
-reserved, or in `freed`, where the schema's trigger puts every address that loses its owner, whoever took it away. So
-the next address is the one that was freed first, if its quarantine is over, else the one at the mark: a few B-tree
-descents, whatever the number of peers, also in a pool that is all but full. Only addresses that were registered
-without the pool stand in the way of the mark; it steps over each of them once in the life of the pool.
+A pool has a mark, `pools.next`. No address after the mark was ever given out. Each address before the mark is taken,
+reserved, or in `freed`. The schema's trigger puts every address that loses its owner there, for any reason. The next
+address is the one that was freed first, if its quarantine is over, else the one at the mark. This takes a few B-tree
+descents, whatever the number of peers, also in a pool that is almost full. Only addresses that were registered without
+the pool are in the way of the mark, which steps over each of them once in the life of the pool.
 
-A clock that is set back lengthens quarantines, one that is set forward shortens them; nothing is given out twice.
+A clock that is set back lengthens quarantines, and a clock that is set forward shortens them. No address is given out
+twice.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _Range = tuple[bytes, bytes]
 """First and last address, packed."""
 
 _MOST_STEPS = 50_000
-"""Ranges that one transaction steps over: some 50 ms."""
+"""Ranges that one transaction steps over at most: some 50 ms."""
 
 _BUSY = """
     SELECT first, coalesce(last, first) FROM addresses WHERE first BETWEEN :low AND :high
@@ -37,8 +38,8 @@ _BUSY = """
 
 
 class MarkMoves(Exception):
-    """Behind the mark all is taken up to `mark`; None: to the pool's end. Move it, commit, and ask again: so nobody
-    waits long for the registry, and nothing is stepped over twice."""
+    """All addresses from the mark to `mark` are taken; None: all to the pool's end. Move the mark, commit, and ask
+    again. So no other writer waits long for the registry, and the search steps over no range twice."""
 
     def __init__(self, pool: Pool, mark: bytes | None) -> None:
         super().__init__(f"the mark of pool {pool.prefix} moves")
@@ -47,10 +48,9 @@ class MarkMoves(Exception):
 
 
 def allocate(db: sqlite3.Connection, pool: Pool, now: float) -> AllowedIP:
-    """A free address of the pool as a prefix of its own. Raises PoolExhausted, MarkMoves.
+    """A free address of the pool as a prefix. Raises PoolExhausted, MarkMoves.
 
-    The caller has a write transaction open, in which the pool is known, and registers the address in it. `now`: Unix
-    seconds.
+    The caller has a write transaction open, and registers the address in it. `now` in Unix seconds.
     """
     number = know(db, pool)
     last = _bounds(pool)[1]
@@ -61,7 +61,7 @@ def allocate(db: sqlite3.Connection, pool: Pool, now: float) -> AllowedIP:
         found = search.first_free(row[0], row[1])
         db.execute("DELETE FROM freed WHERE pool = ? AND first = ? AND last = ?", (number, row[0], row[1]))
         if found is None:
-            continue  # taken again in the meantime; the trigger tells when it is not any more
+            continue  # taken again since; a trigger notes it when it is freed again
         if found < row[1]:
             db.execute(
                 "INSERT INTO freed (pool, first, last, at) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
@@ -79,19 +79,19 @@ def allocate(db: sqlite3.Connection, pool: Pool, now: float) -> AllowedIP:
 
 
 def move_mark(db: sqlite3.Connection, pool: Pool, mark: bytes | None) -> None:
-    """Write how far the pool was given out."""
+    """Set the pool's mark. None: the pool was given out to its end."""
     db.execute("UPDATE pools SET next = ? WHERE first = ? AND last = ?", (mark, *_bounds(pool)))
 
 
 def know(db: sqlite3.Connection, pool: Pool) -> int:
-    """The pool's number in the file. From the first time on, addresses of it that lose their owner are noted."""
+    """The pool's number in the file. From the first call on, addresses of the pool that lose their owner are noted."""
     first, last = _bounds(pool)
     row = db.execute("SELECT id FROM pools WHERE first = ? AND last = ?", (first, last)).fetchone()
     if row is not None:
         return int(row[0])
     number = db.execute("INSERT INTO pools (first, last, next) VALUES (?, ?, ?)", (first, last, first)).lastrowid
     assert number is not None
-    # A pool that was made wider, or cut: quarantines go on.
+    # The pool may be an older one that was made wider or smaller: the quarantines go on.
     db.execute(
         """INSERT INTO freed (pool, first, last, at)
         SELECT :number, max(first, :first), min(last, :last), max(at) FROM freed
@@ -102,13 +102,13 @@ def know(db: sqlite3.Connection, pool: Pool) -> int:
 
 
 def taken(db: sqlite3.Connection, prefixes: Iterable[AllowedIP]) -> None:
-    """These have an owner (again): forget that they were freed. Whoever does not say so only makes others look."""
+    """Forget that these prefixes were freed, since they have an owner. A missed call only costs later searches time."""
     ranges = [(first, last or first) for first, last in map(packing.pack_range, prefixes)]
     db.executemany("DELETE FROM freed WHERE pool IN (SELECT id FROM pools) AND first = ? AND last = ?", ranges)
 
 
 class _Search:
-    """Looks for addresses that nobody owns, that are not reserved and not in quarantine."""
+    """Looks for addresses that have no owner, are not reserved, and are not in quarantine."""
 
     def __init__(self, db: sqlite3.Connection, number: int, ripe: int, reserved: list[_Range]) -> None:
         self._db = db
@@ -116,10 +116,10 @@ class _Search:
         self._ripe = ripe
         self._reserved = reserved
         self.gave_up = False
-        """The last answer is only where the search gave up; the addresses before it are not free."""
+        """If true, the last answer is where the search gave up, and the addresses before it are not free."""
 
     def first_free(self, low: bytes, high: bytes, most_steps: int | None = None) -> bytes | None:
-        """The first such address from `low` to `high`, None if there is none. Gives up after `most_steps`."""
+        """The first free address from `low` to `high`, None if there is none. Gives up after `most_steps`."""
         at = low
         self.gave_up = False
         busy = heapq.merge(self._into(low), self._reserved, self._from(low, high))
@@ -134,7 +134,7 @@ class _Search:
         return at if at <= high else None
 
     def _into(self, low: bytes) -> Iterable[_Range]:
-        """What begins before `low` and reaches it: one owner's range at most, and freed ranges."""
+        """Ranges that begin before `low` and reach it: one owner's range at most, and freed ranges."""
         before = "SELECT coalesce(last, first) FROM addresses WHERE first < ? ORDER BY first DESC LIMIT 1"
         wide = """
             SELECT max(last) FROM freed
@@ -162,7 +162,7 @@ def _reserved(pool: Pool) -> list[_Range]:
 
 
 def _successor(address: bytes) -> bytes:
-    """The next packed address; after a family's last one, something that is greater than all of them."""
+    """The next packed address. For the last address of a family, a value greater than all of the family's addresses."""
     return (int.from_bytes(address, "big") + 1).to_bytes(len(address), "big")
 
 

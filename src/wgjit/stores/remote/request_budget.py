@@ -1,7 +1,7 @@
-"""How often a registry elsewhere is asked: a token bucket, half of which is kept for knocks. Pure.
+"""How often a remote registry is asked: a token bucket, half of which is kept for knocks. Pure.
 
-A service that answers 429 allows less than was configured. Then the rate is halved, and grows back within half an
-hour: slowly, since each time that it meets the service's limit costs knocks a second or more of peace.
+A service that answers 429 allows less than was configured. The rate is then halved, and grows back within half an hour.
+It grows slowly because knocks wait a second or more each time that it reaches the service's limit.
 """
 
 from __future__ import annotations
@@ -9,19 +9,23 @@ from __future__ import annotations
 from wgjit.stores.remote.breaker import LONGEST
 
 LEAST = 1.0
-"""Requests a second below which the rate never falls."""
+"""Least rate after a 429, requests a second."""
 
 RECOVERY = 1800.0
-"""Seconds in which the rate grows from nothing to what is configured."""
+"""Seconds in which the rate grows from zero to the configured rate."""
 
 AT_ONCE = 1.0
-"""Seconds in which several 429 are one: they answer what was sent before the first of them came."""
+"""Seconds within which several 429 count as one: they answer requests from before the first 429 came."""
 
 
-class Budget:
-    """`rate` requests a second, as many at once, but at least two: one for a knock, and one beyond the half.
+REQUESTS = 200.0
+"""Requests a second at most, and as many at once. Half of them are kept for knocks."""
 
-    Who only asks again has half of the rate, and leaves half of what there is. Times are monotonic seconds.
+
+class RequestBudget:
+    """Allows `rate` requests a second, and as many at once, but two at least.
+
+    Requests for what is no knock get half of the rate, and leave half of the bucket. Times are monotonic seconds.
     """
 
     def __init__(self, rate: float) -> None:
@@ -40,7 +44,7 @@ class Budget:
         return max(self._rate, 2.0)
 
     def take(self, now: float, *, for_knock: bool) -> bool:
-        """Take leave for one request; False if there is none."""
+        """Take one request from the budget; False if none is left."""
         self._fill(now)
         if now < self._not_before or self._tokens < (1.0 if for_knock else 1.0 + self._most / 2):
             return False
@@ -52,7 +56,7 @@ class Budget:
         return True
 
     def slow_down(self, now: float, peace: float) -> bool:
-        """The service wants fewer requests, and none for `peace` seconds; True if the rate is less from now on."""
+        """Note that the service wants fewer requests, and none for `peace` seconds. True if the rate is lowered."""
         self._fill(now)
         self._not_before = max(self._not_before, now + min(peace, LONGEST))
         if now - self._slowed_at < AT_ONCE:

@@ -1,8 +1,8 @@
 """The daemon: a gateway on each of its interfaces, in one process, on one asyncio loop.
 
-They start together and end together: a mistake of one ends the start of all, and takes back what was made. In between
-each follows its own interface, and none ends because of another. The loop gives each capture its turn, a batch of
-packets (`loop.BATCH`) at most.
+The gateways start and end together. If one cannot start, none starts, and everything that was made is taken back. While
+they run, each gateway follows its own interface, and none ends because of another. The loop gives each capture its
+turn, for one batch of packets (`loop.BATCH`) at most.
 """
 
 from __future__ import annotations
@@ -28,38 +28,37 @@ from wgjit.notify import Notifier
 log = structlog.get_logger()
 
 SWITCH = 0.0005
-"""Seconds after which a thread that reads a crowd of residents must let packets go first."""
+"""Seconds after which a thread that reads many residents must let the loop handle packets (`sys.setswitchinterval`)."""
 
 
 async def serve(interfaces: Mapping[str, Config], ready: Callable[[GatewayStatus], None] = lambda _: None) -> None:
     """Run a gateway on each interface until SIGTERM or SIGINT.
 
-    `ready` is called once for each, in order, with what its gateway says of itself, when the first knock on any of
-    them can be answered. Raises GatewayRunning, ConfigError, DeviceError, StoreError, CaptureError if one cannot
-    start; what was made is then taken back. An interface that changes later (another key or port, deleted, made anew)
-    is followed.
+    When all gateways can answer knocks, `ready` is called once for each, in order, with its status. A gateway follows
+    later changes of its interface (another key or port, deleted, made anew). Raises GatewayRunning, ConfigError,
+    DeviceError, StoreError, CaptureError if a gateway cannot start; everything that was made is then taken back.
     """
     for interface in interfaces:
         check_name(interface)
     sys.setswitchinterval(SWITCH)
     stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):  # before anything is made that an end must take back
+    for number in (signal.SIGTERM, signal.SIGINT):  # before the daemon makes anything that it must take back
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with AsyncExitStack() as stack:
         undo = stack.enter_context(ExitStack())
         notifier = Notifier()
-        together = Start(list(interfaces), stop, notifier, ready, undo)
+        supervisor = DaemonSupervisor(list(interfaces), stop, notifier, ready, undo)
         services = {}
         for interface, config in interfaces.items():
-            with _named(interface, together.alone):
+            with _named(interface, supervisor.alone):
                 stack.enter_context(interface_lock(interface))
                 store = stack.enter_context(closing(open_store(interface, config)))
-                services[interface] = service = Service(interface, config, store, together)
+                services[interface] = service = Service(interface, config, store, supervisor)
                 await stack.enter_async_context(ControlServer(interface, service.status, service.feed))
         try:
             async with asyncio.TaskGroup() as group:
                 for interface, service in services.items():
-                    group.create_task(_run(interface, service, undo, together.alone), name=interface)
+                    group.create_task(_run(interface, service, undo, supervisor.alone), name=interface)
         except ExceptionGroup as errors:
             raise errors.exceptions[0] from None
         finally:
@@ -69,14 +68,14 @@ async def serve(interfaces: Mapping[str, Config], ready: Callable[[GatewayStatus
 
 async def _run(interface: str, service: Service, undo: ExitStack, alone: bool) -> None:
     if not alone:
-        structlog.contextvars.bind_contextvars(interface=interface)  # of this task and what it starts
+        structlog.contextvars.bind_contextvars(interface=interface)  # for this task and the tasks that it starts
     with _named(interface, alone):
         await service.run(undo)
 
 
 @contextmanager
 def _named(interface: str, alone: bool) -> Iterator[None]:
-    """Let an error say which of several interfaces it is about."""
+    """Add the interface's name to an error if there are several interfaces."""
     try:
         yield
     except WgjitError as error:
@@ -86,8 +85,8 @@ def _named(interface: str, alone: bool) -> Iterator[None]:
         raise
 
 
-class Start:
-    """What the interfaces of a daemon have in common; see `lifecycle.Together`."""
+class DaemonSupervisor:
+    """The part of a daemon that all its interfaces share; see `lifecycle.Supervisor`."""
 
     def __init__(
         self,
@@ -97,7 +96,7 @@ class Start:
         ready: Callable[[GatewayStatus], None],
         undo: ExitStack,
     ) -> None:
-        """`undo` is what a failed start takes back; it is let go once all are ready."""
+        """`undo` takes back what a failed start has made. It is emptied once all interfaces are ready."""
         self.stop = stop
         self.alone = len(interfaces) == 1
         self._interfaces = interfaces
@@ -110,17 +109,17 @@ class Start:
         self._beaten: set[str] = set()
 
     async def prepared(self) -> None:
-        """Wait until all have come here."""
+        """Wait until all interfaces have called this."""
         await self._barrier.wait()
 
     def ready(self, interface: str, about: GatewayStatus) -> None:
-        """Once all are, tell of each, in order; the supervisor hears of later changes, too."""
+        """Once all interfaces are ready, report each, in order. The service manager is told of later changes, too."""
         self._about[interface] = about
         if len(self._about) < len(self._interfaces):
             return
         if not self._told:
             self._told = True
-            self._undo.pop_all()  # from here on the interfaces stay
+            self._undo.pop_all()  # from now on the interfaces stay
             for name in self._interfaces:
                 self._tell(self._about[name])
         self._notifier.ready("; ".join(self._line(name) for name in self._interfaces))
@@ -131,7 +130,7 @@ class Start:
         return f"{name}port {about.listen_port}, delivery {about.delivery}"
 
     def alive(self, interface: str) -> None:
-        """One that is stuck must not hide behind the others: the supervisor hears of a round of all."""
+        """Tell the service manager once all interfaces are alive, so that it notices a single stuck interface."""
         self._beaten.add(interface)
         if len(self._beaten) == len(self._interfaces):
             self._beaten.clear()
