@@ -36,6 +36,8 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 NETNS = Path("/run/netns")
+RUN_FOLDER = Path(os.environ.get("WGJIT_RUN_FOLDER", "/run/wgjit"))
+"""Where gateways have their control sockets and locks."""
 UAPI_SOCKETS = Path("/var/run/wireguard")
 """The folder of wireguard-go's sockets. All namespaces share it, and a socket is named by its interface alone."""
 CLONE_NEWNET = 0x40000000
@@ -332,8 +334,14 @@ class Lab:
                 stack.callback(path.unlink, missing_ok=True)
             for path in NETNS.glob(f"{self.prefix}-*"):  # not from a list: an interrupt may come before it is on it
                 stack.callback(run, "ip", "netns", "delete", path.name)
+            stack.callback(self._remove_locks)
             # What is registered last runs first: the processes are gone before the ground under them is.
             stack.callback(self._end_processes)
+
+    def _remove_locks(self) -> None:
+        """Gateways leave their lock files, as they have to: another process may hold one. The lab's have ended."""
+        for path in RUN_FOLDER.glob(f"{self.prefix}*"):
+            path.unlink(missing_ok=True)
 
     def _end_processes(self) -> None:
         strangers = {

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.netns import NETNS, UAPI_SOCKETS, CommandFailed, Lab, Namespace
+from lab.netns import NETNS, RUN_FOLDER, UAPI_SOCKETS, CommandFailed, Lab, Namespace
 from lab.wireguard import Backend, Client, WireGuard
 from wgjit.model import PresharedKey
 
@@ -167,11 +167,15 @@ class LabContract:
             process = outer.popen("sleep", "1000")
             # Not ours but init's: a daemon that a command left behind.
             orphan = int(outer.run("sh", "-c", "sleep 1000 >/dev/null 2>&1 & echo $!"))
+            lock = RUN_FOLDER / f"{lab.prefix}wg1.lock"
+            lock.parent.mkdir(parents=True, exist_ok=True)
+            lock.touch()
             assert left_of(lab)
             folder = lab.folder
         assert process.poll() == -signal.SIGTERM
         assert not Path(f"/proc/{orphan}").exists() or "\nState:\tZ" in Path(f"/proc/{orphan}/status").read_text()
         assert not folder.exists()
+        assert not lock.exists()
         assert left_of(lab) == []
         lab.close()  # twice is harmless
 
