@@ -1,7 +1,7 @@
 """WireGuard in userspace (wireguard-go and similar programs), by the Unix socket of its interface.
 
 A call that got its whole answer leaves its connection to the next call, which makes a single install faster
-(docs/PERFORMANCE.md). A connection that has ended is not used again, so an interface that was stopped and started again
+(docs/EXPERIMENTS.md). A connection that has ended is not used again, so an interface that was stopped and started again
 is found.
 """
 
