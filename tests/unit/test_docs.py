@@ -15,7 +15,6 @@ from wgjit.cli import COMMANDS
 from wgjit.config import Config, load_config
 from wgjit.config.environment import OTHERS, VARIABLES
 from wgjit.config.layers import SECTIONS
-from wgjit.config.reference import DEFAULTS_IN_WORDS
 from wgjit.record import Decision, FeedRecord
 from wgjit.refusal import Refusal
 
@@ -48,7 +47,7 @@ def test_the_table_of_settings_is_that_of_the_code() -> None:
 
 
 def test_a_default_in_words_is_of_a_setting_that_has_none_of_its_own() -> None:
-    for section, name in DEFAULTS_IN_WORDS:
+    for section, name in settings_table.DEFAULTS_IN_WORDS:
         field = SECTIONS[section].model_fields[name]
         assert field.default is None or field.default_factory is socket.gethostname, name
 
