@@ -19,7 +19,7 @@ from wgjit.management import peer_readers
 from wgjit.management.peer_readers import Chunk, Format
 from wgjit.management.wg_config import read_sections
 from wgjit.model import Peer, parse_allowed_ip
-from wgjit.stores.sqlite.rows import packing
+from wgjit.stores import packing
 
 
 def test_a_dump_of_all_interfaces(run: Run, store: Path, tmp_path: Path) -> None:

@@ -237,7 +237,7 @@ def test_a_page_walks_along_an_index(shell: sqlite3.Connection, wanted: AuditFil
 def test_pruning_is_noted_and_no_entry_is_rewritten(
     registry: LabRegistry, shell: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(audit, "_PRUNED", 2)
+    monkeypatch.setattr(audit, "PRUNED", 2)
     monkeypatch.setattr("wgjit.stores.sqlite.audit.time.time", lambda: 100.0)
     for number in range(5):
         registry.peers.hand_out(peer(number), {}, by=LAB)

@@ -18,9 +18,10 @@ from tests.contracts.store import FULL, claim, key, peer
 from tests.fakes.store import FakeRegistry
 from wgjit.errors import AddressConflict, InvalidValue, PeerExists, PeerRefused, StoreBusy, StoreError
 from wgjit.model import Peer, PublicKey
+from wgjit.stores import packing
 from wgjit.stores.entries import Loaded, Pool
 from wgjit.stores.sqlite.bulk.load import BulkLoad
-from wgjit.stores.sqlite.rows import labels, packing
+from wgjit.stores.sqlite.rows import labels
 
 
 def stage(load: BulkLoad, batch: list[tuple[int, Peer]]) -> None:

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from lab.registry import LabRegistry
 from tests.contracts.store import key
 from wgjit.model import AllowedIP, Peer, parse_allowed_ip
-from wgjit.stores.sqlite.cover import Range, find_cover
-from wgjit.stores.sqlite.rows import packing
+from wgjit.stores import packing
+from wgjit.stores.cover import Range, find_cover
 
 
 class Registered:

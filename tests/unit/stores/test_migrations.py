@@ -12,8 +12,8 @@ from lab.registry import LabRegistry
 from tests.contracts.store import FULL, claim, key, peer
 from wgjit.errors import AddressConflict, StoreError
 from wgjit.model import NEVER, ChangeKind, Peer, Removed
+from wgjit.stores import packing
 from wgjit.stores.sqlite.file import schema
-from wgjit.stores.sqlite.rows import packing
 
 PLAIN = 100_000
 OLD_FULL = dataclasses.replace(FULL, public_key=key(1 << 30), idle_timeout=None)

@@ -4,7 +4,7 @@ import pytest
 
 from wgjit.errors import StoreError
 from wgjit.model import Endpoint, PublicKey, parse_allowed_ip
-from wgjit.stores.sqlite.rows import packing
+from wgjit.stores import packing
 
 ALLOWED_IPS = [
     ((), ""),

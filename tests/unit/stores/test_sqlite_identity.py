@@ -7,7 +7,7 @@ from pathlib import Path
 from lab.registry import LabRegistry
 from tests.contracts.store import claim, key, peer
 from wgjit.model import Registration, Removed
-from wgjit.stores.sqlite.rows import packing
+from wgjit.stores import packing
 
 
 def copy(path: Path, target: Path) -> None:

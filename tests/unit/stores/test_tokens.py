@@ -15,7 +15,7 @@ from lab.registry import LAB, LabRegistry
 from tests.unit.stores.entered import entered
 from wgjit.errors import InvalidValue, NoSuchToken, TokenExists
 from wgjit.stores.entries import Scope
-from wgjit.stores.sqlite.tokens import USE_NOTED
+from wgjit.stores.token_rules import USE_NOTED
 
 NOW = 2_000_000_000.0
 

@@ -23,10 +23,11 @@ from pathlib import Path
 
 from wgjit.errors import StoreError
 from wgjit.model import Claim, PublicKey
+from wgjit.stores import packing
 from wgjit.stores.remote.cached_answer import CachedAnswer
 from wgjit.stores.sqlite.file import schema
 from wgjit.stores.sqlite.file.connection import Link
-from wgjit.stores.sqlite.rows import claim_rows, packing
+from wgjit.stores.sqlite.rows import claim_rows
 
 MOST = 1_000_000
 """Greatest number of answers in the file."""

@@ -9,7 +9,6 @@
 | `tokens`      | the tokens for the HTTP API                                                         |
 | `audit`       | the log of who changed what                                                         |
 | `idempotency` | the kept answers of the HTTP API                                                    |
-| `cover`       | finds few prefixes that hold all registered addresses inside a wider prefix         |
 | `rows`        | SQL statements on an open connection: peers, claims, labels, listings, pools        |
 | `bulk`        | registers many peers at once                                                        |
 | `file`        | the file itself: its schema, and connections that open it again after an error      |

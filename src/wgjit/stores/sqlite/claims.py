@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 from wgjit.errors import NoSuchPeer
 from wgjit.model import Claim, PublicKey, Registration, Removed
-from wgjit.stores import checks
+from wgjit.stores import checks, packing
 from wgjit.stores.entries import Author
 from wgjit.stores.sqlite import audit
 from wgjit.stores.sqlite.file.connection import Link
-from wgjit.stores.sqlite.rows import claim_rows, packing, peer_rows
+from wgjit.stores.sqlite.rows import claim_rows, peer_rows
 
 
 class Claims:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from wgjit.errors import NoSuchPeer, StoreError
 from wgjit.model import AllowedIP, Peer, PublicKey, Registration
-from wgjit.stores import checks, label_rules
+from wgjit.stores import audit_records, checks, label_rules
 from wgjit.stores.entries import EVERY, Answer, Author, Entry, Filter, IdempotentRequest, Loaded, Page, Pool, Verb
 from wgjit.stores.sqlite import audit, idempotency
 from wgjit.stores.sqlite.bulk.aside import CACHE, temporary_folder
@@ -177,7 +177,7 @@ class Peers:
 
         def note(db: sqlite3.Connection, loaded: Loaded, source: str) -> None:
             if loaded.added:
-                audit.write(db, by, Verb.IMPORT, dataclasses.asdict(loaded) | {"source": source})
+                audit.write(db, by, audit_records.imported(loaded, source))
 
         link = Link(self._path, read_only=False, timeout=self._timeout)
         try:

@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from wgjit.model import AllowedIP, Change, ChangeKind, Claim, Cover, PublicKey, Registration, Removed
-from wgjit.stores.sqlite.cover import Range, find_cover
+from wgjit.stores import packing
+from wgjit.stores.cover import Range, find_cover
 from wgjit.stores.sqlite.file import schema
 from wgjit.stores.sqlite.file.connection import Link
-from wgjit.stores.sqlite.rows import claim_rows, packing, peer_rows
+from wgjit.stores.sqlite.rows import claim_rows, peer_rows
 
 _LOOKUP = f"""
     SELECT {packing.columns("p.", key=False)},

@@ -1,39 +1,20 @@
-"""Tokens, which programs show to the HTTP API. The file holds only their hashes, so nobody can read a token in it.
-
-A token is `wgjit_ID_SECRET`: ID is public (8 characters of base32), SECRET is 32 random bytes in base64url. The hash is
-one SHA-256. A slow hash protects passwords against guessing, but nobody guesses 256 random bits. Here a slow hash would
-only make requests with made-up tokens expensive for the server.
+"""Tokens, which programs show to the HTTP API. `token_rules` has what a token is.
 
 The functions work on an open connection, and the caller commits the transaction.
 """
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import hashlib
 import hmac
-import re
-import secrets
 import sqlite3
 import time
 
-from wgjit.errors import InvalidValue, NoSuchToken, StoreError, TokenExists
-from wgjit.model import refuse_key
-from wgjit.stores.entries import Author, Scope, Token, Verb
+from wgjit.errors import StoreError
+from wgjit.stores import audit_records, token_rules
+from wgjit.stores.entries import Author, Scope, Token
 from wgjit.stores.sqlite import audit
 from wgjit.stores.sqlite.file.connection import Link
-from wgjit.wire.key_text import quoted, shown
-
-NAME_LENGTH = 100
-"""Greatest length of a token's name, characters."""
-
-USE_NOTED = 60.0
-"""Seconds between two notes of a token's last use. A write for each request would cost too much."""
-
-# The last character holds four bits of the secret. A decoder would ignore its other two bits.
-_TEXT = re.compile(r"wgjit_([a-z2-7]{8})_([A-Za-z0-9_-]{42}[AEIMQUYcgkosw048])")
-_COLUMNS = "id, name, scope, rate, created_at, expires_at, last_used_at, revoked_at"
 
 
 def create(
@@ -45,96 +26,60 @@ def create(
     rate: float | None = None,
 ) -> tuple[Token, str]:
     """Make a token. Returns the token and its text, which is stored nowhere. Raises InvalidValue, TokenExists."""
-    if not name or len(name) > NAME_LENGTH or not name.isprintable() or name != name.strip():
-        raise InvalidValue(
-            f"name {quoted(name, NAME_LENGTH)}: write 1 to {NAME_LENGTH} printable characters, no space at either end",
-            field="name",
-        )
-    refuse_key(name, "name")
-    if rate is not None and not 0 < rate < float("inf"):
-        raise InvalidValue(f"rate {rate:g}: write requests a second, more than 0", field="rate")
-    if expires_at is not None and not now < expires_at < float("inf"):
-        raise InvalidValue(
-            "expires_at: is past already; write a moment to come, or leave it out for never", field="expires_at"
-        )
+    token_rules.check(name, now, expires_at, rate)
     if db.execute("SELECT 1 FROM tokens WHERE name = ?", (name,)).fetchone():
-        raise TokenExists(
-            f"name {quoted(name)}: a token had it before, and the audit log knows it by that; choose another",
-            field="name",
-        )
+        raise token_rules.taken(name)
     while True:
-        number = base64.b32encode(secrets.token_bytes(5)).decode().lower()
+        number = token_rules.new_id()
         if db.execute("SELECT 1 FROM tokens WHERE id = ?", (number,)).fetchone() is None:
             break
-    secret = secrets.token_bytes(32)
+    secret = token_rules.new_secret()
     db.execute(
         "INSERT INTO tokens (id, name, hash, scope, rate, created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (number, name, hashlib.sha256(secret).digest(), scope, rate, now, expires_at),
+        (number, name, secret.hash, scope, rate, now, expires_at),
     )
-    text = base64.urlsafe_b64encode(secret).decode().rstrip("=")
-    return Token(number, name, scope, rate, now, expires_at, None, None), f"wgjit_{number}_{text}"
+    return Token(number, name, scope, rate, now, expires_at, None, None), f"wgjit_{number}_{secret.text}"
 
 
 def page(db: sqlite3.Connection, limit: int, after: str | None) -> list[Token]:
     """The first `limit` tokens by name, or the first after a name."""
-    query = f"SELECT {_COLUMNS} FROM tokens WHERE name > ? ORDER BY name LIMIT ?"
-    return [_token(*row) for row in db.execute(query, (after or "", limit))]
+    query = f"SELECT {token_rules.COLUMNS} FROM tokens WHERE name > ? ORDER BY name LIMIT ?"
+    return [token_rules.of_row(*row) for row in db.execute(query, (after or "", limit))]
 
 
 def every(db: sqlite3.Connection) -> list[Token]:
     """All tokens by name, also those that are expired or revoked."""
-    return [_token(*row) for row in db.execute(f"SELECT {_COLUMNS} FROM tokens ORDER BY name")]
+    return [token_rules.of_row(*row) for row in db.execute(f"SELECT {token_rules.COLUMNS} FROM tokens ORDER BY name")]
 
 
 def revoke(db: sqlite3.Connection, handle: str, now: float) -> tuple[Token, bool]:
     """Revoke a token. Returns the token, and False if it was revoked before. Raises NoSuchToken."""
-    query = f"SELECT {_COLUMNS} FROM tokens WHERE name = ?1 OR id = ?1 ORDER BY name = ?1 DESC LIMIT 1"
+    query = f"SELECT {token_rules.COLUMNS} FROM tokens WHERE name = ?1 OR id = ?1 ORDER BY name = ?1 DESC LIMIT 1"
     row = db.execute(query, (handle,)).fetchone()
     if row is None:
-        raise NoSuchToken(
-            f"no token has the name or id {quoted(handle, NAME_LENGTH)}", advice="`wgjit token list` shows all"
-        )
-    token = _token(*row)
+        raise token_rules.no_such_token(handle)
+    token = token_rules.of_row(*row)
     if token.revoked_at is not None:
         return token, False
     db.execute("UPDATE tokens SET revoked_at = ? WHERE id = ?", (now, token.id))
-    return _token(*db.execute(query, (handle,)).fetchone()), True
+    return token_rules.of_row(*db.execute(query, (handle,)).fetchone()), True
 
 
 def authenticate(db: sqlite3.Connection, text: str, now: float) -> Token | None:
     """The token of this text; None if there is none, or if it is expired or revoked."""
-    match = _TEXT.fullmatch(text)
-    if match is None:
+    if (parsed := token_rules.parse(text)) is None:
         return None
-    shown = hashlib.sha256(base64.urlsafe_b64decode(match[2] + "=")).digest()
-    row = db.execute(f"SELECT hash, {_COLUMNS} FROM tokens WHERE id = ?", (match[1],)).fetchone()
+    number, shown = parsed
+    row = db.execute(f"SELECT hash, {token_rules.COLUMNS} FROM tokens WHERE id = ?", (number,)).fetchone()
     if row is None or not hmac.compare_digest(row[0], shown):
         return None
-    token = _token(*row[1:])
+    token = token_rules.of_row(*row[1:])
     return token if token.is_valid(now) else None
-
-
-def is_use_due(token: Token, now: float) -> bool:
-    """Whether the token's use is to be noted. A clock that was set back counts as time that has passed."""
-    return token.last_used_at is None or abs(now - token.last_used_at) >= USE_NOTED
 
 
 def note_use(db: sqlite3.Connection, token: Token, now: float) -> None:
     """Note that the token was used."""
     db.execute("UPDATE tokens SET last_used_at = ? WHERE id = ?", (now, token.id))
-
-
-def _token(
-    number: str,
-    name: str,
-    scope: str,
-    rate: float | None,
-    created_at: float,
-    expires_at: float | None,
-    last_used_at: float | None,
-    revoked_at: float | None,
-) -> Token:
-    return Token(number, shown(name), Scope(scope), rate, created_at, expires_at, last_used_at, revoked_at)
 
 
 class Tokens:
@@ -155,8 +100,7 @@ class Tokens:
         with self._writer as db:
             db.execute("BEGIN IMMEDIATE")
             token, text = create(db, name, scope, time.time(), expires_at, rate)
-            details = {"id": token.id, "scope": scope, "expires_at": expires_at, "rate": rate}
-            audit.write(db, by, Verb.TOKEN_CREATE, details, name=name)
+            audit.write(db, by, audit_records.token_created(token))
             db.execute("COMMIT")
         return token, text
 
@@ -177,7 +121,7 @@ class Tokens:
             db.execute("BEGIN IMMEDIATE")
             token, is_news = revoke(db, handle, time.time())
             if is_news:
-                audit.write(db, by, Verb.TOKEN_REVOKE, {"id": token.id}, name=token.name)
+                audit.write(db, by, audit_records.token_revoked(token))
             db.execute("COMMIT")
         return token
 
@@ -189,7 +133,7 @@ class Tokens:
         """
         with self._reader as db:
             token = authenticate(db, text, now)
-        if token is not None and self._hasty is not None and is_use_due(token, now):
+        if token is not None and self._hasty is not None and token_rules.is_use_due(token, now):
             with contextlib.suppress(StoreError), self._hasty as db:
                 note_use(db, token, now)
         return token

@@ -30,10 +30,10 @@ from contextlib import contextmanager
 
 from wgjit.errors import PeerRefused, StoreError
 from wgjit.model import Peer, PublicKey
-from wgjit.stores import checks, label_rules
+from wgjit.stores import checks, label_rules, packing
 from wgjit.stores.entries import Loaded
 from wgjit.stores.sqlite.bulk.aside import CACHE, Aside
-from wgjit.stores.sqlite.rows import labels, packing, pools
+from wgjit.stores.sqlite.rows import labels, pools
 
 Refused = Callable[[int, StoreError], None]
 """Gets the line of a peer that is refused, and the error. If it raises, nothing of the batch is registered."""

@@ -2,7 +2,6 @@
 
 | module       | what is inside                                                       |
 | ------------ | -------------------------------------------------------------------- |
-| `packing`    | peers and claims as columns, and back; without a database            |
 | `peer_rows`  | a peer's rows, and the error texts for what the schema refuses       |
 | `claim_rows` | the statement that saves a claim                                     |
 | `labels`     | a peer's labels                                                      |

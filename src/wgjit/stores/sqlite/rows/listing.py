@@ -15,19 +15,17 @@ the next page begins there (keyset paging), so a late page takes no longer than 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
-from itertools import islice
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from wgjit.errors import InvalidValue
 from wgjit.model import PublicKey, Standing
-from wgjit.stores import checks
+from wgjit.stores import checks, handle_rules, packing
 from wgjit.stores.entries import Entry, Filter, Page
-from wgjit.stores.sqlite.rows import handles, labels, packing
-from wgjit.wire.key_text import holds_key, quoted
+from wgjit.stores.pages import BEYOND_TEXT, PEER_SIZE, PREFIX_FACTOR, fill, parse_cursor
+from wgjit.stores.sqlite.rows import labels
+from wgjit.wire.key_text import holds_key
 
 _COLUMNS = packing.columns("p.")
-_BEYOND_TEXT = "\U0010ffff"
 
 _HAS_STANDING = {
     Standing.ENABLED: "p.enabled = 1 AND (p.expires_at IS NULL OR p.expires_at > :now)",
@@ -35,18 +33,6 @@ _HAS_STANDING = {
     Standing.EXPIRED: "p.enabled = 1 AND p.expires_at <= :now",
 }
 """`Peer.standing` as SQL. A test checks that the two agree."""
-
-PAGE_SIZE = 1 << 20
-"""About the greatest size of a page, bytes of JSON. The page ends before the peer that would exceed it."""
-
-_PEER_SIZE = 400
-"""Bytes of JSON of a peer without labels and allowed IPs."""
-
-_PREFIX_FACTOR = 4
-"""Bytes of JSON for a packed byte of allowed IPs: 6 bytes become `"255.255.255.255/32", `."""
-
-_ROUND = 200
-"""Peers whose rows are read before their sizes are added up."""
 
 
 def page(db: sqlite3.Connection, wanted: Filter, now: float, limit: int, after: str | None = None) -> Page:
@@ -95,11 +81,11 @@ def entry(db: sqlite3.Connection, key: PublicKey) -> Entry:
 def names(db: sqlite3.Connection, prefix: str, limit: int) -> list[str]:
     """The first `limit` names with this prefix, in order. Names with a key in them are left out."""
     query = "SELECT name FROM peers WHERE name >= ? AND name < ? ORDER BY name LIMIT ?"
-    found = (name for (name,) in db.execute(query, (prefix, prefix + _BEYOND_TEXT, limit)))
+    found = (name for (name,) in db.execute(query, (prefix, prefix + BEYOND_TEXT, limit)))
     return [name for name in found if not holds_key(name)]
 
 
-def entries_of(db: sqlite3.Connection, rows: list[tuple[Any, ...]], *, labelled: bool = True) -> list[Entry]:
+def entries_of(db: sqlite3.Connection, rows: Sequence[tuple[Any, ...]], *, labelled: bool = True) -> list[Entry]:
     """Entries of these rows, with labels unless `labelled` is false. Raises StoreError for a damaged row."""
     peers = [packing.row_peer(*row) for row in rows]
     found, withheld = labels.read_all(db, [peer.public_key for peer in peers]) if labelled else ({}, set())
@@ -114,24 +100,21 @@ def entries_of(db: sqlite3.Connection, rows: list[tuple[Any, ...]], *, labelled:
 
 
 def _within(db: sqlite3.Connection, rows: Iterator[tuple[Any, ...]], limit: int) -> tuple[list[Entry], bool]:
-    """The first `limit` rows as entries, and whether these are all. Fewer at `PAGE_SIZE`, but one at least.
+    """The first `limit` rows as entries, and whether these are all: see `pages.fill`."""
+    sizes: dict[bytes, int] = {}
 
-    Rows are read a round at a time, and the size of their labels is added up before the labels are read. Other programs
-    may have registered peers with any number of labels.
-    """
-    entries: list[Entry] = []
-    left = PAGE_SIZE
-    while some := list(islice(rows, _ROUND)):
+    def weigh(some: Sequence[tuple[Any, ...]]) -> list[int]:
+        nonlocal sizes
         sizes = labels.sizes(db, [PublicKey(row[0]) for row in some])
-        for fitting, row in enumerate(some):
-            weight = (
-                _PEER_SIZE + _PREFIX_FACTOR * len(row[1] if isinstance(row[1], bytes) else b"") + sizes.get(row[0], 0)
-            )
-            if len(entries) + fitting >= limit or (weight > left and (entries or fitting)):
-                return entries + entries_of(db, some[:fitting], labelled=bool(sizes)), False
-            left -= weight
-        entries += entries_of(db, some, labelled=bool(sizes))
-    return entries, True
+        return [
+            PEER_SIZE + PREFIX_FACTOR * len(row[1] if isinstance(row[1], bytes) else b"") + sizes.get(row[0], 0)
+            for row in some
+        ]
+
+    def read(some: Sequence[tuple[Any, ...]]) -> list[Entry]:
+        return entries_of(db, some, labelled=bool(sizes))
+
+    return fill(rows, limit, weigh, read)
 
 
 def _query(wanted: Filter, now: float, after: str | None) -> tuple[str, dict[str, Any]]:
@@ -153,7 +136,7 @@ def _query(wanted: Filter, now: float, after: str | None) -> tuple[str, dict[str
     column = "l.public_key" if wanted.labels else "p.public_key"
     order = column
     if wanted.name_prefix is not None:
-        parameters |= {"name": wanted.name_prefix, "beyond": wanted.name_prefix + _BEYOND_TEXT}
+        parameters |= {"name": wanted.name_prefix, "beyond": wanted.name_prefix + BEYOND_TEXT}
         if wanted.labels:
             conditions.append("+p.name >= :name AND +p.name < :beyond")
         else:
@@ -182,20 +165,10 @@ def _behind(order: str, after: str, parameters: dict[str, Any]) -> str:
         if isinstance(parameters["after"], PublicKey):
             return "p.name > (SELECT name FROM peers WHERE public_key = :after)"
         return "p.name > :after"
-    expiry, _, key = after.rpartition(":")
     with_expiry = order.startswith("p.expires_at")
-    parsed = checks.parse_key(key)
-    if parsed is None or with_expiry != bool(expiry):
-        raise _another_cursor(after)
-    parameters["after"] = parsed
+    parameters["after"], parameters["expiry"] = parse_cursor(after, with_expiry=with_expiry)
     if not with_expiry:
         return f"{order} > :after"
-    try:
-        parameters["expiry"] = int(expiry)
-        if not -(2**63) <= parameters["expiry"] < 2**63:
-            raise ValueError
-    except ValueError:
-        raise _another_cursor(after) from None
     return "(p.expires_at, p.public_key) > (:expiry, :after)"
 
 
@@ -204,7 +177,7 @@ def _searches(text: str, anywhere: bool) -> Iterator[tuple[str, dict[str, Any]]]
     key: PublicKey | None = checks.parse_key(text)
     if key is not None:
         yield "SELECT public_key FROM peers WHERE public_key = :key", {"key": key}
-    if (prefix := handles.address(text)) is not None:
+    if (prefix := handle_rules.address(text)) is not None:
         first, last = packing.pack_range(prefix)
         bounds = {"first": first, "last": last or first}
         yield (
@@ -221,9 +194,9 @@ def _searches(text: str, anywhere: bool) -> Iterator[tuple[str, dict[str, Any]]]
         )
     yield (
         "SELECT public_key FROM peers WHERE name >= :name AND name < :beyond ORDER BY name",
-        {"name": text, "beyond": text + _BEYOND_TEXT},
+        {"name": text, "beyond": text + BEYOND_TEXT},
     )
-    if (keys := handles.key_range(text)) is not None:
+    if (keys := handle_rules.key_range(text)) is not None:
         yield (
             "SELECT public_key FROM peers WHERE public_key BETWEEN :low AND :high ORDER BY public_key",
             {"low": keys[0], "high": keys[1]},
@@ -233,8 +206,3 @@ def _searches(text: str, anywhere: bool) -> Iterator[tuple[str, dict[str, Any]]]
             "SELECT public_key FROM peers INDEXED BY peers_by_name WHERE name IS NOT NULL AND instr(name, :name)",
             {"name": text},
         )
-
-
-def _another_cursor(after: str) -> InvalidValue:
-    text = f"after {quoted(after)}: give what the page before ended with, and the same filters"
-    return InvalidValue(text, field="after")

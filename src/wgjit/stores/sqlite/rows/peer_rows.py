@@ -10,8 +10,7 @@ from collections.abc import Iterator
 
 from wgjit.errors import StoreError
 from wgjit.model import Peer, PublicKey
-from wgjit.stores import checks
-from wgjit.stores.sqlite.rows import packing
+from wgjit.stores import checks, packing
 
 COLUMNS = packing.columns()
 """The columns of a peer, in the order of `packing.peer_row` and `packing.row_peer`."""

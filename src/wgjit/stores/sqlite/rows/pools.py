@@ -20,8 +20,8 @@ from datetime import UTC, datetime
 
 from wgjit.errors import PoolExhausted
 from wgjit.model import AllowedIP
+from wgjit.stores import packing
 from wgjit.stores.entries import Pool
-from wgjit.stores.sqlite.rows import packing
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _Range = tuple[bytes, bytes]

@@ -1,18 +1,21 @@
 """Converts peers and claims to the columns of a registry row, and back. There is no database here.
 
+`allowed_ips` is packed so in SQLite only; PostgreSQL has a type for prefixes.
+
 | value       | packed                                                                                            |
 | ----------- | ------------------------------------------------------------------------------------------------- |
 | allowed IPs | one entry a prefix: family (byte 4 or 6), network address (4 or 16 bytes), prefix length (1 byte)  |
 | address     | family, then the address: 5 or 17 bytes, so that order as bytes is order as addresses              |
 | endpoint    | address (4 or 16 bytes), port (2, big-endian), scope (4, big-endian, only if there is one)         |
 
-The first 5 or 17 bytes of an entry are the packed first address of its prefix. The schema's triggers rely on this.
+The first 5 or 17 bytes of an entry are the packed first address of its prefix. The triggers of SQLite's schema rely on
+this.
 """
 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from wgjit.errors import StoreError
 from wgjit.model import AllowedIP, Claim, Endpoint, Peer, PresharedKey, PublicKey, Tai64n
@@ -124,9 +127,27 @@ def row_peer(
     A name with a key in it is left out. An older wgjit or another program may have written such a name.
     """
     try:
+        prefixes = unpack_allowed_ips(allowed_ips)
+    except (ValueError, TypeError, IndexError):
+        raise damaged("peer", key) from None
+    return make_peer(key, prefixes, preshared_key, keepalive, enabled, expires_at, name, idle_timeout)
+
+
+def make_peer(
+    key: bytes,
+    allowed_ips: Sequence[AllowedIP],
+    preshared_key: bytes | None,
+    keepalive: int,
+    enabled: int,
+    expires_at: int | None,
+    name: str | None,
+    idle_timeout: int | None,
+) -> Peer:
+    """As `row_peer`, for a row that has the allowed IPs as prefixes."""
+    try:
         return Peer(
             PublicKey(key),
-            unpack_allowed_ips(allowed_ips),
+            tuple(allowed_ips),
             None if preshared_key is None else PresharedKey(preshared_key),
             keepalive,
             bool(enabled),

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from wgjit.model import AllowedIP, Cover
-from wgjit.stores.sqlite.rows import packing
+from wgjit.stores import packing
 
 Range = tuple[bytes, bytes]
 """First and last address, packed as in `packing`."""
