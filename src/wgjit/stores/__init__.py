@@ -14,7 +14,9 @@
 | `packing`       | peers and claims as columns, and back                                                 |
 | `cover`         | finds few prefixes that hold all registered addresses inside a wider prefix           |
 | `peer_json`     | a peer as a JSON object: for exports, the HTTP API and registries that are services   |
+| `migrations`    | the migration scripts that a package brings with it                                   |
 | `plain`         | plain peers as bytes: the fast way of imports                                         |
 | `sqlite`        | a registry in one file: the default                                                   |
+| `postgresql`    | a registry in a PostgreSQL database, for a fleet                                      |
 | `remote`        | a registry that is a service of somebody else, with a cache                           |
 """

@@ -16,12 +16,11 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from urllib.parse import quote
 
 from wgjit.errors import StoreError
+from wgjit.stores.migrations import scripts
 from wgjit.stores.sqlite.file.errors import primary_code, translate
 from wgjit.wire.key_text import shown
 
@@ -49,17 +48,9 @@ _PATIENCE = 5.0
 """Seconds to wait for another process that makes the schema of the same file."""
 
 
-@cache
 def migrations(kind: FileKind = REGISTRY) -> tuple[str, ...]:
     """The SQL of every migration. Number n is at index n - 1. Raises StoreError if one is missing."""
-    scripts = sorted(
-        (f for f in files(kind.package).joinpath("migrations").iterdir() if f.name.endswith(".sql")),
-        key=lambda f: f.name,
-    )
-    numbers = [int(script.name[:4]) for script in scripts]
-    if not scripts or numbers != list(range(1, len(scripts) + 1)):
-        raise StoreError(f"the installed wgjit is incomplete: its migrations are {numbers}; install it again")
-    return tuple(script.read_text("utf-8") for script in scripts)
+    return scripts(kind.package)
 
 
 def identity(path: Path) -> tuple[int, int]:

@@ -1,0 +1,152 @@
+"""Connections to the database, and transactions on them. Any thread may use them, each its own.
+
+A use takes an idle connection or opens one, `MOST` at a time. The connection goes back afterwards without a transaction
+or a setting left on it. A connection that broke is closed, and the next use opens another, so no restart is needed once
+the server is back. An idle connection that the server has closed meanwhile is noticed before it is used.
+
+A psycopg.Error in a use becomes a StoreError, here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+from psycopg.pq import TransactionStatus
+
+from wgjit.errors import StoreBusy, StoreError
+from wgjit.stores.postgresql.database import schema
+from wgjit.stores.postgresql.database.errors import is_lost, translate
+from wgjit.stores.postgresql.database.schema import Db
+from wgjit.stores.postgresql.database.url import DatabaseUrl
+
+MOST = 8
+"""Connections of one registry at a time."""
+
+_KEPT = 300.0
+"""Seconds after which an idle connection is not used again, so that a new primary or a new address is found."""
+
+
+class Database:
+    """See the head of this file. `timeout`: seconds to wait for another program's lock, or for a free connection."""
+
+    def __init__(self, url: DatabaseUrl, *, timeout: float, read_only: bool = False) -> None:
+        self.url = url
+        self._timeout = timeout
+        self._read_only = read_only
+        self._free = threading.BoundedSemaphore(MOST)
+        self._lock = threading.Lock()
+        self._idle: list[tuple[float, Db]] = []
+        self._closed = False
+
+    @contextlib.contextmanager
+    def look(self) -> Iterator[Db]:
+        """A connection without a transaction: each statement reads what is committed when it begins."""
+        with self._use(None) as db:
+            yield db
+
+    @contextlib.contextmanager
+    def view(self) -> Iterator[Db]:
+        """A transaction that reads, in which all statements see the same moment."""
+        with self._use("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY") as db:
+            yield db
+
+    @contextlib.contextmanager
+    def change(self, *, more: str = "") -> Iterator[Db]:
+        """A transaction that writes. It is committed at the end of the block, and undone if the block raises.
+
+        `more`: further settings, as SQL.
+        """
+        if self._read_only:
+            raise StoreError(f"registry {self.url}: was opened to read only")
+        # READ COMMITTED whatever the server's default is: the check of addresses needs it (0002_disjoint.sql).
+        with self._use(
+            f"BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; "
+            f"SET LOCAL lock_timeout = {max(1, round(1000 * self._timeout))}; {more}"
+        ) as db:
+            yield db
+
+    def close(self) -> None:
+        """Close for good. A connection in use is closed at the end of its use."""
+        with self._lock:
+            self._closed = True
+            idle, self._idle = self._idle, []
+        for _, db in idle:
+            db.close()
+
+    @contextlib.contextmanager
+    def _use(self, begin: str | None) -> Iterator[Db]:
+        if self._closed:
+            raise StoreError(f"registry {self.url}: closed")
+        if not self._free.acquire(timeout=max(1.0, self._timeout)):
+            raise StoreBusy(f"registry {self.url}: all {MOST} connections are in use; try again")
+        try:
+            db = self._take(begin)
+            try:
+                yield db
+                if begin is not None:
+                    db.execute("COMMIT")
+            except psycopg.Error as error:
+                if is_lost(error):
+                    db.close()
+                raise translate(error, self.url) from None
+            finally:
+                self._give_back(db)
+        finally:
+            self._free.release()
+
+    def _take(self, begin: str | None) -> Db:
+        """An open connection, with a transaction if one is to begin. Raises StoreError."""
+        while True:
+            db = self._idle_one()
+            is_new = db is None
+            try:
+                db = db or schema.connect(self.url)
+                if begin is not None:
+                    db.execute(begin)
+                return db
+            except psycopg.Error as error:
+                if db is not None:
+                    db.close()
+                if is_new or not is_lost(error):
+                    raise translate(error, self.url) from None
+            except BaseException:
+                if db is not None:
+                    db.close()
+                raise
+
+    def _idle_one(self) -> Db | None:
+        while True:
+            with self._lock:
+                if not self._idle:
+                    return None
+                since, db = self._idle.pop()
+            if time.monotonic() - since < _KEPT and not _says_something(db):
+                return db
+            db.close()
+
+    def _give_back(self, db: Db) -> None:
+        status = db.info.transaction_status
+        if status in (TransactionStatus.INTRANS, TransactionStatus.INERROR):
+            with contextlib.suppress(psycopg.Error):
+                db.execute("ROLLBACK")
+            status = db.info.transaction_status
+        with self._lock:
+            if status == TransactionStatus.IDLE and not self._closed:
+                self._idle.append((time.monotonic(), db))
+                return
+        db.close()
+
+
+def _says_something(db: psycopg.Connection[Any]) -> bool:
+    """Whether an idle connection has something to read: its end, most likely."""
+    if db.closed:
+        return True
+    poll = select.poll()
+    poll.register(db.fileno(), select.POLLIN)
+    return bool(poll.poll(0))

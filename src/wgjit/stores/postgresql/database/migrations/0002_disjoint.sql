@@ -1,0 +1,63 @@
+-- Two peers never own overlapping addresses, also if many programs write at once.
+--
+-- How: the order of cidr is that of a tree. A prefix comes before all prefixes inside of it, and they follow it at once.
+-- So, as the rows are disjoint, only two can overlap a new prefix: the last wide one before it (around it), and, if it is
+-- wide itself, the next one behind it (inside of it). Equal ones meet at the primary key. Each is one B-tree descent.
+-- "Wide" is a prefix of more than one address. The wide ones have an index of their own, which is small.
+--
+-- Concurrent writers: two single addresses overlap only if they are equal, and the primary key makes the second writer
+-- wait for the first. So a writer of single addresses, the common case, takes an advisory lock in shared mode, and a
+-- writer of a wide prefix takes it in exclusive mode, until their transactions end. The rows are inserted before the
+-- lock, and compared after it by a statement of its own, which sees all that was committed before the lock was given.
+-- That takes READ COMMITTED; the stricter levels would compare with an old snapshot, and are refused here.
+--
+-- Why not `EXCLUDE USING gist (prefix inet_ops WITH &&)`: it is safe at every isolation level and needs no lock, but it
+-- keeps a second, larger index of all addresses, whose descents cost several times those of a B-tree, for a conflict
+-- that nearly always is one between equal addresses. To exchange one for the other: drop the trigger
+-- `addresses_disjoint` and add the constraint under the same name. Nothing else knows.
+
+CREATE INDEX addresses_wide ON wgjit.addresses (prefix)
+    WHERE masklen(prefix) < CASE family(prefix) WHEN 4 THEN 32 ELSE 128 END;
+
+CREATE FUNCTION wgjit.addresses_disjoint() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    clash record;
+    some_wide boolean;
+BEGIN
+    IF NOT EXISTS (SELECT FROM after_it) THEN
+        RETURN NULL;
+    END IF;
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        RAISE EXCEPTION USING ERRCODE = 'feature_not_supported',
+            MESSAGE = 'allowed IPs are written in READ COMMITTED transactions only';
+    END IF;
+    some_wide := EXISTS (
+        SELECT FROM after_it WHERE masklen(prefix) < CASE family(prefix) WHEN 4 THEN 32 ELSE 128 END);
+    IF some_wide THEN
+        PERFORM pg_advisory_xact_lock(2003266164, 1);
+    ELSE
+        PERFORM pg_advisory_xact_lock_shared(2003266164, 1);
+    END IF;
+    IF EXISTS (SELECT FROM wgjit.addresses WHERE masklen(prefix) < CASE family(prefix) WHEN 4 THEN 32 ELSE 128 END) THEN
+        SELECT n.prefix, o.prefix AS owned INTO clash
+            FROM after_it AS n CROSS JOIN LATERAL (
+                SELECT a.prefix FROM wgjit.addresses AS a
+                WHERE a.prefix < n.prefix AND masklen(a.prefix) < CASE family(a.prefix) WHEN 4 THEN 32 ELSE 128 END
+                ORDER BY a.prefix DESC LIMIT 1) AS o
+            WHERE o.prefix >> n.prefix LIMIT 1;
+    END IF;
+    IF some_wide AND clash IS NULL THEN
+        SELECT n.prefix, o.prefix AS owned INTO clash
+            FROM after_it AS n CROSS JOIN LATERAL (
+                SELECT a.prefix FROM wgjit.addresses AS a WHERE a.prefix > n.prefix ORDER BY a.prefix LIMIT 1) AS o
+            WHERE o.prefix << n.prefix AND masklen(n.prefix) < CASE family(n.prefix) WHEN 4 THEN 32 ELSE 128 END LIMIT 1;
+    END IF;
+    IF clash IS NOT NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'exclusion_violation', CONSTRAINT = 'addresses_disjoint',
+            MESSAGE = format('%s overlaps %s, which belongs to a peer', clash.prefix, clash.owned);
+    END IF;
+    RETURN NULL;
+END $$;
+
+CREATE TRIGGER addresses_disjoint AFTER INSERT ON wgjit.addresses REFERENCING NEW TABLE AS after_it
+    FOR EACH STATEMENT EXECUTE FUNCTION wgjit.addresses_disjoint();

@@ -1,0 +1,127 @@
+"""The schema of a registry, and the migrations that make it.
+
+Rules:
+- A migration is a file `migrations/NNNN_*.sql`; applied ones never change. The row `schema` of `wgjit.meta` is the
+  number of the last one applied.
+- `init` applies all missing migrations in one transaction under an advisory lock. Two programs that make a registry at
+  once make one schema. An opened registry is never migrated by the way: a gateway may not, and a fleet has many.
+- A schema of a newer wgjit is refused, because this wgjit does not know its rules.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+
+from wgjit.errors import StoreError
+from wgjit.stores.migrations import scripts
+from wgjit.stores.postgresql.database.errors import translate
+from wgjit.stores.postgresql.database.url import DatabaseUrl
+
+Db = psycopg.Connection[tuple[Any, ...]]
+
+_PACKAGE = "wgjit.stores.postgresql.database"
+_OLDEST = 150000
+"""PostgreSQL 15."""
+
+LOCKS = 2003266164
+"""The first key of this program's advisory locks: "wgjt". The second one: 0 migrates, 1 writes addresses."""
+REQUESTS = LOCKS + 1
+"""The first key of the advisory locks of idempotency keys; the second one is a hash."""
+
+_RESTORED = """
+DO $$ DECLARE
+    limit_ xid8 := pg_snapshot_xmax(pg_current_snapshot());
+BEGIN
+    IF EXISTS (SELECT FROM wgjit.peers WHERE written >= limit_ AND written <> pg_current_xact_id()) THEN
+        ALTER TABLE wgjit.peers DISABLE TRIGGER USER;
+        UPDATE wgjit.peers SET written = '3' WHERE written >= limit_ AND written <> pg_current_xact_id();
+        ALTER TABLE wgjit.peers ENABLE TRIGGER USER;
+    END IF;
+    UPDATE wgjit.changes SET xid = '3' WHERE xid >= limit_ AND xid <> pg_current_xact_id();
+END $$"""
+"""After a restore from a dump: the numbers of another server's transactions would look like transactions to come."""
+
+
+def newest() -> int:
+    """The number of migrations that this program has."""
+    return len(scripts(_PACKAGE))
+
+
+def connect(url: DatabaseUrl) -> Db:
+    """Open a connection to a database with a registry of this version. Raises psycopg.Error, StoreError."""
+    db = _connect(url)
+    try:
+        row = db.execute("SELECT value FROM wgjit.meta WHERE what = 'schema'").fetchone()
+        version = 0 if row is None else int(row[0])
+        _refuse_newer(url, version)
+        if version < newest():
+            raise StoreError(f"registry {url}: its schema is older; migrate it with `wgjit registry init`")
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def init(url: DatabaseUrl) -> bool:
+    """Make the registry's schema, or migrate an older one. Returns whether anything was to do. Raises StoreError."""
+    try:
+        db = _connect(url)
+        try:
+            return _init(db, url)
+        finally:
+            db.close()
+    except psycopg.Error as error:
+        raise translate(error, url) from None
+
+
+def _init(db: Db, url: DatabaseUrl) -> bool:
+    _check_server(db, url)
+    db.execute("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE")
+    db.execute("SELECT pg_advisory_xact_lock(%s, 0)", (LOCKS,))
+    version = _version(db, url)
+    _refuse_newer(url, version)
+    if version == 0:
+        db.execute("CREATE SCHEMA IF NOT EXISTS wgjit")
+    for script in scripts(_PACKAGE)[version:]:
+        db.execute(script)
+    db.execute(
+        "INSERT INTO wgjit.meta (what, value) VALUES ('schema', %s) ON CONFLICT (what) DO UPDATE SET value = %s",
+        (str(newest()).encode(),) * 2,
+    )
+    db.execute(_RESTORED)
+    db.execute("COMMIT")
+    return version < newest()
+
+
+def _version(db: Db, url: DatabaseUrl) -> int:
+    """The number of migrations in the database, 0 if it has no registry. Raises StoreError for a foreign schema."""
+    relations = "SELECT count(*) FROM pg_class WHERE relnamespace = to_regnamespace('wgjit')"
+    found = db.execute(f"SELECT to_regclass('wgjit.meta') IS NOT NULL, ({relations})").fetchone()
+    assert found is not None
+    if not found[0]:
+        if found[1]:
+            raise StoreError(f"registry {url}: the schema wgjit is of another program; give another database")
+        return 0
+    row = db.execute("SELECT value FROM wgjit.meta WHERE what = 'schema'").fetchone()
+    return 0 if row is None else int(row[0])
+
+
+def _check_server(db: Db, url: DatabaseUrl) -> None:
+    if db.info.server_version < _OLDEST:
+        raise StoreError(f"registry {url}: PostgreSQL {db.info.server_version // 10000} is too old; 15 is needed")
+    if db.info.parameter_status("server_encoding") != "UTF8":
+        raise StoreError(f"registry {url}: its encoding is not UTF8; make it with `createdb -E UTF8 -T template0`")
+
+
+def _refuse_newer(url: DatabaseUrl, version: int) -> None:
+    if version > newest():
+        raise StoreError(
+            f"registry {url}: made by a newer wgjit (schema {version}, this one knows {newest()}); upgrade wgjit"
+        )
+
+
+def _connect(url: DatabaseUrl) -> Db:
+    """A connection without prepared statements: pgbouncer gives each transaction another server connection."""
+    return psycopg.connect(url.reveal(), autocommit=True, prepare_threshold=None)
