@@ -10,6 +10,7 @@ from wgjit.model import Peer, PublicKey
 from wgjit.stores import checks
 from wgjit.stores.base import Claims, Load, Peers
 from wgjit.stores.entries import Author, Entry, Filter
+from wgjit.stores.postgresql.registry import PostgresRegistry
 from wgjit.stores.sqlite.registry import SqliteRegistry
 
 LAB = Author("lab")
@@ -96,3 +97,7 @@ class Signed:
 
 class LabRegistry(Signed, SqliteRegistry):
     """A registry file with the lab's verbs."""
+
+
+class LabPostgres(Signed, PostgresRegistry):
+    """A registry in a database with the lab's verbs."""

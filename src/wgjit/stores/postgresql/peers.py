@@ -1,0 +1,326 @@
+"""The peers of a registry, as people manage them. Each method is one transaction unless its text says otherwise.
+
+Each change takes its author (`by`), and is written into the audit log in the same transaction. In each change, the
+database notes which addresses lose their owner, for the pools that the registry was opened with.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from itertools import islice
+
+from wgjit.errors import AddressConflict, StoreError
+from wgjit.model import AllowedIP, Peer, PublicKey, Registration
+from wgjit.stores import audit_records, checks, label_rules, packing
+from wgjit.stores.entries import EVERY, Author, Entry, Filter, IdempotentRequest, Page, Pool, Verb
+from wgjit.stores.postgresql import audit, idempotency
+from wgjit.stores.postgresql.database.connection import Database
+from wgjit.stores.postgresql.database.schema import Db
+from wgjit.stores.postgresql.load import CACHE, BulkLoad
+from wgjit.stores.postgresql.rows import handles, labels, listing, peer_rows, pools
+
+_PAGE = 1000
+"""Peers that are read, registered or removed in one round."""
+
+_TRIES = 20
+"""How often an address is asked for, if other programs register the very addresses that were found free."""
+
+
+class _Lost(Exception):
+    """Another program has registered an address since it was found free."""
+
+
+def _fine(_: object) -> None:
+    """Accept everything."""
+
+
+class Peers:
+    """See the head of this file. Any thread may call anything."""
+
+    def __init__(
+        self, database: Database, known: Sequence[Pool], lookup: Callable[[PublicKey], Registration | None]
+    ) -> None:
+        self._database = database
+        self._known = tuple(known)
+        self._lookup = lookup
+        self._numbers: dict[AllowedIP, int] = {}
+
+    # --- handles ------------------------------------------------------------------------------------------------
+
+    def resolve(self, handle: str) -> PublicKey:
+        """The key of the peer that has this name, key or address, or whose key begins so (4 characters at least).
+
+        Works for a peer whose row is damaged, too, so that the peer can be removed. Raises NoSuchPeer, AmbiguousHandle.
+        """
+        with self._database.look() as db:
+            return handles.resolve(db, handle)
+
+    def registration(self, handle: str) -> Registration:
+        """The peer that a handle means, with its last claim. Raises NoSuchPeer, AmbiguousHandle."""
+        found = self._lookup(self.resolve(handle))
+        if found is None:
+            raise checks.no_such_peer(handle)  # removed in between
+        return found
+
+    def names(self, prefix: str, limit: int) -> list[str]:
+        """The first `limit` names with this prefix, in order."""
+        with self._database.look() as db:
+            return listing.names(db, prefix, limit)
+
+    # --- reading ------------------------------------------------------------------------------------------------
+
+    def labels(self, key: PublicKey) -> dict[str, str]:
+        """A peer's labels, empty if there are none."""
+        with self._database.look() as db:
+            return labels.read(db, [key]).get(key, {})
+
+    def page(self, wanted: Filter, limit: int, after: str | None = None) -> Page:
+        """The first `limit` peers that fit, or the next after a page's cursor. Raises InvalidValue for a bad cursor."""
+        with self._database.view() as db:
+            return listing.page(db, wanted, time.time(), limit, after)
+
+    def entries(self, wanted: Filter, after: str | None = None, page: int = _PAGE) -> Iterator[Entry]:
+        """All peers that fit, as a stream. Each `page` of peers is read in a transaction of its own."""
+        while True:
+            read = self.page(wanted, page, after)
+            yield from read.entries
+            if read.cursor is None:
+                return
+            after = read.cursor
+
+    def count(self, wanted: Filter = EVERY) -> int:
+        """The number of peers that fit. Reads all of these peers, except for the empty filter."""
+        with self._database.look() as db:
+            return peer_rows.count(db) if wanted.is_empty else listing.count(db, wanted, time.time())
+
+    def search(self, text: str, limit: int, *, anywhere: bool = False) -> list[Entry]:
+        """Peers that a text may mean, `limit` at most: see `listing.search`."""
+        with self._database.view() as db:
+            return listing.search(db, text, limit, anywhere=anywhere)
+
+    def entry(self, key: PublicKey) -> Entry:
+        """One peer as a listing shows it. Raises NoSuchPeer."""
+        with self._database.view() as db:
+            return listing.entry(db, key)
+
+    def every(self, after: PublicKey | None = None) -> Iterator[Peer]:
+        """All peers in key order after the key `after`, as a stream. Each peer is as it was when its part was read."""
+        last: bytes = b"" if after is None else after
+        while True:
+            with self._database.look() as db:
+                some = peer_rows.behind(db, last, _PAGE)
+            yield from some
+            if len(some) < _PAGE:
+                return
+            last = some[-1].public_key
+
+    # --- changing --------------------------------------------------------------------------------------------
+
+    def hand_out(
+        self,
+        peer: Peer,
+        given: Mapping[str, str],
+        some: Sequence[Pool] = (),
+        before_commit: Callable[[Peer], None] = _fine,
+        *,
+        by: Author,
+        once: IdempotentRequest | None = None,
+    ) -> Peer:
+        """Register a peer with labels, its own allowed IPs and an address of each pool. Returns the peer as registered.
+
+        No two programs get the same address. An error that `before_commit` raises undoes everything. Raises
+        PeerExists, AddressConflict, InvalidValue, PoolExhausted, AnsweredBefore.
+        """
+        numbers = self._know([*self._known, *some])
+        lost = 0
+        while True:
+            try:
+                with self._database.change() as db:
+                    idempotency.check(db, by, once, time.time())
+                    label_rules.check_count(len(given))
+                    fresh = [pools.allocate(db, pool, numbers[pool.prefix]) for pool in some]
+                    whole = dataclasses.replace(peer, allowed_ips=(*peer.allowed_ips, *fresh))
+                    try:
+                        peer_rows.insert(db, [whole])
+                    except AddressConflict as error:
+                        if fresh and lost < _TRIES and not _has_conflict(db, peer, fresh):
+                            raise _Lost from error
+                        raise
+                    pools.taken(db, peer.allowed_ips)
+                    labels.add_new(db, peer.public_key, given)
+                    before_commit(whole)
+                    audit.write(db, by, [audit_records.registered(Verb.ADD, Entry(whole, given))])
+                    idempotency.answered(db, by, once, Entry(whole, given))
+                return whole
+            except _Lost:
+                lost += 1
+            except pools.NotReady as none:
+                with self._database.change() as db:
+                    pools.prepare(db, none.pool, numbers[none.pool.prefix])
+
+    def adopt(self, peers: Iterable[Peer], *, by: Author) -> int:
+        """Register the peers of an interface, either all of them or none. Returns their number.
+
+        Raises PeerExists, AddressConflict, InvalidValue, and what the iterable raises.
+        """
+        count = 0
+        source = iter(peers)
+        with self._changing() as db:
+            while some := list(islice(source, _PAGE)):
+                peer_rows.insert(db, some)
+                audit.write(db, by, (audit_records.registered(Verb.ADOPT, Entry(peer)) for peer in some))
+                count += len(some)
+        return count
+
+    @contextmanager
+    def load(self, *, by: Author, cache: int = CACHE) -> Iterator[BulkLoad]:
+        """Register many peers, faster than one by one and, if wanted, without the peers that are refused; see `load`.
+
+        Peers that are staged but not committed are dropped. Each batch that adds peers is one entry of the audit log.
+        `cache`: KiB of memory for each sort on the server. Raises StoreBusy, StoreError.
+        """
+        self._know(self._known)
+        with closing(BulkLoad(self._database, by, cache)) as load:
+            yield load
+
+    def amend(
+        self,
+        key: PublicKey,
+        how: Callable[[Peer], Peer],
+        add: Mapping[str, str],
+        remove: Iterable[str] = (),
+        check: Callable[[Entry], None] = _fine,
+        *,
+        by: Author,
+    ) -> Entry:
+        """Change a peer to what `how` returns for it, and add and remove labels, in one transaction with the reading.
+
+        `check` gets the peer as it was before. If `check` raises an error, nothing changes. Raises NoSuchPeer,
+        AddressConflict, PeerExists (the name), InvalidValue (another key), and what `how` raises.
+        """
+        with self._changing() as db:
+            before = _locked(db, key)
+            check(before)
+            after = checks.changed(before.peer, how)
+            if after != before.peer:
+                peer_rows.replace(db, after)
+                if after.allowed_ips != before.peer.allowed_ips:
+                    pools.taken(db, after.allowed_ips)
+            remove = list(remove)
+            if add or remove:
+                labels.write(db, key, add, remove)
+            entry = Entry(after, labels.read(db, [key]).get(key, {}))
+            if len(entry.labels) > len(before.labels):  # a peer that had too many before may still lose some
+                label_rules.check_count(len(entry.labels))
+            if (record := audit_records.amended(before, entry)) is not None:
+                audit.write(db, by, [record])
+        return entry
+
+    def rotate(
+        self,
+        key: PublicKey,
+        new: PublicKey,
+        before_commit: Callable[[Peer], None] = _fine,
+        check: Callable[[Entry], None] = _fine,
+        *,
+        by: Author,
+        once: IdempotentRequest | None = None,
+    ) -> Peer:
+        """Replace a peer's key by a new one. Everything else stays, except the claim, which belonged to the old key.
+
+        A gateway sees a removal: the old key loses its session within a second. `check` gets the peer as it was before.
+        An error that `before_commit` or `check` raises undoes the change. Raises NoSuchPeer, PeerExists,
+        AnsweredBefore.
+        """
+        with self._changing() as db:
+            idempotency.check(db, by, once, time.time())
+            before = _locked(db, key)
+            check(before)
+            entry = Entry(dataclasses.replace(before.peer, public_key=new), before.labels)
+            peer = entry.peer
+            db.execute("DELETE FROM wgjit.peers WHERE public_key = %s", (key,))
+            peer_rows.insert(db, [peer])
+            pools.taken(db, peer.allowed_ips)
+            labels.add_new(db, new, entry.labels)
+            before_commit(peer)
+            audit.write(db, by, [audit_records.rotated(key, peer)])
+            idempotency.answered(db, by, once, entry)
+        return peer
+
+    def remove_all(self, keys: Sequence[PublicKey], check: Callable[[Entry], None] | None = None, *, by: Author) -> int:
+        """Remove these peers in one transaction. Returns how many were registered.
+
+        `check` gets each peer that is registered; if `check` raises an error, no peer is removed. With `check`, a
+        damaged row is a StoreError.
+        """
+        count = 0
+        with self._changing() as db:
+            for start in range(0, len(keys), _PAGE):
+                count += _remove(db, keys[start : start + _PAGE], check, by)
+        return count
+
+    def remove_fitting(self, wanted: Filter, *, by: Author) -> int:
+        """Remove all peers that fit, one page per transaction, so that a gateway can save claims in between."""
+        count, after = 0, None
+        while True:
+            page = self.page(wanted, _PAGE, after)
+            count += self.remove_all([entry.peer.public_key for entry in page.entries], by=by)
+            if page.cursor is None:
+                return count
+            after = page.cursor
+
+    # --- pools -------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _changing(self) -> Iterator[Db]:
+        """A transaction that changes peers."""
+        self._know(self._known)
+        with self._database.change() as db:
+            yield db
+
+    def _know(self, some: Sequence[Pool]) -> dict[AllowedIP, int]:
+        """The numbers of these pools by prefix. A pool that is new to the registry is written down at once."""
+        for pool in some:
+            if pool.prefix not in self._numbers:
+                with self._database.change() as db:
+                    number = pools.know(db, pool)
+                self._numbers[pool.prefix] = number
+        return self._numbers
+
+
+def _remove(db: Db, keys: Sequence[PublicKey], check: Callable[[Entry], None] | None, by: Author) -> int:
+    """Remove some peers. Returns how many were registered."""
+    query = f"SELECT {peer_rows.COLUMNS} FROM wgjit.peers WHERE public_key = ANY(%s) ORDER BY public_key FOR UPDATE"
+    rows = {row[0]: row for row in db.execute(query, (list(keys),)).fetchall()}
+    its = labels.read(db, [PublicKey(key) for key in rows])
+    records = []
+    for key in dict.fromkeys(key for key in keys if key in rows):
+        try:
+            entry = Entry(packing.make_peer(*rows[key]), its.get(key, {}))
+        except StoreError:  # a reason more to remove it
+            if check is not None:
+                raise
+            entry = None
+        if check is not None and entry is not None:
+            check(entry)
+        records.append(audit_records.removed(key, entry))
+    if rows:
+        db.execute("DELETE FROM wgjit.peers WHERE public_key = ANY(%s)", (list(rows),))
+        audit.write(db, by, records)
+    return len(rows)
+
+
+def _locked(db: Db, key: PublicKey) -> Entry:
+    """A peer that nobody else changes before this transaction ends. Raises NoSuchPeer, StoreError (damaged)."""
+    peer = peer_rows.find(db, key, lock=True)
+    return Entry(peer, labels.read(db, [key]).get(key, {}))
+
+
+def _has_conflict(db: Db, peer: Peer, fresh: Sequence[AllowedIP]) -> bool:
+    """Whether the peer's own allowed IPs are in conflict: with other peers, or with the addresses out of the pools."""
+    return peer_rows.overlapping(db, peer.allowed_ips) is not None or any(
+        a.version == b.version and a.overlaps(b) for a in fresh for b in peer.allowed_ips
+    )

@@ -1,0 +1,50 @@
+"""A real PostgreSQL server of the tests' own, and a registry of its own for each test."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+from lab.postgresql import Cluster
+from lab.registry import LabPostgres
+from wgjit.stores.postgresql.database import schema
+from wgjit.stores.postgresql.database.url import DatabaseUrl
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    with Cluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def template(cluster: Cluster) -> Iterator[str]:
+    """A database with an empty registry, of which each test gets a copy."""
+    with cluster.database() as name:
+        schema.init(DatabaseUrl(cluster.url(name)))
+        yield name
+
+
+@pytest.fixture
+def url(cluster: Cluster, template: str) -> Iterator[str]:
+    """A database with an empty registry of its own."""
+    with cluster.database(template) as name, cluster.shell(cluster.url(name)) as shell:
+        new = "UPDATE wgjit.meta SET value = uuid_send(gen_random_uuid()) WHERE what = 'identity'"
+        shell.execute(new)
+        yield cluster.url(name)
+
+
+@pytest.fixture
+def registry(url: str) -> Iterator[LabPostgres]:
+    with contextlib.closing(LabPostgres(DatabaseUrl(url), timeout=0.5)) as registry:
+        yield registry
+
+
+@pytest.fixture
+def shell(url: str, cluster: Cluster) -> Iterator[psycopg.Connection]:
+    """psql: another program that writes to the database."""
+    with cluster.shell(url) as connection:
+        yield connection
