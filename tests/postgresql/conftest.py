@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 
 import psycopg
 import pytest
@@ -43,8 +44,20 @@ def registry(url: str) -> Iterator[LabPostgres]:
         yield registry
 
 
+class Shell:
+    """psql: another program that writes to the database. Parameters may be `?`, as in the tests of the file."""
+
+    def __init__(self, connection: psycopg.Connection[Any]) -> None:
+        self.connection = connection
+
+    def execute(self, query: str, parameters: Any = None) -> psycopg.Cursor[Any]:
+        if parameters is not None:
+            query = query.replace("?", "%s")
+        return self.connection.execute(query.encode(), parameters)
+
+
 @pytest.fixture
-def shell(url: str, cluster: Cluster) -> Iterator[psycopg.Connection]:
-    """psql: another program that writes to the database."""
+def shell(url: str, cluster: Cluster) -> Iterator[Shell]:
     with cluster.shell(url) as connection:
-        yield connection
+        connection.execute("SET search_path = wgjit")
+        yield Shell(connection)

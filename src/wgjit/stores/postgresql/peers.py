@@ -159,7 +159,9 @@ class Peers:
                 lost += 1
             except pools.NotReady as none:
                 with self._database.change() as db:
-                    pools.prepare(db, none.pool, numbers[none.pool.prefix])
+                    exhausted = pools.prepare(db, none.pool, numbers[none.pool.prefix])
+                if exhausted is not None:
+                    raise exhausted from None
 
     def adopt(self, peers: Iterable[Peer], *, by: Author) -> int:
         """Register the peers of an interface, either all of them or none. Returns their number.

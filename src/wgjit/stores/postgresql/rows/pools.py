@@ -122,17 +122,17 @@ def allocate(db: Db, pool: Pool, number: int) -> AllowedIP:
     raise NotReady(pool)
 
 
-def prepare(db: Db, pool: Pool, number: int) -> None:
-    """Make some addresses ready, or wait for the transaction that holds the last ones. Raises PoolExhausted.
+def prepare(db: Db, pool: Pool, number: int) -> PoolExhausted | None:
+    """Make some addresses ready, or wait for who holds the last ones. Returns the error if none is free.
 
-    The caller has begun a transaction for this alone, and commits it.
+    The caller has begun a transaction for this alone, and commits it, also if none is free: the mark has moved.
     """
     parameters = _parameters(pool, number)
     row = db.execute("SELECT next FROM wgjit.pools WHERE id = %s FOR UPDATE", (number,)).fetchone()
     if row is None:
-        return  # the registry was made anew
+        return None  # the registry was made anew
     if db.execute(f"{_READY} SKIP LOCKED", parameters).fetchone():
-        return  # another program has prepared some
+        return None  # another program has prepared some
     mark, last, span = row[0], pool.prefix.broadcast_address, BLOCK
     while mark is not None:
         parameters["mark"] = str(mark)
@@ -148,12 +148,12 @@ def prepare(db: Db, pool: Pool, number: int) -> None:
             texts = [str(address) for address in free]
             db.execute("INSERT INTO wgjit.ready (pool, address) SELECT %s, unnest(%s::inet[])", (number, texts))
             _move(db, number, mark)
-            return
+            return None
         span = min(4 * span, _WIDEST)
     _move(db, number, None)
     if db.execute(_READY, parameters).fetchone() or db.execute(_RIPE, parameters).fetchone():
-        return  # another program held the last ones, and did not take them all
-    raise _exhausted(db, pool, number)
+        return None  # another program held the last ones, and did not take them all
+    return _exhausted(db, pool, number)
 
 
 def taken(db: Db, prefixes: Iterable[AllowedIP]) -> None:
