@@ -144,7 +144,7 @@ class Peers:
                     fresh = [pools.allocate(db, pool, numbers[pool.prefix]) for pool in some]
                     whole = dataclasses.replace(peer, allowed_ips=(*peer.allowed_ips, *fresh))
                     try:
-                        peer_rows.insert(db, [whole])
+                        peer_rows.insert_or_end(db, whole)
                     except AddressConflict as error:
                         if fresh and lost < _TRIES and not _has_conflict(db, peer, fresh):
                             raise _Lost from error

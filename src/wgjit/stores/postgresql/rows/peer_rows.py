@@ -96,7 +96,7 @@ def replace(db: Db, peer: Peer) -> None:
 
 
 def insert(db: Db, peers: Sequence[Peer]) -> None:
-    """Insert a round of peers. Raises PeerExists, AddressConflict, InvalidValue."""
+    """Insert a round of peers. Raises PeerExists, AddressConflict, InvalidValue; the transaction may go on then."""
     ordered = sorted(peers, key=lambda peer: peer.public_key)
     for peer in ordered:
         checks.check_peer(peer)
@@ -112,6 +112,21 @@ def insert(db: Db, peers: Sequence[Peer]) -> None:
         raise _explain(db, ordered) or _unexplained(ordered[0]) from None
     except (psycopg.IntegrityError, psycopg.DataError):
         raise _unexplained(ordered[0]) from None
+
+
+def insert_or_end(db: Db, peer: Peer) -> None:
+    """As `insert`, for one peer, two round trips faster: without a savepoint. An error undoes the transaction.
+
+    What is in the way is looked for after that, without a transaction.
+    """
+    checks.check_peer(peer)
+    try:
+        db.execute(_INSERT, columns(peer))
+    except _REFUSED:
+        db.execute("ROLLBACK")
+        raise _explain(db, [peer]) or _unexplained(peer) from None
+    except (psycopg.IntegrityError, psycopg.DataError):
+        raise _unexplained(peer) from None
 
 
 def _explain(db: Db, peers: Sequence[Peer], *, replaces: bool = False) -> StoreError | None:

@@ -28,17 +28,12 @@ _WIDEST = 16_384
 """Addresses that one transaction looks at, at most."""
 
 _NOW = "extract(epoch FROM clock_timestamp())::bigint"
-_IS_WIDE = "masklen(prefix) < CASE family(prefix) WHEN 4 THEN 32 ELSE 128 END"
 
-_OWNED = (
-    """
+_OWNED = """
     EXISTS (SELECT FROM wgjit.addresses AS a WHERE a.prefix = {at}::cidr)
     OR EXISTS (SELECT FROM (
-        SELECT prefix FROM wgjit.addresses WHERE prefix < {at}::cidr AND """
-    + _IS_WIDE
-    + """
-        ORDER BY prefix DESC LIMIT 1) AS w WHERE w.prefix >> {at}::cidr)"""
-)
+        SELECT prefix FROM wgjit.wide WHERE prefix < {at}::cidr ORDER BY prefix DESC LIMIT 1
+    ) AS w WHERE w.prefix >> {at}::cidr)"""
 _RESTING = (
     """
     EXISTS (SELECT FROM wgjit.freed AS f
@@ -58,16 +53,14 @@ _RIPE = f"""
 _READY = """
     SELECT address FROM wgjit.ready WHERE pool = %(pool)s AND address <> ALL (%(reserved)s::inet[])
     ORDER BY address LIMIT 1 FOR UPDATE"""
-_TAKE_READY = f"""
-    DELETE FROM wgjit.ready WHERE pool = %(pool)s AND address = ({_READY} SKIP LOCKED)
-    RETURNING address, NOT ({_OWNED.format(at="address")}) AND NOT ({_RESTING.format(at="address")})"""
+_TAKE = "SELECT host(wgjit.take_address(%(pool)s, %(quarantine)s, %(reserved)s::inet[]))"
 _FREE = f"""
     SELECT host(m) FROM (SELECT %(mark)s::inet + i AS m FROM generate_series(0, %(span)s::bigint - 1) AS i) AS every
     WHERE m <> ALL (%(reserved)s::inet[]) AND NOT ({_OWNED.format(at="m")}) AND NOT ({_RESTING.format(at="m")})
     ORDER BY m LIMIT %(block)s"""
 _AROUND = f"""
     SELECT host(broadcast(prefix)) FROM (
-        SELECT prefix FROM wgjit.addresses WHERE prefix < %(mark)s::cidr AND {_IS_WIDE} ORDER BY prefix DESC LIMIT 1
+        SELECT prefix FROM wgjit.wide WHERE prefix < %(mark)s::cidr ORDER BY prefix DESC LIMIT 1
     ) AS w WHERE prefix >> %(mark)s::cidr
     UNION ALL
     SELECT host(max(last)) FROM wgjit.freed
@@ -111,15 +104,10 @@ def allocate(db: Db, pool: Pool, number: int) -> AllowedIP:
 
     The caller has a transaction open, and registers the address in it.
     """
-    parameters = _parameters(pool, number)
-    while row := db.execute(f"{_RIPE} SKIP LOCKED", parameters).fetchone():
-        found = _take_freed(db, parameters, *row)
-        if found is not None:
-            return ipaddress.ip_network(found)
-    while row := db.execute(_TAKE_READY, parameters).fetchone():
-        if row[1]:
-            return ipaddress.ip_network(row[0])
-    raise NotReady(pool)
+    row = db.execute(_TAKE, _parameters(pool, number)).fetchone()
+    if row is None or row[0] is None:
+        raise NotReady(pool)
+    return ipaddress.ip_network(row[0])
 
 
 def prepare(db: Db, pool: Pool, number: int) -> PoolExhausted | None:
@@ -168,28 +156,6 @@ def taken(db: Db, prefixes: Iterable[AllowedIP]) -> None:
             "FOR UPDATE OF f SKIP LOCKED))",
             ([first for first, _ in ranges], [last for _, last in ranges]),
         )
-
-
-def _take_freed(db: Db, parameters: dict[str, Any], first: Address, last: Address, at: int) -> str | None:
-    """The first free address of a freed range, whose rest stays freed. None if it has none: the range is forgotten."""
-    this = parameters | {"first": str(first), "last": str(last)}
-    db.execute("DELETE FROM wgjit.freed WHERE pool = %(pool)s AND first = %(first)s AND last = %(last)s", this)
-    low = int(first)
-    while low <= int(last):
-        span = min(BLOCK, int(last) - low + 1)
-        mark = str(first + (low - int(first)))
-        row = db.execute(_FREE, parameters | {"mark": mark, "span": span, "block": 1}).fetchone()
-        if row is not None:
-            found = ipaddress.ip_address(row[0])
-            if found < last:  # type: ignore[operator]
-                db.execute(
-                    "INSERT INTO wgjit.freed (pool, first, last, at) VALUES (%s, %s, %s, %s) ON CONFLICT DO NOTHING",
-                    (parameters["pool"], str(found + 1), str(last), at),
-                )
-            return str(found)
-        around = [int(ipaddress.ip_address(end)) for (end,) in db.execute(_AROUND, parameters | {"mark": mark}) if end]
-        low = max([low + span, *(end + 1 for end in around)])
-    return None
 
 
 def _parameters(pool: Pool, number: int) -> dict[str, Any]:

@@ -41,3 +41,75 @@ END $$;
 
 CREATE TRIGGER addresses_freed AFTER DELETE ON wgjit.addresses REFERENCING OLD TABLE AS before_it
     FOR EACH STATEMENT EXECUTE FUNCTION wgjit.addresses_freed();
+
+-- --- giving out ------------------------------------------------------------------------------------------------------
+-- Functions, because their plans are kept: to plan these statements costs more than to run them.
+
+-- The first address of a range that has no owner, is not reserved, and does not rest. NULL if there is none.
+CREATE FUNCTION wgjit.first_free(pool_id integer, low inet, high inet, quarantine bigint, reserved inet[]) RETURNS inet
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+    SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+DECLARE
+    this inet := low;
+    reached inet;
+    ripe bigint := extract(epoch FROM clock_timestamp())::bigint - quarantine;
+BEGIN
+    LOOP
+        reached := NULL;
+        SELECT host(broadcast(w.prefix))::inet INTO reached FROM (
+            SELECT prefix FROM wgjit.wide WHERE prefix < this::cidr ORDER BY prefix DESC LIMIT 1
+        ) AS w WHERE w.prefix >> this::cidr;
+        IF reached IS NULL THEN
+            SELECT max(last) INTO reached FROM wgjit.freed
+                WHERE pool = pool_id AND last > first AND last >= this AND first <= this AND at > ripe;
+        END IF;
+        IF reached IS NULL AND (
+            this = ANY (reserved)
+            OR EXISTS (SELECT FROM wgjit.addresses WHERE prefix = this::cidr)
+            OR EXISTS (SELECT FROM wgjit.freed WHERE pool = pool_id AND first = this AND last = this AND at > ripe))
+        THEN
+            reached := this;
+        END IF;
+        IF reached IS NULL THEN
+            RETURN this;
+        ELSIF reached >= high THEN
+            RETURN NULL;
+        END IF;
+        this := reached + 1;
+    END LOOP;
+END $$;
+
+-- A free address, taken off `freed` or `ready` by this transaction. NULL if none is ready.
+CREATE FUNCTION wgjit.take_address(pool_id integer, quarantine bigint, reserved inet[]) RETURNS inet
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+    SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+DECLARE
+    oldest record;
+    found_one inet;
+    ripe bigint := extract(epoch FROM clock_timestamp())::bigint - quarantine;
+BEGIN
+    LOOP
+        SELECT first, last, at INTO oldest FROM wgjit.freed WHERE pool = pool_id AND at <= ripe
+            ORDER BY at, first LIMIT 1 FOR UPDATE SKIP LOCKED;
+        EXIT WHEN NOT FOUND;
+        DELETE FROM wgjit.freed WHERE pool = pool_id AND first = oldest.first AND last = oldest.last;
+        found_one := wgjit.first_free(pool_id, oldest.first, oldest.last, quarantine, reserved);
+        CONTINUE WHEN found_one IS NULL; -- taken again since; a trigger notes it when it is freed again
+        IF found_one < oldest.last THEN
+            INSERT INTO wgjit.freed (pool, first, last, at) VALUES (pool_id, found_one + 1, oldest.last, oldest.at)
+                ON CONFLICT DO NOTHING;
+        END IF;
+        RETURN found_one;
+    END LOOP;
+    LOOP
+        DELETE FROM wgjit.ready WHERE pool = pool_id AND address = (
+            SELECT address FROM wgjit.ready WHERE pool = pool_id AND address <> ALL (reserved)
+            ORDER BY address LIMIT 1 FOR UPDATE SKIP LOCKED)
+            RETURNING address INTO found_one;
+        EXIT WHEN NOT FOUND;
+        IF wgjit.first_free(pool_id, found_one, found_one, quarantine, reserved) IS NOT NULL THEN
+            RETURN found_one;
+        END IF;
+    END LOOP;
+    RETURN NULL;
+END $$;
