@@ -295,7 +295,7 @@ class Peers:
 
 def _remove(db: Db, keys: Sequence[PublicKey], check: Callable[[Entry], None] | None, by: Author) -> int:
     """Remove some peers. Returns how many were registered."""
-    query = f"SELECT {peer_rows.COLUMNS} FROM wgjit.peers WHERE public_key = ANY(%s) ORDER BY public_key FOR UPDATE"
+    query = f"SELECT {peer_rows.COLUMNS} FROM wgjit.peers WHERE public_key = ANY(%b) ORDER BY public_key FOR UPDATE"
     rows = {row[0]: row for row in db.execute(query, (list(keys),)).fetchall()}
     its = labels.read(db, [PublicKey(key) for key in rows])
     records = []
@@ -310,7 +310,7 @@ def _remove(db: Db, keys: Sequence[PublicKey], check: Callable[[Entry], None] | 
             check(entry)
         records.append(audit_records.removed(key, entry))
     if rows:
-        db.execute("DELETE FROM wgjit.peers WHERE public_key = ANY(%s)", (list(rows),))
+        db.execute("DELETE FROM wgjit.peers WHERE public_key = ANY(%b)", (list(rows),))
         audit.write(db, by, records)
     return len(rows)
 

@@ -18,7 +18,7 @@ def read_all(db: Db, keys: Sequence[PublicKey]) -> tuple[dict[PublicKey, dict[st
     """As `read`, and the peers with a label that is left out because another program put a key into it."""
     found: dict[PublicKey, dict[str, str]] = {}
     withheld = set[PublicKey]()
-    rows = db.execute("SELECT public_key, key, value FROM wgjit.labels WHERE public_key = ANY(%s)", (list(keys),))
+    rows = db.execute("SELECT public_key, key, value FROM wgjit.labels WHERE public_key = ANY(%b)", (list(keys),))
     for public_key, key, value in rows:
         if holds_key(key) or holds_key(value):
             withheld.add(PublicKey(public_key))
@@ -32,7 +32,7 @@ def sizes(db: Db, keys: Sequence[PublicKey]) -> dict[bytes, int]:
     # JSON writes a character of two to four bytes as 6 or 12 bytes; `"": "", ` is 8.
     rows = db.execute(
         "SELECT public_key, sum(5 * octet_length(value) - 4 * length(value) + length(key) + 8) FROM wgjit.labels "
-        "WHERE public_key = ANY(%s) GROUP BY public_key",
+        "WHERE public_key = ANY(%b) GROUP BY public_key",
         (list(keys),),
     )
     return {key: int(size) for key, size in rows}

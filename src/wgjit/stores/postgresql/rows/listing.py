@@ -72,7 +72,7 @@ def search(db: Db, text: str, limit: int, *, anywhere: bool) -> list[Entry]:
         for (key,) in db.execute(f"{query} LIMIT %(limit)s", parameters | {"limit": limit}).fetchall():
             found[key] = None
     keys = list(found)[:limit]
-    rows = db.execute(f"SELECT {_COLUMNS} FROM wgjit.peers AS p WHERE public_key = ANY(%s)", (keys,)).fetchall()
+    rows = db.execute(f"SELECT {_COLUMNS} FROM wgjit.peers AS p WHERE public_key = ANY(%b)", (keys,)).fetchall()
     by_key = {row[0]: row for row in rows}
     return _within(db, (by_key[key] for key in keys if key in by_key), limit)[0]
 

@@ -138,7 +138,7 @@ def _taken(db: Db, peers: Sequence[Peer], *, replaces: bool) -> StoreError | Non
     """The error for the first key or name that is taken: by a registered peer, or earlier in the round."""
     by_key: dict[PublicKey, Peer] = {}
     by_name: dict[str, Peer] = {}
-    query = f"SELECT {COLUMNS} FROM wgjit.peers WHERE public_key = ANY(%s) OR name = ANY(%s)"
+    query = f"SELECT {COLUMNS} FROM wgjit.peers WHERE public_key = ANY(%b) OR name = ANY(%s)"
     names = [peer.name for peer in peers if peer.name is not None]
     for row in db.execute(query, ([peer.public_key for peer in peers], names)).fetchall():
         present = packing.make_peer(*row)
