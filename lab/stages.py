@@ -1,6 +1,6 @@
 """`./dev test`: all tests, stage by stage. Each stage runs on the system that it tests.
 
-    ./dev test [unit] [userspace] [guest] [kernel] [smp] [ARGUMENT OF PYTEST...]
+    ./dev test [unit] [postgresql] [userspace] [guest] [kernel] [smp] [ARGUMENT OF PYTEST...]
 
 If a stage fails, the later stages still run. The exit status is 0 only if all stages passed. A stage that finds no test
 has failed. Arguments that select tests (-k, -m, tests/...) may leave some stages empty, but not all.
@@ -44,6 +44,7 @@ class Stage(NamedTuple):
 
 STAGES = {
     "unit": Stage("no root, no network", "tests/unit", apart=(("api", "test_tutorial.py"),)),
+    "postgresql": Stage("a PostgreSQL server of the tests' own", "tests/postgresql"),
     "userspace": Stage(
         "namespaces with wireguard-go, on this kernel",
         "tests/userspace",

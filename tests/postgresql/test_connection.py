@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import ipaddress
 import logging
 import subprocess
 import threading
@@ -19,8 +20,8 @@ from tests.contracts.store import FULL, claim, key, peer
 from tests.postgresql.conftest import Shell
 from tests.postgresql.test_rules import at_once
 from wgjit.errors import InvalidValue, NoSuchPeer, StoreBusy, StoreError, StoreUnreachable
-from wgjit.model import PresharedKey, Registration
-from wgjit.stores.entries import Filter, Scope
+from wgjit.model import PresharedKey, Registration, Removed
+from wgjit.stores.entries import Filter, Pool, Scope
 from wgjit.stores.opening import Where, make_registry, open_registry
 from wgjit.stores.postgresql.database import schema
 from wgjit.stores.postgresql.database.url import DatabaseUrl
@@ -158,6 +159,48 @@ def test_a_dump_comes_back_as_it_was(registry: LabPostgres, url: str, empty: str
     with cluster.shell(empty) as shell:
         late = "SELECT count(*) FROM wgjit.peers WHERE written >= pg_snapshot_xmax(pg_current_snapshot())"
         assert shell.execute(late).fetchone() == (0,)
+
+
+def documented_grants() -> str:
+    page = (Path(__file__).parents[2] / "docs/REGISTRY.md").read_text()
+    return page.partition("```sql\n")[2].partition("```")[0]
+
+
+def test_the_documented_roles_can_do_their_part_and_no_more(
+    registry: LabPostgres, shell: Shell, cluster: Cluster, url: str
+) -> None:
+    roles = ("gateways", "managers")
+    shell.execute("".join(f"CREATE ROLE {role} LOGIN; " for role in roles))
+    try:
+        shell.execute(documented_grants())
+        name = url.partition("@/")[2].partition("?")[0]
+        as_gateway, as_manager = (DatabaseUrl(cluster.url(name, role)) for role in roles)
+        with (
+            contextlib.closing(LabPostgres(as_manager)) as manager,
+            contextlib.closing(LabPostgres(as_gateway)) as gateway,
+        ):
+            manager.hand_out(FULL, {"team": "infra"}, [Pool(ipaddress.ip_network("10.7.0.0/24"))])
+            manager.fill([peer(1, "10.6.0.0/24")])
+            manager.replace(peer(1, name="one"))
+            manager.tokens.create("ci", Scope.READ, by=LAB)
+            gateway.save_claims([claim(7, 5.0)])
+            assert gateway.lookup(key(7)) == manager.lookup(key(7)) is not None
+            assert gateway.changes(0) == manager.changes(0) != []
+            assert gateway.addresses_version() == manager.addresses_version()
+            assert gateway.cover([ipaddress.ip_network("10.0.0.0/8")], 50).prefixes
+            manager.claims.reset(key(7), by=LAB)
+            manager.remove(key(7))
+            assert gateway.former(key(7)) == Removed(key(7))
+            for attempt in (
+                lambda: gateway.add([peer(2)]),
+                lambda: gateway.remove(key(1)),
+                lambda: gateway.reset_claim(key(7)),
+                lambda: gateway.tokens.every(),
+            ):
+                with pytest.raises(StoreError, match="access is denied"):
+                    attempt()
+    finally:
+        shell.execute("".join(f"DROP OWNED BY {role}; DROP ROLE {role}; " for role in roles))
 
 
 # --- connections ----------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@
 | `feed`     | `feed`: every initiation that an interface receives, live                  |
 | `peer`     | `peer add`, `list`, `find`, `set`, `rotate`, `remove`, `import`, `export`, |
 |            | `enable`, `disable`, `show`                                                |
+| `registry` | `registry init`: makes and migrates a registry in PostgreSQL               |
 | `release`  | `release`: the way back; installs all registered peers for good            |
 | `status`   | `status`: a running gateway's residents and counters                       |
 | `token`    | `token create`, `list`, `revoke`: tokens of the HTTP API                   |
@@ -47,6 +48,7 @@ COMMANDS = (
     "claim",
     "token",
     "audit",
+    "registry",
     "config",
     "api",
     "adopt",

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from wgjit.errors import InvalidValue
 from wgjit.stores.base import Registry
 from wgjit.stores.entries import Pool
 from wgjit.stores.sqlite.registry import SqliteRegistry
@@ -27,7 +28,10 @@ class Where:
             return self.place
         from wgjit.stores.postgresql.database.url import DatabaseUrl
 
-        return str(DatabaseUrl(self.place))
+        try:
+            return str(DatabaseUrl(self.place))
+        except InvalidValue:
+            return "postgresql:"
 
     @property
     def is_database(self) -> bool:

@@ -18,7 +18,7 @@ from wgjit.stores import audit_records, checks, label_rules, packing
 from wgjit.stores.entries import EVERY, Author, Entry, Filter, IdempotentRequest, Page, Pool, Verb
 from wgjit.stores.postgresql import audit, idempotency
 from wgjit.stores.postgresql.database.connection import Database
-from wgjit.stores.postgresql.database.schema import Db
+from wgjit.stores.postgresql.database.schema import LOCKS, Db
 from wgjit.stores.postgresql.load import CACHE, BulkLoad
 from wgjit.stores.postgresql.rows import handles, labels, listing, peer_rows, pools
 
@@ -172,6 +172,10 @@ class Peers:
         source = iter(peers)
         with self._changing() as db:
             while some := list(islice(source, _PAGE)):
+                if count == 0 and len(some) == _PAGE:
+                    # More rounds may come. As a writer of wide prefixes from the first on (0002_disjoint.sql): two
+                    # programs that begin with single addresses, and both come to a wide prefix, would block each other.
+                    db.execute("SELECT pg_advisory_xact_lock(%s, 1)", (LOCKS,))
                 peer_rows.insert(db, some)
                 audit.write(db, by, (audit_records.registered(Verb.ADOPT, Entry(peer)) for peer in some))
                 count += len(some)

@@ -36,17 +36,21 @@ REQUESTS = LOCKS + 1
 """The first key of the advisory locks of idempotency keys; the second one is a hash."""
 
 _RESTORED = """
-DO $$ DECLARE
-    limit_ xid8 := pg_snapshot_xmax(pg_current_snapshot());
-BEGIN
-    IF EXISTS (SELECT FROM wgjit.peers WHERE written >= limit_ AND written <> pg_current_xact_id()) THEN
-        ALTER TABLE wgjit.peers DISABLE TRIGGER USER;
-        UPDATE wgjit.peers SET written = '3' WHERE written >= limit_ AND written <> pg_current_xact_id();
+DO $$ BEGIN
+    IF EXISTS (SELECT FROM wgjit.peers
+               WHERE written >= pg_snapshot_xmax(pg_current_snapshot()) AND written <> pg_current_xact_id()) THEN
+        ALTER TABLE wgjit.peers DISABLE TRIGGER USER; -- keeps other writers out, too
+        UPDATE wgjit.peers SET written = '3'
+            WHERE written >= pg_snapshot_xmax(pg_current_snapshot()) AND written <> pg_current_xact_id();
         ALTER TABLE wgjit.peers ENABLE TRIGGER USER;
     END IF;
-    UPDATE wgjit.changes SET xid = '3' WHERE xid >= limit_ AND xid <> pg_current_xact_id();
+    UPDATE wgjit.changes SET xid = '3'
+        WHERE xid >= pg_snapshot_xmax(pg_current_snapshot()) AND xid <> pg_current_xact_id();
 END $$"""
-"""After a restore from a dump: the numbers of another server's transactions would look like transactions to come."""
+"""After a restore from a dump: the numbers of another server's transactions would look like transactions to come.
+
+A row that a statement sees was written by a transaction before the end of its own snapshot, unless by another server.
+"""
 
 
 def newest() -> int:
