@@ -12,10 +12,12 @@
 -- lock, and compared after it by a statement of its own, which sees all that was committed before the lock was given.
 -- That takes READ COMMITTED; the stricter levels would compare with an old snapshot, and are refused here.
 --
--- Why not `EXCLUDE USING gist (prefix inet_ops WITH &&)`: it is safe at every isolation level and needs no lock, but it
--- keeps a second, larger index of all addresses, whose descents cost several times those of a B-tree, for a conflict
--- that nearly always is one between equal addresses. To exchange one for the other: drop the trigger
--- `addresses_disjoint` and add the constraint under the same name. Only who gives out addresses reads `wide`, too.
+-- Why not `EXCLUDE USING gist (prefix inet_ops WITH &&)`: it is safe at every isolation level and needs no lock. But it
+-- is a second index of all addresses beside the primary key, and a dear one: inserting 100,000 addresses into a table
+-- with this index alone took 38 µs of CPU a row in random order and 252 µs in order; with a B-tree alone 7 and 5 µs.
+-- The conflict that it looks for is nearly always one between equal addresses, which the primary key finds anyway.
+-- To exchange one for the other: drop the trigger `addresses_disjoint` and add the constraint under the same name, and
+-- fill `wide` by another trigger, since who gives out addresses reads it.
 
 CREATE TABLE wgjit.wide (
     prefix cidr NOT NULL PRIMARY KEY
