@@ -26,6 +26,7 @@ __all__ = [
     "DeviceInfo",
     "DevicePeer",
     "Endpoint",
+    "Holding",
     "Peer",
     "PeerChange",
     "PresharedKey",
@@ -161,11 +162,56 @@ NEVER_PROVEN = Tai64n(bytes(Tai64n.LENGTH))
 
 
 @dataclass(frozen=True, slots=True)
+class Holding:
+    """ "This gateway serves the peer, since its session has passed data": a confirmed claim of a fleet's gateway.
+
+    A peer's greatest holding tells the gateway that serves it now. Holdings are compared by `order` alone, so in every
+    store and in any order of arrival the same one wins. docs/FLEET.md has the rules.
+    """
+
+    public_key: PublicKey
+    timestamp: Tai64n
+    """The client's greatest proven timestamp at this gateway, when the holding was said."""
+    takeovers: int
+    """How often gateways have taken the peer over by themselves since `timestamp`, without an initiation of the
+    client."""
+    gateway: str
+    epoch: int
+    """The start of the holder's process, Unix milliseconds. A restarted gateway has a greater one."""
+    endpoint: Endpoint
+    since: float
+    """Unix seconds since which this gateway has held the peer without a break."""
+    until: float | None = None
+    """Unix seconds at which the holder let the peer go. None while the holder serves it."""
+    before: str | None = None
+    """The gateway that held the peer before; None if there was none, or none is known."""
+
+    @property
+    def order(self) -> tuple[Tai64n, int]:
+        """What decides between two holdings of a peer: the greater one wins."""
+        return self.timestamp, self.takeovers
+
+    def over(self, old: Holding | None) -> Holding:
+        """The holding that a store has for the peer once this one has been saved over the old one.
+
+        A holder may say its own holding again: with a later end, another endpoint, or a new epoch.
+        """
+        if old is None:
+            return self
+        if self.gateway != old.gateway:
+            return replace(self, before=old.gateway) if self.order > old.order else old
+        if (self.order, self.epoch) < (old.order, old.epoch):
+            return old
+        return replace(self, before=self.before or old.before)
+
+
+@dataclass(frozen=True, slots=True)
 class Registration:
-    """A store's data about one key: the peer and its last claim, read together."""
+    """A store's data about one key: the peer, its last claim and, in a fleet, who holds it; read together."""
 
     peer: Peer
     claim: Claim | None = None
+    holding: Holding | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from typing import Any
 from wgjit.errors import StoreError
 from wgjit.model import AllowedIP, Change, ChangeKind, Claim, Cover, Peer, PublicKey, Registration, Removed
 from wgjit.stores import checks
+from wgjit.stores.base import Fleet
 
 
 class FakeRegistry:
@@ -22,6 +23,8 @@ class FakeRegistry:
     `failure`: raised by every call while it is set (or by those in `failing`, names of methods, if that is not empty).
     `on_call`: called with the method's name first, on the caller's thread: block, count, or change the registry there.
     """
+
+    fleet: Fleet | None = None
 
     def __init__(self, peers: Iterable[Peer] = (), *, is_local: bool = True) -> None:
         self.is_local = is_local

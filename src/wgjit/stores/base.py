@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from wgjit.errors import StoreError
-from wgjit.model import AllowedIP, Change, Claim, Cover, Peer, PublicKey, Registration, Removed
+from wgjit.model import AllowedIP, Change, Claim, Cover, Holding, Peer, PublicKey, Registration, Removed
 from wgjit.stores.entries import (
     EVERY,
     Answer,
@@ -34,6 +34,8 @@ class Store(Protocol):
 
     is_local: bool
     """True if a lookup costs less than a Diffie-Hellman. The gateway then looks a key up before it proves the key."""
+    fleet: Fleet | None
+    """What this gateway says to the other gateways of its fleet, and hears of them; None if it is in no fleet."""
 
     def lookup(self, key: PublicKey, *, for_knock: bool = True) -> Registration | None:
         """The peer of this key with its last claim, or None if no such peer is registered.
@@ -87,6 +89,39 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Close the registry. A second call does nothing."""
+
+
+class Fleet(Protocol):
+    """A gateway's side of its fleet: claims and holdings that gateways share by the registry of record.
+
+    The gateway's own copy of the registry (the replica) takes what is said, and hands it on when the registry of record
+    can be reached. So no call here waits for the registry of record, except `ask`.
+    """
+
+    def say(self, claims: Sequence[Claim], holdings: Sequence[Holding]) -> None:
+        """Save these in the replica, in one transaction, and queue them for the registry of record.
+
+        Each is saved as `Claim.over` and `Holding.over` the stored one. Raises StoreError; then nothing was saved.
+        """
+
+    def hear(self, after: int, limit: int = 1000) -> tuple[list[Holding], int]:
+        """Holdings of other gateways that reached the replica after the place `after`, oldest first, and the new place.
+
+        Also this gateway's own holdings of another epoch. A peer's older holding is left out once a newer one has
+        arrived. The first place is 0. Raises StoreError.
+        """
+
+    def ask(self, key: PublicKey) -> Registration | Removed | None:
+        """Ask the registry of record for a key that the replica does not have. May wait; thread-safe.
+
+        Raises StoreError if no server answers in time, StoreDeferred if too many keys were asked for.
+        """
+
+    def is_behind(self) -> bool:
+        """Whether registered peers may be missing in the replica: it is being made, or has not been renewed lately."""
+
+    def clock_offset(self) -> float | None:
+        """Seconds by which the clock of the registry of record is ahead of ours; None if it is not known."""
 
 
 class Peers(Protocol):

@@ -15,6 +15,7 @@ from typing import Any
 
 from wgjit.model import AllowedIP, Change, ChangeKind, Claim, Cover, PublicKey, Registration, Removed
 from wgjit.stores import packing
+from wgjit.stores.base import Fleet
 from wgjit.stores.cover import Range, find_cover
 from wgjit.stores.postgresql.database.connection import Database
 from wgjit.stores.postgresql.database.url import DatabaseUrl
@@ -43,6 +44,7 @@ class PostgresStore:
     """
 
     is_local = False
+    fleet: Fleet | None = None
 
     def __init__(self, url: DatabaseUrl, *, read_only: bool = False, timeout: float = 0.25) -> None:
         self.url = url

@@ -26,6 +26,7 @@ import structlog
 
 from wgjit.errors import StoreDeferred, StoreError, StoreUnreachable
 from wgjit.model import AllowedIP, Change, ChangeKind, Claim, Peer, PublicKey, Registration, Removed
+from wgjit.stores.base import Fleet
 from wgjit.stores.remote.answer import Absent, Answer, Found
 from wgjit.stores.remote.cache import AnswerCache
 from wgjit.stores.remote.cached_answer import CachedAnswer, lives
@@ -68,6 +69,7 @@ class RemoteStore:
     """Implements `wgjit.stores.base.Store` with a service; see the head of this file."""
 
     is_local = False
+    fleet: Fleet | None = None
 
     def __init__(self, terms: Terms, cache: Path) -> None:
         """`cache`: the path of the cache's own file. Raises ConfigError if the token's or the CA file is unusable."""

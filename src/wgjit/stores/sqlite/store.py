@@ -17,6 +17,7 @@ from typing import Any
 
 from wgjit.model import AllowedIP, Change, ChangeKind, Claim, Cover, PublicKey, Registration, Removed
 from wgjit.stores import packing
+from wgjit.stores.base import Fleet
 from wgjit.stores.cover import Range, find_cover
 from wgjit.stores.sqlite.file import schema
 from wgjit.stores.sqlite.file.connection import Link
@@ -47,6 +48,7 @@ class SqliteStore:
     """
 
     is_local = True
+    fleet: Fleet | None = None
 
     def __init__(
         self,
