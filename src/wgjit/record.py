@@ -44,6 +44,8 @@ class FeedRecord:
     refusal: Refusal | None = None
     delivery: Delivery | None = None
     """How the packet reached WireGuard; None if wgjit did not deliver it."""
+    held_by: str | None = None
+    """The other gateway of the fleet that held the peer when it knocked; None if none did."""
     stages: dict[str, float] = field(default_factory=dict)
     """Microseconds by stage: identify, lookup, prove, install, deliver, and total. The loop fills them in."""
 
@@ -60,6 +62,7 @@ class FeedRecord:
             "decision": self.decision.value,
             "refusal": None if self.refusal is None else self.refusal.value,
             "delivery": None if self.delivery is None else self.delivery.value,
+            "held_by": self.held_by,
             "stages": {stage: round(microseconds, 1) for stage, microseconds in self.stages.items()},
         }
 
@@ -78,6 +81,7 @@ class FeedRecord:
             decision=Decision(line["decision"]),
             refusal=None if line["refusal"] is None else Refusal(line["refusal"]),
             delivery=None if line["delivery"] is None else Delivery(line["delivery"]),
+            held_by=line.get("held_by"),
             stages=dict(line["stages"]),
         )
 

@@ -28,6 +28,8 @@ class GatewayStatus:
     """The daemon's process id."""
     residents: int = 0
     """Peers on the interface."""
+    holding: int | None = None
+    """Residents that this gateway of a fleet holds. None without a fleet."""
     waiting_for: str | None = None
     """What the gateway waits for before it can serve, for people. None while it serves."""
     waiting: int | None = None
@@ -40,6 +42,8 @@ class GatewayStatus:
     flips: Mapping[str, int] | None = None
     arrivals: Mapping[str, int] | None = None
     departures: Mapping[str, int] | None = None
+    said: Mapping[str, int] | None = None
+    """Holdings that were said to the fleet, by reason. None without a fleet."""
     put_back: int | None = None
     """How often another program put a revoked peer into the interface again."""
     faults: Mapping[str, int] | None = None

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-from wgjit.core.vocabulary import Event, FollowUp, FollowUpDue, Install, SaveClaim, Tell
+from wgjit.core.vocabulary import Event, FollowUp, FollowUpDue, Install, SaveClaim, SayHolding, Tell
 from wgjit.model import PeerChange
 
 
@@ -28,7 +28,7 @@ class Installs:
     changes: list[PeerChange]
 
 
-Task = Event | Verdicts | Installs | SaveClaim | Tell
+Task = Event | Verdicts | Installs | SaveClaim | SayHolding | Tell
 
 _VERDICTS = Verdicts()
 
@@ -42,7 +42,7 @@ class Agenda:
         self._events: deque[Event] = deque()
         self._released = False
         self._installs: list[PeerChange] = []
-        self._records: deque[SaveClaim | Tell] = deque()
+        self._records: deque[SaveClaim | SayHolding | Tell] = deque()
         self._later: deque[Event] = deque()
 
     def hear(self, event: Event) -> None:
@@ -62,8 +62,8 @@ class Agenda:
         """Add an install; all installs are made together."""
         self._installs.append(command.change)
 
-    def record(self, command: SaveClaim | Tell) -> None:
-        """Add a record or a claim. No packet waits for it."""
+    def record(self, command: SaveClaim | SayHolding | Tell) -> None:
+        """Add a record, a claim or a holding. No packet waits for it."""
         self._records.append(command)
 
     def follow_up(self, command: FollowUp) -> None:

@@ -29,16 +29,20 @@ from wgjit.core.settings import Settings
 from wgjit.core.vocabulary import (
     Arrival,
     Arrived,
+    Ask,
     Came,
     ClaimsSaved,
     Command,
+    Confirmed,
     Count,
     Covered,
     DeviceRead,
     Event,
     Evicted,
+    FleetClock,
     FollowUp,
     FollowUpDue,
+    HeldElsewhere,
     Install,
     Installed,
     LookedUp,
@@ -52,7 +56,7 @@ from wgjit.core.vocabulary import (
     Tell,
     Tick,
 )
-from wgjit.model import Claim, Delivery, Endpoint, Peer, PeerChange, PublicKey, Registration, Removed
+from wgjit.model import Claim, Delivery, Endpoint, Holding, Peer, PeerChange, PublicKey, Registration, Removed
 from wgjit.record import Decision, FeedRecord
 from wgjit.refusal import Refusal
 from wgjit.wire.messages import parse_initiation
@@ -97,6 +101,9 @@ class Gateway:
             RegistryChanged: self._registry_changed,
             Covered: self._upkeep.covered,
             ClaimsSaved: self._claims_saved,
+            Confirmed: self._confirmed,
+            HeldElsewhere: self._held_elsewhere,
+            FleetClock: self._fleet_clock,
             Tick: self._tick,
         }
 
@@ -104,6 +111,11 @@ class Gateway:
     def residency(self) -> Residency:
         """The table of residents."""
         return self._upkeep.state.residency
+
+    @property
+    def holding(self) -> int:
+        """Number of residents that this gateway holds; 0 without a fleet."""
+        return len(self._upkeep.state.holders)
 
     @property
     def sheltered(self) -> int:
@@ -117,7 +129,10 @@ class Gateway:
     def handle(self, event: Event, now: Now) -> list[Command]:
         """Decide on an event; return the commands to perform. Never raises for anything that came in a packet."""
         self._wall_offset = now.wall - now.monotonic
-        return self._handlers[type(event)](event, now)
+        commands = self._handlers[type(event)](event, now)
+        if self._settings.fleet:
+            commands += self._upkeep.state.holders.take_commands()
+        return commands
 
     def next_deadline(self) -> float | None:
         """The latest time for the next Tick, monotonic seconds; None if nothing waits."""
@@ -231,6 +246,10 @@ class Gateway:
         found = event.found
         if isinstance(found, Registration):
             knock.record.name = found.peer.name
+            self._learn_holder(knock, found.holding)
+        elif not event.asked and self._may_ask_the_record(knock, found, now):
+            knock.ticket = self._inquiries.begin(knock.key)
+            return [Ask(knock.number, knock.key)]
         if refusal := self._may_install(knock, found, now):
             if refusal in _FINAL and knock.record.proven:
                 self._refusals.remember(knock.claimed.public_key, refusal, now.monotonic)
@@ -258,6 +277,20 @@ class Gateway:
             return [Install(initiation(peer, knock.source))]
         return [Install(PeerChange.install(peer))]
 
+    def _learn_holder(self, knock: Knock, holding: Holding | None) -> None:
+        knock.holding = holding
+        if holding is not None and holding.until is None and holding.gateway != self._settings.gateway:
+            knock.record.held_by = holding.gateway
+
+    def _may_ask_the_record(self, knock: Knock, found: Removed | Refusal | None, now: Now) -> bool:
+        """Whether the registry of record is asked for a key that the replica does not have.
+
+        The key has to be proven, and was not refused a moment ago.
+        """
+        if not self._settings.fleet or isinstance(found, Refusal):
+            return False
+        return not (self._prove(knock, now) or self._refusals.recall(knock.key, now.monotonic))
+
     def _look_first(self, knock: Knock, now: Now) -> list[Command]:
         """Read the device before the install.
 
@@ -281,7 +314,7 @@ class Gateway:
         if self._prove(knock, now) or self._claims.follow(knock, found.claim, now):
             return []
         claim = self._claims.accept(self._claims.followed(knock, found.claim))
-        return [SaveClaim(claim), *self._upkeep.looks.suspect(claim.public_key, now), *self._evict(now)]
+        return [SaveClaim(claim, said=True), *self._upkeep.looks.suspect(claim.public_key, now), *self._evict(now)]
 
     def _may_install(self, knock: Knock, found: Registration | Removed | Refusal | None, now: Now) -> Refusal | None:
         if found is None or isinstance(found, Removed):
@@ -312,10 +345,10 @@ class Gateway:
         knock.record.proven, knock.record.timestamp = True, timestamp
         return None
 
-    def _accept(self, claim: Claim, knock: Knock, now: Now) -> SaveClaim:
+    def _accept(self, claim: Claim, knock: Knock, now: Now, *, said: bool = False) -> SaveClaim:
         """Remember the claim, because the gateway acts on it; return the command that saves it."""
         self._door.proven(knock.address, now.monotonic)
-        return SaveClaim(self._claims.accept(claim))
+        return SaveClaim(self._claims.accept(claim), said)
 
     # --- the device answers: deliver --------------------------------------------------------------------------
 
@@ -324,7 +357,8 @@ class Gateway:
         outdated = self._inquiries.end(event.key, knocks[0].ticket)
         if event.failure is not None:
             return [command for knock in knocks for command in self._refuse(knock, event.failure, now)]
-        resident = self._upkeep.state.installed(peer, max(knock.arrived for knock in knocks), now)
+        arrived = max(knock.arrived for knock in knocks)
+        resident = self._upkeep.state.installed(peer, arrived, knocks[0].holding, now)
         resident.static_secret = knocks[0].claimed.static_secret if knocks[0].claimed else None
         newest = max(knocks, key=lambda knock: knock.record.timestamp or b"")
         firsts = {knock.record.timestamp: knock for knock in reversed(knocks)}
@@ -354,7 +388,7 @@ class Gateway:
         elif record.delivery is Delivery.FLIP and knock is newest:
             self._upkeep.state.flips.start(peer, knock.source, now)
         if knock.claim is not None:
-            commands.append(self._accept(knock.claim, knock, now))
+            commands.append(self._accept(knock.claim, knock, now, said=True))
         return [*commands, Tell(knock.number, record)]
 
     def _delivery_of(self, knock: Knock) -> Delivery:
@@ -403,6 +437,26 @@ class Gateway:
         for key in event.found:
             self._refusals.forget(key)
         return self._upkeep.news.registry_changed(event, now) + self._evict(now)
+
+    # --- the fleet --------------------------------------------------------------------------------------------
+
+    def _confirmed(self, event: Confirmed, now: Now) -> list[Command]:
+        state = self._upkeep.state
+        for key in event.keys:
+            resident = self.residency.get(key)
+            if resident is not None and state.holders.confirmed(key, resident, now):
+                state.idleness.confirmed(key)
+        return []
+
+    def _held_elsewhere(self, event: HeldElsewhere, now: Now) -> list[Command]:
+        return self._upkeep.news.held_elsewhere(event, now) + self._evict(now)
+
+    def _fleet_clock(self, event: FleetClock, _now: Now) -> list[Command]:
+        self._claims.fleet_clock(event.offset)
+        self._upkeep.state.holders.fleet_clock(event.offset)
+        return []
+
+    # --- room -------------------------------------------------------------------------------------------------
 
     def _give_room(self, now: Now) -> list[Command]:
         """Go on with knocks that waited for room. Refuse all that still wait if no peer may leave."""

@@ -68,4 +68,8 @@ class Settings:
     watchful: int = 0
     """Other programs may add peers to the device. With fewer residents than this number, the gateway reads the device
     before each install. If it is above 0, the gateway also looks as often as looks cost next to nothing."""
+    fleet: bool = False
+    """This gateway shares its peers with other gateways, which have the same private key."""
+    epoch: int = 0
+    """The start of this process, Unix milliseconds. It tells this gateway's holdings from those of its last process."""
     pace: Pace = Pace()

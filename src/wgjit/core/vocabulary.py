@@ -15,7 +15,18 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
-from wgjit.model import AllowedIP, Claim, Cover, Delivery, DevicePeer, PeerChange, PublicKey, Registration, Removed
+from wgjit.model import (
+    AllowedIP,
+    Claim,
+    Cover,
+    Delivery,
+    DevicePeer,
+    Holding,
+    PeerChange,
+    PublicKey,
+    Registration,
+    Removed,
+)
 from wgjit.record import Decision, FeedRecord
 from wgjit.refusal import Refusal
 
@@ -56,12 +67,14 @@ class Arrived(OfKnock):
 
 @dataclass(frozen=True, slots=True)
 class LookedUp(OfKnock):
-    """The store's answer to a Lookup.
+    """The store's answer to a Lookup, or the answer to an Ask.
 
     `found` is a registration, what is left of a removed one, None if the store knows no such peer, or STORE_FAILED.
     """
 
     found: Registration | Removed | Refusal | None
+    asked: bool = False
+    """The answer is of the registry of record, or that could not be asked. The core does not ask again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,12 +154,48 @@ class ClaimsSaved:
 
 
 @dataclass(frozen=True, slots=True)
+class Confirmed:
+    """The sessions of these peers have passed data since their AwaitData. No replayed initiation can do that."""
+
+    keys: tuple[PublicKey, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HeldElsewhere:
+    """Other gateways of the fleet hold these peers, or this gateway held them in an earlier process."""
+
+    holdings: tuple[Holding, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FleetClock:
+    """By how many seconds the fleet's common clock is ahead of this machine's. The registry of record has that clock.
+
+    Claims of all gateways are compared by it.
+    """
+
+    offset: float
+
+
+@dataclass(frozen=True, slots=True)
 class Tick:
     """The moment that `Gateway.next_deadline` named has come, or some time has passed."""
 
 
 Event = (
-    Arrived | LookedUp | Installed | Evicted | FollowUpDue | DeviceRead | RegistryChanged | Covered | ClaimsSaved | Tick
+    Arrived
+    | LookedUp
+    | Installed
+    | Evicted
+    | FollowUpDue
+    | DeviceRead
+    | RegistryChanged
+    | Covered
+    | ClaimsSaved
+    | Confirmed
+    | HeldElsewhere
+    | FleetClock
+    | Tick
 )
 
 
@@ -161,6 +210,16 @@ class Release(OfKnock):
 @dataclass(frozen=True, slots=True)
 class Lookup(OfKnock):
     """Ask the store for a key; answer with LookedUp."""
+
+    key: PublicKey
+
+
+@dataclass(frozen=True, slots=True)
+class Ask(OfKnock):
+    """Ask the registry of record for a proven key that the replica does not have; answer with LookedUp.
+
+    The replica is always a moment behind, and the peer may be new.
+    """
 
     key: PublicKey
 
@@ -209,6 +268,42 @@ class SaveClaim:
     """Save a claim in the store, soon and in batches; answer with ClaimsSaved."""
 
     claim: Claim
+    said: bool = False
+    """Also tell the other gateways of the fleet. They need not know of each rekey."""
+
+
+class Hold(StrEnum):
+    """Why a holding is said to the fleet."""
+
+    TAKEN = "taken"
+    """The peer's session has passed data here. No other gateway was known to hold the peer."""
+    TAKEN_OVER = "taken_over"
+    """The same, and another gateway held the peer before."""
+    MOVED = "moved"
+    """The peer's endpoint has changed."""
+    REFRESHED = "refreshed"
+    """Nothing was said for an hour. Other gateways learn the peer's present timestamp."""
+    REPEATED = "repeated"
+    """Another gateway said a smaller holding."""
+    LEFT = "left"
+    """The peer has left this gateway, to nowhere that is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class SayHolding:
+    """Tell the other gateways of the fleet who holds the peer, soon and in batches. Only in a fleet."""
+
+    holding: Holding
+    why: Hold
+
+
+@dataclass(frozen=True, slots=True)
+class AwaitData:
+    """Answer with Confirmed once a packet from one of these addresses has come out of WireGuard. Only in a fleet."""
+
+    key: PublicKey
+    allowed_ips: tuple[AllowedIP, ...]
+    """Empty: the peer is not awaited any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,6 +403,8 @@ class Departure(StrEnum):
     REVOKED = "revoked"
     """The registry says so: the peer is removed, disabled or expired, its claim was reset, or the peer is not
     registered and `exclusive` is set."""
+    MOVED = "moved"
+    """Another gateway of the fleet holds the peer now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,12 +428,15 @@ class PutBack:
 Command = (
     Release
     | Lookup
+    | Ask
     | Install
     | Configure
     | Evict
     | Recheck
     | Replay
     | SaveClaim
+    | SayHolding
+    | AwaitData
     | ReadDevice
     | FindCover
     | Sheltered

@@ -7,7 +7,7 @@
 | `lifecycle`       | starts and ends the gateway on one interface                            |
 | `core_settings`   | makes the core's settings from the configuration                        |
 | `process`         | the process around the gateways                                         |
-| `device_work`     | installs, changes, removals and readings of the device                  |
+| `effects`         | how the loop performs commands that take more than a call               |
 | `registry_watch`  | saves claims, and reads the registry's changes                          |
 | `interface_watch` | notices when the interface changes or is gone                           |
 | `open_store`      | opens the store that the configuration names                            |

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 from wgjit.config import Config
@@ -11,8 +12,11 @@ from wgjit.model import AllowedIP, Delivery
 WATCHFUL = 64
 """With fewer residents than this, the device is read before an install. Ten residents take a third of a millisecond."""
 
+EPOCH = time.time_ns() // 1_000_000
+"""The start of this process, Unix milliseconds."""
 
-def core_settings(config: Config, delivery: Delivery, *, store_is_local: bool) -> Settings:
+
+def core_settings(config: Config, delivery: Delivery, *, store_is_local: bool, fleet: bool = False) -> Settings:
     """The core's settings for a gateway with this delivery."""
     gateway = config.gateway
     return Settings(
@@ -29,6 +33,8 @@ def core_settings(config: Config, delivery: Delivery, *, store_is_local: bool) -
         exclusive=gateway.exclusive,
         networks=tuple(_networks(config)),
         watchful=WATCHFUL,
+        fleet=fleet,
+        epoch=EPOCH if fleet else 0,
     )
 
 

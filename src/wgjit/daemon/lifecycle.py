@@ -133,7 +133,9 @@ class Service:
         capture, choice = _open_capture(self._interface, self._config, self._info)
         stack.enter_context(closing(capture))
         log.info("delivery", delivery=choice.delivery.value, backend=choice.backend, why=choice.why)
-        settings = core_settings(self._config, choice.delivery, store_is_local=self._store.is_local)
+        settings = core_settings(
+            self._config, choice.delivery, store_is_local=self._store.is_local, fleet=self._store.fleet is not None
+        )
         self._loop = Loop(
             Gateway(self._responder, settings),
             self._device,

@@ -25,6 +25,8 @@ from wgjit.core.agenda import Agenda, Installs, Verdicts
 from wgjit.core.gateway import Gateway
 from wgjit.core.vocabulary import (
     Arrived,
+    Ask,
+    AwaitData,
     Came,
     Configure,
     Count,
@@ -47,19 +49,21 @@ from wgjit.core.vocabulary import (
     Release,
     Replay,
     SaveClaim,
+    SayHolding,
     Sheltered,
     Tell,
     Tick,
 )
 from wgjit.daemon.alarm import Alarm
-from wgjit.daemon.device_work import HEAD_START, DeviceWork
+from wgjit.daemon.effects.device_work import HEAD_START, DeviceWork
+from wgjit.daemon.effects.fleet_work import FleetWork
 from wgjit.daemon.faults import Faults
 from wgjit.daemon.feed_hub import FeedHub
 from wgjit.daemon.metrics import Metrics
 from wgjit.daemon.notices import Notices
 from wgjit.daemon.registry_watch import RegistryWatch
 from wgjit.daemon.stages import Stages
-from wgjit.drivers.base import Capture, Captured, Device, Injector
+from wgjit.drivers.base import Capture, Captured, Confirmations, Device, Injector
 from wgjit.errors import WgjitError
 from wgjit.model import PublicKey
 from wgjit.refusal import Refusal
@@ -69,8 +73,14 @@ BATCH = 16
 """Most packets that are read before installs are made: enough to share a netlink message, but few, so that the first
 packet does not wait long for the last. The loop begins with one packet, and reads more while more packets wait."""
 
+QUESTIONS = 16
+"""Questions to a fleet's registry of record that may wait at once, each on its own thread."""
+
 AWAITED = 64
 """Lookups in a remote store that may wait at once, each on its own thread."""
+
+TOGETHER = 0.02
+"""Least seconds between two rounds of the registry's thread, so that what is said in between goes together."""
 
 HEARTBEAT = 1.0
 """Seconds between two heartbeats to the capture."""
@@ -89,8 +99,12 @@ class Loop:
         feed: FeedHub,
         metrics: Metrics,
         alive: Callable[[], None] = lambda: None,
+        confirmations: Confirmations | None = None,
     ) -> None:
-        """`alive` is called with each heartbeat. It tells a supervisor's watchdog that the loop runs."""
+        """`alive` is called with each heartbeat. It tells a supervisor's watchdog that the loop runs.
+
+        `confirmations` tells which peers' sessions have passed data; without it, looks at the device tell it later.
+        """
         self._gateway = gateway
         self._capture = capture
         self._injector = injector
@@ -105,31 +119,39 @@ class Loop:
         self._agenda = Agenda()
         self._stages = Stages(feed)
         self._running = False
+        self._news = asyncio.Event()
+        """There is something to say to the fleet, or to hear from it."""
         self._batch = 1
         self._install_took = 0.0
         self._alarm = Alarm(lambda: self.feed_event(Tick()))
         self._tasks: set[asyncio.Task[None]] = set()
-        self._threads = ThreadPoolExecutor(4 if store.is_local else AWAITED, thread_name_prefix="wgjit")
+        threads = AWAITED if not store.is_local else 4 if store.fleet is None else QUESTIONS
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="wgjit")
         self._registry_thread = ThreadPoolExecutor(1, thread_name_prefix="wgjit-registry")
         self._watch = RegistryWatch(store, self._faults, gateway.concerned)
         self._notices = Notices(metrics)
+        self._fleet = FleetWork(store, confirmations, self._faults, self.feed_event)
         self._work = DeviceWork(device, self._faults, head_start=0.0 if capture.holds else HEAD_START)
         self._turns: dict[type, Callable[[Any], None]] = {
             Verdicts: lambda _: self._flush(),
             Installs: self._install,
-            SaveClaim: lambda command: self._watch.save(command.claim),
+            SaveClaim: self._save_claim,
+            SayHolding: self._say_holding,
             Tell: self._tell,
         }
         """How the tasks of the agenda that are no events are done."""
         self._perform: dict[type, Callable[[Any], None]] = {
             Release: self._release,
             Lookup: self._lookup,
+            Ask: lambda command: self._in_background(self._ask_the_record(command)),
             Install: self._agenda.install,
             Configure: self._configure,
             Evict: lambda command: self._in_background(self._evict(command)),
             Recheck: lambda command: self._watch.recheck(command.keys),
             Replay: self._replay,
             SaveClaim: self._agenda.record,
+            SayHolding: self._agenda.record,
+            AwaitData: self._fleet.await_data,
             ReadDevice: self._read_device,
             FindCover: lambda command: self._watch.find_cover(command.within),
             Sheltered: self._notices.sheltered,
@@ -147,10 +169,12 @@ class Loop:
         self._loop = asyncio.get_running_loop()
         self.feed_event(residents)
         self._loop.add_reader(self._capture.fileno(), self._packets_wait)
+        self._fleet.begin(self._loop, self._news.set)
         try:
             await asyncio.gather(self._beat(), self._follow_registry())
         finally:
             self._loop.remove_reader(self._capture.fileno())
+            self._fleet.end(self._loop)
             self._alarm.cancel()
             for task in self._tasks:
                 task.cancel()
@@ -267,6 +291,12 @@ class Loop:
         self._stages.shared(command.knock, "lookup", time.monotonic() - began)
         self.feed_event(LookedUp(command.knock, found))
 
+    async def _ask_the_record(self, command: Ask) -> None:
+        began = time.monotonic()
+        found = await self._loop.run_in_executor(self._threads, self._fleet.ask, command.key)
+        self._stages.shared(command.knock, "ask", time.monotonic() - began)
+        self.feed_event(LookedUp(command.knock, found, asked=True))
+
     def _ask(self, key: PublicKey) -> Any:
         try:
             found = self._store.lookup(key) or self._store.former(key)
@@ -301,6 +331,14 @@ class Loop:
         self._work.configure(command.changes)
         self._stages.look()  # this time is in no knock's stages
 
+    def _save_claim(self, command: SaveClaim) -> None:
+        self._watch.save(command.claim, said=command.said)
+
+    def _say_holding(self, command: SayHolding) -> None:
+        self._notices.said(command)
+        self._watch.say(command.holding)
+        self._news.set()
+
     def _tell(self, command: Tell) -> None:
         record = command.record
         self._captured.pop(command.knock, None)
@@ -326,6 +364,7 @@ class Loop:
                 self._faults.occurred("heartbeat", error)
             self._stages.compare_clocks()
             self._work.retry()
+            self._fleet.retry()
             self.feed_event(Tick())  # also for deadlines by the wall clock, which may have been stepped
             self._alive()
             await asyncio.sleep(HEARTBEAT)
@@ -337,7 +376,10 @@ class Loop:
                     self.feed_event(event)
             except Exception as error:
                 self._faults.occurred("registry", error)
-            await asyncio.sleep(RegistryWatch.INTERVAL)
+            self._news.clear()
+            await asyncio.sleep(TOGETHER)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._news.wait(), RegistryWatch.INTERVAL - TOGETHER)
 
     def _in_background(self, work: Any) -> None:
         task = self._loop.create_task(work)
@@ -350,6 +392,7 @@ class Loop:
         return replace(
             about,
             residents=len(self._gateway.residency),
+            holding=self._gateway.holding if self._store.fleet is not None else None,
             waiting=len(self._captured),
             sheltered=self._gateway.sheltered,
             **self._metrics.as_dict(counters),

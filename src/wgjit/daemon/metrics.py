@@ -26,7 +26,9 @@ class Metrics:
     arrivals: Counter[str] = field(default_factory=Counter)
     """Peers that became resident: installed, found."""
     departures: Counter[str] = field(default_factory=Counter)
-    """Peers that were taken out of the device, by reason: idle, unconfirmed, room, revoked."""
+    """Peers that were taken out of the device, by reason: idle, unconfirmed, room, revoked, moved."""
+    said: Counter[str] = field(default_factory=Counter)
+    """Holdings that were said to the fleet, by reason: taken, taken_over, moved, refreshed, repeated, left."""
     put_back: int = 0
     """How often another program put a revoked peer into the device."""
 
@@ -51,6 +53,7 @@ class Metrics:
             "flips": dict(self.flips),
             "arrivals": dict(self.arrivals),
             "departures": dict(self.departures),
+            "said": dict(self.said) or None,
             "put_back": self.put_back,
             "faults": dict(self.faults),
             "captured": capture.received,

@@ -6,7 +6,7 @@ from collections import OrderedDict
 
 import structlog
 
-from wgjit.core.vocabulary import Came, Flipped, Left, PutBack, Sheltered
+from wgjit.core.vocabulary import Came, Flipped, Left, PutBack, SayHolding, Sheltered
 from wgjit.daemon.metrics import Metrics
 from wgjit.model import PublicKey
 from wgjit.refusal import Refusal
@@ -35,6 +35,11 @@ class Notices:
         """Count a peer that was taken out of the device."""
         self._metrics.departures[command.why] += 1
         log.debug("peer left the device", peer=str(command.key), why=command.why.value)
+
+    def said(self, command: SayHolding) -> None:
+        """Count a holding that is said to the fleet."""
+        self._metrics.said[command.why] += 1
+        log.debug("holding said", peer=str(command.holding.public_key), why=command.why.value)
 
     def flipped(self, command: Flipped) -> None:
         """Count the outcome of a flip."""

@@ -13,10 +13,10 @@ from collections.abc import Callable, Collection, Hashable, Iterable
 import structlog
 
 from wgjit.core.residents.placeholder import LIMIT
-from wgjit.core.vocabulary import ClaimsSaved, Covered, Event, RegistryChanged
+from wgjit.core.vocabulary import ClaimsSaved, Covered, Event, FleetClock, HeldElsewhere, RegistryChanged
 from wgjit.daemon.faults import Faults
 from wgjit.errors import StoreDeferred, StoreError
-from wgjit.model import AllowedIP, Change, Claim, Cover, PublicKey, Registration
+from wgjit.model import AllowedIP, Change, Claim, Cover, Holding, PublicKey, Registration
 from wgjit.stores.base import Store
 
 log = structlog.get_logger()
@@ -31,12 +31,15 @@ COVER_REST = 4.0
 """Least pause before the next cover, as a multiple of the time that the last one took. A registry may change all the
 time."""
 
+CLOCK_STEP = 0.02
+"""Seconds. A smaller change of the fleet's clock is not told."""
+
 CLOSING = 3.0
 """Seconds for which the last write is tried again."""
 
 
 class RegistryWatch:
-    """The claims to save in one store, and the changes to read from it."""
+    """The claims to save in one store, what to say to the fleet, and the changes to read."""
 
     INTERVAL = 0.25
     """Seconds between two rounds. A crash loses at most the claims of this time, and a change waits at most as long."""
@@ -53,6 +56,14 @@ class RegistryWatch:
         self._at_work = threading.Lock()
         self._lock = threading.Lock()
         self._unsaved: dict[PublicKey, Claim] = {}
+        self._said: set[PublicKey] = set()
+        """Keys of unsaved claims that the fleet has to hear of."""
+        self._holdings: dict[PublicKey, Holding] = {}
+        """Holdings to say to the fleet."""
+        self._heard: int | None = None
+        """The place up to which other gateways' holdings have been heard; None before the first round."""
+        self._offset: float | None = None
+        """The offset of the fleet's clock that the core knows of."""
         self._changed: dict[PublicKey, None] = {}
         self._unsure: dict[PublicKey, None] | None = None
         """Residents to look up because the change log does not name them; None before the first round."""
@@ -70,10 +81,20 @@ class RegistryWatch:
         self._context = structlog.contextvars.get_contextvars()
         store.keep_fresh(residents)
 
-    def save(self, claim: Claim) -> None:
-        """Save a claim in the next round. Of two claims for one peer only the newer is saved."""
+    def save(self, claim: Claim, *, said: bool = False) -> None:
+        """Save a claim in the next round. Of two claims for one peer only the newer is saved.
+
+        `said`: tell the fleet, too.
+        """
         with self._lock:
             self._unsaved[claim.public_key] = claim.over(self._unsaved.get(claim.public_key))
+            if said:
+                self._said.add(claim.public_key)
+
+    def say(self, holding: Holding) -> None:
+        """Tell the fleet of a holding in the next round. Of two holdings of one peer only the newer is told."""
+        with self._lock:
+            self._holdings[holding.public_key] = holding.over(self._holdings.get(holding.public_key))
 
     def recheck(self, keys: Iterable[PublicKey]) -> None:
         """Look these residents up in the next round, because a look found them in the device."""
@@ -93,7 +114,7 @@ class RegistryWatch:
         events: list[Event] = []
         failures: list[Exception] = []
         with self._at_work:
-            for step in (self._flush, self._follow, self._cover):
+            for step in (self._flush, self._hear, self._follow, self._cover):
                 try:
                     events += step(failures)
                 except Exception as error:
@@ -120,17 +141,44 @@ class RegistryWatch:
 
     def _flush(self, _failures: list[Exception]) -> list[Event]:
         with self._lock:
-            claims = tuple(self._unsaved.values())
-            self._unsaved.clear()
-        if not claims:
+            claims, said, holdings = self._unsaved, self._said, self._holdings
+            self._unsaved, self._said, self._holdings = {}, set(), {}
+        if not claims and not holdings:
             return []
+        fleet = self._store.fleet
         try:
-            self._store.save_claims(claims)
+            if fleet is None:
+                self._store.save_claims(tuple(claims.values()))
+            else:
+                self._store.save_claims([claim for key, claim in claims.items() if key not in said])
+                fleet.say([claim for key, claim in claims.items() if key in said], tuple(holdings.values()))
         except BaseException:
-            for claim in claims:
-                self.save(claim)
+            for claim in claims.values():
+                self.save(claim, said=claim.public_key in said)
+            for holding in holdings.values():
+                self.say(holding)
             raise
-        return [ClaimsSaved(claims)]
+        return [ClaimsSaved(tuple(claims.values()))]
+
+    def _hear(self, _failures: list[Exception]) -> list[Event]:
+        """Other gateways' holdings of the peers that matter here, and the fleet's clock."""
+        fleet = self._store.fleet
+        if fleet is None:
+            return []
+        events: list[Event] = []
+        offset = fleet.clock_offset()
+        if offset is not None and (self._offset is None or abs(offset - self._offset) > CLOCK_STEP):
+            self._offset = offset
+            events.append(FleetClock(offset))
+        if self._heard is None:  # the first round looks all residents up, so that no holding is missed
+            self._heard = fleet.hear(0, limit=0)[1]
+        while True:
+            holdings, place = fleet.hear(self._heard)
+            if place == self._heard:
+                return events
+            self._heard, concerned = place, self._residents()
+            if here := tuple(holding for holding in holdings if holding.public_key in concerned):
+                events.append(HeldElsewhere(here))
 
     def _follow(self, failures: list[Exception]) -> list[Event]:
         identity = self._store.identity()
@@ -226,6 +274,7 @@ class RegistryWatch:
         found: dict[PublicKey, Registration | None] = {}
         removed: set[PublicKey] = set()
         failed = 0
+        fleet = self._store.fleet
         end = time.monotonic() + LONGEST_ROUND
         for key in list(keys):
             if key in concerned:
@@ -233,8 +282,11 @@ class RegistryWatch:
                     break
                 try:
                     registration = self._store.lookup(key, for_knock=False)
-                    if registration is None and self._store.former(key) is not None:
-                        removed.add(key)
+                    if registration is None:
+                        if self._store.former(key) is not None:
+                            removed.add(key)
+                        elif fleet is not None and fleet.is_behind():
+                            continue  # perhaps the replica does not have the peer yet: ask again in the next round
                     found[key] = registration
                 except StoreDeferred:
                     break

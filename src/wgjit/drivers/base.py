@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
-from wgjit.model import DeviceInfo, DevicePeer, PeerChange
+from wgjit.model import AllowedIP, DeviceInfo, DevicePeer, PeerChange, PublicKey
 
 
 class Device(Protocol):
@@ -105,3 +105,25 @@ class Injector(Protocol):
 
     def close(self) -> None:
         """Close descriptors."""
+
+
+class Confirmations(Protocol):
+    """Tells which awaited peers have sent a packet that came out of WireGuard. Raises CaptureError, NotPermitted."""
+
+    def watch(self, key: PublicKey, allowed_ips: Sequence[AllowedIP]) -> None:
+        """Await a packet from one of these prefixes. It takes effect at the next `flush`."""
+
+    def forget(self, key: PublicKey) -> None:
+        """Do not await this peer any more."""
+
+    def flush(self) -> None:
+        """Put what was said since the last call into effect, in one step."""
+
+    def fileno(self) -> int:
+        """A descriptor that is readable when `read` may return something."""
+
+    def read(self) -> list[PublicKey]:
+        """The awaited peers that have sent a packet. Each is returned once, and then not awaited any more."""
+
+    def close(self) -> None:
+        """Stop. What was put into the kernel is taken out."""

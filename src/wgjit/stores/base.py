@@ -108,13 +108,19 @@ class Fleet(Protocol):
         """Holdings of other gateways that reached the replica after the place `after`, oldest first, and the new place.
 
         Also this gateway's own holdings of another epoch. A peer's older holding is left out once a newer one has
-        arrived. The first place is 0. Raises StoreError.
+        arrived. The first place is 0. With a `limit` of 0 only the newest place is told. Raises StoreError.
         """
 
     def ask(self, key: PublicKey) -> Registration | Removed | None:
         """Ask the registry of record for a key that the replica does not have. May wait; thread-safe.
 
         Raises StoreError if no server answers in time, StoreDeferred if too many keys were asked for.
+        """
+
+    def on_news(self, call: Callable[[], None] | None) -> None:
+        """Call this whenever the replica has got something that may concern this gateway. None: call nothing.
+
+        The call is made on any thread and must be short.
         """
 
     def is_behind(self) -> bool:

@@ -14,7 +14,7 @@ import pytest
 
 from tests.unit.daemon.conftest import Running, running, until
 from wgjit.control.status import GatewayStatus
-from wgjit.daemon.device_work import HEAD_START
+from wgjit.daemon.effects.device_work import HEAD_START
 from wgjit.errors import CaptureError, DeviceError, DeviceFull, InjectError, StoreError
 from wgjit.model import Delivery, PeerChange, PrivateKey
 from wgjit.record import Decision

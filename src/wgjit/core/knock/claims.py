@@ -44,6 +44,13 @@ class Claims:
         self._newest: dict[PublicKey, Claim] = {}
         self._unsaved: set[PublicKey] = set()
         self._freshness = Freshness()
+        self._ahead = 0.0
+        """Seconds by which the fleet's clock is ahead of ours; 0 without a fleet."""
+
+    def fleet_clock(self, offset: float) -> None:
+        """The fleet's common clock is ahead of ours by `offset` seconds. All times in claims are by that clock."""
+        self._ahead = offset
+        self._freshness.fleet_clock(offset)
 
     def watching(self, now: Now) -> None:
         """The gateway sees knocks from now on. Only the first call counts."""
@@ -65,7 +72,7 @@ class Claims:
     def _old_or_future(self, knock: Knock, known: Claim | None, now: Now) -> Refusal | None:
         if known is not None and knock.timestamp <= known.greatest_proven:
             return Refusal.STALE
-        return Refusal.FUTURE if knock.timestamp.unix > now.wall + self._max_skew else None
+        return Refusal.FUTURE if knock.timestamp.unix > now.wall + self._ahead + self._max_skew else None
 
     def _known(self, key: PublicKey, stored: Claim | None) -> Claim | None:
         newest = self._newest.get(key)
@@ -74,7 +81,7 @@ class Claims:
     def made(self, knock: Knock) -> Claim:
         """The claim of a knock that was judged to be new."""
         record = knock.record
-        return Claim(knock.key, knock.timestamp, self._gateway, knock.source, record.time or 0.0)
+        return Claim(knock.key, knock.timestamp, self._gateway, knock.source, (record.time or 0.0) + self._ahead)
 
     def followed(self, knock: Knock, stored: Claim | None) -> Claim:
         """The claim of a knock that is newer than all that was proven, but may be a recording.
@@ -107,7 +114,7 @@ class Claims:
         assumed to have shown the gateway's time. Returns the new claim, None if there is none.
         """
         known = self._known(key, stored)
-        at = min(handshake, now.wall) + MARGIN
+        at = min(handshake, now.wall) + self._ahead + MARGIN
         if known is None:
             return self.accept(Claim(key, Tai64n.from_unix(at), self._gateway, endpoint, at, NEVER_PROVEN))
         if at - known.proven_at <= MARGIN + SAME:
@@ -116,6 +123,10 @@ class Claims:
         return self.accept(Claim(key, timestamp, self._gateway, endpoint, at, known.greatest_proven))
 
     # --- the store --------------------------------------------------------------------------------------------
+
+    def newest(self, key: PublicKey) -> Claim | None:
+        """The greatest claim of a resident that this gateway knows of."""
+        return self._newest.get(key)
 
     def learn(self, claim: Claim) -> None:
         """The store has this claim of a resident. A timestamp that is not newer is old."""

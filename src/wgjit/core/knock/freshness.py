@@ -45,12 +45,17 @@ class Freshness:
     def __init__(self, capacity: int = 4096) -> None:
         self._capacity = capacity
         self._began: Now | None = None
+        self._ahead: float | None = None
         self._doubted: OrderedDict[PublicKey, dict[Tai64n, float]] = OrderedDict()
         """Arrival (monotonic seconds) of each knock in doubt, by its timestamp."""
 
     def watching(self, now: Now) -> None:
         """The gateway sees knocks from now on. Only the first call counts."""
         self._began = self._began or now
+
+    def fleet_clock(self, offset: float) -> None:
+        """The fleet's common clock is ahead of ours by `offset` seconds. Ages are counted by it from now on."""
+        self._ahead = offset
 
     def accepts(self, knock: Knock, known: Claim | None) -> bool:
         """Whether this proven knock, newer than all that was proven of its peer, was made just now."""
@@ -60,14 +65,17 @@ class Freshness:
         return self._is_in_step(knock)
 
     def made_at(self, knock: Knock, known: Claim | None) -> float:
-        """The latest time at which the client can have made the knock, Unix seconds by the gateway's clock."""
-        wall = knock.record.time or 0.0
+        """The latest time at which the client can have made the knock, Unix seconds by the gateway's clock.
+
+        In a fleet it is the fleet's clock, because claims go from gateway to gateway.
+        """
+        wall = (knock.record.time or 0.0) + (self._ahead or 0.0)
         return wall - max(0.0, self._age(knock, known)) if self._age(knock, known) > LATE else wall
 
     def _age(self, knock: Knock, known: Claim | None) -> float:
         """The least age of the knock, seconds."""
-        walls = [knock.record.time or 0.0]
-        if self._began is not None:  # the time that our clock would show if it had not been stepped since
+        walls = [(knock.record.time or 0.0) + (self._ahead or 0.0)]
+        if self._ahead is None and self._began is not None:  # what our clock would show had it not been stepped since
             walls.append(self._began.wall + knock.arrived - self._began.monotonic)
         ages = [wall - knock.timestamp.unix for wall in walls]
         if known is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from wgjit.model import Claim, Endpoint, PublicKey, Tai64n
+from wgjit.model import Claim, Endpoint, Holding, PublicKey, Tai64n
 from wgjit.record import FeedRecord
 from wgjit.wire.noise import Claimed
 
@@ -23,6 +23,8 @@ class Knock:
     claimed: Claimed | None = None
     claim: Claim | None = None
     """The claim to save if the gateway acts on this knock."""
+    holding: Holding | None = None
+    """Who in the fleet holds the peer, by its registration."""
     ticket: int = 0
     """The ticket of the inquiry about the knock's key (`Inquiries`)."""
     looked: bool = False

@@ -10,5 +10,6 @@
 | `idleness`    | which residents may leave, and when the next look is due                             |
 | `removals`    | paced removals, so that installs seldom wait                                         |
 | `expiries`    | when residents expire                                                                |
+| `holders`     | which gateway of the fleet holds a resident                                          |
 | `placeholder` | the peer that keeps registered addresses while their own peers are away              |
 """

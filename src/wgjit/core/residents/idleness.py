@@ -41,6 +41,15 @@ class Idleness:
         if resident is not None:
             self._unconfirmed[key] = resident  # at the end, because it knocked last
 
+    def confirmed(self, key: PublicKey) -> None:
+        """The peer's session has passed data."""
+        self._unconfirmed.pop(key, None)
+
+    def doubted(self, key: PublicKey, resident: Resident) -> None:
+        """Another gateway holds the peer, but the peer has knocked here since. Wait for its handshake again."""
+        self._unconfirmed.pop(key, None)
+        self._unconfirmed[key] = resident
+
     def left(self, key: PublicKey) -> None:
         """The peer has left the device."""
         self._unconfirmed.pop(key, None)
@@ -51,7 +60,7 @@ class Idleness:
         if seen != (resident.handshake, resident.rx_bytes):
             resident.handshake, resident.rx_bytes = seen
             resident.active = max(resident.active, began)
-        if peer.last_handshake:
+        if peer.last_handshake > resident.confirmed_after:
             self._unconfirmed.pop(peer.public_key, None)
 
     def overdue(self, key: PublicKey, resident: Resident, began: float) -> Departure | None:

@@ -122,7 +122,7 @@ class Looks:
             state.residency.reading_fails()
             state.idleness.looked(event.took, now.monotonic)
             return self._judge_flips(event.began, now)
-        found = [peer.public_key for peer in event.peers if self._see(peer, event.began)]
+        found = [peer.public_key for peer in event.peers if self._see(peer, event.began, now)]
         commands: list[Command] = [Came(key, Arrival.FOUND) for key in found]
         if not event.more and event.began >= self._ask_not_before:
             self._ask_not_before = event.began + self._settings.pace.interval
@@ -137,14 +137,14 @@ class Looks:
             self._suspected = -math.inf
         state.idleness.looked(event.took, now.monotonic)
         for key in state.residency.reading_ends(event.began):
-            state.forget(key)
+            state.forget(key, now)
         state.placeholder.looked(event.began)
         commands += state.placeholder.keep(now)
         commands += self._judge_flips(event.began, now)
         self._choose(now)
         return commands
 
-    def _see(self, peer: DevicePeer, began: float) -> bool:
+    def _see(self, peer: DevicePeer, began: float, now: Now) -> bool:
         """Update all data from one peer of a look; True if the peer was not known to be in the device."""
         state, key = self._state, peer.public_key
         if state.placeholder.is_ours(peer, began):
@@ -160,6 +160,8 @@ class Looks:
             return False
         if not resident.registered:
             state.placeholder.foreign(key, resident.allowed_ips)
+        if self._settings.fleet:
+            state.holders.seen(key, resident, peer, now)
         state.idleness.observe(resident, peer, began)
         if is_new:
             resident.endpoint, resident.put_in = peer.endpoint, self._began_watching

@@ -1,6 +1,6 @@
 """Changes of residents' registrations. A peer that may stay keeps its session; any other peer loses it at once.
 
-RegistryChanged, expiry ── take the allowed IPs away at once ── Evict ── Evicted ── Left
+RegistryChanged, HeldElsewhere, expiry ── take the allowed IPs away at once ── Evict ── Evicted ── Left
 """
 
 from __future__ import annotations
@@ -9,7 +9,15 @@ from wgjit.core.knock.barred import put_back, refusal_of
 from wgjit.core.residents.residency import Resident
 from wgjit.core.residents.state import State
 from wgjit.core.settings import Settings
-from wgjit.core.vocabulary import Command, Configure, Now, RegistryChanged, SaveClaim
+from wgjit.core.vocabulary import (
+    Command,
+    Configure,
+    Departure,
+    HeldElsewhere,
+    Now,
+    RegistryChanged,
+    SaveClaim,
+)
 from wgjit.model import AllowedIP, Peer, PeerChange, PublicKey, Registration
 
 
@@ -27,6 +35,7 @@ class News:
         state = self._state
         stay: list[Peer] = []
         leave: list[PublicKey] = []
+        moved: list[PublicKey] = []
         told: list[Command] = []
         for key, registration in event.found.items():
             resident = state.residency.get(key)
@@ -48,11 +57,33 @@ class News:
             state.register(registration.peer, resident)
             if not event.rechecked and state.claims.was_reset(key, registration.claim):
                 leave.append(key)  # the kernel has to forget its own greatest timestamp of the peer, too
+            elif state.holders.resumed(key, registration.holding, resident, now):
+                moved.append(key)
             elif not resident.is_as(registration.peer):
                 stay.append(registration.peer)
-        if changes := self._changes(stay, leave, now):
+        if changes := self._changes(stay, leave, now) + self._moved(moved, now):
             return [Configure(tuple(changes)), *told]
         return told
+
+    def held_elsewhere(self, event: HeldElsewhere, now: Now) -> list[Command]:
+        """Other gateways hold these peers. Those that are resident here leave, unless they are known to be back."""
+        state = self._state
+        moved: list[PublicKey] = []
+        for holding in event.holdings:
+            key = holding.public_key
+            resident = state.residency.get(key)
+            if resident is None or not resident.registered or state.removals.is_settled(key):
+                continue
+            if state.holders.elsewhere(holding, resident, now):
+                moved.append(key)
+            elif state.holders.awaits(key):
+                state.idleness.doubted(key, resident)
+        changes = self._moved(moved, now)
+        return [Configure(tuple(changes))] if changes else []
+
+    def _moved(self, keys: list[PublicKey], now: Now) -> list[PeerChange]:
+        """Let peers go that another gateway holds. They lose their addresses at once."""
+        return self._state.let_go(keys, now) + self._state.revoke(keys, now, Departure.MOVED) if keys else []
 
     def _changes(self, stay: list[Peer], leave: list[PublicKey], now: Now) -> list[PeerChange]:
         """The changes for the device: new values for the residents that stay, and no allowed IPs for the others."""
@@ -68,7 +99,7 @@ class News:
                 updates.append(PeerChange.update(peer))
                 taken += peer.allowed_ips
         state.placeholder.taken(taken)
-        return kept + state.revoke(leave) + updates
+        return kept + state.revoke(leave, now) + updates
 
     def _follow_claim(self, registration: Registration, resident: Resident, replaced: bool, now: Now) -> list[Command]:
         """Compare a resident's claim with the registry's, and with the device's last handshake; return what to save."""
@@ -80,7 +111,7 @@ class News:
             claim = claims.lacked(key, stored)
         elif not resident.registered and resident.handshake and resident.endpoint is not None:
             claim = claims.infer(key, stored, resident.handshake, resident.endpoint, now)
-        return [] if claim is None else [SaveClaim(claim)]
+        return [] if claim is None else [SaveClaim(claim, said=True)]
 
     def after_removals(self, now: Now) -> list[Command]:
         """A batch of removals is over. Apply the changes of registrations of peers that are still resident."""
@@ -92,5 +123,5 @@ class News:
         """Revoke the residents that have expired."""
         state = self._state
         expired = state.expiries.take_due(now.wall, state.removals.is_settled)
-        changes = state.let_go(expired, now) + state.revoke(expired)
+        changes = state.let_go(expired, now) + state.revoke(expired, now)
         return [Configure(tuple(changes))] if changes else []

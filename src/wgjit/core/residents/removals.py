@@ -4,9 +4,9 @@ A removal waits until all CPUs have let go of the peer (`synchronize_net` in `wg
 an install needs. So only one batch is removed at a time, on a thread. A batch is as large as fits into `BUSY`, and the
 device then rests for as long as the batch took.
 
-Two kinds of peers wait here, and take turns. Revoked peers have lost their allowed IPs and pass no packet any more; for
-the core they are gone. Retired peers are residents like any other until their batch begins, and a sign of life calls
-them back.
+Two kinds of peers wait here, and take turns. Revoked peers, and peers that another gateway holds now, have lost their
+allowed IPs and pass no packet any more; for the core they are gone. Retired peers are residents like any other until
+their batch begins, and a sign of life calls them back.
 """
 
 from __future__ import annotations
@@ -23,6 +23,9 @@ LEAST, MOST = 4, 64
 """Peers in a batch. The first batch has one peer. A batch that shrinks keeps LEAST peers, because below that the call
 itself costs the most. A batch grows to MOST peers at most."""
 
+AT_ONCE = frozenset({Departure.REVOKED, Departure.MOVED})
+"""Departures of peers that have lost their allowed IPs already."""
+
 RETRY = 1.0
 """Seconds until the device is asked again after it refused a batch."""
 
@@ -31,9 +34,9 @@ class Removals:
     """The peers that are to be removed. Constant time per peer."""
 
     def __init__(self) -> None:
-        self._hurried: dict[PublicKey, None] = {}
+        self._hurried: dict[PublicKey, Departure] = {}
         """Revoked peers for which a knock waits."""
-        self._revoked: dict[PublicKey, None] = {}
+        self._revoked: dict[PublicKey, Departure] = {}
         self._retired: dict[PublicKey, Departure] = {}
         self._fresh_until = float("-inf")
         self.ran_stale = False
@@ -60,20 +63,19 @@ class Removals:
     @property
     def revoked(self) -> int:
         """Number of revoked peers that are still in the device. They do not count as residents."""
-        in_flight = sum(why is Departure.REVOKED for why in self._in_flight.values())
+        in_flight = sum(why in AT_ONCE for why in self._in_flight.values())
         return len(self._revoked) + len(self._hurried) + in_flight
 
-    def revoke(self, key: PublicKey) -> None:
-        """The peer has to be removed as soon as possible."""
+    def revoke(self, key: PublicKey, why: Departure = Departure.REVOKED) -> None:
+        """The peer has to be removed as soon as possible. `why` is one of `AT_ONCE`."""
         self._retired.pop(key, None)
         if not self.is_settled(key):
-            self._revoked[key] = None
+            self._revoked[key] = why
 
     def hurry(self, key: PublicKey) -> None:
         """A knock waits for this peer's removal, so the peer is removed before the others."""
         if key in self._revoked:
-            del self._revoked[key]
-            self._hurried[key] = None
+            self._hurried[key] = self._revoked.pop(key)
 
     def retire(self, departures: Iterable[tuple[PublicKey, Departure]], until: float) -> None:
         """These peers may be removed, in this order. After `until` (monotonic seconds) a new look is needed for the
@@ -111,22 +113,20 @@ class Removals:
             elif self._revoked and (self._turn or not self._retired):
                 self._take(self._revoked)
             else:
-                key = next(iter(self._retired))
-                self._in_flight[key] = self._retired.pop(key)
+                self._take(self._retired)
         return tuple(self._in_flight)
 
-    def _take(self, waiting: dict[PublicKey, None]) -> None:
+    def _take(self, waiting: dict[PublicKey, Departure]) -> None:
         key = next(iter(waiting))
-        del waiting[key]
-        self._in_flight[key] = Departure.REVOKED
+        self._in_flight[key] = waiting.pop(key)
 
     def done(self, failed: frozenset[PublicKey], took: float, now: float) -> dict[PublicKey, Departure]:
         """The batch has been removed in `took` seconds, except the `failed`. Return the peers that left, and why."""
         batch, self._in_flight = self._in_flight, {}
         left = {key: why for key, why in batch.items() if key not in failed}
         for key in failed:
-            if batch.get(key) is Departure.REVOKED:
-                self._revoked[key] = None
+            if (why := batch.get(key)) in AT_ONCE:
+                self._revoked[key] = why
         self._not_before = now + (RETRY if failed else took)
         if took > BUSY:
             self._size = max(min(LEAST, self._size), self._size // 2)

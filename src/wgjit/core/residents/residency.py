@@ -36,6 +36,8 @@ class Resident:
     """Monotonic seconds of the peer's last known sign of life. It may be later than the truth by one look."""
     handshake: float = 0.0
     """Unix seconds of the last handshake, from the device. Only compared with itself, since clocks are stepped."""
+    confirmed_after: float = 0.0
+    """Unix seconds, by the device's clock. Only a later handshake confirms the resident's session; 0: any handshake."""
     rx_bytes: int = 0
     """Received bytes, from the device. The device counts only packets that the peer's keys have opened."""
     endpoint: Endpoint | None = None

@@ -7,13 +7,14 @@ from collections.abc import Iterable
 from wgjit.core.delivery.flips import Flips
 from wgjit.core.knock.claims import Claims
 from wgjit.core.residents.expiries import Expiries
+from wgjit.core.residents.holders import Holders
 from wgjit.core.residents.idleness import Idleness
 from wgjit.core.residents.placeholder import Placeholder
 from wgjit.core.residents.removals import Removals
 from wgjit.core.residents.residency import Residency, Resident
 from wgjit.core.settings import Settings
 from wgjit.core.vocabulary import Departure, Now
-from wgjit.model import AllowedIP, Peer, PeerChange, PublicKey
+from wgjit.model import AllowedIP, Holding, Peer, PeerChange, PublicKey
 
 
 class State:
@@ -29,6 +30,7 @@ class State:
         self.idleness = Idleness(settings)
         self.removals = Removals()
         self.expiries = Expiries(self.residency)
+        self.holders = Holders(settings, claims)
         self.foreign: dict[PublicKey, None] = {}
         """Residents that the registry has not been seen to know; the peer that was looked up longest ago is first."""
         self.overdue: dict[PublicKey, Departure] = {}
@@ -43,8 +45,11 @@ class State:
         """Number of peers that the device can still take."""
         return self._capacity - len(self.residency) - self.removals.revoked
 
-    def installed(self, peer: Peer, knocked: float, now: Now) -> Resident:
-        """The peer was installed for a knock that arrived at `knocked`, monotonic seconds."""
+    def installed(self, peer: Peer, knocked: float, known: Holding | None, now: Now) -> Resident:
+        """The peer was installed for a knock that arrived at `knocked`, monotonic seconds.
+
+        `known`: who in the fleet holds the peer, by its registration.
+        """
         resident = self.residency.add(peer, now.monotonic)
         self.placeholder.taken(peer.allowed_ips)
         resident.last_knock = knocked
@@ -52,6 +57,7 @@ class State:
         self.register(peer, resident)
         if not peer.is_pinned:
             self.idleness.installed(peer.public_key, resident)
+        self.holders.installed(peer, known)
         return resident
 
     def register(self, peer: Peer, resident: Resident) -> None:
@@ -74,8 +80,9 @@ class State:
         self.overdue.pop(key, None)
         self.spare.pop(key, None)
 
-    def forget(self, key: PublicKey) -> None:
-        """The peer has left the device."""
+    def forget(self, key: PublicKey, now: Now, *, moved: bool = False) -> None:
+        """The peer has left the device. `moved`: another gateway holds it."""
+        self.holders.left(key, now, moved=moved)
         self.foreign.pop(key, None)
         self.placeholder.not_foreign(key)
         self.placeholder.gone(key)
@@ -93,15 +100,15 @@ class State:
         kept = self.placeholder.take(prefixes, now.monotonic)
         return [] if kept is None else [kept]
 
-    def revoke(self, keys: Iterable[PublicKey]) -> list[PeerChange]:
+    def revoke(self, keys: Iterable[PublicKey], now: Now, why: Departure = Departure.REVOKED) -> list[PeerChange]:
         """End the sessions of these residents at once: without allowed IPs no packet passes in either direction.
 
         The change is cheap, also for many peers. The removals are expensive, and follow later.
         """
         changes = []
         for key in keys:
-            self.removals.revoke(key)
+            self.removals.revoke(key, why)
             self.residency.remove(key)
-            self.forget(key)
+            self.forget(key, now, moved=why is Departure.MOVED)
             changes.append(PeerChange(key, update_only=True, allowed_ips=()))
         return changes

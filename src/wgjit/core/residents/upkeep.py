@@ -40,6 +40,7 @@ class Upkeep:
         state.idleness.knocked(key)
         state.stays(key)
         state.flips.replays.abandon(key)  # the client has tried again by itself
+        state.holders.knocked(key, now)
         return since
 
     def is_leaving(self, key: PublicKey) -> bool:
@@ -75,7 +76,7 @@ class Upkeep:
         for key, why in state.removals.done(event.failed, event.took, now.monotonic).items():
             state.residency.touch(key)  # a look that has begun may still show the peer
             state.residency.remove(key)
-            state.forget(key)
+            state.forget(key, now)
             if key in state.unseen:
                 state.unseen.discard(key)
                 continue

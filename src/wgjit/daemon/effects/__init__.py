@@ -1,0 +1,7 @@
+"""How the loop performs the core's commands, where that takes more than a call.
+
+| module        | what is inside                                                     |
+| ------------- | ------------------------------------------------------------------ |
+| `device_work` | installs, changes, removals and readings of the device             |
+| `fleet_work`  | data that is awaited, and questions to the registry of record      |
+"""
