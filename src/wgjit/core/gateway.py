@@ -348,7 +348,9 @@ class Gateway:
     def _accept(self, claim: Claim, knock: Knock, now: Now, *, said: bool = False) -> SaveClaim:
         """Remember the claim, because the gateway acts on it; return the command that saves it."""
         self._door.proven(knock.address, now.monotonic)
-        return SaveClaim(self._claims.accept(claim), said)
+        accepted = self._claims.accept(claim)
+        self._upkeep.state.holders.proven(claim, knock.record.time or now.wall, now)
+        return SaveClaim(accepted, said)
 
     # --- the device answers: deliver --------------------------------------------------------------------------
 
@@ -446,6 +448,7 @@ class Gateway:
             resident = self.residency.get(key)
             if resident is not None and state.holders.confirmed(key, resident, now):
                 state.idleness.confirmed(key)
+                state.stays(key)  # a look may just have found the peer without a session
         return []
 
     def _held_elsewhere(self, event: HeldElsewhere, now: Now) -> list[Command]:

@@ -264,6 +264,7 @@ class Loop:
             self._capture.flush()
         except Exception as error:
             self._faults.occurred("capture", error)
+        self._fleet.flush()  # before the first data of the new sessions, which comes a round trip later
         if self._feed:
             self._stages.look()  # this time is in no knock's stages, since several knocks share it
 
@@ -364,7 +365,7 @@ class Loop:
                 self._faults.occurred("heartbeat", error)
             self._stages.compare_clocks()
             self._work.retry()
-            self._fleet.retry()
+            self._fleet.flush()
             self.feed_event(Tick())  # also for deadlines by the wall clock, which may have been stepped
             self._alive()
             await asyncio.sleep(HEARTBEAT)

@@ -11,13 +11,14 @@ the new session has passed data. docs/FLEET.md has the rules. Without a fleet th
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from wgjit.core.knock.claims import Claims
 from wgjit.core.residents.residency import Resident
 from wgjit.core.settings import Settings
 from wgjit.core.vocabulary import AwaitData, Command, Hold, Now, SaveClaim, SayHolding
-from wgjit.model import DevicePeer, Holding, Peer, PublicKey
+from wgjit.model import AllowedIP, Claim, DevicePeer, Endpoint, Holding, Peer, PublicKey, Registration, Tai64n
 
 REFRESH = 3600.0
 """Seconds after which a holding is said again at the client's next initiation, so that other gateways know a timestamp
@@ -26,17 +27,31 @@ that is not much older. A fleet of 100,000 residents writes 28 rows a second for
 SESSION = 180.0
 """Seconds that a session lives after its handshake (REJECT_AFTER_TIME, messages.h)."""
 
+MARGIN = 5.0
+"""Seconds that a handshake takes at most from the client's timestamp to the first data (REKEY_TIMEOUT)."""
+
 GRAIN = 0.05
 """Seconds by which the device's time of a handshake may be before the time at which the gateway saw its initiation."""
 
 
 @dataclass(slots=True)
-class _Held:
-    """A resident that this gateway holds."""
+class _Known:
+    """What this gateway knows of a resident of the fleet."""
 
-    holding: Holding
-    said: float
-    """Monotonic seconds when the holding was last said."""
+    other: Holding | None
+    """The holding that the registry had when the peer came, or that another gateway has said since."""
+    first: Tai64n | None = None
+    """The first timestamp that was proven here since the session was last in doubt."""
+    newest: Tai64n | None = None
+    """The greatest timestamp that was proven here."""
+    newest_at: float = 0.0
+    """Unix seconds by our clock when `newest` was proven."""
+    endpoint: Endpoint | None = None
+    """The source of `newest`."""
+    own: Holding | None = None
+    """What this gateway holds; None while it awaits data."""
+    said: float = 0.0
+    """Monotonic seconds when `own` was last said."""
 
 
 class Holders:
@@ -48,14 +63,13 @@ class Holders:
         self._gateway, self._epoch = settings.gateway, settings.epoch
         self._claims = claims
         self._ahead = 0.0
-        self._awaited: dict[PublicKey, Holding | None] = {}
-        """Residents whose sessions have not passed data yet, and what another gateway is known to hold of each."""
-        self._held: dict[PublicKey, _Held] = {}
+        self._known: dict[PublicKey, _Known] = {}
+        self._held = 0
         self._commands: list[Command] = []
 
     def __len__(self) -> int:
         """Number of residents that this gateway holds."""
-        return len(self._held)
+        return self._held
 
     def fleet_clock(self, offset: float) -> None:
         """The fleet's common clock is ahead of ours by `offset` seconds."""
@@ -66,135 +80,165 @@ class Holders:
         commands, self._commands = self._commands, []
         return commands
 
-    def is_held(self, key: PublicKey) -> bool:
-        """Whether this gateway holds the peer."""
-        return key in self._held
+    def own(self, key: PublicKey) -> Holding | None:
+        """What this gateway holds of the peer; None if it does not hold it."""
+        known = self._known.get(key)
+        return None if known is None else known.own
 
     def awaits(self, key: PublicKey) -> bool:
-        """Whether the peer is installed, and its session has not passed data yet."""
-        return key in self._awaited
+        """Whether the peer is resident, and its session is not confirmed."""
+        known = self._known.get(key)
+        return known is not None and known.own is None
 
     # --- a session begins ---------------------------------------------------------------------------------------
 
-    def installed(self, peer: Peer, known: Holding | None) -> None:
-        """The peer was installed for a knock. `known`: who holds it, by the registration."""
+    def installed(self, peer: Peer, prefixes: Iterable[AllowedIP], other: Holding | None) -> None:
+        """The peer was installed for a knock. A packet from one of `prefixes` is the peer's own.
+
+        `other`: the holding of its registration.
+        """
         if self._on:
-            self._held.pop(peer.public_key, None)
-            self._awaited[peer.public_key] = known
-            self._commands.append(AwaitData(peer.public_key, peer.allowed_ips))
+            self._known[peer.public_key] = _Known(other)
+            self._commands.append(AwaitData(peer.public_key, tuple(prefixes)))
+
+    def proven(self, claim: Claim, at: float, now: Now) -> None:
+        """The resident has sent this proven initiation, which arrived at `at`, Unix seconds by our clock."""
+        known = self._known.get(claim.public_key)
+        if known is None:
+            return
+        stamp = claim.greatest_proven
+        known.first = stamp if known.first is None else min(known.first, stamp)
+        if known.newest is None or stamp > known.newest:
+            known.newest, known.newest_at, known.endpoint = stamp, at, claim.endpoint
+        if known.own is not None and now.monotonic - known.said >= REFRESH:
+            self._say(known, known.own, Hold.REFRESHED, now)
+            self._say_claim(claim.public_key)
 
     def confirmed(self, key: PublicKey, resident: Resident, now: Now) -> bool:
         """A packet of the peer has come out of WireGuard. Returns whether this confirms the session.
 
-        If the peer was installed before, the packet may be a late one of an older session.
+        If the session was in doubt before, the packet may be a late one of an older session. If the client has knocked
+        twice, the packet may be of the first session.
         """
-        if key not in self._awaited or resident.confirmed_after:
+        known = self._known.get(key)
+        if known is None or known.own is not None or known.first is None or resident.confirmed_after:
             return False
-        self._take(key, now)
+        self._take(key, known, known.first, now)
         return True
 
     def seen(self, key: PublicKey, resident: Resident, peer: DevicePeer, now: Now) -> None:
         """A look shows this resident. `resident` is still as the last look showed it."""
-        if key in self._awaited:
-            if peer.last_handshake > resident.confirmed_after:
-                self._take(key, now)
-        elif (held := self._held.get(key)) is not None:
-            if peer.last_handshake != resident.handshake:
-                self._follow(held, peer.last_handshake)
-            if peer.endpoint is not None and peer.endpoint != held.holding.endpoint:
-                self._say(held, replace(held.holding, endpoint=peer.endpoint), Hold.MOVED, now)
+        known = self._known.get(key)
+        if known is None:
+            return
+        if known.own is None:
+            if known.first is not None and peer.last_handshake > resident.confirmed_after:
+                stamp = known.newest if self._is_of_newest(known, peer.last_handshake) else known.first
+                self._take(key, known, stamp or known.first, now)
+            return
+        if peer.last_handshake != resident.handshake and self._is_of_newest(known, peer.last_handshake):
+            assert known.newest is not None
+            if known.newest > known.own.timestamp:
+                known.own = replace(known.own, timestamp=known.newest, takeovers=0)
+        if peer.endpoint is not None and peer.endpoint != known.own.endpoint:
+            self._say(known, replace(known.own, endpoint=peer.endpoint), Hold.MOVED, now)
 
-    def _take(self, key: PublicKey, now: Now) -> None:
+    def _is_of_newest(self, known: _Known, handshake: float) -> bool:
+        """Whether a handshake that was complete at `handshake` began with the newest initiation."""
+        return known.newest is not None and handshake >= known.newest_at - GRAIN
+
+    def _take(self, key: PublicKey, known: _Known, stamp: Tai64n, now: Now) -> None:
         """This gateway holds the peer from now on."""
-        claim = self._claims.newest(key)
-        if claim is None:
-            return  # nothing is known of the peer but its session: its next initiation tells more
-        known = self._awaited.pop(key)
         self._commands.append(AwaitData(key, ()))
-        holding = Holding(
+        other = known.other
+        is_ours = other is not None and other.gateway == self._gateway
+        assert known.endpoint is not None  # it comes with the timestamps
+        own = Holding(
             key,
-            claim.greatest_proven,
+            stamp,
             0,
             self._gateway,
             self._epoch,
-            claim.endpoint,
+            known.endpoint,
             since=now.wall + self._ahead,
-            before=None if known is None else known.gateway if known.gateway != self._gateway else known.before,
+            before=None if other is None else other.before if is_ours else other.gateway,
         )
-        served = known is not None and known.until is None and known.gateway != self._gateway
-        held = self._held[key] = _Held(holding, now.monotonic)
-        self._say(held, holding, Hold.TAKEN_OVER if served else Hold.TAKEN, now)
-
-    def _follow(self, held: _Held, handshake: float) -> None:
-        """A handshake was completed since the last look. If its initiation was proven before, that is confirmed now."""
-        claim = self._claims.newest(held.holding.public_key)
-        if claim is None or claim.proven is not None or claim.timestamp <= held.holding.timestamp:
-            return
-        if handshake + self._ahead >= claim.proven_at - GRAIN:
-            held.holding = replace(held.holding, timestamp=claim.timestamp, takeovers=0)
-
-    def knocked(self, key: PublicKey, now: Now) -> None:
-        """A resident has sent a proven initiation. A holding that was said long ago is said again."""
-        held = self._held.get(key)
-        if held is not None and now.monotonic - held.said >= REFRESH:
-            self._say(held, held.holding, Hold.REFRESHED, now)
-            self._say_claim(key)
+        self._held += 1
+        taken_over = other is not None and other.until is None and not is_ours
+        self._say(known, own, Hold.TAKEN_OVER if taken_over else Hold.TAKEN, now)
 
     # --- other gateways -----------------------------------------------------------------------------------------
 
     def elsewhere(self, holding: Holding, resident: Resident, now: Now) -> bool:
         """Another gateway says that it holds this resident. Returns whether the peer has to leave."""
-        key = holding.public_key
-        held = self._held.get(key)
-        if not self._on or holding.gateway == self._gateway:
+        known = self._known.get(holding.public_key)
+        if known is None or holding.gateway == self._gateway:
             return False
-        if held is not None and holding.order < held.holding.order:
-            self._say(held, held.holding, Hold.REPEATED, now)
+        if known.own is not None and holding.order < known.own.order:
+            self._say(known, known.own, Hold.REPEATED, now)
             return False
         if holding.until is not None:
             return False  # the other gateway has let the peer go
-        claim = self._claims.newest(key)
-        if claim is None or claim.greatest_proven <= holding.timestamp:
+        if known.newest is None or known.newest <= holding.timestamp:
             return True
-        # The client has knocked here since. But this may be a recording, so only data decides.
-        self._held.pop(key, None)
-        self._awaited[key] = holding
-        resident.confirmed_after = max(resident.confirmed_after, claim.proven_at - self._ahead - GRAIN)
+        if resident.handshake and self._is_of_newest(known, resident.handshake):  # the client is back here
+            self._held -= known.own is not None
+            known.other = holding
+            self._take(holding.public_key, known, known.newest, now)
+            return False
+        # The client seems to be back, but its newest initiation may be a recording. So only data decides.
+        if known.own is not None or known.other != holding:
+            self._held -= known.own is not None
+            known.own, known.other, known.first = None, holding, known.newest
+            resident.confirmed_after = known.newest_at - GRAIN
         return False
 
-    def resumed(self, key: PublicKey, holding: Holding | None, resident: Resident, now: Now) -> bool:
-        """A resident was found in the device, and this is its registration's holding. Returns whether it has to leave.
+    def resumed(self, key: PublicKey, registration: Registration, resident: Resident, now: Now) -> bool:
+        """A resident was found in the device, and this is its registration. Returns whether it has to leave.
 
         The gateway was started anew, or another program put the peer in.
         """
-        if not self._on or key in self._held or key in self._awaited:
+        if not self._on or key in self._known:
             return False
-        if holding is not None and holding.gateway == self._gateway and holding.until is None:
-            self._held[key] = _Held(replace(holding, epoch=self._epoch), now.monotonic)
-            return False
-        self._awaited[key] = holding
+        holding, claim = registration.holding, registration.claim
+        known = self._known[key] = _Known(holding)
         resident.confirmed_after = resident.handshake
+        if claim is not None and claim.gateway == self._gateway:  # an earlier process has proven it
+            known.first = known.newest = claim.greatest_proven
+            known.newest_at = (claim.proven_at if claim.proven is None else 0.0) - self._ahead
+            known.endpoint = claim.endpoint
+        if holding is not None and holding.gateway == self._gateway and holding.until is None:
+            known.own, known.said = replace(holding, epoch=self._epoch), now.monotonic
+            self._held += 1
+            return False
         if holding is not None and self.elsewhere(holding, resident, now):
             return True
         is_free = holding is None or holding.gateway == self._gateway or holding.until is not None
-        if is_free and resident.handshake and now.wall - resident.handshake < SESSION:
-            self._take(key, now)  # the session is up, and nobody else has the peer
+        is_up = resident.handshake and now.wall - resident.handshake < SESSION
+        if is_free and is_up and known.newest is not None:
+            # A handshake from before the newest initiation began with an older timestamp: rather too old than too new.
+            is_newest = self._is_of_newest(known, resident.handshake)
+            since = resident.handshake - known.newest_at
+            self._take(key, known, known.newest if is_newest else known.newest.later(since - MARGIN), now)
         return False
 
     # --- a peer leaves ------------------------------------------------------------------------------------------
 
     def left(self, key: PublicKey, now: Now, *, moved: bool = False) -> None:
         """The peer has left the device, or has lost its addresses. `moved`: another gateway holds it."""
-        if key in self._awaited:
-            del self._awaited[key]
+        known = self._known.pop(key, None)
+        if known is None:
+            return
+        if known.own is None:
             self._commands.append(AwaitData(key, ()))
-        held = self._held.pop(key, None)
-        if held is not None and not moved:
-            self._say(held, replace(held.holding, until=now.wall + self._ahead), Hold.LEFT, now)
+            return
+        self._held -= 1
+        if not moved:
+            self._say(known, replace(known.own, until=now.wall + self._ahead), Hold.LEFT, now)
             self._say_claim(key)
 
-    def _say(self, held: _Held, holding: Holding, why: Hold, now: Now) -> None:
-        held.holding, held.said = holding, now.monotonic
+    def _say(self, known: _Known, holding: Holding, why: Hold, now: Now) -> None:
+        known.own, known.said = holding, now.monotonic
         self._commands.append(SayHolding(holding, why))
 
     def _say_claim(self, key: PublicKey) -> None:

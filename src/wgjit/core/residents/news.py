@@ -57,7 +57,7 @@ class News:
             state.register(registration.peer, resident)
             if not event.rechecked and state.claims.was_reset(key, registration.claim):
                 leave.append(key)  # the kernel has to forget its own greatest timestamp of the peer, too
-            elif state.holders.resumed(key, registration.holding, resident, now):
+            elif state.holders.resumed(key, registration, resident, now):
                 moved.append(key)
             elif not resident.is_as(registration.peer):
                 stay.append(registration.peer)

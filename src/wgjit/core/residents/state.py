@@ -57,8 +57,16 @@ class State:
         self.register(peer, resident)
         if not peer.is_pinned:
             self.idleness.installed(peer.public_key, resident)
-        self.holders.installed(peer, known)
+        self.holders.installed(peer, [prefix for prefix in peer.allowed_ips if self._is_of_one(prefix)], known)
         return resident
+
+    def _is_of_one(self, prefix: AllowedIP) -> bool:
+        """Whether all packets from this prefix are of the peer that has it. A foreign peer may own a part of it."""
+        if prefix.num_addresses == 1:
+            return True
+        foreign = (self.residency.get(key) for key in self.foreign)
+        inside = (own for resident in foreign if resident for own in resident.allowed_ips)
+        return not any(own.version == prefix.version and own.subnet_of(prefix) for own in inside)  # type: ignore[arg-type]
 
     def register(self, peer: Peer, resident: Resident) -> None:
         """The registry knows the resident, with these values."""

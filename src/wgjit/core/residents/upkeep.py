@@ -40,7 +40,6 @@ class Upkeep:
         state.idleness.knocked(key)
         state.stays(key)
         state.flips.replays.abandon(key)  # the client has tried again by itself
-        state.holders.knocked(key, now)
         return since
 
     def is_leaving(self, key: PublicKey) -> bool:

@@ -32,7 +32,8 @@ class FleetWork:
         self._faults = faults
         self._hear = hear
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._flushing = False
+        self._waiting = False
+        """Something was awaited since the last flush."""
 
     def begin(self, loop: asyncio.AbstractEventLoop, news: Callable[[], None]) -> None:
         """Serve on this loop. `news` is called when the replica has something new that concerns this gateway."""
@@ -53,7 +54,7 @@ class FleetWork:
     # --- data ---------------------------------------------------------------------------------------------------
 
     def await_data(self, command: AwaitData) -> None:
-        """Await a peer's data, or await it no more. All commands of one turn of the loop take effect together."""
+        """Await a peer's data, or await it no more, from the next `flush` on. That comes with this turn of the loop."""
         if self._confirmations is None:
             return
         try:
@@ -63,23 +64,21 @@ class FleetWork:
                 self._confirmations.forget(command.key)
         except WgjitError as error:
             self._faults.occurred("confirmations", error)
-        if self._loop is not None and not self._flushing:
-            self._flushing = True
-            self._loop.call_soon(self._flush)
+        if self._loop is not None and not self._waiting:
+            self._waiting = True
+            self._loop.call_soon(self.flush)
 
-    def _flush(self) -> None:
-        self._flushing = False
-        if self._confirmations is None or self._loop is None:
+    def flush(self) -> None:
+        """Put what is awaited into effect."""
+        if self._confirmations is None or not self._waiting:
             return
+        self._waiting = False
         try:
             self._confirmations.flush()
             self._faults.passed("confirmations")
         except WgjitError as error:
+            self._waiting = True  # with the next flush
             self._faults.occurred("confirmations", error)
-
-    def retry(self) -> None:
-        """Try again what failed."""
-        self._flush()
 
     def _data_came(self) -> None:
         assert self._confirmations is not None

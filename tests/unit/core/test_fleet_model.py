@@ -1,0 +1,427 @@
+"""Three gateways of one fleet, as a state machine: clients move, packets are replayed, news is late, processes end.
+
+The world knows the truth: which session of a client has passed data, and where. The laws are docs/FLEET.md's:
+
+- F1: a gateway says that it holds a peer only after a session of that peer has passed data there; so no replayed
+  initiation moves a peer;
+- F2: in the record and in each replica a peer's holding only grows, in any order of arrival;
+- F4: a gateway that hears of a greater confirmed claim lets the peer go at once, unless the client is back already;
+- F7: a gateway that hears of a smaller claim for a peer that it holds says its own again;
+- a client's session that is up is never dropped because of what gateways say to one another.
+
+Once all news has arrived, each connected client has one holder: the gateway of its session. Nobody else has the peer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+
+from tests.unit.core.conftest import SERVER, START, Client
+from wgjit.core.agenda import Agenda, Installs, Verdicts
+from wgjit.core.gateway import Gateway
+from wgjit.core.settings import Settings
+from wgjit.core.vocabulary import (
+    Arrived,
+    Ask,
+    AwaitData,
+    ClaimsSaved,
+    Command,
+    Configure,
+    Confirmed,
+    DeviceRead,
+    Event,
+    Evict,
+    Evicted,
+    FleetClock,
+    FollowUp,
+    HeldElsewhere,
+    Hold,
+    Install,
+    Installed,
+    LookedUp,
+    Lookup,
+    Now,
+    ReadDevice,
+    Recheck,
+    RegistryChanged,
+    SaveClaim,
+    SayHolding,
+    Tell,
+    Tick,
+)
+from wgjit.model import (
+    Claim,
+    Delivery,
+    DevicePeer,
+    Endpoint,
+    Holding,
+    Peer,
+    PrivateKey,
+    PublicKey,
+    Registration,
+    Tai64n,
+)
+from wgjit.record import Decision
+from wgjit.wire.noise import Responder
+from wgjit.wire.packets import build
+
+RESPONDER = Responder(PrivateKey(b"\x42" * 32))
+CLIENTS = [Client(RESPONDER.public_key, number) for number in (1, 2)]
+PEERS = {client.key: client.peer for client in CLIENTS}
+NAMES = ("a", "b", "c")
+ELSEWHERE = Endpoint.parse("203.0.113.7:9")
+
+
+@dataclass
+class Session:
+    """A client's present session, as the client knows it."""
+
+    node: Node
+    stamp: Tai64n
+    began: float
+    passed: bool = False
+    """Data has passed."""
+
+
+@dataclass
+class Shared:
+    """What a database has of each peer."""
+
+    claims: dict[PublicKey, Claim] = field(default_factory=dict)
+    holdings: dict[PublicKey, Holding] = field(default_factory=dict)
+
+    def take(self, what: Claim | Holding) -> None:
+        """Merge; a holding only grows."""
+        if isinstance(what, Claim):
+            self.claims[what.public_key] = what.over(self.claims.get(what.public_key))
+            return
+        old = self.holdings.get(what.public_key)
+        new = self.holdings[what.public_key] = what.over(old)
+        assert old is None or new.order >= old.order, "F2: a holding has shrunk"
+
+
+@dataclass
+class InDevice:
+    """A peer in a node's device."""
+
+    peer: Peer
+    has_addresses: bool = True
+    answered: Tai64n | None = None
+    """The newest initiation that WireGuard has answered. The session that it answered before, if it has passed nothing,
+    is gone (`add_new_keypair`, noise.c)."""
+    current: Tai64n | None = None
+    """The initiation of the session that has passed data last."""
+    handshake: float = 0.0
+    endpoint: Endpoint | None = None
+
+
+class Node:
+    """One gateway: its core, device and replica, and a loop in the daemon's order."""
+
+    def __init__(self, world: Fleet, name: str, *, quick: bool) -> None:
+        """`quick`: a driver sees awaited data; else looks alone confirm sessions."""
+        self.world, self.name, self.quick = world, name, quick
+        self.device: dict[PublicKey, InDevice] = {}
+        self.replica = Shared()
+        self.outbox: list[Claim | Holding] = []
+        self.ahead = 0.0
+        """Seconds by which this machine's clock is ahead."""
+        self.epoch = 0
+        self.passed: set[tuple[PublicKey, Tai64n]] = set()
+        """The truth: sessions that have passed data here."""
+        self.start()
+
+    def start(self) -> None:
+        """A new process over the device and the replica as they are."""
+        self.epoch += 1
+        self.gateway = Gateway(
+            RESPONDER, Settings(gateway=self.name, delivery=Delivery.NONE, fleet=True, epoch=self.epoch)
+        )
+        self.agenda = Agenda()
+        self.awaited: set[PublicKey] = set()
+        self.number = 0
+        self.packets: dict[int, tuple[PublicKey, Tai64n]] = {}
+        self.reading = False
+        self.handling = False
+        self.hear(FleetClock(-self.ahead))
+        self.hear(DeviceRead(self.world.clock, self.read()))
+        self.recheck(tuple(self.device))
+
+    def now(self) -> Now:
+        return Now(self.world.clock, START + self.world.clock + self.ahead)
+
+    def read(self) -> list[DevicePeer]:
+        return [
+            DevicePeer(
+                key,
+                one.peer.allowed_ips if one.has_addresses else (),
+                endpoint=one.endpoint,
+                last_handshake=one.handshake,
+                rx_bytes=int(one.handshake),
+            )
+            for key, one in self.device.items()
+        ]
+
+    def registration(self, key: PublicKey) -> Registration:
+        return Registration(PEERS[key], self.replica.claims.get(key), self.replica.holdings.get(key))
+
+    def recheck(self, keys: tuple[PublicKey, ...]) -> None:
+        self.hear(RegistryChanged({key: self.registration(key) for key in keys}, rechecked=True))
+
+    # --- the loop -----------------------------------------------------------------------------------------------
+
+    def hear(self, event: Event) -> None:
+        self.agenda.hear(event)
+        if self.handling:
+            return
+        self.handling = True
+        while (task := self.agenda.next()) is not None:
+            match task:
+                case Installs(changes):
+                    for change in changes:
+                        key = change.public_key
+                        self.device.setdefault(key, InDevice(PEERS[key])).has_addresses = True
+                        self.agenda.hear(Installed(key))
+                case Verdicts():
+                    pass
+                case SaveClaim(claim, said):
+                    self.replica.take(claim)
+                    if said:
+                        self.outbox.append(claim)
+                    self.agenda.hear(ClaimsSaved((claim,)))
+                case SayHolding(holding, why):
+                    self.check_said(holding, why)
+                    self.replica.take(holding)
+                    self.outbox.append(holding)
+                case Tell(knock, record):
+                    key, stamp = self.packets.pop(knock)
+                    if record.decision in (Decision.INSTALLED, Decision.RESIDENT) or key in self.device:
+                        self.answer(key, stamp)
+                case _:
+                    for command in self.gateway.handle(task, self.now()):
+                        self.perform(command)
+        self.handling = False
+
+    def perform(self, command: Command) -> None:
+        match command:
+            case Lookup(knock, key):
+                self.agenda.hear(LookedUp(knock, self.registration(key)))
+            case Ask():
+                raise AssertionError("everybody is in the replica")
+            case Install():
+                self.agenda.install(command)
+            case SaveClaim() | SayHolding() | Tell():
+                self.agenda.record(command)
+            case FollowUp():
+                self.agenda.follow_up(command)
+            case AwaitData(key, allowed_ips):
+                (self.awaited.add if allowed_ips and self.quick else self.awaited.discard)(key)
+            case Configure(changes):
+                for change in changes:
+                    if change.allowed_ips == () and change.public_key in self.device:
+                        self.world.check_dropped(self, change.public_key)
+                        self.device[change.public_key].has_addresses = False
+            case Evict(keys):
+                for key in keys:
+                    self.world.check_dropped(self, key)
+                    self.device.pop(key, None)
+                self.agenda.hear(Evicted(keys, frozenset(), 0.0001))
+            case ReadDevice():
+                self.reading = True
+            case Recheck(keys):
+                found = {key: self.registration(key) for key in keys}
+                self.agenda.hear(RegistryChanged(found, rechecked=True))
+
+    def look(self) -> None:
+        self.hear(Tick())
+        if self.reading:
+            self.reading = False
+            self.hear(DeviceRead(self.world.clock, self.read()))
+
+    # --- packets ------------------------------------------------------------------------------------------------
+
+    def arrive(self, packet: bytes, key: PublicKey, stamp: Tai64n) -> bool:
+        """A packet arrives; returns whether WireGuard has answered it."""
+        self.number += 1
+        self.packets[self.number] = key, stamp
+        before = self.device.get(key)
+        if before is not None and before.answered is not None and stamp <= before.answered:
+            del self.packets[self.number]
+            return False  # WireGuard itself knows it
+        self.hear(Arrived(self.number, packet, held=True))
+        one = self.device.get(key)
+        return one is not None and one.answered == stamp
+
+    def answer(self, key: PublicKey, stamp: Tai64n) -> None:
+        """WireGuard answers an initiation of a peer that is in the device."""
+        one = self.device[key]
+        if one.answered is None or stamp > one.answered:
+            one.answered = stamp
+
+    def data(self, key: PublicKey, stamp: Tai64n, source: Endpoint) -> bool:
+        """Data of the session of this initiation arrives; returns whether it passes."""
+        one = self.device.get(key)
+        if one is None or stamp not in (one.answered, one.current) or not one.has_addresses:
+            return False
+        if one.current is None or stamp > one.current:
+            one.current, one.handshake = stamp, self.now().wall
+        self.passed.add((key, stamp))
+        one.endpoint = source
+        if key in self.awaited:
+            self.awaited.discard(key)
+            self.hear(Confirmed((key,)))
+        return True
+
+    # --- what must hold -----------------------------------------------------------------------------------------
+
+    def check_said(self, holding: Holding, why: Hold) -> None:
+        key, stamp = holding.public_key, holding.timestamp
+        passed = any(one == key and passed >= stamp for one, passed in self.passed)
+        assert passed, f"F1: {self.name} says that it holds a peer whose session has passed nothing"
+        if why is Hold.LEFT:
+            assert holding.until is not None
+
+    def holds(self, key: PublicKey) -> bool:
+        return self.own(key) is not None
+
+    def own(self, key: PublicKey) -> Holding | None:
+        return self.gateway._upkeep.state.holders.own(key)
+
+
+class Fleet(RuleBasedStateMachine):
+    """See the head of this file."""
+
+    @initialize(
+        quick=st.lists(st.booleans(), min_size=3, max_size=3), ahead=st.sampled_from([0.0, 5.0, -3600.0, 3600.0])
+    )
+    def create(self, quick: list[bool], ahead: float) -> None:
+        self.clock = 100.0
+        self.record = Shared()
+        self.sessions: dict[PublicKey, Session] = {}
+        self.wire: list[tuple[bytes, PublicKey, Tai64n]] = []
+        self.nodes: list[Node] = []
+        for name, is_quick in zip(NAMES, quick, strict=True):
+            self.nodes.append(Node(self, name, quick=is_quick))
+        self.nodes[2].ahead = ahead
+        self.nodes[2].start()
+
+    def check_dropped(self, node: Node, key: PublicKey) -> None:
+        """A node takes a peer's addresses, or the peer itself."""
+        session = self.sessions.get(key)
+        if session is None or session.node is not node or not session.passed:
+            return
+        one = node.device[key]
+        assert node.now().wall - one.handshake >= 180.0, f"{node.name} has dropped a session that is up"
+
+    # --- what clients do ----------------------------------------------------------------------------------------
+
+    @rule(client=st.sampled_from(CLIENTS), index=st.integers(0, 2), is_answered=st.sampled_from([True, True, False]))
+    def knock(self, client: Client, index: int, is_answered: bool) -> None:
+        """A client begins a handshake with one gateway; the answer may be lost."""
+        self.clock += 0.1
+        stamp = Tai64n.from_unix(START + self.clock)
+        packet = build(client.endpoint, SERVER, client.initiation(START + self.clock))
+        self.wire.append((packet, client.key, stamp))
+        if self.nodes[index].arrive(packet, client.key, stamp) and is_answered:
+            self.sessions[client.key] = Session(self.nodes[index], stamp, self.clock)
+
+    @rule(client=st.sampled_from(CLIENTS), roamed=st.sampled_from([False, False, True]))
+    def data(self, client: Client, roamed: bool) -> None:
+        """A client sends data over its session."""
+        session = self.sessions.get(client.key)
+        if session is None:
+            return
+        if self.clock - session.began >= 180.0:
+            del self.sessions[client.key]  # REJECT_AFTER_TIME
+        elif session.node.data(client.key, session.stamp, ELSEWHERE if roamed else client.endpoint):
+            session.passed = True
+        elif session.passed:
+            del self.sessions[client.key]  # it gets no answer and will knock again
+
+    @precondition(lambda self: self.wire)
+    @rule(data=st.data(), index=st.integers(0, 2))
+    def replay(self, data: st.DataObject, index: int) -> None:
+        """Somebody sends a recorded initiation to some gateway."""
+        packet, key, stamp = data.draw(st.sampled_from(self.wire))
+        self.nodes[index].arrive(packet, key, stamp)
+
+    # --- what gateways do ---------------------------------------------------------------------------------------
+
+    @rule(index=st.integers(0, 2))
+    def say(self, index: int) -> None:
+        """What a gateway has said reaches the record."""
+        node = self.nodes[index]
+        for what in node.outbox:
+            self.record.take(what)
+        node.outbox.clear()
+
+    @rule(index=st.integers(0, 2), shuffle=st.booleans())
+    def follow(self, index: int, shuffle: bool) -> None:
+        """A gateway's replica gets what the record has."""
+        node = self.nodes[index]
+        for claim in self.record.claims.values():
+            node.replica.take(claim)
+        holdings = list(self.record.holdings.values())[:: -1 if shuffle else 1]
+        for holding in holdings:
+            node.replica.take(holding)
+        held = {key: own for key in PEERS if (own := node.own(key)) is not None}
+        node.hear(HeldElsewhere(tuple(holding for holding in holdings if holding.gateway != node.name)))
+        for holding in holdings:
+            key = holding.public_key
+            if holding.gateway == node.name or key not in held:
+                continue
+            if holding.order < held[key].order:
+                said = [w for w in node.outbox if isinstance(w, Holding) and w.public_key == key and w.until is None]
+                assert said, "F7: it did not say its own again"
+            elif holding.until is None and key in node.gateway.residency:
+                newest = node.gateway._upkeep.state.holders._known[key].newest
+                assert newest is not None
+                assert newest > holding.timestamp, "F4: the peer has stayed"
+                own = node.own(key)
+                assert own is None or own.order > holding.order, "F4: it still holds the peer"
+
+    @rule(index=st.integers(0, 2))
+    def look(self, index: int) -> None:
+        """A gateway looks at its device, if a look is due."""
+        self.nodes[index].look()
+
+    @rule(index=st.integers(0, 2))
+    def restart(self, index: int) -> None:
+        """A gateway's process ends, and another begins. Its sessions stay, and so does what it has said."""
+        self.nodes[index].start()
+
+    @rule(seconds=st.sampled_from([0.05, 1.0, 5.0, 20.0, 130.0]))
+    def wait(self, seconds: float) -> None:
+        self.clock += seconds
+
+    def teardown(self) -> None:
+        """All news arrives, and each client that has a session uses it."""
+        if not hasattr(self, "nodes"):
+            return
+        for _ in range(4):
+            self.clock += 31.0
+            for client in CLIENTS:
+                self.data(client, roamed=False)
+            for index in range(3):
+                self.look(index)
+                self.say(index)
+            for index in range(3):
+                self.follow(index, shuffle=False)
+        for key, session in self.sessions.items():
+            if not session.passed:
+                continue
+            holding = self.record.holdings[key]
+            assert holding.gateway == session.node.name, "the record names another holder"
+            assert session.node.holds(key)
+            for node in self.nodes:
+                if node is not session.node:
+                    assert not node.holds(key), "there are two holders"
+                    assert key not in node.gateway.residency, "another gateway still has the peer"
+
+
+TestFleet = Fleet.TestCase
+TestFleet.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
