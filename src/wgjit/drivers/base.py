@@ -1,4 +1,4 @@
-"""The protocols that the daemon uses to reach the kernel: Device, Capture, Injector.
+"""The protocols that the daemon uses to reach the kernel: Device, Capture, Injector, Confirmations.
 
 All calls are synchronous and short, except `peers`: for a crowded device it may take seconds, so it runs on a thread.
 The drivers turn errno into the errors of `wgjit.errors`.
@@ -6,7 +6,7 @@ The drivers turn errno into the errors of `wgjit.errors`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 from wgjit.model import AllowedIP, DeviceInfo, DevicePeer, PeerChange, PublicKey
@@ -107,23 +107,50 @@ class Injector(Protocol):
         """Close descriptors."""
 
 
+class ConfirmationCounters(NamedTuple):
+    """Numbers since the confirmations were opened."""
+
+    watched: int
+    """Peers that are watched now."""
+    reported: int
+    given_up: int
+    """Peers that were no longer watched because too many were watched at once. Only a look can confirm these."""
+    dropped: int
+    """Packets that were lost because nobody read them. The peer's next packet counts instead."""
+
+
 class Confirmations(Protocol):
-    """Tells which awaited peers have sent a packet that came out of WireGuard. Raises CaptureError, NotPermitted."""
+    """Tells when a peer's session has passed data. Raises CaptureError, NotPermitted.
 
-    def watch(self, key: PublicKey, allowed_ips: Sequence[AllowedIP]) -> None:
-        """Await a packet from one of these prefixes. It takes effect at the next `flush`."""
+    The sign is a packet from one of the peer's allowed IPs that came out of WireGuard on the interface. A client's
+    keepalive is no such packet, since it never leaves WireGuard. A client that sends nothing else is confirmed by the
+    device's own look alone.
 
-    def forget(self, key: PublicKey) -> None:
-        """Do not await this peer any more."""
+    No prefix of another peer on the interface may lie inside a watched prefix: that peer's packets would confirm this
+    one. Prefixes of other *watched* peers may, since the longest prefix counts.
+    """
+
+    def watch(self, key: PublicKey, allowed_ips: Iterable[AllowedIP]) -> None:
+        """Report the peer's first packet that comes after the next `flush`, once. It is then no longer watched.
+
+        Packets that came before do not count. So first install the peer, then watch and flush, then release its knock.
+        A second call for a watched peer replaces its prefixes. Of many prefixes only the first few are watched.
+        """
 
     def flush(self) -> None:
-        """Put what was said since the last call into effect, in one step."""
+        """Let the kernel look for the peers that were watched since the last call. Harmless if there are none."""
+
+    def forget(self, key: PublicKey) -> None:
+        """Do not report the peer any more. Harmless if it is not watched. This costs no system call."""
 
     def fileno(self) -> int:
-        """A descriptor that is readable when `read` may return something."""
+        """A descriptor that is readable when `read` has something to do."""
 
     def read(self) -> list[PublicKey]:
-        """The awaited peers that have sent a packet. Each is returned once, and then not awaited any more."""
+        """The watched peers whose packets have come, each once. Never blocks. May be empty."""
+
+    def counters(self) -> ConfirmationCounters:
+        """How many peers are watched, were reported, were given up; lost packets."""
 
     def close(self) -> None:
-        """Stop. What was put into the kernel is taken out."""
+        """Close sockets. Nothing is left in the kernel."""

@@ -3,45 +3,33 @@
 - There is one socket for IPv4 and one for IPv6. A socket of one protocol sees a packet once, on the interface that
   hands it to IP. A socket for all protocols would see it on each layer of a bridge, bond or VLAN, and would also see
   the packets that its own host sends.
-- The filter is attached before the socket listens to a protocol, so no packet comes in without the filter.
 - The copy is taken before the host's firewall, and its UDP checksum can be unfinished (veth, offloading cards).
 - Packets that wgjit's own injector put back are left out (see `replay.mark`).
 """
 
 from __future__ import annotations
 
-import ctypes
 import fcntl
-import os
 import select
 import socket
 import struct
 from collections.abc import Iterator
 
 from wgjit.drivers.base import CaptureCounters, Captured
+from wgjit.drivers.packet_socket import IPV4, IPV6, open_packet_socket, taken_and_dropped
 from wgjit.drivers.replay.mark import SOURCE_MAC, is_marked
-from wgjit.errors import CaptureError, NotPermitted
+from wgjit.errors import CaptureError
 from wgjit.wire.bpf import capture_filter
 
-# linux/if_packet.h, linux/if_ether.h, linux/if_arp.h, asm-generic/socket.h; Python has no names for these
-_SOL_PACKET = 263
-_PACKET_STATISTICS = 6
+# linux/if_packet.h, linux/if_arp.h; Python has no names for these
 _PACKET_HOST = 0
-_ETHERTYPES = (0x0800, 0x86DD)
 _ARPHRD_ETHER = 1
 _ARPHRD_LOOPBACK = 772
-_SO_ATTACH_FILTER = 26
-_SO_RCVBUFFORCE = 33
 _SIOCGIFINDEX = 0x8933
 
-_STATISTICS = struct.Struct("@II")  # struct tpacket_stats: packets (with the dropped ones), drops; reading clears both
 _IFREQ = struct.Struct("@16si20x")  # struct ifreq: name, index
-_SOCKADDR_LL = struct.Struct("@HHiHBB8s")  # family, protocol, interface, hardware type, packet type, address
-_FILTER_STEP = 8  # bytes in a struct sock_filter
 _BUFFER = 8 << 20  # bytes: some 10,000 waiting packets of up to about 800 bytes of kernel memory each
 _SNAP = 2048  # bytes kept of a packet; an initiation with its headers is under 256
-
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 class PacketCapture:
@@ -58,8 +46,8 @@ class PacketCapture:
         self._sockets: list[socket.socket] = []
         self._received = self._dropped = 0
         try:
-            for ethertype in _ETHERTYPES:
-                sock = _open(ethertype, program)
+            for ethertype in (IPV4, IPV6):
+                sock = open_packet_socket(ethertype, program, _BUFFER)
                 self._sockets.append(sock)
                 self._poll.register(sock, select.EPOLLIN)
         except BaseException:
@@ -104,8 +92,8 @@ class PacketCapture:
     def counters(self) -> CaptureCounters:
         """The packets that passed the filter and were stored, and those that found the socket full."""
         for sock in self._sockets:
-            seen, dropped = _STATISTICS.unpack(sock.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, _STATISTICS.size))
-            self._received += seen - dropped
+            taken, dropped = taken_and_dropped(sock)
+            self._received += taken
             self._dropped += dropped
         return CaptureCounters(self._received, self._dropped)
 
@@ -124,33 +112,3 @@ def _index(sock: socket.socket, device: str) -> int:
         return 0
     index: int = _IFREQ.unpack(request)[1]
     return index
-
-
-def _open(ethertype: int, program: bytes) -> socket.socket:
-    try:
-        sock = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK, 0)
-    except PermissionError as error:
-        raise NotPermitted("packet socket: CAP_NET_RAW is missing; run as root") from error
-    except OSError as error:
-        raise CaptureError(f"packet socket: {error.strerror}; the kernel needs CONFIG_PACKET") from error
-    try:
-        code = ctypes.create_string_buffer(program, len(program))
-        fprog = struct.pack("@HP", len(program) // _FILTER_STEP, ctypes.addressof(code))
-        sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, fprog)
-        grow_buffer(sock, _BUFFER)
-        # socket.bind needs an interface's name, and there is none that means all interfaces
-        address = _SOCKADDR_LL.pack(socket.AF_PACKET, socket.htons(ethertype), 0, 0, 0, 0, b"")
-        if _libc.bind(sock.fileno(), address, len(address)):
-            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-    except OSError as error:
-        sock.close()
-        raise CaptureError(f"packet socket: {error.strerror}") from error
-    return sock
-
-
-def grow_buffer(sock: socket.socket, size: int) -> None:
-    """Give a socket a receive buffer of `size` bytes, past net.core.rmem_max where CAP_NET_ADMIN allows it."""
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, size)
-    except PermissionError:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)

@@ -22,13 +22,13 @@ from typing import Literal
 from wgjit.drivers.base import CaptureCounters, Captured
 from wgjit.drivers.capture import queue_messages as nfqueue
 from wgjit.drivers.capture.datagrams import Datagrams
-from wgjit.drivers.capture.packet import grow_buffer
 from wgjit.drivers.capture.queue_messages import Command, QueueStatus
 from wgjit.drivers.capture.rules import QueueRules
 from wgjit.drivers.capture.rules_nft import NftRules
 from wgjit.drivers.capture.rules_xt import XtRules
 from wgjit.drivers.netlink import netfilter as nfnetlink
 from wgjit.drivers.netlink.codec import NLMSG_ERROR, Message, split_messages
+from wgjit.drivers.packet_socket import grow_buffer
 from wgjit.errors import CaptureError, MalformedAnswer, NotPermitted, WgjitError
 
 Backend = Literal["nft", "xt"]
