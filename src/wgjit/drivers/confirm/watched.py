@@ -61,12 +61,13 @@ class Watched:
         """Watch a peer no longer. Harmless if it is not watched."""
         for version, length, network in self._owned.pop(key, ()):
             tables = self._tables[version]
-            table = tables[length]
-            if network in table and table[network].owner == key:  # else another peer has taken the prefix
-                del table[network]
-                if not table:
-                    del tables[length]
-                self.changed[version] = True
+            prefix = tables.get(length, {}).get(network)
+            if prefix is None or prefix.owner != key:
+                continue  # another peer has taken the prefix, and may be gone itself
+            del tables[length][network]
+            if not tables[length]:
+                del tables[length]
+            self.changed[version] = True
 
     def remove_oldest(self, share: float) -> int:
         """Watch this share of the peers no longer, those that were added first. Returns how many they were."""
