@@ -102,6 +102,18 @@ class NoSuchToken(StoreError):
     """No token has this name or id."""
 
 
+class NoSuchGateway(StoreError):
+    """No gateway of the fleet has this name."""
+
+
+class GatewayLives(StoreError):
+    """A gateway that is to be forgotten still writes to the registry."""
+
+
+class GatewayNameTaken(StoreError):
+    """Another living gateway of the fleet has this gateway's name."""
+
+
 class AmbiguousHandle(StoreError):
     """The keys of several peers begin with the handle. The text names them."""
 

@@ -188,21 +188,20 @@ class Holding:
 
     @property
     def order(self) -> tuple[Tai64n, int]:
-        """What decides between two holdings of a peer: the greater one wins."""
+        """What decides between two holdings of a peer: the greater one wins. `over` says what decides a tie."""
         return self.timestamp, self.takeovers
 
     def over(self, old: Holding | None) -> Holding:
         """The holding that a store has for the peer once this one has been saved over the old one.
 
-        A holder may say its own holding again: with a later end, another endpoint, or a new epoch.
+        A holder may say its own holding again: with a later end, another endpoint, or a new epoch. Of two gateways that
+        took the peer over at once, the one with the greater name wins, so that all stores come to the same.
         """
         if old is None:
             return self
-        if self.gateway != old.gateway:
-            return replace(self, before=old.gateway) if self.order > old.order else old
-        if (self.order, self.epoch) < (old.order, old.epoch):
+        if (self.order, self.gateway, self.epoch) < (old.order, old.gateway, old.epoch):
             return old
-        return replace(self, before=self.before or old.before)
+        return replace(self, before=(self.before or old.before) if self.gateway == old.gateway else old.gateway)
 
 
 @dataclass(frozen=True, slots=True)

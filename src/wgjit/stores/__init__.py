@@ -18,5 +18,6 @@
 | `plain`         | plain peers as bytes: the fast way of imports                                         |
 | `sqlite`        | a registry in one file: the default                                                   |
 | `postgresql`    | a registry in a PostgreSQL database, for a fleet                                      |
+| `replica`       | a gateway's own copy of a registry in PostgreSQL, and the process that keeps it       |
 | `remote`        | a registry that is a service of somebody else, with a cache                           |
 """

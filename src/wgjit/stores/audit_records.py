@@ -11,6 +11,7 @@
 | import                | one a batch | `added`, `present`, `refused`, `source`                                        |
 | token-create, -revoke | one         | `id`, and at its creation `scope`, `expires_at`, `rate`                        |
 | audit-prune           | one a batch | `before`, `removed`                                                            |
+| gateway-forget        | one         | `instance`, `seen_at`, `started_at`                                            |
 
 Fields have the names of an export, and plain values: Unix seconds, texts. A preshared key appears as
 `has_preshared_key`, true or false; a preshared key that was replaced by another reads [true, true]. No entry holds a
@@ -26,7 +27,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from wgjit.model import Claim, Peer, PublicKey
-from wgjit.stores.entries import AuditEntry, Author, Entry, Loaded, Token, Verb
+from wgjit.stores.entries import AuditEntry, Author, Entry, GatewayEntry, Loaded, Token, Verb
 from wgjit.stores.peer_json import to_fields
 from wgjit.wire.key_text import shown, without_keys
 
@@ -125,6 +126,12 @@ def token_revoked(token: Token) -> Record:
 def pruned(before: float, count: int) -> Record:
     """Entries that were deleted."""
     return Record(Verb.AUDIT_PRUNE, {"before": before, "removed": count})
+
+
+def gateway_forgotten(gateway: GatewayEntry) -> Record:
+    """A gateway that was forgotten."""
+    details = {"instance": gateway.instance.hex(), "seen_at": gateway.seen_at, "started_at": gateway.started_at}
+    return Record(Verb.GATEWAY_FORGET, details, name=gateway.name)
 
 
 def entry(

@@ -20,6 +20,7 @@ from wgjit.stores.entries import (
     Author,
     Entry,
     Filter,
+    GatewayEntry,
     IdempotentRequest,
     Loaded,
     Page,
@@ -323,6 +324,19 @@ class Audit(Protocol):
         """
 
 
+class Gateways(Protocol):
+    """The gateways of a fleet, as they describe themselves. There are none in a registry on one machine."""
+
+    def every(self) -> list[GatewayEntry]:
+        """All gateways by name, also those that were not seen for long."""
+
+    def forget(self, name: str, *, by: Author) -> GatewayEntry:
+        """Delete what a gateway said of itself. It comes back if it still runs. Returns what was deleted.
+
+        Raises NoSuchGateway; GatewayLives if the gateway was seen within the last 10 seconds.
+        """
+
+
 class Answers(Protocol):
     """Answers of the HTTP API, kept for a day, for requests that are sent again."""
 
@@ -354,6 +368,10 @@ class Registry(Store, Protocol):
     @property
     def audit(self) -> Audit:
         """The log of who changed what."""
+
+    @property
+    def gateways(self) -> Gateways:
+        """The gateways that share this registry."""
 
     @property
     def answers(self) -> Answers:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from wgjit.errors import AddressConflict, InvalidValue, NoSuchPeer, PeerExists
+from wgjit.errors import AddressConflict, GatewayLives, InvalidValue, NoSuchGateway, NoSuchPeer, PeerExists
 from wgjit.model import AllowedIP, Peer, PublicKey, refuse_key
 from wgjit.wire.key_text import WITHHELD, holds_key, quoted
 
@@ -100,6 +100,16 @@ def name_exists(new: Peer, present: Peer) -> PeerExists:
         new.public_key,
         field="name",
     )
+
+
+def no_such_gateway(name: str) -> NoSuchGateway:
+    """The error for a name that no gateway has."""
+    return NoSuchGateway(f"gateway {quoted(name)}: there is none with this name; `wgjit gateways` lists them")
+
+
+def gateway_lives(name: str, ago: float) -> GatewayLives:
+    """The error for a gateway that is to be forgotten and still runs."""
+    return GatewayLives(f"gateway {quoted(name)}: was seen {ago:.0f} s ago, so it runs; stop it first")
 
 
 def no_such_peer(handle: str) -> NoSuchPeer:

@@ -89,6 +89,7 @@ class Verb(StrEnum):
     TOKEN_CREATE = "token-create"
     TOKEN_REVOKE = "token-revoke"
     AUDIT_PRUNE = "audit-prune"
+    GATEWAY_FORGET = "gateway-forget"
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +179,38 @@ class Token:
     def is_valid(self, now: float) -> bool:
         """Whether the token is neither expired nor revoked."""
         return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
+
+
+# --- gateways -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayEntry:
+    """A gateway of a fleet, as it described itself last. Moments in Unix seconds."""
+
+    name: str
+    instance: bytes
+    """Drawn once for each replica. Two gateways never have the same."""
+    epoch: int
+    """The start of the gateway's process, Unix milliseconds."""
+    public_key: PublicKey
+    """The interface's. All gateways of a fleet have one."""
+    interface: str
+    address: str | None
+    """Where its clients reach it, as configured."""
+    version: str
+    """Of wgjit."""
+    residents: int
+    lag: float | None
+    """Seconds by which its copy of the registry is behind; None while the first copy is made."""
+    clock_offset: float | None
+    """Seconds by which the database's clock is ahead of the gateway's; None if it was not measured."""
+    started_at: float
+    """By the gateway's clock."""
+    seen_at: float
+    """By the database's clock, as `lives`."""
+    lives: bool
+    """Whether it was seen within the last 10 seconds."""
 
 
 # --- pools --------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Converts peers and claims to the columns of a registry row, and back. There is no database here.
+"""Converts peers, claims and holdings to the columns of a registry row, and back. There is no database here.
 
 `allowed_ips` is packed so in SQLite only; PostgreSQL has a type for prefixes.
 
@@ -18,7 +18,7 @@ import ipaddress
 from collections.abc import Iterable, Iterator, Sequence
 
 from wgjit.errors import StoreError
-from wgjit.model import AllowedIP, Claim, Endpoint, Peer, PresharedKey, PublicKey, Tai64n
+from wgjit.model import AllowedIP, Claim, Endpoint, Holding, Peer, PresharedKey, PublicKey, Tai64n
 from wgjit.wire.key_text import holds_key, shown
 
 PeerRow = tuple[PublicKey, bytes, bytes | None, int, bool, int | None, str | None, int | None]
@@ -190,6 +190,61 @@ def row_claim(
         return Claim(key, Tai64n(timestamp), shown(gateway), unpack_endpoint(endpoint), proven_at, greatest)
     except (ValueError, TypeError):
         raise damaged("claim", key) from None
+
+
+HoldingRow = tuple[PublicKey, Tai64n, int, str, int, bytes, float, float | None, str | None]
+"""The values of a holding's columns: the key, then `HOLDING_COLUMNS`."""
+
+HOLDING_COLUMNS = ("timestamp", "takeovers", "gateway", "epoch", "endpoint", "since", "until", "before")
+"""The columns of a holding after its key."""
+
+
+def holding_columns(of: str = "") -> str:
+    """The columns of a holding after its key for a statement, each after the prefix `of`, such as `h.`."""
+    return ", ".join(of + column for column in HOLDING_COLUMNS)
+
+
+def holding_row(holding: Holding) -> HoldingRow:
+    """A holding as the columns of its row."""
+    return (
+        holding.public_key,
+        holding.timestamp,
+        holding.takeovers,
+        holding.gateway,
+        holding.epoch,
+        pack_endpoint(holding.endpoint),
+        holding.since,
+        holding.until,
+        holding.before,
+    )
+
+
+def row_holding(
+    key: bytes,
+    timestamp: bytes,
+    takeovers: int,
+    gateway: str,
+    epoch: int,
+    endpoint: bytes,
+    since: float,
+    until: float | None,
+    before: str | None,
+) -> Holding:
+    """The holding of a row. Raises StoreError if a column is damaged."""
+    try:
+        return Holding(
+            PublicKey(key),
+            Tai64n(timestamp),
+            takeovers,
+            shown(gateway),
+            epoch,
+            unpack_endpoint(endpoint),
+            since,
+            until,
+            None if before is None else shown(before),
+        )
+    except (ValueError, TypeError):
+        raise damaged("holding", key) from None
 
 
 def damaged(what: str, key: bytes) -> StoreError:

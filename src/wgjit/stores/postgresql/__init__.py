@@ -6,11 +6,12 @@ asks, words the errors, and keeps no state in a session: it works behind pgbounc
 | module        | what is inside                                                                      |
 | ------------- | ----------------------------------------------------------------------------------- |
 | `store`       | PostgresStore: the gateway's side                                                   |
-| `registry`    | PostgresRegistry: the side of commands and API, made of the next five modules       |
+| `registry`    | PostgresRegistry: the side of commands and API, made of the next six modules        |
 | `peers`       | registers, shows and changes peers                                                  |
 | `claims`      | shows and resets claims                                                             |
 | `tokens`      | the tokens for the HTTP API                                                         |
 | `audit`       | the log of who changed what                                                         |
+| `gateways`    | shows the gateways that share the registry                                          |
 | `idempotency` | the kept answers of the HTTP API                                                    |
 | `load`        | registers many peers at once                                                        |
 | `rows`        | SQL statements on an open connection: peers, labels, handles, listings, pools       |

@@ -1,4 +1,4 @@
-"""The registry of record as commands and API use it: peers, claims, tokens, the audit log, kept answers."""
+"""The registry of record as commands and API use it: peers, claims, tokens, the audit log, gateways, kept answers."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from wgjit.stores.entries import Pool
 from wgjit.stores.postgresql.audit import AuditLog
 from wgjit.stores.postgresql.claims import Claims
 from wgjit.stores.postgresql.database.url import DatabaseUrl
+from wgjit.stores.postgresql.gateways import Gateways
 from wgjit.stores.postgresql.idempotency import Answers
 from wgjit.stores.postgresql.peers import Peers
 from wgjit.stores.postgresql.store import PostgresStore
@@ -28,4 +29,5 @@ class PostgresRegistry(PostgresStore):
         self.claims = Claims(self._database, self.peers.registration, self.former)
         self.tokens = Tokens(self._database, read_only=read_only)
         self.audit = AuditLog(self._database)
+        self.gateways = Gateways(self._database)
         self.answers = Answers(self._database)

@@ -23,8 +23,9 @@ from wgjit.stores.postgresql.rows import claim_rows, peer_rows
 
 _LOOKUP = f"""
     SELECT {packing.columns("p.", key=False)},
-           c.timestamp, c.gateway, c.endpoint, c.proven_at, c.proven
+           c.timestamp, c.gateway, c.endpoint, c.proven_at, c.proven, {packing.holding_columns("h.")}
     FROM wgjit.peers AS p LEFT JOIN wgjit.claims AS c ON c.public_key = p.public_key
+        LEFT JOIN wgjit.holdings AS h ON h.public_key = p.public_key
     WHERE p.public_key = %s"""
 
 _REMOVED = f"""
@@ -33,6 +34,7 @@ _REMOVED = f"""
 
 _IDENTITY = """
     SELECT value, (SELECT oid::text FROM pg_database WHERE datname = current_database())
+                  || '.' || 'wgjit.peers'::regclass::oid::text
     FROM wgjit.meta WHERE what = 'identity'"""
 
 
@@ -58,7 +60,8 @@ class PostgresStore:
         if row is None:
             return None
         peer = packing.make_peer(key, *row[:7])
-        return Registration(peer, None if row[7] is None else packing.row_claim(key, *row[7:]))
+        claim = None if row[7] is None else packing.row_claim(key, *row[7:12])
+        return Registration(peer, claim, None if row[12] is None else packing.row_holding(key, *row[12:]))
 
     def former(self, key: PublicKey) -> Removed | None:
         with self._database.look() as db:
@@ -74,7 +77,7 @@ class PostgresStore:
             claim_rows.save(db, claims)
 
     def identity(self) -> bytes:
-        """The registry's own number, and the database's. A registry that is restored elsewhere has another identity.
+        """The registry's own number, the database's and the table's. A restored registry has another identity.
 
         A standby that becomes the primary keeps it.
         """

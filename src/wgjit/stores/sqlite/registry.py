@@ -10,6 +10,7 @@ from wgjit.stores.sqlite.audit import AuditLog
 from wgjit.stores.sqlite.claims import Claims
 from wgjit.stores.sqlite.file import schema
 from wgjit.stores.sqlite.file.connection import Link
+from wgjit.stores.sqlite.gateways import Gateways
 from wgjit.stores.sqlite.idempotency import Answers
 from wgjit.stores.sqlite.peers import Peers
 from wgjit.stores.sqlite.store import SqliteStore
@@ -38,6 +39,7 @@ class SqliteRegistry(SqliteStore):
         self.claims = Claims(self._writer, self.peers.registration, self.former)
         self.tokens = Tokens(self._reader, self._writer, self._hasty)
         self.audit = AuditLog(self._reader, self._writer)
+        self.gateways = Gateways()
         self.answers = Answers(self._reader, self._writer)
 
     def close(self) -> None:

@@ -36,16 +36,23 @@ REQUESTS = LOCKS + 1
 """The first key of the advisory locks of idempotency keys; the second one is a hash."""
 
 _RESTORED = """
-DO $$ BEGIN
-    IF EXISTS (SELECT FROM wgjit.peers
-               WHERE written >= pg_snapshot_xmax(pg_current_snapshot()) AND written <> pg_current_xact_id()) THEN
-        ALTER TABLE wgjit.peers DISABLE TRIGGER USER; -- keeps other writers out, too
-        UPDATE wgjit.peers SET written = '3'
-            WHERE written >= pg_snapshot_xmax(pg_current_snapshot()) AND written <> pg_current_xact_id();
-        ALTER TABLE wgjit.peers ENABLE TRIGGER USER;
-    END IF;
-    UPDATE wgjit.changes SET xid = '3'
-        WHERE xid >= pg_snapshot_xmax(pg_current_snapshot()) AND xid <> pg_current_xact_id();
+DO $$
+DECLARE
+    each_one record;
+    has_foreign boolean;
+BEGIN
+    FOR each_one IN SELECT * FROM (VALUES ('peers', 'written'), ('claims', 'written'), ('holdings', 'written'),
+        ('removed', 'written'), ('resets', 'written'), ('changes', 'xid')) AS those (name, number)
+    LOOP
+        EXECUTE format('SELECT EXISTS (SELECT FROM wgjit.%1$I WHERE %2$I >= pg_snapshot_xmax(pg_current_snapshot()) '
+            'AND %2$I <> pg_current_xact_id())', each_one.name, each_one.number) INTO has_foreign;
+        IF has_foreign THEN
+            EXECUTE format('ALTER TABLE wgjit.%1$I DISABLE TRIGGER USER; -- keeps other writers out, too
+                UPDATE wgjit.%1$I SET %2$I = ''3''
+                    WHERE %2$I >= pg_snapshot_xmax(pg_current_snapshot()) AND %2$I <> pg_current_xact_id();
+                ALTER TABLE wgjit.%1$I ENABLE TRIGGER USER', each_one.name, each_one.number);
+        END IF;
+    END LOOP;
 END $$"""
 """After a restore from a dump: the numbers of another server's transactions would look like transactions to come.
 

@@ -1,12 +1,19 @@
-"""The statement that saves claims."""
+"""The statements that save claims and holdings.
+
+Each keeps the greater of the row that it brings and of the row that is there, whoever wrote it, and answers which keys
+it has saved: the others lost. Writers lock the rows in the order of keys, so that none waits in a circle.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any, TypeVar
 
-from wgjit.model import Claim, PublicKey
+from wgjit.model import Claim, Holding, PublicKey
 from wgjit.stores import packing
 from wgjit.stores.postgresql.database.schema import Db
+
+_Said = TypeVar("_Said", Claim, Holding)
 
 COLUMNS = "timestamp, gateway, endpoint, proven_at, proven"
 """The columns of a claim after its key, in the order of `packing.row_claim`."""
@@ -26,21 +33,63 @@ _SAVE = f"""
     WHERE CASE WHEN excluded.proven IS NULL
                THEN excluded.timestamp > coalesce(c.proven, c.timestamp)
                ELSE excluded.timestamp > c.timestamp
-                    OR excluded.timestamp = c.timestamp AND excluded.proven > c.proven END"""
-"""Saves each claim as `Claim.over` does. Writers lock the rows in the order of keys, so that none waits in a circle."""
+                    OR excluded.timestamp = c.timestamp AND excluded.proven > c.proven END
+    RETURNING c.public_key"""
+"""Saves each claim as `Claim.over` does."""
+
+_HOLDINGS = packing.holding_columns()
+_TYPES = ("bytea", "int8", "text", "int8", "bytea", "float8", "float8", "text")
+_SAVE_HOLDINGS = f"""
+    INSERT INTO wgjit.holdings AS h (public_key, {_HOLDINGS})
+    SELECT n.* FROM unnest(%s::bytea[], {", ".join(f"%s::{kind}[]" for kind in _TYPES)})
+        AS n (public_key, {_HOLDINGS})
+    WHERE EXISTS (SELECT FROM wgjit.peers AS p WHERE p.public_key = n.public_key)
+       OR EXISTS (SELECT FROM wgjit.removed AS r WHERE r.public_key = n.public_key)
+    ORDER BY n.public_key
+    ON CONFLICT (public_key) DO UPDATE
+    SET {", ".join(f"{column} = excluded.{column}" for column in packing.HOLDING_COLUMNS[:-1])},
+        before = CASE WHEN excluded.gateway = h.gateway THEN coalesce(excluded.before, h.before) ELSE h.gateway END
+    WHERE (excluded.timestamp, excluded.takeovers, excluded.gateway, excluded.epoch)
+       >= (h.timestamp, h.takeovers, h.gateway, h.epoch)
+    RETURNING h.public_key"""
+"""Saves each holding as `Holding.over` does."""
 
 
-def save(db: Db, claims: Sequence[Claim]) -> None:
-    """Save claims. A key that comes twice is saved twice, in order."""
+def save(db: Db, claims: Sequence[Claim]) -> set[bytes]:
+    """Save claims; return the keys whose claim was saved. A key that comes twice is saved twice, in order."""
+    saved: set[bytes] = set()
     for some in _rounds(claims):
-        rows = zip(*map(packing.claim_row, some), strict=True)
-        keys, timestamps, gateways, endpoints, moments, proven = map(list, rows)
-        db.execute(_SAVE, (keys, timestamps, gateways, endpoints, moments, proven))
+        saved |= _run(db, _SAVE, [packing.claim_row(each) for each in some])
+    return saved
 
 
-def _rounds(claims: Iterable[Claim]) -> list[list[Claim]]:
+def save_holdings(db: Db, holdings: Sequence[Holding]) -> set[bytes]:
+    """Save holdings; return the keys whose holding was saved. A key that comes twice is saved twice, in order."""
+    saved: set[bytes] = set()
+    for some in _rounds(holdings):
+        saved |= _run(db, _SAVE_HOLDINGS, [packing.holding_row(each) for each in some])
+    return saved
+
+
+def greater_claims(db: Db, keys: Sequence[PublicKey]) -> list[Claim]:
+    """The claims of keys that lost. In the transaction that saved: a statement of its own sees who won."""
+    query = f"SELECT public_key, {COLUMNS} FROM wgjit.claims WHERE public_key = ANY(%b)"
+    return [packing.row_claim(PublicKey(key), *row) for key, *row in db.execute(query, (list(keys),)).fetchall()]
+
+
+def greater_holdings(db: Db, keys: Sequence[PublicKey]) -> list[Holding]:
+    """As `greater_claims`, of holdings."""
+    query = f"SELECT public_key, {_HOLDINGS} FROM wgjit.holdings WHERE public_key = ANY(%b)"
+    return [packing.row_holding(*row) for row in db.execute(query, (list(keys),)).fetchall()]
+
+
+def _run(db: Db, statement: str, rows: Sequence[Sequence[Any]]) -> set[bytes]:
+    return {key for (key,) in db.execute(statement, [list(column) for column in zip(*rows, strict=True)]).fetchall()}
+
+
+def _rounds(claims: Iterable[_Said]) -> list[list[_Said]]:
     """The claims in rounds, such that no key comes twice in a round: one statement writes a row once."""
-    rounds: list[list[Claim]] = []
+    rounds: list[list[_Said]] = []
     times: dict[PublicKey, int] = {}
     for claim in claims:
         number = times.get(claim.public_key, 0)

@@ -1,0 +1,39 @@
+"""The rows that gateways write of themselves."""
+
+from __future__ import annotations
+
+LIVES = 10
+"""Seconds for which a gateway counts as living after it was seen, by the database's clock."""
+
+_NOW = "extract(epoch FROM clock_timestamp())::float8"
+
+_COLUMNS = (
+    "name",
+    "instance",
+    "epoch",
+    "public_key",
+    "interface",
+    "address",
+    "version",
+    "residents",
+    "lag",
+    "clock_offset",
+    "started_at",
+)
+
+SELECT = f"SELECT {', '.join(_COLUMNS)}, seen_at, seen_at > {_NOW} - {LIVES} FROM wgjit.gateways"
+"""All of a gateway, and whether it lives."""
+
+BEAT = f"""
+    INSERT INTO wgjit.gateways AS g ({", ".join(_COLUMNS)}, seen_at)
+    VALUES ({", ".join(["%s"] * len(_COLUMNS))}, {_NOW})
+    ON CONFLICT (name) DO UPDATE
+    SET {", ".join(f"{column} = excluded.{column}" for column in (*_COLUMNS[1:], "seen_at"))}
+    WHERE g.instance = excluded.instance OR g.seen_at <= excluded.seen_at - {LIVES}
+    RETURNING seen_at"""
+"""A heartbeat. No row comes back if a living gateway of another instance has the name."""
+
+OTHER_KEYS = f"""
+    SELECT name FROM wgjit.gateways
+    WHERE public_key <> %s AND name <> %s AND seen_at > {_NOW} - {LIVES} ORDER BY name"""
+"""The living gateways with another public key than this."""

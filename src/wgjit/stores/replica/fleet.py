@@ -1,0 +1,156 @@
+"""What a gateway says to its fleet and hears of it: by its replica, which a follower keeps."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from wgjit.errors import GatewayNameTaken, StoreUnreachable
+from wgjit.model import Claim, Holding, PublicKey, Registration, Removed
+from wgjit.stores import packing
+from wgjit.stores.replica.messages import Terms
+from wgjit.stores.replica.process import Follower
+from wgjit.stores.sqlite.file.connection import Link
+from wgjit.stores.sqlite.rows import claim_rows, holding_rows
+
+ASKING = 0.4
+"""Seconds that an `ask` waits. A packet is held for half a second."""
+
+STALE = 2.0
+"""Seconds, besides four polls, after which a replica that was not renewed counts as behind."""
+
+_SAVE_CLAIM = claim_rows.save("TRUE")
+_HEARD = f"""
+    SELECT arrival, gateway = ?2 AND epoch = ?3, public_key, {holding_rows.COLUMNS} FROM holdings
+    WHERE arrival > ?1 ORDER BY arrival LIMIT ?4"""
+
+
+class ReplicaFleet:
+    """Implements `wgjit.stores.base.Fleet` on the two connections of a replica, and starts and ends its follower."""
+
+    def __init__(self, terms: Terms, reader: Link, writer: Link, follower: Follower) -> None:
+        self._gateway = terms.gateway
+        self._poll = terms.poll
+        self._reader = reader
+        self._writer = writer
+        self._follower = follower
+
+    # --- Fleet ------------------------------------------------------------------------------------------------
+
+    def say(self, claims: Sequence[Claim], holdings: Sequence[Holding]) -> None:
+        """Save these in the replica, in one transaction, and queue them for the registry of record.
+
+        Also those of keys that the replica does not have (yet).
+        """
+        if not claims and not holdings:
+            return
+        self.make_way()
+        with self._writer as db:
+            db.execute("BEGIN IMMEDIATE")
+            if claims:
+                db.executemany(_SAVE_CLAIM, map(packing.claim_row, claims))
+                holding_rows.queue(db, "claim", [claim.public_key for claim in claims])
+            if holdings:
+                holding_rows.save(db, holdings)
+                holding_rows.queue(db, "holding", [holding.public_key for holding in holdings])
+            db.execute("COMMIT")
+        self._follower.nudge()
+
+    def hear(self, after: int, limit: int = 1000) -> tuple[list[Holding], int]:
+        """Holdings of other gateways that reached the replica after the place `after`, oldest first, and the new place.
+
+        May return fewer holdings than there are; the place tells whether anything is new. A damaged row is left out.
+        """
+        with self._reader as db:
+            rows = db.execute(_HEARD, (after, self._gateway.name, self._gateway.epoch, limit)).fetchall()
+        heard = [packing.row_holding(*row) for _, is_own, *row in rows if not is_own]
+        return heard, rows[-1][0] if rows else after
+
+    def ask(self, key: PublicKey) -> Registration | Removed | None:
+        """Ask the registry of record for a key that the replica does not have. What is found goes into the replica."""
+        return self._follower.ask(key, ASKING)
+
+    def is_behind(self) -> bool:
+        """Whether registered peers may be missing in the replica: it is being made, or has not been renewed lately."""
+        follower = self._follower
+        fresh_at = follower.value("fresh_at")
+        if not follower.value("complete") or fresh_at is None:
+            return True
+        behind: float = time.monotonic() - fresh_at + (follower.value("lag") or 0.0)
+        return behind > STALE + 4 * self._poll
+
+    def is_complete(self) -> bool:
+        """Whether the replica has all peers, although maybe not as they are now."""
+        return bool(self._follower.value("complete"))
+
+    def clock_offset(self) -> float | None:
+        """Seconds by which the clock of the registry of record is ahead of ours; None if it is not known."""
+        offset: float | None = self._follower.value("clock_offset")
+        return offset
+
+    # --- the follower -----------------------------------------------------------------------------------------
+
+    def start(self, seconds: float = 2.0) -> None:
+        """Start the follower, and wait for its first word from the registry of record, so many seconds at most.
+
+        Without a word the gateway works with what the replica has. Raises GatewayNameTaken if a living gateway of the
+        fleet has the same name; then the follower is ended.
+        """
+        self._follower.start()
+        self._follower.wait_for(lambda state: state.get("beat") is not None or "fatal" in state, seconds)
+        if (taken := self.name_taken()) is not None:
+            self._follower.close()
+            raise taken
+        if (fatal := self._follower.value("fatal")) is not None:
+            self._follower.close()
+            raise StoreUnreachable(fatal)
+
+    def name_taken(self) -> GatewayNameTaken | None:
+        """The error for a living gateway of another machine that has this gateway's name; None if there is none."""
+        taken = self._follower.value("taken_by")
+        if self._follower.value("beat") != "taken":
+            return None
+        where = "" if not taken else f" (at {taken['address'] or 'an unknown address'}, {taken['interface']})"
+        return GatewayNameTaken(
+            f"gateway name {self._gateway.name!r}: another gateway of the fleet{where} has it and lives; "
+            "give this one another name in gateway.name",
+            field="gateway.name",
+        )
+
+    def other_keys(self) -> list[str]:
+        """The names of living gateways of the fleet whose interface has another key than this gateway's."""
+        return list(self._follower.value("other_keys") or ())
+
+    def fileno(self) -> int:
+        """A descriptor that can be read when there is news: rows in the replica, or a change of the status."""
+        return self._follower.fileno()
+
+    def read(self) -> bool:
+        """Whether there was news since the last call. Makes the descriptor silent."""
+        return self._follower.read()
+
+    def set_residents(self, count: int) -> None:
+        """Have this number of residents in the gateway's heartbeats."""
+        self._follower.set_residents(count)
+
+    def status(self) -> dict[str, Any]:
+        """The state of replica and follower, for people."""
+        state = self._follower.status()
+        fresh_at = state.pop("fresh_at", None)
+        state["behind"] = self.is_behind()
+        state["renewed"] = None if fresh_at is None else round(time.monotonic() - fresh_at, 3)
+        return state
+
+    def wait_for(self, fits: Callable[[dict[str, Any]], bool], seconds: float) -> bool:
+        """Wait until the follower's status fits, for tests and benches. Returns False if it does not in time."""
+        return self._follower.wait_for(fits, seconds)
+
+    def make_way(self) -> None:
+        """Ask the follower to let this process write, while it copies."""
+        if self._follower.value("stage") != "following":
+            self._follower.want()
+
+    def close(self) -> None:
+        """End the follower, once it has said the last. Waits a few seconds at most."""
+        self._follower.close()

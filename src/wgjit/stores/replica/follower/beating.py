@@ -1,0 +1,95 @@
+"""The gateway's heartbeat: the row in which it describes itself to its fleet.
+
+With it come the difference of the clocks, the other gateways with another key, and the primary's timeline.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+
+from wgjit.errors import StoreError
+from wgjit.stores.postgresql.rows import gateway_rows
+from wgjit.stores.replica.follower.report import Report
+from wgjit.stores.replica.follower.servers import Server
+from wgjit.stores.replica.messages import Description
+
+EVERY = 2.0
+"""Seconds between two heartbeats."""
+
+_SAMPLES = 8
+_OTHER = "SELECT address, interface FROM wgjit.gateways " \
+    "WHERE name = %s"  # fmt: skip
+_TIMELINE = "SELECT CASE WHEN NOT pg_is_in_recovery() THEN substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) END"
+
+
+class Beating:
+    """See the head of this file. `run` is the thread's work; it never returns."""
+
+    def __init__(
+        self,
+        primary: Server,
+        report: Report,
+        gateway: Description,
+        instance: bytes,
+        timeline: Callable[[str], None],
+    ) -> None:
+        """`timeline` is told the primary's timeline at each heartbeat."""
+        self._primary = primary
+        self._report = report
+        self._gateway = gateway
+        self._instance = instance
+        self._timeline = timeline
+        self._offsets: deque[tuple[float, float]] = deque(maxlen=_SAMPLES)
+        """Round trip and offset of the last heartbeats, seconds."""
+        self._at_once = threading.Event()
+        self.residents = 0
+        self.lag: Callable[[], float | None] = lambda: None
+
+    def run(self) -> None:
+        """Beat for ever."""
+        while True:
+            try:
+                self.beat()
+            except StoreError as error:
+                self._report.set(beat="failed", beating_fails=error.told)
+            self._at_once.wait(EVERY)
+            self._at_once.clear()
+
+    def beat(self) -> None:
+        """One heartbeat. Raises StoreError."""
+        gateway = self._gateway
+        offset = min(self._offsets)[1] if self._offsets else None
+        row = (
+            gateway.name,
+            self._instance,
+            gateway.epoch,
+            gateway.public_key,
+            gateway.interface,
+            gateway.address,
+            gateway.version,
+            self.residents,
+            self.lag(),
+            offset,
+            gateway.epoch / 1000,
+        )
+        with self._primary.look() as (db, _):
+            began, sent = time.monotonic(), time.time()
+            seen = db.execute(gateway_rows.BEAT, row).fetchone()
+            trip = time.monotonic() - began
+            other = None if seen is not None else db.execute(_OTHER, (gateway.name,)).fetchone()
+            keys = db.execute(gateway_rows.OTHER_KEYS, (gateway.public_key, gateway.name)).fetchall()
+            (timeline,) = db.execute(_TIMELINE).fetchone() or (None,)
+        if seen is not None:
+            self._offsets.append((trip, seen[0] - (sent + trip / 2)))
+        if timeline is not None:
+            self._timeline(timeline)
+        self._report.set(
+            beat="taken" if seen is None else "ok",
+            beating_fails=None,
+            taken_by=other and {"address": other[0], "interface": other[1]},
+            other_keys=[name for (name,) in keys],
+            clock_offset=min(self._offsets)[1] if self._offsets else None,
+        )

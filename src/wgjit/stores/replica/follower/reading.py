@@ -1,0 +1,189 @@
+"""What is read of the registry of record: what is new since a snapshot, and all that it has of a range of keys.
+
+Rows come as a replica keeps them, but for their last column: the number of the transaction that wrote them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from psycopg import capabilities
+
+from wgjit.model import PublicKey, Registration, Removed
+from wgjit.stores import packing
+from wgjit.stores.postgresql.database.schema import Db
+from wgjit.stores.postgresql.rows import claim_rows
+from wgjit.stores.replica.follower.snapshot import Snapshot
+
+Row = tuple[Any, ...]
+
+_STATE = """
+    SELECT value || convert_to((SELECT oid::text FROM pg_database WHERE datname = current_database())
+                               || '.' || 'wgjit.peers'::regclass::oid::text, 'UTF8'),
+           pg_is_in_recovery(),
+           CASE WHEN pg_is_in_recovery() THEN NULL ELSE substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) END,
+           pg_current_snapshot()::text,
+           CASE WHEN pg_is_in_recovery()
+                THEN extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp())::float8 END
+    FROM wgjit.meta WHERE what = 'identity'"""
+
+_PEERS = f"""
+    SELECT p.public_key, wgjit.packed(p.allowed_ips), {packing.columns("p.", key=False).partition(", ")[2]}, {{written}}
+    FROM wgjit.peers AS p"""
+_CLAIMS = f"SELECT c.public_key, {claim_rows.COLUMNS}, {{written}} FROM wgjit.claims AS c"
+_HOLDINGS = f"SELECT h.public_key, {packing.holding_columns('h.')}, {{written}} FROM wgjit.holdings AS h"
+_REMOVED = "SELECT r.public_key, r.at, {written} FROM wgjit.removed AS r"
+
+MOST = 5000
+"""Rows of a table that are read at once. If there are more, all tables are read as streams."""
+
+_JOINED = "LEFT JOIN wgjit.peers AS p ON p.public_key = r.public_key"
+
+_NEW = (
+    ("resets", f"SELECT r.public_key, p.public_key IS NOT NULL, {{written}} FROM wgjit.resets AS r {_JOINED}", "r"),
+    ("removed", f"SELECT r.public_key, r.at, p.public_key IS NOT NULL, {{written}} FROM wgjit.removed AS r {_JOINED}",
+     "r"),
+    ("claims", _CLAIMS, "c"),
+    ("holdings", _HOLDINGS, "h"),
+    ("peers", _PEERS, "p"),
+)  # fmt: skip
+"""Resets and removals come first, so that what is new counts after them."""
+
+Apply = Callable[[str, list[Row]], None]
+"""Takes rows of a table: `resets` (key, whether a peer has it), `removed` (key, moment, whether a peer has it),
+`claims`, `holdings`, `peers`."""
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What a server says of itself, in the transaction of what else is read."""
+
+    identity: bytes
+    is_standby: bool
+    timeline: str | None
+    """None on a standby."""
+    snapshot: Snapshot
+    replayed: float | None
+    """On a standby: seconds since the last transaction that it has repeated was committed."""
+
+
+def state(db: Db) -> State:
+    """What the server says of itself, in a transaction that sees one moment."""
+    row = db.execute(_STATE).fetchone()
+    assert row is not None, "the schema was checked when the connection was made"
+    return _state(row)
+
+
+def _state(row: Row) -> State:
+    return State(bytes(row[0]), row[1], row[2], Snapshot.parse(row[3]), row[4])
+
+
+def news(db: Db, since: Snapshot, check: Callable[[State], bool], apply: Apply, extend: Callable[[], None]) -> None:
+    """Give all that `since` does not see to `apply`, a table's rows at a time; the last call is `("place", [[PLACE]])`.
+
+    On a connection without a transaction. Mostly this is one round trip. `check` gets what the server says of itself,
+    before anything is applied; if it returns False, nothing is. `extend` is called whenever the server has answered.
+    """
+    limit = f" LIMIT {MOST + 1}"
+    queries = [_STATE, *(query + limit for _, query in _news(since))]
+    cursor = db.execute(f"{_BEGIN}; {'; '.join(queries)}; COMMIT".encode())
+    answers: list[list[Row]] = []
+    while cursor.nextset():
+        if cursor.description is not None:
+            answers.append(cursor.fetchall())
+    said = _state(answers[0][0])
+    if not check(said):
+        return
+    seen: set[int] = set()
+    if all(len(rows) <= MOST for rows in answers[1:]):
+        for (name, _, _), rows in zip(_NEW, answers[1:], strict=True):
+            seen.update(row[-1] for row in rows)
+            if rows:
+                apply(name, [row[:-1] for row in rows])
+    else:
+        del answers
+        with db.transaction():
+            db.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            said = state(db)
+            if not check(said):
+                return
+            for name, query in _news(since):
+                for rows in _stream(db, query, extend):
+                    seen.update(row[-1] for row in rows)
+                    apply(name, [row[:-1] for row in rows])
+    place = since | (said.snapshot.with_seen(seen) if said.is_standby else said.snapshot)
+    apply("place", [(place,)])
+
+
+_BEGIN = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+
+
+def _news(since: Snapshot) -> Iterator[tuple[str, str]]:
+    for name, select, alias in _NEW:
+        written = f"{alias}.written"
+        query = select.format(written=f"{written}::text::int8")
+        yield (
+            name,
+            (f"{query} WHERE {written} >= '{since.xmin}'::xid8 AND NOT pg_visible_in_snapshot({written}, '{since}')"),
+        )
+
+
+def _stream(db: Db, query: str, extend: Callable[[], None]) -> Iterator[list[Row]]:
+    """The rows of a query in batches, as they come."""
+    batch: list[Row] = []
+    with db.cursor() as cursor:
+        for row in cursor.stream(query.encode(), binary=True, size=_CHUNK):
+            batch.append(row)
+            if len(batch) == MOST:
+                extend()
+                yield batch
+                batch = []
+    extend()
+    if batch:
+        yield batch
+
+
+_CHUNK = 500 if capabilities.has_stream_chunked() else 1
+"""Rows that libpq gives at once."""
+
+
+def key_after(db: Db, after: bytes, count: int) -> bytes | None:
+    """The key of the peer that is `count` peers after a key. None if there are no more than that."""
+    query = "SELECT public_key FROM wgjit.peers WHERE public_key > %b ORDER BY public_key OFFSET %s LIMIT 1"
+    row = db.execute(query, (after, count - 1)).fetchone()
+    return None if row is None else bytes(row[0])
+
+
+def of_range(db: Db, table: str, after: bytes, last: bytes | None, extend: Callable[[], None]) -> Iterator[list[Row]]:
+    """A table's rows with keys after `after` and up to `last` (None: to the end), in the order of keys, in batches."""
+    select, alias = _RANGES[table]
+    key = f"{alias}.public_key"
+    query = select.format(written="0") + f" WHERE {key} > '\\x{after.hex()}'"
+    query += "" if last is None else f" AND {key} <= '\\x{last.hex()}'"
+    for rows in _stream(db, f"{query} ORDER BY {key}", extend):
+        yield [row[:-1] for row in rows]
+
+
+_RANGES = {"claims": (_CLAIMS, "c"), "holdings": (_HOLDINGS, "h"), "removed": (_REMOVED, "r"), "peers": (_PEERS, "p")}
+
+
+def lookup(db: Db, keys: Sequence[PublicKey]) -> dict[PublicKey, Registration | Removed]:
+    """What the registry has of some keys; keys of which it has nothing are left out. Raises StoreError (damaged)."""
+    found: dict[PublicKey, Registration | Removed] = {}
+    query = f"""
+        SELECT k, {packing.columns("p.")}, c.timestamp, c.gateway, c.endpoint, c.proven_at, c.proven,
+               {packing.holding_columns("h.")}, r.public_key
+        FROM unnest(%b::bytea[]) AS k LEFT JOIN wgjit.peers AS p ON p.public_key = k
+            LEFT JOIN wgjit.claims AS c ON c.public_key = k LEFT JOIN wgjit.holdings AS h ON h.public_key = k
+            LEFT JOIN wgjit.removed AS r ON r.public_key = k"""
+    for row in db.execute(query, (list(keys),)).fetchall():
+        key = PublicKey(row[0])
+        claim = None if row[9] is None else packing.row_claim(key, *row[9:14])
+        if row[1] is not None:
+            holding = None if row[14] is None else packing.row_holding(key, *row[14:22])
+            found[key] = Registration(packing.make_peer(*row[1:9]), claim, holding)
+        elif row[22] is not None:
+            found[key] = Removed(key, claim)
+    return found

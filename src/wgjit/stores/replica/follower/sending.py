@@ -1,0 +1,104 @@
+"""Hands on what the gateway says: the outbox of the replica, to the registry of record.
+
+What is said stays in the outbox until the registry of record has it. It is said as it is when it is sent, so a key's
+claim is sent once, however often it was said meanwhile. What lost is answered with what won, which goes into the
+replica at once.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from wgjit.errors import StoreError
+from wgjit.stores import packing
+from wgjit.stores.postgresql.rows import claim_rows
+from wgjit.stores.replica.follower import file as rows
+from wgjit.stores.replica.follower.file import File
+from wgjit.stores.replica.follower.report import Report
+from wgjit.stores.replica.follower.servers import Server
+
+BATCH = 1000
+"""What is sent at once: rows of each of two statements."""
+
+IDLE = 1.0
+"""Seconds after which the outbox is looked at without a nudge."""
+
+BACK_OFF = 1.5
+"""Greatest pause after an error, seconds."""
+
+
+class Sending:
+    """See the head of this file. `run` is the thread's work; it never returns."""
+
+    def __init__(self, file: File, primary: Server, report: Report, polls: Callable[[], int]) -> None:
+        """`polls`: how often the registry was read; it grows."""
+        self._file = file
+        self._primary = primary
+        self._report = report
+        self._polls = polls
+        self._nudged = threading.Event()
+        self._lock = threading.Lock()
+
+    def nudge(self) -> None:
+        """Something was said."""
+        self._nudged.set()
+
+    def run(self) -> None:
+        """Send for ever."""
+        pause = 0.0
+        while True:
+            self._nudged.wait(IDLE)
+            self._nudged.clear()
+            try:
+                while self.send():
+                    pass
+                self._report.set(saying_fails=None)
+                pause = 0.0
+            except StoreError as error:
+                self._report.set(saying_fails=error.told, outbox=self._length())
+                pause = min(max(2 * pause, 0.1), BACK_OFF)
+                time.sleep(pause)
+                self._after_reading()
+                self._nudged.set()
+
+    def send(self) -> bool:
+        """Send the oldest of the outbox. Returns whether there may be more. Raises StoreError."""
+        with self._lock:
+            with self._file.reading() as db:
+                claims, holdings, number = rows.unsaid(db, BATCH)
+            if number == 0:
+                self._report.set(outbox=0)
+                return False
+            with self._primary.change() as record:
+                saved = claim_rows.save(record, claims) if claims else set()
+                lost = [claim.public_key for claim in claims if claim.public_key not in saved]
+                greater = claim_rows.greater_claims(record, lost) if lost else []
+                saved = claim_rows.save_holdings(record, holdings) if holdings else set()
+                lost = [holding.public_key for holding in holdings if holding.public_key not in saved]
+                holders = claim_rows.greater_holdings(record, lost) if lost else []
+            with self._file.writing() as db:
+                db.execute("DELETE FROM outbox WHERE seq <= ?", (number,))
+                rows.put_claims(db, [packing.claim_row(claim) for claim in greater])
+                news = rows.put_holdings(db, [packing.holding_row(each) for each in holders]) if holders else 0
+                (left,) = db.execute("SELECT count(*) FROM (SELECT 1 FROM outbox LIMIT 100000)").fetchone()
+            self._report.add(said=len(claims) + len(holdings), lost=len(greater) + len(holders))
+            self._report.set(outbox=left)
+            if news:
+                self._report.news()
+            return bool(left)
+
+    def _after_reading(self) -> None:
+        """The registry was away: read first what people have reset there, or it would be said again."""
+        before, end = self._polls(), time.monotonic() + 2.0
+        while self._primary.trouble is None and self._polls() == before and time.monotonic() < end:
+            time.sleep(0.05)
+
+    def _length(self) -> int | None:
+        try:
+            with self._file.reading() as db:
+                (number,) = db.execute("SELECT count(*) FROM outbox").fetchone()
+            return int(number)
+        except StoreError:
+            return None
