@@ -14,6 +14,7 @@ from pydantic.fields import FieldInfo
 
 from wgjit.config.layers import SECTIONS, Setting
 from wgjit.config.reference import meanings
+from wgjit.database_url import DatabaseUrl
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "CONFIGURATION.md"
 BEGIN, END = "<!-- settings -->\n", "<!-- /settings -->\n"
@@ -27,7 +28,7 @@ DEFAULTS_IN_WORDS: dict[Setting, str] = {
 }
 """Texts for defaults that are found on the machine where the gateway runs."""
 
-_KINDS = {Path: "path", bool: "true, false", int: "whole number", float: "number", str: "text"}
+_KINDS = {Path: "path", bool: "true, false", int: "whole number", float: "number", str: "text", DatabaseUrl: "text"}
 
 
 class Row(NamedTuple):

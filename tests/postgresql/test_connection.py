@@ -58,7 +58,7 @@ def test_a_url_is_shown_without_its_secrets(text: str, shown: str) -> None:
     [f"postgresql://u:{SECRET}@[h/db", f"postgresql://u:{SECRET}@h/db?{SECRET}=1", f"postgresql://u:%{SECRET}@h"],
 )
 def test_a_malformed_url_is_not_repeated(text: str) -> None:
-    with pytest.raises(InvalidValue, match="store URL") as caught:
+    with pytest.raises(InvalidValue, match="PostgreSQL URL") as caught:
         DatabaseUrl(text)
     assert SECRET not in "".join(traceback.format_exception(caught.value))
 

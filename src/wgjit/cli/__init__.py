@@ -35,6 +35,7 @@ import typer
 from typer.core import TyperGroup
 
 from wgjit import stderr
+from wgjit.database_url import without_urls
 from wgjit.errors import WgjitError
 from wgjit.wire.key_text import without_keys
 
@@ -58,25 +59,25 @@ COMMANDS = (
 
 
 class _Commands(TyperGroup):
-    """Hides keys in the errors about a command line, because people type a key where its file belongs."""
+    """Hides keys and databases' URLs in the errors about a command line, because people type them in wrong places."""
 
     def make_context(self, *args: Any, **kwargs: Any) -> Any:
-        with _without_keys():
+        with _without_secrets():
             return super().make_context(*args, **kwargs)
 
     def invoke(self, ctx: Any) -> Any:
-        with _without_keys():
+        with _without_secrets():
             return super().invoke(ctx)
 
 
 @contextmanager
-def _without_keys() -> Iterator[None]:
+def _without_secrets() -> Iterator[None]:
     try:
         yield
     except Exception as error:
         # click's own errors. Their class is not named here, because typer changes the module that holds it.
         if hasattr(error, "format_message") and isinstance(told := getattr(error, "message", None), str):
-            error.message = without_keys(told)  # type: ignore[attr-defined]
+            error.message = without_urls(without_keys(told))  # type: ignore[attr-defined]
         raise
 
 

@@ -49,7 +49,11 @@ def up(
     ] = None,
     store: Annotated[
         str | None,
-        typer.Option(help="The SQLite registry, or the address of a service. Overrides environment and file."),
+        typer.Option(
+            metavar="FILE|URL",
+            help="The registry: a SQLite file, postgresql://USER@HOST/DATABASE, or the https address of a service. "
+            "Overrides environment and file. Keep a password in a passfile: other users see this option's text.",
+        ),
     ] = None,
     delivery: Annotated[
         DeliveryOption | None,

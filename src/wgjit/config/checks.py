@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from wgjit.config.key_file import read_private_key
-from wgjit.config.layers import Mistake, Setting
+from wgjit.config.layers import DEFAULT, Mistake, Setting
 from wgjit.config.loading import Loaded
+from wgjit.database_url import DatabaseUrl
 from wgjit.errors import ConfigError
 from wgjit.wire.key_text import shown
 
@@ -83,6 +84,62 @@ def _store(loaded: Loaded) -> Iterator[tuple[Setting, str, bool]]:
         yield from _certificates(("store", "ca_file"), store.ca_file)
 
 
+_OF_SERVICES = ("time_to_live", "stale", "follow")
+"""Settings that mean nothing for a registry in PostgreSQL."""
+
+
+def _database(loaded: Loaded) -> Iterator[tuple[Setting, str, bool]]:
+    store = loaded.config.store
+    if store.database is None:
+        if loaded.origin(("store", "poll")) != DEFAULT:
+            yield ("store", "poll"), "has no effect: store.url is no PostgreSQL database", True
+        return
+    for name in _OF_SERVICES:
+        if loaded.origin(("store", name)) != DEFAULT:
+            yield ("store", name), "has no effect: store.url is a PostgreSQL database, and this is for services", True
+    for name, url in (("url", store.database), ("read_url", store.read_url)):
+        if url is not None:
+            for text, is_warning in _url(loaded, ("store", name), url):
+                yield ("store", name), text, is_warning
+    attributes = store.database.parameter("target_session_attrs")
+    if len(store.database.hosts) > 1 and attributes not in ("read-write", "primary"):
+        told = "has several hosts, and the first may be a standby that takes no changes; add "
+        yield ("store", "url"), f"{told}target_session_attrs=read-write", True
+    if store.read_url is not None and store.read_url.parameter("target_session_attrs") in ("read-write", "primary"):
+        told = "has a target_session_attrs that takes no standby; write prefer-standby, or leave it out"
+        yield ("store", "read_url"), told, True
+
+
+def _url(loaded: Loaded, setting: Setting, url: DatabaseUrl) -> Iterator[tuple[str, bool]]:
+    """Findings about the URL of a database: text, and whether it is a warning."""
+    if url.has_password and loaded.origin(setting).kind == "file" and _others_may_read(loaded.path):
+        told = "has a password in it, and others may read this file; keep it in a passfile, or "
+        yield f"{told}chmod 640 {loaded.path}", True
+    if (passfile := url.parameter("passfile")) is not None:
+        path = Path(passfile)
+        for _, text, is_warning in _readable(setting, path):
+            yield f"passfile: {text}", is_warning
+        if path.is_file() and path.stat().st_mode & 0o077:
+            yield f"passfile: {shown(path)}: libpq ignores it, since others may read it; chmod 600 {path}", False
+    authority = url.parameter("sslrootcert")
+    if authority not in (None, "system"):
+        for _, text, is_warning in _certificates(setting, Path(str(authority))):
+            yield f"sslrootcert: {text}", is_warning
+    is_checked = url.parameter("sslmode") in ("verify-full", "verify-ca") or authority == "system"
+    if not is_checked and any(map(_is_remote, url.hosts)):
+        told = "does not check the server's certificate, so another machine may take its place and get preshared keys; "
+        yield f"{told}add sslmode=verify-full and sslrootcert=FILE", True
+
+
+def _is_remote(host: str) -> bool:
+    """Whether a server of this name, address or socket folder may be another machine."""
+    return not host.startswith(("/", "@", "127.")) and host not in ("localhost", "::1", "")
+
+
+def _others_may_read(path: Path | None) -> bool:
+    return path is not None and bool(path.stat().st_mode & 0o007)
+
+
 def _api(loaded: Loaded) -> Iterator[tuple[Setting, str, bool]]:
     api = loaded.config.api
     if api.tls_certificate_file is None or api.tls_private_key_file is None:
@@ -128,4 +185,4 @@ def _certificates(setting: Setting, path: Path) -> Iterator[tuple[Setting, str, 
         yield setting, f"{path}: holds no certificates; give a PEM file", False
 
 
-_CHECKS: Sequence[_Check] = (_key_file, _pools, _store, _api)
+_CHECKS: Sequence[_Check] = (_key_file, _pools, _store, _database, _api)

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 
 from wgjit.config.layers import SECTIONS, Named, Setting
 from wgjit.config.settings import store_in_short
+from wgjit.database_url import is_database_url
 
 PREFIX = "WGJIT_"
 OTHERS = ("WGJIT_STORE", "WGJIT_CONFIG", "WGJIT_RUN_FOLDER")
@@ -41,9 +42,10 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Named:
 
 
 def put_store(layer: Named, name: str, text: str) -> None:
-    """Set the store by a file's name or an address. Both `path` and `url` are set, so that no other `path` stays."""
-    for key in ("path", "url"):
-        layer.put(name, ("store", key), store_in_short(text).get(key))
+    """Set the store by a file's name or an address. What lower layers say of another place does not stay."""
+    given = store_in_short(text)
+    for key in ("path", "url", "read_url", *(("token_file", "ca_file") if is_database_url(text) else ())):
+        layer.put(name, ("store", key), given.get(key))
 
 
 def unknown_variables(environment: Mapping[str, str] = os.environ) -> list[str]:

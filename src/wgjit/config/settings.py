@@ -9,20 +9,21 @@ import re
 import socket
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator, field_validator, model_validator
 
 from wgjit.config.addresses import AnyInterface, AnyNetwork
 from wgjit.config.folders import STATE_FOLDER
 from wgjit.config.validation import SettingsDisagree
+from wgjit.database_url import DatabaseUrl, is_database_url
 from wgjit.model import Delivery, PrivateKey, PublicKey
 from wgjit.wire.key_text import holds_key, quoted
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 class InterfaceSettings(_Section):
@@ -51,25 +52,67 @@ class InterfaceSettings(_Section):
         raise ValueError("this is a key; write the name of a file that holds it, and make a new key")
 
 
-class StoreSettings(_Section):
-    """Where the registry is: a SQLite file, or somebody else's service that is asked for each key.
+def _address(value: Any) -> str | DatabaseUrl | None:
+    """The address of a service or of a database. No error repeats the value, since it may hold a password."""
+    if value is None or isinstance(value, DatabaseUrl):
+        return value
+    if not isinstance(value, str):
+        raise ValueError("write an address in quotes")
+    if value.startswith(_DATABASE):
+        return _database(value)
+    parts = urlsplit(value)
+    if not parts.hostname or parts.scheme not in ("https", "http") or parts.query or parts.fragment:
+        raise ValueError(
+            "write an address such as https://registry.example.org/v1 or postgresql://wgjit@db.example.org/wgjit"
+        )
+    if parts.username or parts.password:
+        raise ValueError("write no user or password in it; put a token into store.token_file")
+    if parts.scheme == "http" and parts.hostname not in ("localhost", "127.0.0.1", "::1"):
+        raise ValueError("write https://; http:// only for a service on this very machine")
+    return value.rstrip("/")
 
-    `store = "https://..."` and `store = "/path"` are short for `url` and `path`.
+
+def _database(value: Any) -> DatabaseUrl | None:
+    if value is None or isinstance(value, DatabaseUrl):
+        return value
+    if not isinstance(value, str) or not is_database_url(value):
+        raise ValueError("write a URL such as postgresql://wgjit@db.example.org/wgjit, in quotes")
+    return DatabaseUrl(value)
+
+
+def _shown(value: str | DatabaseUrl | None) -> str | None:
+    return None if value is None else str(value)
+
+
+_DATABASE = ("postgresql:", "postgres:")
+
+
+class StoreSettings(_Section):
+    """Where the registry is: a SQLite file, a PostgreSQL database, or somebody else's service, asked for each key.
+
+    `store = "postgresql://..."`, `store = "https://..."` and `store = "/path"` are short for `url` and `path`.
     """
 
     path: Path | None = None
-    """The SQLite registry. wgjit makes the file if it does not exist. With `store.url` the file keeps the service's
-    answers instead, and its default is /var/lib/wgjit/INTERFACE.cache.db."""
-    url: str | None = None
-    """The https address of a service that knows the peers, instead of a file; REMOTE.md tells what it answers. http is
-    only for a service on this very machine."""
+    """The SQLite registry. wgjit makes the file if it does not exist. With a postgresql `store.url` the file is the
+    gateway's copy of that registry instead, by default /var/lib/wgjit/INTERFACE.replica.db. With an https `store.url`
+    it keeps the service's answers, by default in /var/lib/wgjit/INTERFACE.cache.db."""
+    url: Annotated[str | DatabaseUrl | None, PlainValidator(_address), PlainSerializer(_shown)] = None
+    """Where the registry is, if it is not a file: `postgresql://USER@HOST/DATABASE`, libpq's URL (REGISTRY.md), or the
+    https address of a service that knows the peers (REMOTE.md). http is only for a service on this very machine. Keep a
+    password in a passfile."""
+    read_url: Annotated[DatabaseUrl | None, PlainValidator(_database), PlainSerializer(_shown)] = None
+    """A hot standby of `store.url` near by, postgresql:// as well. The gateway reads its copy's changes there, and
+    writes to `store.url`."""
+    poll: float = Field(default=0.25, ge=0.05, le=60)
+    """Seconds between two looks of the gateway's copy for changes in PostgreSQL. A revocation takes so long, too."""
     token_file: Path | None = None
     """The file with the token that the service wants in `Authorization: Bearer`."""
     ca_file: Path | None = None
     """The file with the certificates (PEM) that the service's own certificate is checked by."""
     timeout: float = Field(default=0.3, gt=0, le=4)
-    """Seconds that a packet waits for the service, less than `gateway.hold_deadline`. A late answer counts for the
-    client's next try."""
+    """Seconds that a packet waits for the service or for PostgreSQL, less than `gateway.hold_deadline`. A late answer
+    counts for the client's next try."""
     time_to_live: float = Field(default=300.0, ge=1, le=604_800)
     """Seconds for which a gateway uses an answer without asking again. A revocation that the service does not announce
     takes so long, too."""
@@ -78,19 +121,23 @@ class StoreSettings(_Section):
     follow: bool = True
     """Follow the service's event stream. A revocation that the service announces there takes effect at once."""
 
-    @field_validator("url")
+    @field_validator("path", mode="before")
     @classmethod
-    def _is_safe(cls, url: str | None) -> str | None:
-        if url is None:
-            return None
-        parts = urlsplit(url)
-        if not parts.hostname or parts.scheme not in ("https", "http") or parts.query or parts.fragment:
-            raise ValueError("write an address such as https://registry.example.org/v1")
-        if parts.username or parts.password:
-            raise ValueError("write no user or password in it; put a token into store.token_file")
-        if parts.scheme == "http" and parts.hostname not in ("localhost", "127.0.0.1", "::1"):
-            raise ValueError("write https://; http:// only for a service on this very machine")
-        return url.rstrip("/")
+    def _is_no_url(cls, path: object) -> object:
+        if re.match(r"[A-Za-z][A-Za-z0-9+.-]*:/|postgres(ql)?/*:?//", str(path)):
+            # Not repeated: it may hold a password.
+            raise ValueError("this is an address; write it as store.url")
+        return path
+
+    @property
+    def database(self) -> DatabaseUrl | None:
+        """The URL of the registry in PostgreSQL; None if the registry is elsewhere."""
+        return self.url if isinstance(self.url, DatabaseUrl) else None
+
+    @property
+    def service(self) -> str | None:
+        """The address of the service that is the registry; None if the registry is elsewhere."""
+        return self.url if isinstance(self.url, str) else None
 
 
 class PoolSettings(_Section):
@@ -159,7 +206,9 @@ class GatewaySettings(_Section):
     """How the gateway treats a knock."""
 
     name: str = Field(default_factory=socket.gethostname, min_length=1)
-    """This gateway's name in claims. No key may stand in it."""
+    """This gateway's name in claims, another one than any other gateway's of the registry. No key may stand in it."""
+    address: str | None = Field(default=None, min_length=1, max_length=200)
+    """Where clients reach this gateway, a text that `wgjit gateways` shows to people."""
     delivery: Delivery | Literal["auto"] = "auto"
     """How the gateway completes the first handshake; DELIVERY.md compares the ways. `auto` takes the best that this
     machine can do."""
@@ -188,12 +237,12 @@ class GatewaySettings(_Section):
     """X25519 calls a second that initiations may cause, about what one CPU can do. Initiations beyond it pass unseen,
     first those from sources that sent bad ones before."""
 
-    @field_validator("name")
+    @field_validator("name", "address")
     @classmethod
-    def _is_no_secret(cls, name: str) -> str:
-        if holds_key(name):
-            raise ValueError("a key stands in it, and claims show it; choose a text without it")
-        return name
+    def _is_no_secret(cls, text: str | None) -> str | None:
+        if text is not None and holds_key(text):
+            raise ValueError("a key stands in it, and others are shown it; choose a text without it")
+        return text
 
 
 class ApiSettings(_Section):
@@ -241,7 +290,10 @@ class ApiSettings(_Section):
 def store_in_short(text: str) -> dict[str, str]:
     """The section `store` for a file's name or an address. One that was taken for a path has lost a slash."""
     scheme = re.match(r"[A-Za-z][A-Za-z0-9+.-]*:/+", text)
-    return {"path": text} if scheme is None else {"url": f"{scheme[0].rstrip('/')}//{text[scheme.end() :]}"}
+    if scheme is None:
+        return {"path": text}
+    # `postgresql:///wgjit` has no host, so no slash of it may go.
+    return {"url": text if is_database_url(text) else f"{scheme[0].rstrip('/')}//{text[scheme.end() :]}"}
 
 
 class Config(_Section):
@@ -260,6 +312,29 @@ class Config(_Section):
         return store_in_short(store) if isinstance(store, str) else store
 
     @model_validator(mode="after")
+    def _store_fits_together(self) -> Config:
+        store = self.store
+        if store.database is not None:
+            for name, instead in (
+                ("token_file", "a password for PostgreSQL is kept in a passfile: passfile=FILE in store.url"),
+                ("ca_file", "write sslrootcert=FILE and sslmode=verify-full in store.url"),
+            ):
+                if getattr(store, name) is not None:
+                    raise SettingsDisagree(
+                        f"is for a service, and store.url is a PostgreSQL database; leave it out: {instead}",
+                        f"store.{name}",
+                        "store.url",
+                    )
+        elif store.read_url is not None:
+            raise SettingsDisagree(
+                "is a standby of a registry in PostgreSQL, and store.url is none; set store.url to the primary's "
+                "postgresql:// URL, or leave this out",
+                "store.read_url",
+                "store.url",
+            )
+        return self
+
+    @model_validator(mode="after")
     def _answers_in_time(self) -> Config:
         if self.store.url is not None and self.store.timeout >= self.gateway.hold_deadline:
             raise SettingsDisagree(
@@ -271,5 +346,7 @@ class Config(_Section):
         return self
 
     def store_path(self, interface: str) -> Path:
-        """The registry's file for this interface, or the file that keeps the service's answers."""
-        return self.store.path or STATE_FOLDER / (f"{interface}.cache.db" if self.store.url else f"{interface}.db")
+        """The registry's file for this interface, the copy of a registry in PostgreSQL, or the file that keeps a
+        service's answers."""
+        kind = "" if self.store.url is None else ".cache" if self.store.database is None else ".replica"
+        return self.store.path or STATE_FOLDER / f"{interface}{kind}.db"

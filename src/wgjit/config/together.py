@@ -18,7 +18,7 @@ def clashes(members: Sequence[Member]) -> list[Mistake]:
     interface.private_key_file, wgjit does not make them from these settings.
     """
     owners: dict[tuple[Setting, str], str] = {}
-    kinds: dict[str, tuple[str, bool]] = {}
+    kinds: dict[str, tuple[str, str]] = {}
     found = []
     for interface, config, origin in members:
         for setting, value, why in _exclusive(config):
@@ -26,12 +26,19 @@ def clashes(members: Sequence[Member]) -> list[Mistake]:
             if other != interface:
                 text = f"{value} is that of {other} and of {interface}; give each its own{why}"
                 found.append(Mistake(origin(setting), ".".join(setting), text))
-        path, remote = str(config.store_path(interface)), config.store.url is not None
-        other, other_remote = kinds.setdefault(path, (interface, remote))
-        if other != interface and (remote or other_remote):
-            text = f"{path} is that of {other} and of {interface}, and keeps a service's answers; give each its own"
+        path, keeps = str(config.store_path(interface)), _keeps(config)
+        other, other_keeps = kinds.setdefault(path, (interface, keeps))
+        if other != interface and (keeps or other_keeps):
+            text = f"{path} is that of {other} and of {interface}, and keeps {keeps or other_keeps}; give each its own"
             found.append(Mistake(origin(("store", "path")), "store.path", text))
     return found
+
+
+def _keeps(config: Config) -> str:
+    """What the gateway keeps in its file, if the file is not the registry."""
+    if config.store.url is None:
+        return ""
+    return "a service's answers" if config.store.database is None else "a gateway's copy of the registry"
 
 
 def _exclusive(config: Config) -> Iterator[tuple[Setting, str, str]]:
@@ -40,5 +47,8 @@ def _exclusive(config: Config) -> Iterator[tuple[Setting, str, str]]:
         yield ("interface", "listen_port"), str(interface.listen_port), ""
         # A recorded initiation to one interface would be fresh to the other.
         yield ("interface", "private_key_file"), str(interface.private_key_file), ": wg genkey"
+    if config.store.database is not None:
+        # The gateways of a registry tell each other apart by name.
+        yield ("gateway", "name"), f"{config.gateway.name} in {config.store.database}", ""
     if config.api.socket is not None:
         yield ("api", "socket"), str(config.api.socket), ""

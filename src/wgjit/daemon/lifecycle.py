@@ -152,7 +152,7 @@ class Service:
             listen_port=self._info.listen_port,
             delivery=choice.delivery.value,
             delivery_why=choice.why,
-            store=self._config.store.url or str(self._config.store_path(self._interface)),
+            store=str(self._config.store.url or self._config.store_path(self._interface)),
             process=os.getpid(),
         )
 

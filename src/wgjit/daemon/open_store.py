@@ -31,9 +31,9 @@ def terms(config: Config) -> Terms:
     from wgjit.stores.remote.store import Terms
 
     store = config.store
-    assert store.url is not None
+    assert store.service is not None
     return Terms(
-        store.url,
+        store.service,
         store.token_file,
         store.ca_file,
         timeout=store.timeout,

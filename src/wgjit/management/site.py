@@ -33,16 +33,19 @@ class Site:
 
     def make_folder(self) -> None:
         """Make the default folder of registries, if this registry belongs there. Raises OSError."""
-        if Path(self.where.place).parent == STATE_FOLDER:
+        if not self.where.is_database and Path(self.where.place).parent == STATE_FOLDER:
             STATE_FOLDER.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
-def site(interface: str, config: Path | None, store: Path | None) -> Site:
+def site(interface: str, config: Path | None, store: str | None) -> Site:
     """The site that the three options, the environment and the configuration file mean. Raises ConfigError."""
     options = Named("command line")
     if store is not None:
-        put_store(options, "--store", str(store))
+        put_store(options, "--store", store)
     loaded = load(interface, config, [options])
-    if loaded.config.store.url is not None:
-        raise ConfigError(f"store.url: the registry is at {loaded.config.store.url}: manage its peers there")
-    return Site(loaded.config, loaded.path or own_path(interface), Where.of_file(loaded.config.store_path(interface)))
+    settings = loaded.config.store
+    if settings.service is not None:
+        raise ConfigError(f"store.url: the registry is at {settings.service}: manage its peers there")
+    path = loaded.config.store_path(interface)
+    where = Where.of_file(path) if settings.database is None else Where.of_url(settings.database)
+    return Site(loaded.config, loaded.path or own_path(interface), where)

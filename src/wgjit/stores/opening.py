@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from wgjit.database_url import DatabaseUrl, is_database_url
 from wgjit.errors import InvalidValue
 from wgjit.stores.base import Registry
 from wgjit.stores.entries import Pool
 from wgjit.stores.sqlite.registry import SqliteRegistry
-
-_SCHEMES = ("postgresql://", "postgres://")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +25,6 @@ class Where:
     def __str__(self) -> str:
         if not self.is_database:
             return self.place
-        from wgjit.stores.postgresql.database.url import DatabaseUrl
-
         try:
             return str(DatabaseUrl(self.place))
         except InvalidValue:
@@ -36,12 +33,17 @@ class Where:
     @property
     def is_database(self) -> bool:
         """Whether the place is a URL of PostgreSQL."""
-        return self.place.startswith(_SCHEMES)
+        return is_database_url(self.place)
 
     @classmethod
     def of_file(cls, path: Path) -> Where:
         """The registry in this file."""
         return cls(str(path))
+
+    @classmethod
+    def of_url(cls, url: DatabaseUrl) -> Where:
+        """The registry in this database."""
+        return cls(url.reveal())
 
 
 def open_registry(
@@ -62,7 +64,6 @@ def open_registry(
     """
     if where.is_database:
         # The driver takes some 0.1 s to import, and most gateways work on a file.
-        from wgjit.stores.postgresql.database.url import DatabaseUrl
         from wgjit.stores.postgresql.registry import PostgresRegistry
 
         return PostgresRegistry(DatabaseUrl(where.place), pools=pools, read_only=read_only, timeout=timeout)
@@ -77,7 +78,6 @@ def make_registry(where: Where) -> bool:
     """
     if where.is_database:
         from wgjit.stores.postgresql.database import schema
-        from wgjit.stores.postgresql.database.url import DatabaseUrl
 
         return schema.init(DatabaseUrl(where.place))
     existed = Path(where.place).exists()

@@ -27,6 +27,8 @@ from urllib.parse import unquote
 WITHHELD = "(withheld: holds a key)"
 """The text that people see in place of a text with a key."""
 
+_WITHHELD_URL = "(withheld: the URL of a database)"
+
 _LEFT_OUT = "(key left out)"
 
 _LEAST = 43
@@ -36,6 +38,7 @@ _RUN = re.compile(r"[A-Za-z0-9+/_-]{43,}=?")
 _ALONE = re.compile(r"(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{43}(?![A-Za-z0-9+/])=?")
 _HEX = re.compile(r"[0-9A-Fa-f]{64,}")
 _NEARLY = re.compile(r"[A-Za-z0-9+/_-]{38,}=")
+_URL = re.compile(r"postgres(?:ql)?(?::/|:?//)")
 _BETWEEN = r"(?P<between>(?:[ \t]{1,2}|[ \t]?[:;.,_|-][ \t]?)(?:0x|\\x)?|0x|\\x)"
 _GROUPS = tuple(
     re.compile(
@@ -85,11 +88,14 @@ def quoted(text: str, most: int = 200) -> str:
 
 
 def shown(given: object) -> str:
-    """As `quoted`, without quotes and whole, for names of files and interfaces. People may give a key instead.
+    """As `quoted`, without quotes and whole, for names of files and interfaces. People may give a key instead, or the
+    URL of a database with a password in it.
 
     A path has lost each second `/` of two, so a text that nearly looks like a key counts as a key, too.
     """
     text = str(given)
+    if _URL.match(text):
+        return _WITHHELD_URL
     return WITHHELD if holds_key(text) or _NEARLY.fullmatch(text) else text
 
 

@@ -58,7 +58,7 @@ def test_status_feed_and_public_key_come_from_the_gateway(
 def test_a_mistake_of_ours_tells_an_id_that_the_log_has_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    here: Site = site("wg0", None, tmp_path / "wg0.db")
+    here: Site = site("wg0", None, str(tmp_path / "wg0.db"))
 
     def broken(_: object) -> None:
         raise ValueError("a secret value")

@@ -1,9 +1,9 @@
-"""What all commands on a registry file share: their options, and how they find and open the file.
+"""What all commands on a registry share: their options, and how they find and open it.
 
-The registry file is the one of `--store` or WGJIT_STORE, else `store.path` of the interface's configuration, else
-/var/lib/wgjit/INTERFACE.db. The configuration is the file of `--config` or WGJIT_CONFIG, else
-/etc/wgjit/INTERFACE.toml, else /etc/wgjit/wgjit.toml if that lists the interface. Settings from the environment, such
-as WGJIT_POOL_IPV4, override the configuration.
+The registry is the file or the postgresql:// URL of `--store` or WGJIT_STORE, else `store.url` or `store.path` of the
+interface's configuration, else the file /var/lib/wgjit/INTERFACE.db. The configuration is the file of `--config` or
+WGJIT_CONFIG, else /etc/wgjit/INTERFACE.toml, else /etc/wgjit/wgjit.toml if that lists the interface. Settings from the
+environment, such as WGJIT_POOL_IPV4, override the configuration.
 """
 
 from __future__ import annotations
@@ -32,8 +32,14 @@ def _complete(context: typer.Context, incomplete: str) -> list[str]:
 
 
 Store = Annotated[
-    Path | None,
-    typer.Option("--store", envvar="WGJIT_STORE", help="The registry file. Overrides the configuration."),
+    str | None,
+    typer.Option(
+        "--store",
+        envvar="WGJIT_STORE",
+        metavar="FILE|URL",
+        help="The registry: a file, or postgresql://USER@HOST/DATABASE. Overrides the configuration. Other users see "
+        "an option's text in the list of processes, so keep a password in a passfile.",
+    ),
 ]
 Interface = Annotated[str, typer.Option("--interface", help="The interface whose configuration and registry are used.")]
 ConfigFile = Annotated[
@@ -57,14 +63,14 @@ on_registry = bundle("here", _site)
 
 
 def made(here: Site) -> contextlib.closing[Registry]:
-    """The opened registry. Its file is made if there is none. Raises StoreError."""
+    """The opened registry. A missing file is made, a missing schema in a database is not. Raises StoreError."""
     with contextlib.suppress(OSError):  # opening the registry then fails with an error that says what to do
         here.make_folder()
     return contextlib.closing(open_registry(here.where, pools=here.pools, create=True))
 
 
 def existing(here: Site, *, read_only: bool = False) -> contextlib.closing[Registry]:
-    """The opened registry, whose file must exist. Raises StoreError."""
+    """The opened registry, which must exist. Raises StoreError."""
     return contextlib.closing(open_registry(here.where, pools=here.pools, read_only=read_only))
 
 
