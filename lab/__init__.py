@@ -2,7 +2,7 @@
 
 netns       Lab, Namespace, Link: network namespaces joined by veth pairs, with delay, NAT and firewalls
 wireguard   WireGuard, Client: real interfaces of the kernel or of wireguard-go, and the time to a first ping
-postgresql  Cluster: a PostgreSQL server in a temporary folder
+postgresql  Cluster, Standby: PostgreSQL servers in temporary folders, over TCP in a namespace, that are killed, hang and fail over
 guest/      a guest kernel with WireGuard, for a host whose kernel has none (./dev guest)
 demo        the demo: ./dev demo
 vectors     records tests/vectors from real implementations (./dev vectors)
