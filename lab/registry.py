@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from wgjit.database_url import DatabaseUrl, is_database_url
 from wgjit.model import Peer, PublicKey
 from wgjit.stores import checks
 from wgjit.stores.base import Claims, Load, Peers
@@ -101,3 +103,10 @@ class LabRegistry(Signed, SqliteRegistry):
 
 class LabPostgres(Signed, PostgresRegistry):
     """A registry in a database with the lab's verbs."""
+
+
+def opened(place: Path | str, **more: Any) -> closing[LabRegistry] | closing[LabPostgres]:
+    """The registry in a file, or in a database that a URL names. `more` is for a file's registry, or for both."""
+    if is_database_url(str(place)):
+        return closing(LabPostgres(DatabaseUrl(str(place)), **{k: v for k, v in more.items() if k != "create"}))
+    return closing(LabRegistry(place, **more))

@@ -38,6 +38,38 @@ def url(cluster: Cluster, template: str) -> Iterator[str]:
         yield cluster.url(name)
 
 
+_EMPTY = """
+SET session_replication_role = replica; -- no trigger forbids it
+TRUNCATE {tables} RESTART IDENTITY;
+UPDATE wgjit.numbers SET value = 0;
+UPDATE wgjit.meta SET value = uuid_send(gen_random_uuid()) WHERE what = 'identity';
+SET session_replication_role = DEFAULT;
+"""
+
+
+def emptied(shell: psycopg.Connection[Any]) -> None:
+    """Make a registry as it is after `init`. This takes a hundredth of the time that a database of its own takes."""
+    kept = ("meta", "numbers")
+    query = "SELECT relname FROM pg_class WHERE relnamespace = 'wgjit'::regnamespace AND relkind = 'r'"
+    tables = [name for (name,) in shell.execute(query).fetchall() if name not in kept]
+    shell.execute(_EMPTY.format(tables=", ".join(f"wgjit.{name}" for name in tables)).encode())
+
+
+@pytest.fixture(scope="session")
+def kept(cluster: Cluster, template: str) -> Iterator[str]:
+    """One database for all tests that do not change the schema."""
+    with cluster.database(template) as name:
+        yield cluster.url(name)
+
+
+@pytest.fixture
+def emptied_url(kept: str, cluster: Cluster) -> str:
+    """The database of `kept`, with an empty registry."""
+    with cluster.shell(kept) as shell:
+        emptied(shell)
+    return kept
+
+
 @pytest.fixture
 def registry(url: str) -> Iterator[LabPostgres]:
     with contextlib.closing(LabPostgres(DatabaseUrl(url), timeout=0.5)) as registry:

@@ -1,15 +1,25 @@
-"""The registry commands as a person runs them: arguments in; exit status, output and errors out."""
+"""The registry commands as a person runs them: arguments in; exit status, output and errors out.
+
+The same tests run over PostgreSQL (tests/postgresql/cli): there `store` is a URL. So a test reads and writes the
+registry with the functions below.
+"""
 
 import contextlib
+import sqlite3
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import psycopg
 import pytest
 
-from lab.registry import LabRegistry
+from lab.postgresql import binaries
+from lab.registry import opened
 from tests.contracts.store import key
 from wgjit import cli
 from wgjit.model import Peer, PresharedKey
+from wgjit.stores.entries import AuditFilter
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -61,7 +71,32 @@ def two(run: Run, store: Path, tmp_path: Path) -> Path:
     return store
 
 
-def content(path: Path) -> list[Peer]:
+def content(place: Path | str) -> list[Peer]:
     """All peers of a registry."""
-    with contextlib.closing(LabRegistry(path, create=False)) as registry:
+    with opened(place, create=False) as registry:
         return list(registry.peers.every())
+
+
+def is_untouched(place: Path | str) -> bool:
+    """Whether a registry was never written to: its file was not made, or nothing is in its database."""
+    if isinstance(place, Path):
+        return not place.exists()
+    with opened(place) as registry:
+        return not registry.peers.count() and not registry.audit.page(AuditFilter(), 1).entries
+
+
+def written_by_another(place: Path | str, statement: str, parameters: tuple[Any, ...] = ()) -> None:
+    """Another program writes to the registry by SQL. Parameters are `?`."""
+    if isinstance(place, Path):
+        with contextlib.closing(sqlite3.connect(place)) as raw, raw:
+            raw.execute(statement, parameters)
+        return
+    with psycopg.connect(place, options="-c search_path=wgjit") as shell:
+        shell.execute(statement.replace("?", "%s").encode(), parameters)
+
+
+def bytes_of(place: Path | str) -> bytes:
+    """All that a registry keeps, as its own files or its own dump have it."""
+    if isinstance(place, Path):
+        return b"".join(path.read_bytes() for path in place.parent.glob(f"{place.name}*"))
+    return subprocess.run([binaries() / "pg_dump", place], capture_output=True, check=True).stdout

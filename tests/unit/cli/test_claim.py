@@ -1,14 +1,13 @@
 """`wgjit claim`: what it shows, what it forgets, and what a gateway hears of it."""
 
-import contextlib
 import json
 from pathlib import Path
 
 import pytest
 
-from lab.registry import LabRegistry
+from lab.registry import opened
 from tests.contracts.store import claim, inferred, key
-from tests.unit.cli.conftest import K1, K2, K3, Run
+from tests.unit.cli.conftest import K1, K2, K3, Run, is_untouched
 from wgjit.model import ChangeKind
 
 SUMMARY = "2020-09-13T12:26:40.500000000Z at gateway gw1, from [2001:db8::1]:4000"
@@ -17,7 +16,7 @@ SUMMARY = "2020-09-13T12:26:40.500000000Z at gateway gw1, from [2001:db8::1]:400
 @pytest.fixture
 def proven(two: Path) -> Path:
     """alice was proven, bob was not."""
-    with contextlib.closing(LabRegistry(two)) as registry:
+    with opened(two) as registry:
         registry.save_claims([claim(1, 1_600_000_000.5, "gw1", "[2001:db8::1]:4000")])
     return two
 
@@ -25,7 +24,7 @@ def proven(two: Path) -> Path:
 @pytest.mark.parametrize("handle", ["alice", K1])
 def test_reset_forgets_it_and_says_what(wgjit: Run, proven: Path, handle: str) -> None:
     assert wgjit("claim", "reset", handle) == (0, f"forgot the claim of alice ({K1}): {SUMMARY}\n", "")
-    with contextlib.closing(LabRegistry(proven, read_only=True)) as registry:
+    with opened(proven, read_only=True) as registry:
         found = registry.lookup(key(1))
         assert found is not None
         assert found.claim is None
@@ -66,11 +65,11 @@ def test_no_registry_is_made(wgjit: Run, store: Path, command: str) -> None:
     status, out, err = wgjit("claim", command, "alice")
     assert (status, out) == (1, "")
     assert f"registry {store}: no such file" in err
-    assert not store.exists()
+    assert is_untouched(store)
 
 
 def test_reset_for_programs(wgjit: Run, two: Path) -> None:
-    with contextlib.closing(LabRegistry(two)) as registry:
+    with opened(two) as registry:
         registry.save_claims([claim(1, 1_600_000_000.5, "gw1")])
     forgotten = json.loads(wgjit("claim", "reset", "10.8.0.2", "--json")[1])
     assert (forgotten["public_key"], forgotten["forgotten"], forgotten["claim"]["gateway"]) == (K1, True, "gw1")
@@ -98,7 +97,7 @@ def test_a_removed_peers_claim_stays_until_it_is_reset_by_its_key(wgjit: Run, pr
 
 
 def test_an_inferred_timestamp_says_so(wgjit: Run, two: Path) -> None:
-    with contextlib.closing(LabRegistry(two)) as registry:
+    with opened(two) as registry:
         registry.save_claims([inferred(1, 1_600_000_000.5, proven=1_500_000_000.0)])
     said = (
         "2020-09-13T12:26:40.500000000Z (inferred from its last handshake; 2017-07-14T02:40:00.000000000Z was proven)"

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import json
-import sqlite3
 from pathlib import Path
 
 import pytest
 
-from tests.unit.cli.conftest import K1, K2, K3, Run, content
+from tests.unit.cli.conftest import K1, K2, K3, Run, bytes_of, content, written_by_another
 
 RAW = bytes(range(100, 132))
 SECRET = base64.b64encode(RAW).decode()
@@ -43,13 +41,7 @@ def test_a_comment_with_a_key_is_no_name_and_its_peer_is_imported(
     assert f"{file}: line {line}: a comment with a key in it was not taken for a name" in err
     assert f"line {line}: a comment with a key" in report.read_text()
     told = (
-        out
-        + err
-        + report.read_text()
-        + run("list")[1]
-        + run("show", K1)[1]
-        + run("export")[1]
-        + store.read_bytes().hex()
+        out + err + report.read_text() + run("list")[1] + run("show", K1)[1] + run("export")[1] + bytes_of(store).hex()
     )
     assert SECRET[:20] not in told
     assert RAW.hex() not in told.lower()
@@ -197,10 +189,9 @@ def test_no_mistake_in_a_configuration_repeats_one(wgjit: Run, store: Path, tmp_
 @pytest.fixture
 def old(run: Run, two: Path) -> Path:
     """bob has a key for a name and in a label, as an older wgjit took them."""
-    with contextlib.closing(sqlite3.connect(two)) as db:
-        db.execute("UPDATE peers SET name = ? WHERE name = 'bob'", (f"psk {SECRET}",))
-        db.execute("INSERT INTO labels SELECT public_key, 'psk', ? FROM peers WHERE name LIKE 'psk%'", (SECRET,))
-        db.commit()
+    written_by_another(two, "UPDATE peers SET name = ? WHERE name = 'bob'", (f"psk {SECRET}",))
+    label = "INSERT INTO labels SELECT public_key, 'psk', ? FROM peers WHERE name = ?"
+    written_by_another(two, label, (SECRET, f"psk {SECRET}"))
     return two
 
 

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from lab.registry import LabRegistry
+from lab.registry import opened
 from tests.contracts.store import claim, key
-from tests.unit.cli.conftest import K1, K2, K3, PSK, Run
+from tests.unit.cli.conftest import K1, K2, K3, PSK, Run, is_untouched, written_by_another
 from wgjit.model import Peer, parse_allowed_ip
 
 
 def test_what_was_added_is_in_the_registry(two: Path) -> None:
-    with contextlib.closing(LabRegistry(two)) as registry:
+    with opened(two) as registry:
         assert list(registry.peers.every()) == [
             Peer(
                 key(1), tuple(map(parse_allowed_ip, ("10.8.0.2", "fd00::2"))), PSK, 25, True, 4105080000, "alice", 1800
@@ -74,7 +74,7 @@ def test_show_by_name_and_by_key(run: Run, two: Path) -> None:
         "last proven": "never",
     }
     assert run("show", K1) == (status, out, err)
-    with contextlib.closing(LabRegistry(two)) as registry:
+    with opened(two) as registry:
         registry.save_claims([claim(1, 1_600_000_000.5, "gw1", "[2001:db8::1]:4000")])
     assert (
         "last proven:   2020-09-13T12:26:40.500000000Z at gateway gw1, from [2001:db8::1]:4000\n" in run("show", K1)[1]
@@ -105,7 +105,7 @@ def test_switch_and_remove(run: Run, two: Path) -> None:
     assert run("remove", "alice") == (0, "removed alice\n", "")
     assert run("remove", K2) == (0, f"removed {K2}\n", "")
     assert run("list") == (0, "", "")
-    with contextlib.closing(LabRegistry(two)) as registry:
+    with opened(two) as registry:
         assert registry.last_change() == 4  # the second `disable` changed nothing
 
 
@@ -167,13 +167,13 @@ def test_a_bad_preshared_key_file_is_not_shown(run: Run, store: Path, tmp_path: 
             1,
             "wgjit: preshared key: not a WireGuard key; write 44 characters of base64, as `wg` prints it\n",
         )
-    assert not store.exists()
+    assert is_untouched(store)
 
 
 def test_usage_errors_exit_with_2(run: Run, store: Path) -> None:
     assert run("add")[0] == 2
     assert run("frobnicate")[0] == 2
-    assert not store.exists()
+    assert is_untouched(store)
 
 
 @pytest.mark.parametrize(
@@ -183,14 +183,14 @@ def test_only_add_and_import_make_a_registry(run: Run, store: Path, command: lis
     status, out, err = run(*command)
     assert (status, out) == (1, "")
     assert f"registry {store}: no such file" in err
-    assert not store.exists()
+    assert is_untouched(store)
 
 
 def test_store_option_comes_before_the_environment(run: Run, store: Path, tmp_path: Path) -> None:
     other = tmp_path / "other.db"
     assert run("add", "a", "--public-key", K1, "--allowed-ips", "10.0.0.1", "--store", other)[0] == 0
     assert other.exists()
-    assert not store.exists()
+    assert is_untouched(store)
     assert run("list", "--store", tmp_path / "none" / "x.db")[0] == 1
 
 
@@ -205,6 +205,5 @@ def test_a_damaged_row_can_be_removed_by_its_key(run: Run, two: Path) -> None:
 
 
 def test_control_characters_that_another_program_wrote_do_not_reach_the_terminal(run: Run, two: Path) -> None:
-    with contextlib.closing(sqlite3.connect(two)) as raw, raw:
-        raw.execute("UPDATE peers SET name = 'a' || char(27) || '[31m' WHERE name = 'alice'")
+    written_by_another(two, "UPDATE peers SET name = ? WHERE name = 'alice'", ("a\x1b[31m",))
     assert "\x1b" not in run("list")[1] + run("show", K1)[1]

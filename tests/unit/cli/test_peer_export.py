@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
-from lab.registry import LabRegistry
+from lab.registry import opened
 from tests.contracts.store import FULL, key, peer
 from tests.unit.cli.conftest import K1, PSK, Run, content
 from wgjit.management.peer_readers import Format
@@ -39,7 +38,7 @@ LABELS = {
 
 
 def fill(path: Path, peers: list[Peer] = PEERS, labels: Mapping[PublicKey, dict[str, str]] | None = None) -> None:
-    with contextlib.closing(LabRegistry(path)) as registry:
+    with opened(path) as registry:
         registry.add(peers)
         for each, its in (labels or {}).items():
             registry.amend(each, lambda peer: peer, its)
@@ -47,7 +46,7 @@ def fill(path: Path, peers: list[Peer] = PEERS, labels: Mapping[PublicKey, dict[
 
 def labels_of(path: Path) -> dict[PublicKey, dict[str, str]]:
     """Of all peers that have any."""
-    with contextlib.closing(LabRegistry(path, create=False)) as registry:
+    with opened(path, create=False) as registry:
         return {entry.peer.public_key: dict(entry.labels) for entry in registry.peers.entries(Filter()) if entry.labels}
 
 
@@ -134,9 +133,9 @@ def test_an_export_takes_the_place_of_an_older_one_when_it_is_whole(run: Run, st
     file = tmp_path / "out.jsonl"
     file.write_text("older\n")
     file.chmod(0o644)
-    with contextlib.closing(LabRegistry(store)) as registry:
+    with opened(store) as registry:
         registry.add([peer(2, "10.0.0.2/32")])
-    with contextlib.closing(LabRegistry(store)) as registry, registry._writer as db:
+    with opened(store) as registry, registry._writer as db:
         db.execute("UPDATE peers SET allowed_ips = x'ff' WHERE public_key = ?", (key(2),))
     assert "damaged" in run("export", file)[2]
     assert file.read_text() == "older\n"

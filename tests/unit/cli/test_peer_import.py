@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.registry import LabRegistry
+from lab.registry import opened
 from tests.contracts.store import key, peer
 from tests.unit.cli.conftest import K1, K3, PSK, Run, content
 from wgjit.model import Peer, parse_allowed_ip
@@ -36,7 +36,7 @@ def test_import(run: Run, two: Path, tmp_path: Path) -> None:
     file = tmp_path / "wg0.conf"
     file.write_text(CONFIG, "utf-8-sig")
     assert run("import", file) == (0, "imported 2 peers\n", "")
-    with contextlib.closing(LabRegistry(two)) as registry:
+    with opened(two) as registry:
         assert registry.find("carol") == Peer(key(3), (parse_allowed_ip("10.7.0.1"),), PSK, name="carol")
         assert registry.find(str(key(4))).name is None
         assert registry.peers.count() == 4

@@ -1,20 +1,19 @@
 """`wgjit peer set`: exactly what is given changes."""
 
-import contextlib
 import dataclasses
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lab.registry import LabRegistry
+from lab.registry import opened
 from tests.contracts.store import key
 from tests.unit.cli.conftest import K1, K2, PSK, Run
 from wgjit.model import NEVER, Peer, PresharedKey, parse_allowed_ip
 
 
 def stored(store: Path) -> list[Peer]:
-    with contextlib.closing(LabRegistry(store, read_only=True)) as registry:
+    with opened(store, read_only=True) as registry:
         return list(registry.peers.every())
 
 
@@ -44,7 +43,7 @@ def test_what_is_given_changes_and_nothing_else(
     assert (status, err) == (0, "")
     assert out.endswith(": " + ", ".join(values).replace("_", " ") + "\n")
     assert stored(two) == [dataclasses.replace(alice, **values), bob]
-    with contextlib.closing(LabRegistry(two, read_only=True)) as registry:
+    with opened(two, read_only=True) as registry:
         assert [change.public_key for change in registry.changes(0)] == [key(1)]  # so a gateway hears of it
 
 
@@ -58,7 +57,7 @@ def test_a_preshared_key_from_a_file(run: Run, two: Path, tmp_path: Path) -> Non
 
 def test_the_same_value_again_is_no_change(run: Run, two: Path) -> None:
     assert run("set", "alice", "--keepalive", 25)[0] == 0
-    with contextlib.closing(LabRegistry(two, read_only=True)) as registry:
+    with opened(two, read_only=True) as registry:
         assert registry.last_change() == 0
 
 

@@ -208,7 +208,7 @@ class Peers:
         AddressConflict, PeerExists (the name), InvalidValue (another key), and what `how` raises.
         """
         with self._changing() as db:
-            before = _locked(db, key)
+            before, hides_labels = _locked(db, key)
             check(before)
             after = checks.changed(before.peer, how)
             if after != before.peer:
@@ -216,7 +216,7 @@ class Peers:
                 if after.allowed_ips != before.peer.allowed_ips:
                     pools.taken(db, after.allowed_ips)
             remove = list(remove)
-            if add or remove:
+            if add or remove or hides_labels:
                 labels.write(db, key, add, remove)
             entry = Entry(after, labels.read(db, [key]).get(key, {}))
             if len(entry.labels) > len(before.labels):  # a peer that had too many before may still lose some
@@ -243,7 +243,7 @@ class Peers:
         """
         with self._changing() as db:
             idempotency.check(db, by, once, time.time())
-            before = _locked(db, key)
+            before, _ = _locked(db, key)
             check(before)
             entry = Entry(dataclasses.replace(before.peer, public_key=new), before.labels)
             peer = entry.peer
@@ -319,10 +319,14 @@ def _remove(db: Db, keys: Sequence[PublicKey], check: Callable[[Entry], None] | 
     return len(rows)
 
 
-def _locked(db: Db, key: PublicKey) -> Entry:
-    """A peer that nobody else changes before this transaction ends. Raises NoSuchPeer, StoreError (damaged)."""
+def _locked(db: Db, key: PublicKey) -> tuple[Entry, bool]:
+    """A peer that nobody else changes before this transaction ends, and whether it has labels that are never shown.
+
+    Raises NoSuchPeer, StoreError (damaged).
+    """
     peer = peer_rows.find(db, key, lock=True)
-    return Entry(peer, labels.read(db, [key]).get(key, {}))
+    its, withheld = labels.read_all(db, [key])
+    return Entry(peer, its.get(key, {})), key in withheld
 
 
 def _has_conflict(db: Db, peer: Peer, fresh: Sequence[AllowedIP]) -> bool:

@@ -18,7 +18,8 @@ def read_all(db: Db, keys: Sequence[PublicKey]) -> tuple[dict[PublicKey, dict[st
     """As `read`, and the peers with a label that is left out because another program put a key into it."""
     found: dict[PublicKey, dict[str, str]] = {}
     withheld = set[PublicKey]()
-    rows = db.execute("SELECT public_key, key, value FROM wgjit.labels WHERE public_key = ANY(%b)", (list(keys),))
+    query = "SELECT public_key, key, value FROM wgjit.labels WHERE public_key = ANY(%b) ORDER BY key"
+    rows = db.execute(query, (list(keys),))
     for public_key, key, value in rows:
         if holds_key(key) or holds_key(value):
             withheld.add(PublicKey(public_key))
