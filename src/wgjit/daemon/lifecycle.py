@@ -28,9 +28,10 @@ from wgjit.daemon.interface_watch import INTERVAL, until_changed
 from wgjit.daemon.loop import Loop
 from wgjit.daemon.metrics import Metrics
 from wgjit.doctor.choice import Choice, choose_delivery, examine, hold_by
-from wgjit.drivers.base import Capture
+from wgjit.drivers.base import Capture, Confirmations
 from wgjit.drivers.capture.packet import PacketCapture
 from wgjit.drivers.capture.queue import NfqueueCapture
+from wgjit.drivers.confirm.packets import PacketConfirmations
 from wgjit.drivers.replay.inject import ReplayInjector
 from wgjit.drivers.wireguard.interface import create_interface, delete_interface, interface_exists
 from wgjit.drivers.wireguard.open import open_device
@@ -125,6 +126,7 @@ class Service:
         self._info = self._device.info()
         self._responder = _responder(self._info)
         self._injector = stack.enter_context(closing(ReplayInjector()))
+        self._confirmations = _open_confirmations(self._interface, stack) if self._store.fleet is not None else None
         began = time.monotonic()
         self._residents = DeviceRead(began, list(self._device.peers()))
 
@@ -145,6 +147,7 @@ class Service:
             self.feed,
             self._metrics,
             lambda: self._supervisor.alive(self._interface),
+            self._confirmations,
         )
         self._about = GatewayStatus(
             interface=self._interface,
@@ -234,6 +237,19 @@ def _make(interface: str, config: Config) -> None:
         delete_interface(interface)
         raise
     log.info("interface made", interface=interface, backend=backend)
+
+
+def _open_confirmations(interface: str, stack: ExitStack) -> Confirmations | None:
+    """What sees awaited data on the interface. Without it, looks at the device confirm sessions."""
+    try:
+        return stack.enter_context(closing(PacketConfirmations(interface)))
+    except (CaptureError, NotPermitted) as error:
+        log.warning(
+            "the first data of a session cannot be seen: a client that moves is noticed some seconds later",
+            interface=interface,
+            why=str(error),
+        )
+        return None
 
 
 def _responder(info: DeviceInfo) -> Responder:

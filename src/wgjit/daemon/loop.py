@@ -366,6 +366,7 @@ class Loop:
             self._stages.compare_clocks()
             self._work.retry()
             self._fleet.flush()
+            self._fleet.beat(len(self._gateway.residency))
             self.feed_event(Tick())  # also for deadlines by the wall clock, which may have been stepped
             self._alive()
             await asyncio.sleep(HEARTBEAT)

@@ -35,8 +35,10 @@ class Store(Protocol):
 
     is_local: bool
     """True if a lookup costs less than a Diffie-Hellman. The gateway then looks a key up before it proves the key."""
-    fleet: Fleet | None
-    """What this gateway says to the other gateways of its fleet, and hears of them; None if it is in no fleet."""
+
+    @property
+    def fleet(self) -> Fleet | None:
+        """What this gateway says to the other gateways of its fleet, and hears of them; None if it is in no fleet."""
 
     def lookup(self, key: PublicKey, *, for_knock: bool = True) -> Registration | None:
         """The peer of this key with its last claim, or None if no such peer is registered.
@@ -99,6 +101,13 @@ class Fleet(Protocol):
     can be reached. So no call here waits for the registry of record, except `ask`.
     """
 
+    def start(self) -> None:
+        """Begin to follow the registry of record. Waits a moment for its first word, and goes on without.
+
+        Raises GatewayNameTaken if another living gateway has this gateway's name, StoreUnreachable for a URL that can
+        never work.
+        """
+
     def say(self, claims: Sequence[Claim], holdings: Sequence[Holding]) -> None:
         """Save these in the replica, in one transaction, and queue them for the registry of record.
 
@@ -118,17 +127,26 @@ class Fleet(Protocol):
         Raises StoreError if no server answers in time, StoreDeferred if too many keys were asked for.
         """
 
-    def on_news(self, call: Callable[[], None] | None) -> None:
-        """Call this whenever the replica has got something that may concern this gateway. None: call nothing.
+    def fileno(self) -> int:
+        """A descriptor that can be read when the replica has got something, or the state of the fleet has changed."""
 
-        The call is made on any thread and must be short.
-        """
+    def read(self) -> bool:
+        """Whether there was news since the last call. Makes the descriptor silent."""
 
     def is_behind(self) -> bool:
         """Whether registered peers may be missing in the replica: it is being made, or has not been renewed lately."""
 
     def clock_offset(self) -> float | None:
         """Seconds by which the clock of the registry of record is ahead of ours; None if it is not known."""
+
+    def set_residents(self, count: int) -> None:
+        """Tell the fleet how many residents this gateway has, with its next heartbeat."""
+
+    def name_taken(self) -> StoreError | None:
+        """The error for a living gateway of another machine that has this gateway's name; None if there is none."""
+
+    def other_keys(self) -> list[str]:
+        """The names of living gateways whose interfaces have another private key than this gateway's."""
 
 
 class Peers(Protocol):

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
+
+import structlog
 
 from wgjit.core.vocabulary import AwaitData, Confirmed, Event
 from wgjit.daemon.faults import Faults
@@ -17,7 +18,9 @@ from wgjit.drivers.base import Confirmations
 from wgjit.errors import StoreDeferred, StoreError, WgjitError
 from wgjit.model import PublicKey
 from wgjit.refusal import Refusal
-from wgjit.stores.base import Store
+from wgjit.stores.base import Fleet, Store
+
+log = structlog.get_logger()
 
 
 class FleetWork:
@@ -32,16 +35,19 @@ class FleetWork:
         self._faults = faults
         self._hear = hear
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._others: list[str] = []
+        """Gateways with another private key, as they were last logged."""
+        self._context = structlog.contextvars.get_contextvars()
         self._waiting = False
         """Something was awaited since the last flush."""
 
     def begin(self, loop: asyncio.AbstractEventLoop, news: Callable[[], None]) -> None:
-        """Serve on this loop. `news` is called when the replica has something new that concerns this gateway."""
+        """Serve on this loop. `news` is called when the replica has something new."""
         self._loop = loop
         if self._confirmations is not None:
             loop.add_reader(self._confirmations.fileno(), self._data_came)
-        if self._store.fleet is not None:
-            self._store.fleet.on_news(lambda: _wake(loop, news))
+        if (fleet := self._store.fleet) is not None:
+            loop.add_reader(fleet.fileno(), self._news_came, fleet, news)
 
     def end(self, loop: asyncio.AbstractEventLoop) -> None:
         """Stop serving."""
@@ -49,7 +55,32 @@ class FleetWork:
         if self._confirmations is not None:
             loop.remove_reader(self._confirmations.fileno())
         if self._store.fleet is not None:
-            self._store.fleet.on_news(None)
+            loop.remove_reader(self._store.fleet.fileno())
+
+    def beat(self, residents: int) -> None:
+        """Once a second: what the fleet has to know of this gateway, and what a person has to know of the fleet."""
+        fleet = self._store.fleet
+        if fleet is None:
+            return
+        fleet.set_residents(residents)
+        if (taken := fleet.name_taken()) is not None:
+            self._faults.occurred("fleet", taken)
+        else:
+            self._faults.passed("fleet")
+        if (others := fleet.other_keys()) != self._others:
+            self._others = others
+            if others:
+                log.warning(
+                    "gateways of this fleet have another private key: clients of one cannot connect to the other",
+                    gateways=others,
+                    do="give all gateways that share a registry the same private key",
+                    **self._context,
+                )
+
+    @staticmethod
+    def _news_came(fleet: Fleet, news: Callable[[], None]) -> None:
+        if fleet.read():
+            news()
 
     # --- data ---------------------------------------------------------------------------------------------------
 
@@ -115,8 +146,3 @@ class FleetWork:
         except StoreError as error:
             self._faults.occurred("store", error)
             return Refusal.STORE_FAILED
-
-
-def _wake(loop: asyncio.AbstractEventLoop, news: Callable[[], None]) -> None:
-    with suppress(RuntimeError):  # the loop has just been closed
-        loop.call_soon_threadsafe(news)

@@ -53,6 +53,8 @@ async def serve(interfaces: Mapping[str, Config], ready: Callable[[GatewayStatus
             with _named(interface, supervisor.alone):
                 stack.enter_context(interface_lock(interface))
                 store = stack.enter_context(closing(open_store(interface, config)))
+                if store.fleet is not None:
+                    await asyncio.to_thread(store.fleet.start)
                 services[interface] = service = Service(interface, config, store, supervisor)
                 await stack.enter_async_context(ControlServer(interface, service.status, service.feed))
         try:

@@ -32,13 +32,16 @@ class ReplicaStore(SqliteStore):
     `fleet.start()` starts the follower; before, the store works with what the replica has. Raises StoreError.
     """
 
-    fleet: ReplicaFleet
-
     def __init__(
         self, path: Path | str, terms: Terms, *, timeout: float = 0.25, cache: int = schema.PAGE_CACHE
     ) -> None:
         super().__init__(path, create=True, timeout=timeout, cache=cache)
-        self.fleet = ReplicaFleet(terms, self._reader, self._writer, Follower(self.path, terms))
+        self._fleet = ReplicaFleet(terms, self._reader, self._writer, Follower(self.path, terms))
+
+    @property
+    def fleet(self) -> ReplicaFleet:
+        """The fleet whose registry of record this is a copy of."""
+        return self._fleet
 
     def lookup(self, key: PublicKey, *, for_knock: bool = True) -> Registration | None:
         """The peer of this key, with its claim and who holds it. None if the replica does not have it.

@@ -48,7 +48,6 @@ class SqliteStore:
     """
 
     is_local = True
-    fleet: Fleet | None = None
 
     def __init__(
         self,
@@ -64,6 +63,11 @@ class SqliteStore:
         self._timeout = timeout
         self._reader = Link(self.path, read_only=True, timeout=timeout, cache=cache)
         self._writer = Link(self.path, read_only=read_only, timeout=timeout, cache=cache)
+
+    @property
+    def fleet(self) -> Fleet | None:
+        """None: a file of this machine alone."""
+        return None
 
     # --- Store: the gateway's side ----------------------------------------------------------------------------
 

@@ -13,10 +13,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
+from wgjit.database_url import DatabaseUrl
 from wgjit.errors import StoreError
 from wgjit.stores.postgresql.database.connection import Database
 from wgjit.stores.postgresql.database.schema import Db
-from wgjit.stores.postgresql.database.url import DatabaseUrl
 
 
 class Watchdog:
