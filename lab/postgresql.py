@@ -159,7 +159,7 @@ class Cluster:
     def stop(self, mode: str = "immediate") -> None:
         """End the server, at once by default: nothing in it is to be kept. Harmless if it has ended."""
         self.go_on()
-        if (self.data / "postmaster.pid").exists() and any(map(_lives, self._processes())):
+        if self.is_running():
             self.run("pg_ctl", "-D", str(self.data), "-w", "-t", "60", "-m", mode, "stop")
 
     def restart(self) -> None:
@@ -195,6 +195,10 @@ class Cluster:
         """Let a server that hangs go on. Harmless if it does not hang."""
         while self._hanging:
             _send(self._hanging.pop(), signal.SIGCONT)
+
+    def is_running(self) -> bool:
+        """Whether the server's first process is there, hanging or not."""
+        return bool(self._processes())
 
     def _processes(self) -> set[int]:
         """The first process and its children, as far as they run."""
@@ -284,6 +288,14 @@ class Standby(Cluster):
         self.primary = primary
         self._make()
         self.start()
+
+    def is_primary(self) -> bool:
+        """Whether it was promoted. False if it does not answer."""
+        try:
+            with self.shell() as shell:
+                return shell.execute("SELECT NOT pg_is_in_recovery()").fetchone() == (True,)
+        except psycopg.OperationalError:
+            return False
 
     def catch_up(self, timeout: float = 60.0) -> None:
         """Wait until all that the primary has written so far is here to be read. Raises TimeoutError."""

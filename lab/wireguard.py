@@ -237,6 +237,7 @@ class Client(WireGuard):
         self.addresses = tuple(ipaddress.ip_interface(address) for address in addresses)
         self.server = server
         self.preshared_key = preshared_key
+        self._allowed_ips, self._keepalive = tuple(allowed_ips), keepalive
         self._section = peer_section(server, allowed_ips, endpoint, preshared_key, keepalive)
         # A route for all addresses would also take the tunnel's own packets.
         prefixes = [prefix for prefix in allowed_ips if not prefix.endswith("/0")]
@@ -262,6 +263,11 @@ class Client(WireGuard):
         time.sleep(0.05)  # WireGuard drops an initiation within 20 ms of the peer's last (INITIATIONS_PER_SECOND, 50)
         self.remove_peer(self.server)
         self.connect()
+
+    def redirect(self, endpoint: Endpoint | str) -> None:
+        """Have another endpoint from now on and keep the session, as a client that has resolved a name anew."""
+        self._section = peer_section(self.server, self._allowed_ips, endpoint, self.preshared_key, self._keepalive)
+        self._wg("set", self.name, "peer", str(self.server), "endpoint", str(endpoint))
 
     def begin_anew(self, key: PrivateKey, port: int) -> None:
         """Become a new client with this key and port and no session, by one process, for benchmarks."""

@@ -5,6 +5,8 @@ import os
 import pytest
 
 from lab.wireguard import Backend, kernel_has_wireguard
+from tests.contracts.fleet_engine import engine as engine
+from tests.contracts.fleet_engine import shared_engine as shared_engine
 
 
 def pytest_sessionstart() -> None:

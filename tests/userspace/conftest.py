@@ -6,6 +6,8 @@ import shutil
 import pytest
 
 from lab.wireguard import Backend
+from tests.contracts.fleet_engine import engine as engine
+from tests.contracts.fleet_engine import shared_engine as shared_engine
 
 
 def pytest_sessionstart() -> None:

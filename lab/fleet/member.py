@@ -1,0 +1,142 @@
+"""One gateway of a fleet: its machine, its interface with the fleet's key, its replica, and its link to the engine."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from lab.fleet.engine import Engine
+from lab.gateway import Gateway
+from lab.hasty import HASTY
+from lab.netns import Namespace
+from lab.wireguard import Backend, WireGuard
+from wgjit.errors import StoreError
+from wgjit.model import PrivateKey, PublicKey
+from wgjit.stores.sqlite.store import SqliteStore
+
+PORT = 51820
+SERVICE = "203.0.113.1"
+"""The address that each gateway of a fleet has, for clients of which the network says which gateway they reach."""
+INSIDE = "10.8.0.1"
+"""The address inside the tunnels that each gateway of a fleet has."""
+
+
+class Member:
+    """A gateway of a fleet. `up` starts its daemon."""
+
+    def __init__(
+        self,
+        name: str,
+        number: int,
+        internet: Namespace,
+        engine: Engine,
+        database: str,
+        key: PrivateKey,
+        backend: Backend,
+    ) -> None:
+        self.name, self.database, self.engine = name, database, engine
+        self.namespace = internet.lab.namespace(name)
+        self.address, router = f"192.0.2.{4 * number - 3}", f"192.0.2.{4 * number - 2}"
+        self.inside = f"10.8.255.{number}"
+        """The address inside the tunnel that this gateway alone has."""
+        internet.lab.link(internet, self.namespace, [f"{router}/30"], [f"{self.address}/30"])
+        self.namespace.ip(f"route add default via {router}", f"address add {SERVICE}/32 dev lo")
+        self.link = engine.link(self.namespace)
+        self.server = WireGuard(
+            self.namespace, [f"{INSIDE}/16", f"{self.inside}/32"], private_key=key, listen_port=PORT, backend=backend
+        )
+        folder = internet.lab.folder
+        self.replica = folder / f"{name}.replica.db"
+        self._config = folder / f"{name}.toml"
+        self.daemon: Gateway | None = None
+
+    def __repr__(self) -> str:
+        return f"Member({self.name})"
+
+    @property
+    def endpoint(self) -> str:
+        """Where clients reach this gateway and no other."""
+        return f"{self.address}:{PORT}"
+
+    # --- its daemon -----------------------------------------------------------------------------------------
+
+    def up(
+        self,
+        *,
+        delivery: str = "auto",
+        gateway: Mapping[str, object] | None = None,
+        store: Mapping[str, object] | None = None,
+        in_a_hurry: bool = False,
+    ) -> Gateway:
+        """Start `wgjit up`, with more settings of these sections. Raises GatewayFailed.
+
+        `in_a_hurry`: with short sessions and a short idle time, as lab.hasty has them.
+        """
+        sections: dict[str, dict[str, object]] = {
+            "store": {"url": self.engine.url(self.database), "path": str(self.replica), **(store or {})},
+            "gateway": {"name": self.name, **(gateway or {})},
+        }
+        self._config.write_text(
+            "".join(
+                f"[{section}]\n" + "".join(f"{name} = {json.dumps(value)}\n" for name, value in settings.items())
+                for section, settings in sections.items()
+            )
+        )
+        self._config.chmod(0o600)
+        program = {"program": HASTY} if in_a_hurry else {}
+        self.daemon = Gateway(
+            self.namespace, self.server.name, "--config", self._config, store=None, delivery=delivery, **program
+        )
+        return self.daemon
+
+    def down(self) -> None:
+        """End the daemon by SIGTERM, if it runs. WireGuard and its sessions stay."""
+        if self.daemon is not None:
+            self.daemon.stop()
+            self.daemon = None
+
+    @property
+    def running(self) -> Gateway:
+        """The daemon. Raises RuntimeError if it was not started."""
+        if self.daemon is None:
+            raise RuntimeError(f"{self.name} is not up")
+        return self.daemon
+
+    def status(self) -> dict[str, Any]:
+        """The daemon's status."""
+        return self.running.status()
+
+    def log(self) -> str:
+        """All that its daemons have written to standard error."""
+        path = self.namespace.lab.folder / f"{self.server.name}.log"
+        return path.read_text() if path.exists() else ""
+
+    # --- what it has ----------------------------------------------------------------------------------------
+
+    def residents(self) -> set[PublicKey]:
+        """The peers on its interface."""
+        return {PublicKey.parse(line) for line in self.namespace.run("wg", "show", self.server.name, "peers").split()}
+
+    def let_go(self, key: PublicKey, timeout: float, pause: float = 0.01) -> float | None:
+        """Wait until a peer is off the interface. Returns the monotonic time when it was seen so, None if never."""
+        end = time.monotonic() + timeout
+        while key in self.residents():
+            if time.monotonic() > end:
+                return None
+            time.sleep(pause)
+        return time.monotonic()
+
+    def knows(self, key: PublicKey) -> bool:
+        """Whether its replica has this peer, read by the way: not by the daemon."""
+        try:
+            replica = SqliteStore(self.replica, read_only=True)
+        except StoreError:
+            return False  # not made yet
+        try:
+            return replica.lookup(key) is not None
+        except StoreError:
+            return False
+        finally:
+            replica.close()

@@ -1,0 +1,136 @@
+"""All of a fleet: its machines and networks, and clients that move from gateway to gateway."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import itertools
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Self
+
+from lab.fleet.engine import Engine
+from lab.fleet.member import INSIDE, PORT, SERVICE, Member
+from lab.netns import Lab, Namespace
+from lab.registry_service import wait_until
+from lab.wireguard import Backend, Client
+from wgjit.model import Peer, PrivateKey
+
+TUNNEL = ipaddress.IPv4Network("10.8.0.0/16")
+NAMES = ("a", "b", "c")
+
+
+class Traveller(Client):
+    """A client of a fleet. It knows one endpoint at a time, as a client that resolves a name does."""
+
+    def move(self, to: Member) -> None:
+        """Have another gateway's address from now on, and no session, as a client that starts anew after a DNS change.
+
+        The next packet is a first ping.
+        """
+        self.redirect(to.endpoint)
+        self.forget()
+
+    def is_at(self, member: Member) -> bool:
+        """Whether its endpoint is this gateway now. WireGuard follows whoever answers from elsewhere."""
+        endpoint = self.peer(self.server).endpoint
+        return endpoint is not None and str(endpoint) == member.endpoint
+
+
+class Fleet:
+    """The topology of this package's head with a registry of its own. A context manager.
+
+    The lab is not closed by it, and the engine may serve many fleets, one after the other or at once.
+    """
+
+    def __init__(self, lab: Lab, engine: Engine, backend: Backend, names: Sequence[str] = NAMES[:2]) -> None:
+        self.lab, self.engine, self.backend = lab, engine, backend
+        self._names = names
+        self._stack = contextlib.ExitStack()
+        self._hosts = map(ipaddress.IPv4Address, itertools.count(int(TUNNEL.network_address) + 256))
+        self._machines = itertools.count()
+        self.key = PrivateKey.generate()
+        self.internet = lab.namespace("internet")
+        self.internet.forward()
+
+    def __enter__(self) -> Self:
+        with contextlib.ExitStack() as stack:
+            self.database = stack.enter_context(self.engine.database())
+            self.members = [
+                Member(name, number, self.internet, self.engine, self.database, self.key, self.backend)
+                for number, name in enumerate(self._names, start=1)
+            ]
+            self.registry = self.engine.registry(self.database)
+            stack.callback(lambda: self.registry.close())
+            stack.callback(self.down)
+            self.serve_by(self.members[0])
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+        for member in self.members:
+            if self.engine.password in member.log():
+                raise AssertionError(f"the log of {member.name} has the password of the engine")
+
+    # --- gateways -------------------------------------------------------------------------------------------
+
+    def up(self, **settings: Any) -> None:
+        """Start the daemons that do not run, side by side, as `Member.up` does."""
+        waiting = [member for member in self.members if member.daemon is None]
+        with ThreadPoolExecutor(len(waiting) or 1) as threads:
+            list(threads.map(lambda member: member.up(**settings), waiting))
+
+    def down(self) -> None:
+        """End all daemons."""
+        for member in self.members:
+            member.down()
+
+    def serve_by(self, member: Member) -> None:
+        """Route the service address to this gateway from now on, as anycast does. No client is told."""
+        self.internet.ip(f"route replace {SERVICE}/32 via {member.address}")
+
+    # --- clients --------------------------------------------------------------------------------------------
+
+    def machine(self) -> Namespace:
+        """A new machine on the internet."""
+        number = next(self._machines)
+        net = f"172.{16 + number // 250}.{number % 250}"
+        machine = self.lab.namespace(f"m{number}")
+        self.lab.link(self.internet, machine, [f"{net}.1/24"], [f"{net}.2/24"])
+        machine.ip(f"route add default via {net}.1")
+        return machine
+
+    def client(
+        self, at: Member | None = None, *, machine: Namespace | None = None, registered: bool = True, known: bool = True
+    ) -> Traveller:
+        """A new client that has not knocked yet. It has a gateway's endpoint, or by default the service address.
+
+        `registered`: in the registry of record. `known`: wait until the replicas of the daemons that run have it.
+        """
+        traveller = Traveller(
+            machine or self.machine(),
+            self.key.public(),
+            f"{SERVICE}:{PORT}" if at is None else at.endpoint,
+            [f"{next(self._hosts)}/32"],
+            [str(TUNNEL)],
+            backend=self.backend,
+        )
+        if registered:
+            self.registry.add([traveller.registration])
+            if known:
+                self.spread(traveller.registration)
+        return traveller
+
+    def spread(self, peer: Peer) -> None:
+        """Wait until the replica of each daemon that runs has a peer."""
+        for member in self.members:
+            if member.daemon is not None:
+                wait_until(_has(member, peer), 60.0)
+
+
+def _has(member: Member, peer: Peer) -> Callable[[], bool]:
+    return lambda: member.knows(peer.public_key)
+
+
+__all__ = ["INSIDE", "NAMES", "PORT", "SERVICE", "TUNNEL", "Fleet", "Traveller"]
