@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from lab.fleet.engine import Engine
-from lab.gateway import Gateway
+from lab.gateway import WGJIT, Gateway
 from lab.hasty import HASTY
 from lab.netns import Namespace
 from lab.wireguard import Backend, WireGuard
 from wgjit.errors import StoreError
-from wgjit.model import PrivateKey, PublicKey
+from wgjit.model import Claim, PrivateKey, PublicKey, Registration
 from wgjit.stores.sqlite.store import SqliteStore
 
 PORT = 51820
@@ -85,9 +85,14 @@ class Member:
             )
         )
         self._config.chmod(0o600)
-        program = {"program": HASTY} if in_a_hurry else {}
         self.daemon = Gateway(
-            self.namespace, self.server.name, "--config", self._config, store=None, delivery=delivery, **program
+            self.namespace,
+            self.server.name,
+            "--config",
+            self._config,
+            store=None,
+            delivery=delivery,
+            program=HASTY if in_a_hurry else WGJIT,
         )
         return self.daemon
 
@@ -96,6 +101,11 @@ class Member:
         if self.daemon is not None:
             self.daemon.stop()
             self.daemon = None
+
+    def kill(self) -> None:
+        """End the daemon by SIGKILL. WireGuard and its sessions stay."""
+        self.running.kill()
+        self.daemon = None
 
     @property
     def running(self) -> Gateway:
@@ -107,6 +117,14 @@ class Member:
     def status(self) -> dict[str, Any]:
         """The daemon's status."""
         return self.running.status()
+
+    def count(self, what: str, which: str) -> int:
+        """One of the daemon's counters, such as `departures`, `moved`."""
+        return int(self.status()[what].get(which, 0))
+
+    def hears_the_engine(self) -> bool:
+        """Whether the daemon has no trouble with the registry of record."""
+        return self.status()["registry"].get("trouble") is None
 
     def log(self) -> str:
         """All that its daemons have written to standard error."""
@@ -130,13 +148,21 @@ class Member:
 
     def knows(self, key: PublicKey) -> bool:
         """Whether its replica has this peer, read by the way: not by the daemon."""
+        return self._read(key) is not None
+
+    def claim(self, key: PublicKey) -> Claim | None:
+        """What its replica has as this peer's claim."""
+        found = self._read(key)
+        return None if found is None else found.claim
+
+    def _read(self, key: PublicKey) -> Registration | None:
         try:
             replica = SqliteStore(self.replica, read_only=True)
         except StoreError:
-            return False  # not made yet
+            return None  # not made yet
         try:
-            return replica.lookup(key) is not None
+            return replica.lookup(key)
         except StoreError:
-            return False
+            return None
         finally:
             replica.close()

@@ -7,17 +7,21 @@ import ipaddress
 import itertools
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from lab.fleet.engine import Engine
 from lab.fleet.member import INSIDE, PORT, SERVICE, Member
 from lab.netns import Lab, Namespace
 from lab.registry_service import wait_until
 from lab.wireguard import Backend, Client
-from wgjit.model import Peer, PrivateKey
+from wgjit.model import Holding, Peer, PrivateKey, PublicKey
 
 TUNNEL = ipaddress.IPv4Network("10.8.0.0/16")
 NAMES = ("a", "b", "c")
+
+
+class _Keyed(Protocol):
+    public_key: PublicKey
 
 
 class Traveller(Client):
@@ -73,6 +77,11 @@ class Fleet:
             if self.engine.password in member.log():
                 raise AssertionError(f"the log of {member.name} has the password of the engine")
 
+    def reopen(self) -> None:
+        """Open the registry anew, after the engine was away or another server has taken its place."""
+        self.registry.close()
+        self.registry = self.engine.registry(self.database)
+
     # --- gateways -------------------------------------------------------------------------------------------
 
     def up(self, **settings: Any) -> None:
@@ -102,7 +111,13 @@ class Fleet:
         return machine
 
     def client(
-        self, at: Member | None = None, *, machine: Namespace | None = None, registered: bool = True, known: bool = True
+        self,
+        at: Member | None = None,
+        *,
+        machine: Namespace | None = None,
+        private_key: PrivateKey | None = None,
+        registered: bool = True,
+        known: bool = True,
     ) -> Traveller:
         """A new client that has not knocked yet. It has a gateway's endpoint, or by default the service address.
 
@@ -114,6 +129,7 @@ class Fleet:
             f"{SERVICE}:{PORT}" if at is None else at.endpoint,
             [f"{next(self._hosts)}/32"],
             [str(TUNNEL)],
+            private_key=private_key,
             backend=self.backend,
         )
         if registered:
@@ -121,6 +137,11 @@ class Fleet:
             if known:
                 self.spread(traveller.registration)
         return traveller
+
+    def holding(self, client: _Keyed) -> Holding | None:
+        """What the registry of record has as this client's holding."""
+        found = self.registry.lookup(client.public_key)
+        return None if found is None else found.holding
 
     def spread(self, peer: Peer) -> None:
         """Wait until the replica of each daemon that runs has a peer."""

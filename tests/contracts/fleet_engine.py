@@ -7,7 +7,9 @@ from collections.abc import Iterator
 import pytest
 
 from lab.fleet.engine import Engine
+from lab.fleet.site import Fleet
 from lab.netns import Lab
+from lab.wireguard import Backend
 
 
 @pytest.fixture(scope="session")
@@ -24,3 +26,13 @@ def engine(shared_engine: Engine) -> Iterator[Engine]:
     shared_engine.primary.go_on()
     if not shared_engine.primary.is_running():
         shared_engine.primary.start()
+
+
+@pytest.fixture(scope="module")
+def fleet(shared_engine: Engine, backend: Backend) -> Iterator[Fleet]:
+    """Two gateways that run, for all tests of a module. Each test brings clients of its own."""
+    with Lab() as lab, Fleet(lab, shared_engine, backend) as fleet:
+        fleet.up()
+        yield fleet
+        for member in fleet.members:
+            assert member.status()["faults"] == {}

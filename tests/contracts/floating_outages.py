@@ -1,0 +1,313 @@
+"""A fleet in trouble: the failure table of docs/FLEET.md, row by row.
+
+Whatever happens to the engine or to the way to it, sessions go on and registered clients connect. What gateways could
+not say meanwhile they say later.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import itertools
+import os
+import secrets
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from lab.fleet.engine import Engine
+from lab.fleet.site import Fleet
+from lab.gateway import GatewayFailed
+from lab.netns import Lab
+from lab.wireguard import Backend
+from tests.contracts.floating import holder
+from tests.contracts.gateway_site import LONG, seamless, wait_for
+from tests.contracts.gateway_witness import steady
+from tests.contracts.roamer import Roamer
+from wgjit.model import Peer, PrivateKey, PublicKey
+
+MANY = 100_000
+"""Peers of a registry whose copy takes a moment."""
+
+
+class OutageContract:
+    """Subclass with a `backend`."""
+
+    backend: Backend
+
+    @pytest.fixture
+    def fleet(self, lab: Lab, engine: Engine) -> Iterator[Fleet]:
+        with Fleet(lab, engine, self.backend) as fleet:
+            fleet.up()
+            yield fleet
+
+    @pytest.fixture
+    def disk(self, tmp_path: Path) -> Iterator[Path]:
+        """Four megabytes of disk of its own."""
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m,mode=0700", "wgjit-test", tmp_path], check=True)
+        yield tmp_path
+        subprocess.run(["umount", "-l", tmp_path], check=True)
+
+    # --- the engine -----------------------------------------------------------------------------------------
+
+    @pytest.mark.parametrize("how", ["stopped", "killed", "hanging", "cut off"])
+    def test_without_the_engine_nobody_is_refused_and_no_session_ends(self, fleet: Fleet, how: str) -> None:
+        a, b = fleet.members
+        staying, moving, new = fleet.client(a), fleet.client(a), fleet.client(b)
+        machine = fleet.machine()
+        others = [Roamer(fleet, machine).register() for _ in range(20)]
+        assert seamless(moving.first_ping(a.inside))
+        assert seamless(staying.first_ping(a.inside))
+        wait_for(lambda: {holder(fleet, client) for client in (staying, moving)} == {"a"})
+        with steady(staying):
+            with gone(fleet, how):
+                assert seamless(new.first_ping(b.inside))
+                moving.move(b)
+                assert seamless(moving.first_ping(b.inside))
+                for other, member in zip(others, itertools.cycle(fleet.members), strict=False):
+                    assert seamless(other.connect(member))
+                wait_for(lambda: not any(member.hears_the_engine() for member in fleet.members))
+                assert a.knows(moving.public_key)
+            expected = {other: member.name for other, member in zip(others, itertools.cycle("ab"), strict=False)}
+            wait_for(lambda: all(holder(fleet, other) == name for other, name in expected.items()))
+            wait_for(lambda: (holder(fleet, new), holder(fleet, moving)) == ("b", "b"))
+            assert a.let_go(moving.public_key, LONG) is not None
+            wait_for(lambda: all(member.hears_the_engine() for member in fleet.members))
+            late = fleet.client(a)
+            assert seamless(late.first_ping(a.inside))
+        for member in fleet.members:
+            assert member.count("departures", "moved") <= 1
+
+    def test_the_engine_fails_over_under_load(self, lab: Lab) -> None:
+        """What the standby never got is said again: the new primary knows who holds whom."""
+        with Engine(lab, standby=True) as engine, Fleet(lab, engine, self.backend) as fleet:
+            standby = engine.standby
+            assert standby is not None
+            fleet.up()
+            a, b = fleet.members
+            staying, machine = fleet.client(a), fleet.machine()
+            assert seamless(staying.first_ping(a.inside))
+            early, late, during = ([Roamer(fleet, machine).register() for _ in range(10)] for _ in range(3))
+            with steady(staying):
+                for roamer in early:
+                    assert seamless(roamer.connect(a))
+                wait_for(lambda: all(holder(fleet, roamer) == "a" for roamer in early))
+                standby.catch_up()
+                standby.hang()
+                for roamer in early + late:
+                    assert seamless(roamer.connect(b))
+                wait_for(lambda: all(holder(fleet, roamer) == "b" for roamer in early + late))
+                engine.primary.kill()
+                with ThreadPoolExecutor(1) as aside:
+                    load = aside.submit(lambda: [roamer.connect(a) for roamer in during])
+                    standby.go_on()
+                    standby.promote()
+                    assert all(map(seamless, load.result()))
+                fleet.reopen()
+                wait_for(lambda: all(holder(fleet, roamer) == "b" for roamer in early + late))
+                wait_for(lambda: all(holder(fleet, roamer) == "a" for roamer in during))
+                assert holder(fleet, staying) == "a"
+                assert seamless(fleet.client(b).first_ping(b.inside))
+            assert {roamer.public_key for roamer in early + late} <= b.residents()
+
+    # --- a gateway ------------------------------------------------------------------------------------------
+
+    @pytest.mark.parametrize("engine_too", [False, True], ids=["alone", "and the engine dies"])
+    def test_a_gateway_that_is_cut_off_serves_and_learns_later(self, fleet: Fleet, engine_too: bool) -> None:
+        a, b = fleet.members
+        staying, leaving, coming, revoked = (fleet.client(at) for at in (a, a, b, a))
+        for client, member in ((staying, a), (leaving, a), (coming, b), (revoked, a)):
+            assert seamless(client.first_ping(member.inside))
+        wait_for(lambda: [holder(fleet, client) for client in (leaving, coming, revoked)] == ["a", "b", "a"])
+        with steady(staying):
+            a.link.cut()
+            try:
+                if engine_too:
+                    fleet.engine.primary.kill()
+                coming.move(a)
+                assert seamless(coming.first_ping(a.inside))
+                leaving.move(b)
+                assert seamless(leaving.first_ping(b.inside))
+                if engine_too:
+                    fleet.engine.primary.start()
+                    fleet.reopen()
+                fleet.registry.remove(revoked.public_key)
+                unheard = fleet.client(a, known=False)
+                wait_for(lambda: b.knows(unheard.public_key))
+                assert unheard.first_ping(a.inside, timeout=1.0) is None, "nobody can know it here"
+                wait_for(lambda: holder(fleet, leaving) == "b")
+                assert leaving.public_key in a.residents()
+                assert coming.public_key in b.residents()
+            finally:
+                a.link.mend()
+            assert a.let_go(leaving.public_key, LONG) is not None
+            assert a.let_go(revoked.public_key, LONG) is not None
+            assert b.let_go(coming.public_key, LONG) is not None
+            wait_for(lambda: [holder(fleet, client) for client in (leaving, coming)] == ["b", "a"])
+            wait_for(lambda: unheard.ping(a.inside, timeout=6.0) is not None)
+        assert seamless(coming.ping(a.inside))
+        assert seamless(leaving.ping(b.inside))
+
+    def test_a_daemon_that_died_lets_go_of_who_has_moved_meanwhile(self, fleet: Fleet) -> None:
+        a, b = fleet.members
+        staying, leaving = fleet.client(a), fleet.client(a)
+        for client in (staying, leaving):
+            assert seamless(client.first_ping(a.inside))
+        wait_for(lambda: [holder(fleet, client) for client in (staying, leaving)] == ["a", "a"])
+        with steady(staying):
+            a.kill()
+            leaving.move(b)
+            assert seamless(leaving.first_ping(b.inside))
+            wait_for(lambda: holder(fleet, leaving) == "b")
+            assert leaving.public_key in a.residents()
+            a.up()
+            assert a.let_go(leaving.public_key, LONG) is not None
+        assert holder(fleet, staying) == "a"
+        assert staying.public_key in a.residents()
+
+    # --- the replica ----------------------------------------------------------------------------------------
+
+    def test_a_replica_that_is_deleted_is_made_anew(self, fleet: Fleet) -> None:
+        a, b = fleet.members
+        staying, coming = fleet.client(a), fleet.client(b)
+        assert seamless(staying.first_ping(a.inside))
+        assert seamless(coming.first_ping(b.inside))
+        with steady(staying):
+            for path in a.replica.parent.glob(f"{a.replica.name}*"):
+                path.unlink()
+            wait_for(lambda: a.knows(staying.public_key))
+            coming.move(a)
+            assert seamless(coming.first_ping(a.inside))
+            assert b.let_go(coming.public_key, LONG) is not None
+            assert seamless(fleet.client(a).first_ping(a.inside))
+        assert staying.public_key in a.residents()
+
+    def test_a_replica_on_a_full_disk_serves_what_it_has(self, lab: Lab, engine: Engine, disk: Path) -> None:
+        with Fleet(lab, engine, self.backend) as fleet:
+            a, _ = fleet.members
+            a.replica = disk / "a.replica.db"
+            fleet.up()
+            staying, known = fleet.client(a), fleet.client(a)
+            assert seamless(staying.first_ping(a.inside))
+            filler = disk / "filler"
+            with steady(staying):
+                fill(filler)
+                fleet.registry.fill(crowd(2000))  # more than what is left in the file's last pages
+                wait_for(lambda: bool(a.status()["faults"]))
+                assert seamless(known.first_ping(a.inside))
+                assert seamless(fleet.client(a, known=False).first_ping(a.inside)), "it is asked for"
+                filler.unlink()
+                late = fleet.client(a)
+                assert seamless(late.first_ping(a.inside))
+            wait_for(lambda: holder(fleet, known) == "a")
+
+    def test_clients_connect_while_the_replica_is_being_made(self, lab: Lab, engine: Engine) -> None:
+        with Fleet(lab, engine, self.backend) as fleet:
+            a, _ = fleet.members
+            last, unknown = fleet.client(a, private_key=late_key()), fleet.client(a, registered=False)
+            fleet.registry.fill(crowd(MANY))
+            with copy_held(fleet) as held:
+                a.up()
+                held.wait(LONG)
+                assert held.is_set(), "the copy was over before it could be held"
+                assert not a.knows(last.public_key)
+                assert seamless(last.first_ping(a.inside))
+                with a.running.feed() as feed:
+                    assert unknown.first_ping(a.inside, timeout=1.0) is None
+                    assert feed.next(public_key=str(unknown.public_key))["refusal"] == "unknown"
+            wait_for(lambda: a.knows(last.public_key))
+            assert last.public_key in a.residents()
+
+    # --- who a gateway is -----------------------------------------------------------------------------------
+
+    def test_a_name_that_a_living_gateway_has_is_refused(self, fleet: Fleet) -> None:
+        a, b = fleet.members
+        b.down()
+        with pytest.raises(GatewayFailed, match=r"name"):
+            b.up(gateway={"name": "a"})
+        a.kill()
+        a.up()  # its own row: nobody has to wait
+
+    def test_another_private_key_is_told_by_name(self, fleet: Fleet) -> None:
+        a, b = fleet.members
+        b.down()
+        other = PrivateKey.generate()
+        b.namespace.run("wg", "set", b.server.name, "private-key", "/proc/self/fd/0", input=other.reveal_base64())
+        b.up()
+        wait_for(lambda: str(a.server.public_key) in b.log() or " a" in b.log())
+
+
+@contextlib.contextmanager
+def gone(fleet: Fleet, how: str) -> Iterator[None]:
+    """The engine, or the way to it, is gone for the time of a `with`."""
+    primary = fleet.engine.primary
+    begin, end = {
+        "stopped": (primary.stop, primary.start),
+        "killed": (primary.kill, primary.start),
+        "hanging": (primary.hang, primary.go_on),
+        "cut off": (lambda: [m.link.cut() for m in fleet.members], lambda: [m.link.mend() for m in fleet.members]),
+    }[how]
+    begin()
+    try:
+        yield
+    finally:
+        end()
+    fleet.reopen()
+
+
+@contextlib.contextmanager
+def copy_held(fleet: Fleet) -> Iterator[threading.Event]:
+    """Stop the server's process that copies the registry, for the time of a `with`. Gives an event: it is stopped."""
+    held, over = threading.Event(), threading.Event()
+    stopped: list[int] = []
+
+    def hold() -> None:
+        asked = (
+            "SELECT pid FROM pg_stat_activity WHERE datname = %s AND state = 'active' AND query ILIKE '%%copy%%'"
+            " AND pid <> pg_backend_pid()"
+        )
+        with fleet.engine.serving.shell() as shell:
+            while not over.is_set() and not stopped:
+                for (pid,) in shell.execute(asked, (fleet.database,)).fetchall():
+                    assert isinstance(pid, int)
+                    os.kill(pid, signal.SIGSTOP)
+                    stopped.append(pid)
+                    held.set()
+
+    with ThreadPoolExecutor(1) as thread:
+        watching = thread.submit(hold)
+        try:
+            yield held
+        finally:
+            over.set()
+            watching.result()
+            for pid in stopped:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
+
+
+def crowd(count: int) -> Iterator[Peer]:
+    """Peers that never come. Their keys are random bytes, which look like keys."""
+    first = int(ipaddress.IPv4Address("10.64.0.0"))
+    for number in range(count):
+        address = ipaddress.IPv4Network((first + number, 32))
+        yield Peer(PublicKey(secrets.token_bytes(31) + b"\0"), (address,))
+
+
+def late_key() -> PrivateKey:
+    """A key that comes last in key order, so that a copy has it last."""
+    while (key := PrivateKey.generate()).public()[0] < 0xFE:
+        pass
+    return key
+
+
+def fill(path: Path) -> None:
+    """Use up a disk."""
+    room = os.statvfs(path.parent)
+    with open(path, "wb") as file:
+        os.posix_fallocate(file.fileno(), 0, room.f_bavail * room.f_frsize)

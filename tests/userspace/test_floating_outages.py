@@ -1,0 +1,9 @@
+"""A fleet in trouble, with wireguard-go. What goes wrong there has nothing to do with WireGuard: no guest runs these."""
+
+from __future__ import annotations
+
+from tests.contracts.floating_outages import OutageContract
+
+
+class TestOutagesOnWireguardGo(OutageContract):
+    backend = "go"
