@@ -27,6 +27,21 @@ class _Keyed(Protocol):
 class Traveller(Client):
     """A client of a fleet. It knows one endpoint at a time, as a client that resolves a name does."""
 
+    @property
+    def host(self) -> str:
+        """Its address inside the tunnel."""
+        return str(self.addresses[0].ip)
+
+    def ping(self, host: str, timeout: float = 5.0) -> float | None:
+        """As `Client.ping`, from its own address: a machine may have several clients."""
+        return self.namespace.ping(host, timeout, self.host)
+
+    def first_ping(self, host: str, timeout: float = 10.0) -> float | None:
+        """As `Client.first_ping`, from its own address."""
+        if self.latest_handshake():
+            raise RuntimeError(f"{self.name} has a session already: forget() first")
+        return self.ping(host, timeout)
+
     def move(self, to: Member) -> None:
         """Have another gateway's address from now on, and no session, as a client that starts anew after a DNS change.
 
@@ -52,7 +67,7 @@ class Fleet:
         self._names = names
         self._stack = contextlib.ExitStack()
         self._hosts = map(ipaddress.IPv4Address, itertools.count(int(TUNNEL.network_address) + 256))
-        self._machines = itertools.count()
+        self._machines, self._tables = itertools.count(), itertools.count()
         self.key = PrivateKey.generate()
         self.internet = lab.namespace("internet")
         self.internet.forward()
@@ -81,6 +96,16 @@ class Fleet:
         """Open the registry anew, after the engine was away or another server has taken its place."""
         self.registry.close()
         self.registry = self.engine.registry(self.database)
+
+    def cut(self) -> None:
+        """Cut all links to the engine."""
+        for member in self.members:
+            member.link.cut()
+
+    def mend(self) -> None:
+        """Mend all links to the engine."""
+        for member in self.members:
+            member.link.mend()
 
     # --- gateways -------------------------------------------------------------------------------------------
 
@@ -121,10 +146,12 @@ class Fleet:
     ) -> Traveller:
         """A new client that has not knocked yet. It has a gateway's endpoint, or by default the service address.
 
+        `machine`: where it runs, by default on a machine of its own. Clients of one machine do not disturb each other.
         `registered`: in the registry of record. `known`: wait until the replicas of the daemons that run have it.
         """
+        place = machine or self.machine()
         traveller = Traveller(
-            machine or self.machine(),
+            place,
             self.key.public(),
             f"{SERVICE}:{PORT}" if at is None else at.endpoint,
             [f"{next(self._hosts)}/32"],
@@ -132,6 +159,12 @@ class Fleet:
             private_key=private_key,
             backend=self.backend,
         )
+        if machine is not None:  # what comes from its address goes through its own tunnel
+            table = 1000 + next(self._tables)
+            place.ip(
+                f"rule add from {traveller.host} table {table}",
+                f"route add {TUNNEL} dev {traveller.name} table {table}",
+            )
         if registered:
             self.registry.add([traveller.registration])
             if known:

@@ -6,17 +6,15 @@ Two gateways run for all tests of a run, so each test brings clients of its own.
 
 from __future__ import annotations
 
-import contextlib
-import threading
 import time
-from collections.abc import Iterator
 
 import pytest
 
-from lab.fleet.member import INSIDE, Member
+from lab.fleet.member import INSIDE
 from lab.fleet.site import Fleet, Traveller
+from lab.fleet.traffic import Traffic
 from lab.gateway import WGJIT
-from lab.netns import Namespace, run
+from lab.netns import run
 from tests.contracts.gateway_site import LONG, seamless, wait_for
 from tests.contracts.roamer import Roamer, send
 
@@ -51,20 +49,19 @@ class FloatingContract:
     def test_a_moved_client_stays_moved(self, fleet: Fleet) -> None:
         """Traffic from inside used to make the first gateway begin a handshake, which pulled the client back."""
         a, b = fleet.members
-        told, carried = [fleet.client(a) for _ in range(2)], [fleet.client() for _ in range(2)]
+        machine = fleet.machine()
+        told, carried = ([fleet.client(at, machine=machine) for _ in range(2)] for at in (a, None))
         fleet.serve_by(a)
         try:
             for client in told + carried:
                 assert seamless(client.first_ping(a.inside))
-            with contextlib.ExitStack() as stack:
-                for client in told + carried:
-                    stack.enter_context(calling(a, client))
+            from_inside = Traffic(a.namespace, [(a.inside, client.host) for client in told + carried])
+            to_inside = Traffic(machine, [(client.host, INSIDE) for client in carried])
+            with from_inside, to_inside:
                 for client in told:
                     client.move(b)
                     assert seamless(client.first_ping(b.inside))
-                fleet.serve_by(b)
-                for client in carried:  # nobody tells them: they knock when nothing has come back for 15 s
-                    stack.enter_context(calling_out(client))
+                fleet.serve_by(b)  # nobody tells the others: they knock when nothing has come back for 15 s
                 for client in told + carried:
                     wait_for(lambda client=client: client.ping(b.inside, timeout=1) is not None)  # type: ignore[misc]
                     assert a.let_go(client.public_key, LONG) is not None
@@ -163,35 +160,3 @@ def holder(fleet: Fleet, client: Traveller | Roamer) -> str | None:
     """The name of the gateway that holds a client now, by the registry of record."""
     holding = fleet.holding(client)
     return None if holding is None or holding.until is not None else holding.gateway
-
-
-@contextlib.contextmanager
-def calling(member: Member, client: Traveller) -> Iterator[None]:
-    """Traffic from inside, from this gateway to the client, as long as the gateway has a way to it."""
-    with _again(member.namespace, str(client.addresses[0].ip), source=member.inside):
-        yield
-
-
-@contextlib.contextmanager
-def calling_out(client: Traveller) -> Iterator[None]:
-    """Traffic from the client, as a user has who tries on."""
-    with _again(client.namespace, INSIDE):
-        yield
-
-
-@contextlib.contextmanager
-def _again(namespace: Namespace, host: str, source: str | None = None) -> Iterator[None]:
-    done = threading.Event()
-
-    def go_on() -> None:
-        while not done.wait(0.2):
-            with contextlib.suppress(OSError):  # the gateway has no peer for it
-                namespace.ping(host, 0.2, source)
-
-    thread = threading.Thread(target=go_on)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()

@@ -73,7 +73,7 @@ class OutageContract:
                     assert seamless(other.connect(member))
                 wait_for(lambda: not any(member.hears_the_engine() for member in fleet.members))
                 assert a.knows(moving.public_key)
-            expected = {other: member.name for other, member in zip(others, itertools.cycle("ab"), strict=False)}
+            expected = dict(zip(others, itertools.cycle("ab"), strict=False))
             wait_for(lambda: all(holder(fleet, other) == name for other, name in expected.items()))
             wait_for(lambda: (holder(fleet, new), holder(fleet, moving)) == ("b", "b"))
             assert a.let_go(moving.public_key, LONG) is not None
@@ -250,7 +250,7 @@ def gone(fleet: Fleet, how: str) -> Iterator[None]:
         "stopped": (primary.stop, primary.start),
         "killed": (primary.kill, primary.start),
         "hanging": (primary.hang, primary.go_on),
-        "cut off": (lambda: [m.link.cut() for m in fleet.members], lambda: [m.link.mend() for m in fleet.members]),
+        "cut off": (fleet.cut, fleet.mend),
     }[how]
     begin()
     try:

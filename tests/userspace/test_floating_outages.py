@@ -1,4 +1,4 @@
-"""A fleet in trouble, with wireguard-go. What goes wrong there has nothing to do with WireGuard: no guest runs these."""
+"""A fleet in trouble, with wireguard-go. What goes wrong has nothing to do with WireGuard, so no guest runs these."""
 
 from __future__ import annotations
 
