@@ -21,7 +21,8 @@ NAMES = ("a", "b", "c")
 
 
 class _Keyed(Protocol):
-    public_key: PublicKey
+    @property
+    def public_key(self) -> PublicKey: ...
 
 
 class Traveller(Client):
