@@ -2,9 +2,9 @@
 
 Two gateways with one key, PostgreSQL, and real clients. Four parts, each in a fleet of its own:
 
-moves  In each round a fresh client sends one packet by one gateway, `first`, and a moment later one by the other, `moved`.
-       Both are a first ping. The time from sending the second until the first gateway has removed the peer is `let go`.
-       Rounds take the two gateways by turns.
+moves  In each round a fresh client sends one packet by one gateway, `first`, and a moment later one by the other,
+       `moved`. Both are a first ping. The time from sending the second until the first gateway has removed the peer is
+       `let go`. Rounds take the two gateways by turns.
 far    The same with 150 ms of round trip to the engine. Needs netem.
 stay   Half of the clients move as after a DNS change, and the others by a route, of which nobody tells them. Meanwhile
        the first gateway sends to all of them from inside. A client is pulled back if the first gateway has its peer
@@ -185,7 +185,7 @@ def stay(report: Report, fleet: Fleet, count: int, seconds: float) -> list[str]:
         while time.monotonic() < end:
             for client in both:
                 watch.look()
-                unanswered[client] += client.ping(b.inside, 2.0) is None
+                unanswered[client] += int(client.ping(b.inside, 2.0) is None)
                 if client in told and not client.is_at(b):
                     followed.add(client)
     pulled = {client for client in both if client.public_key in watch.back} | followed
@@ -208,7 +208,7 @@ def stay(report: Report, fleet: Fleet, count: int, seconds: float) -> list[str]:
         "there after s, p50",
         "max",
         "pings lost since",
-        f"pulled back within {seconds:.0f} s",
+        f"pulled back in {seconds:.0f} s",
     )
     report.table(head, rows)
     missed = [f"stay: {len(pulled)} of {count} clients were pulled back"] if pulled else []
@@ -274,7 +274,7 @@ def old(report: Report, fleet: Fleet, count: int, clients: int = 50) -> list[str
 def handled(member: Member) -> int:
     """Initiations that a gateway has refused, or that its capture has lost."""
     status = member.status()
-    return sum(status["refusals"].values()) + int(status["capture_dropped"])
+    return int(sum(status["refusals"].values()) + status["capture_dropped"])
 
 
 def counted(refusals: dict[str, int]) -> str:
