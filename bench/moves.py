@@ -41,7 +41,7 @@ from lab.fleet.traffic import Traffic
 from lab.netns import Lab
 from lab.registry_service import wait_until
 from lab.wireguard import Backend, Client
-from wgjit.model import Peer, PrivateKey, PublicKey, Tai64n
+from wgjit.model import Peer, PrivateKey, Tai64n
 from wgjit.wire.noise import Initiator
 
 RATIO = 1.1
@@ -134,26 +134,6 @@ def percentile(times: Sequence[float], share: float) -> float:
 # --- stay -------------------------------------------------------------------------------------------------------
 
 
-@dataclass
-class Watch:
-    """Looks at a gateway's residents again and again, and notes who is back."""
-
-    member: Member
-    gone: dict[PublicKey, float] = field(default_factory=dict)
-    back: set[PublicKey] = field(default_factory=set)
-
-    def look(self) -> None:
-        """One look."""
-        residents = self.member.residents()
-        self.back |= residents & self.gone.keys()
-
-    def has_let_go(self, key: PublicKey) -> bool:
-        """Whether a peer has left; from then on it may not come back."""
-        if key not in self.gone and key not in self.member.residents():
-            self.gone[key] = time.monotonic()
-        return key in self.gone
-
-
 def stay(report: Report, fleet: Fleet, count: int, seconds: float) -> list[str]:
     """Move the clients, and watch them for so long."""
     a, b = fleet.members
@@ -162,7 +142,6 @@ def stay(report: Report, fleet: Fleet, count: int, seconds: float) -> list[str]:
     carried = [fleet.client(machine=machine) for _ in range(count - len(told))]
     both = told + carried
     lost = sum(client.first_ping(a.inside, PATIENCE) is None for client in both)
-    watch = Watch(a)
     arrivals: dict[Traveller, float] = {}
     with ExitStack() as stack:
         stack.enter_context(Traffic(a.namespace, [(a.inside, client.host) for client in both]))
@@ -178,17 +157,18 @@ def stay(report: Report, fleet: Fleet, count: int, seconds: float) -> list[str]:
             for client in carried:
                 if client not in arrivals and client.ping(b.inside, 0.5) is not None:
                     arrivals[client] = time.monotonic() - moved
-        wait_until(lambda: all(watch.has_let_go(client.public_key) for client in both), PATIENCE)
+        deadline = time.monotonic() + PATIENCE
+        gone = {client for client in both if a.let_go(client.public_key, deadline - time.monotonic()) is not None}
         unanswered: Counter[Traveller] = Counter()
-        followed: set[Traveller] = set()
+        pulled: set[Traveller] = set()
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             for client in both:
-                watch.look()
+                residents = a.residents()
+                pulled |= {each for each in gone if each.public_key in residents}
                 unanswered[client] += int(client.ping(b.inside, 2.0) is None)
                 if client in told and not client.is_at(b):
-                    followed.add(client)
-    pulled = {client for client in both if client.public_key in watch.back} | followed
+                    pulled.add(client)
     rows = []
     for what, some in (("another endpoint", told), ("another route", carried)):
         times = sorted(arrivals[client] for client in some if client in arrivals)
@@ -212,6 +192,8 @@ def stay(report: Report, fleet: Fleet, count: int, seconds: float) -> list[str]:
     )
     report.table(head, rows)
     missed = [f"stay: {len(pulled)} of {count} clients were pulled back"] if pulled else []
+    if len(gone) < count:
+        missed.append(f"stay: the first gateway kept {count - len(gone)} of {count} clients")
     if lost or len(arrivals) < count:
         missed.append(f"stay: {lost} clients never came, {count - len(arrivals)} never moved")
     return missed
