@@ -20,7 +20,7 @@ import statistics
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import FrameType
@@ -277,10 +277,6 @@ def main() -> int:
     if not (1 <= options.peers <= 1_000_000 and options.clients >= 1 and 1 <= options.at_once <= 100):
         parser.error("--peers is 1 to 1,000,000, --clients at least 1, --at-once 1 to 100")
 
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, stop)
     console = Console(width=None if sys.stdout.isatty() else 100)
     console.print(
         f"[bold]wgjit demo[/]: {options.peers:,} peers are registered with a gateway, and none is installed.\n"
@@ -288,10 +284,20 @@ def main() -> int:
         "All in network namespaces of its own, in about a minute; nothing is left behind.\n",
         highlight=False,
     )
+    return perform(console, lambda lab: show(console, lab, options))
+
+
+def perform(console: Console, demo: Callable[[Lab], None]) -> int:
+    """Show a demo in a lab of its own, and take the lab back. Returns the exit status."""
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, stop)
     started = time.monotonic()
     try:
         with Lab() as lab:
-            show(console, lab, options)
+            demo(lab)
     except KeyboardInterrupt:
         console.print("\n[red]interrupted[/]; all is taken back")
         return 130
