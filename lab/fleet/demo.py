@@ -170,10 +170,7 @@ def show(console: Console, lab: Lab, options: argparse.Namespace) -> None:
             demo.move(client, here, fleet.members[(number + 1) % 3])
         if demo.asked() != asked:
             raise Broken(f"the gateways asked the registry of record {demo.asked() - asked} times")
-        first, second = (
-            statistics.median(times) for times in zip(*((m.first, m.second) for m in demo.moves), strict=True)
-        )
-        console.print(f"  [bold]{ROW.format('median', milliseconds(first), milliseconds(second), '', '').strip()}[/]")
+        demo.medians()
         demo.say(f"{2 * len(clients)} lookups in the gateways' own copies; the registry of record was asked 0 times")
         demo.without_the_engine(options.new)
         for member in fleet.members:

@@ -126,6 +126,14 @@ class Member:
         """Whether the daemon has no trouble with the registry of record."""
         return self.status()["registry"].get("trouble") is None
 
+    def copied(self) -> int:
+        """How many peers its replica has, by the daemon's status."""
+        return int(self.status()["registry"]["copied"])
+
+    def asked(self) -> int:
+        """How often it has asked the registry of record for a key."""
+        return int(self.status()["registry"]["asked"])
+
     def log(self) -> str:
         """All that its daemons have written to standard error."""
         path = self.namespace.lab.folder / f"{self.server.name}.log"

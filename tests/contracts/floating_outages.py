@@ -30,6 +30,7 @@ from tests.contracts.gateway_site import LONG, seamless, wait_for
 from tests.contracts.gateway_witness import steady
 from tests.contracts.roamer import Roamer
 from wgjit.model import Peer, PrivateKey, PublicKey
+from wgjit.stores.postgresql.database import schema
 
 MANY = 100_000
 """Peers of a registry whose copy takes a moment."""
@@ -223,6 +224,24 @@ class OutageContract:
             wait_for(lambda: a.knows(last.public_key))
             assert last.public_key in a.residents()
 
+    # --- versions -------------------------------------------------------------------------------------------
+
+    def test_a_newer_schema_stops_no_gateway(self, fleet: Fleet) -> None:
+        """Somebody has run `wgjit registry init` with a newer version: these gateways have to be upgraded, not now."""
+        a, b = fleet.members
+        staying, new = fleet.client(a), fleet.client(b)
+        assert seamless(staying.first_ping(a.inside))
+        with steady(staying):
+            with fleet.engine.serving.shell(fleet.engine.serving.url(fleet.database)) as shell:
+                shell.execute("UPDATE wgjit.meta SET value = '999' WHERE what = 'schema'")
+                for member in fleet.members:  # a connection that is open does not look again
+                    wait_for(lambda member=member: disconnected(fleet) and "newer" in member.log())  # type: ignore[misc]
+                assert seamless(new.first_ping(b.inside))
+                shell.execute(
+                    "UPDATE wgjit.meta SET value = %s WHERE what = 'schema'", (str(schema.newest()).encode(),)
+                )
+            wait_for(lambda: holder(fleet, new) == "b")
+
     # --- who a gateway is -----------------------------------------------------------------------------------
 
     def test_a_name_that_a_living_gateway_has_is_refused(self, fleet: Fleet) -> None:
@@ -289,6 +308,16 @@ def copy_held(fleet: Fleet) -> Iterator[threading.Event]:
             for pid in stopped:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGCONT)
+
+
+def disconnected(fleet: Fleet) -> bool:
+    """End all connections of gateways to the registry of record, as a restart does. Always true."""
+    with fleet.engine.serving.shell() as shell:
+        shell.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s AND usename = 'gateways'",
+            (fleet.database,),
+        )
+    return True
 
 
 def crowd(count: int) -> Iterator[Peer]:
