@@ -43,8 +43,9 @@ def test_a_stubborn_process_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert process.returncode == -signal.SIGKILL
 
 
-def test_the_example_of_the_documentation_runs() -> None:
-    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "LAB.md").read_text(), re.DOTALL)
+@pytest.mark.parametrize("number", [0, 1], ids=["two ends", "fleet"])
+def test_the_examples_of_the_documentation_run(number: int) -> None:
+    example = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "LAB.md").read_text(), re.DOTALL)[number]
     done = subprocess.run([sys.executable, "-c", example], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert 0 < float(done.stdout) < 4
