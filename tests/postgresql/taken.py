@@ -1,4 +1,4 @@
-"""Tests of a unit's folder, to run over PostgreSQL as well: the same functions, with the fixtures of another conftest."""
+"""Tests of a unit's folder, to run over PostgreSQL as well: the same functions, with other fixtures."""
 
 from __future__ import annotations
 

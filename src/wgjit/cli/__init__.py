@@ -10,8 +10,9 @@
 | `decode`   | `decode`: the initiations in a capture file, or one message, offline       |
 | `doctor`   | `doctor`: what this machine can do, and which delivery follows from it     |
 | `feed`     | `feed`: every initiation that an interface receives, live                  |
+| `gateways` | `gateways list`, `forget`: the gateways that share a registry               |
 | `peer`     | `peer add`, `list`, `find`, `set`, `rotate`, `remove`, `import`, `export`, |
-|            | `enable`, `disable`, `show`                                                |
+|            | `enable`, `disable`, `show`, `where`                                       |
 | `registry` | `registry init`: makes and migrates a registry in PostgreSQL               |
 | `release`  | `release`: the way back; installs all registered peers for good            |
 | `status`   | `status`: a running gateway's residents and counters                       |
@@ -49,6 +50,7 @@ COMMANDS = (
     "claim",
     "token",
     "audit",
+    "gateways",
     "registry",
     "config",
     "api",

@@ -8,8 +8,8 @@ import time
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
+from wgjit.cli.shared.groups import ListByDefault
 from wgjit.cli.shared.registry import Json, author, existing, on_registry
 from wgjit.management.records import audit_fields, audited_key
 from wgjit.management.site import Site
@@ -17,18 +17,7 @@ from wgjit.stores.checks import printable
 from wgjit.stores.entries import AuditEntry, AuditFilter, Verb
 from wgjit.times import parse_past, show_moment
 
-
-class _ListByDefault(TyperGroup):
-    """A group whose default command is `list`: `wgjit audit --peer alice` means `wgjit audit list --peer alice`."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        known = {*self.commands, *ctx.help_option_names}
-        if not ctx.resilient_parsing and (not args or args[0] not in known):
-            args = ["list", *args]
-        return super().parse_args(ctx, args)
-
-
-app = typer.Typer(name="audit", help="Show who changed what.", cls=_ListByDefault)
+app = typer.Typer(name="audit", help="Show who changed what.", cls=ListByDefault)
 
 
 @app.command("list")

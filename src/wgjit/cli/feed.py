@@ -96,6 +96,7 @@ def line(record: FeedRecord) -> Text:
         f"  {record.name or '-'}  {record.source or '-'}  {proof}  ",
         (str(outcome), _STYLES[record.decision]),
         f"  {record.delivery or '-'}",
+        (f"  from {record.held_by}" if record.held_by else "", "cyan"),
         (f"  {stages} µs" if stages else "", "dim"),
         (f"  {advice}" if (advice := hint(record)) else "", "yellow"),
     )

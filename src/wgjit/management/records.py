@@ -1,4 +1,4 @@
-"""Tokens and entries of the audit log as JSON objects, and the key that a request for audit entries means."""
+"""Tokens, gateways and entries of the audit log as JSON objects, and the key that a request for audit entries means."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from wgjit.errors import NoSuchPeer
 from wgjit.model import PublicKey
 from wgjit.stores import checks
 from wgjit.stores.base import Registry
-from wgjit.stores.entries import AuditEntry, Token
+from wgjit.stores.entries import AuditEntry, GatewayEntry, Token
 from wgjit.times import show_moment
 from wgjit.wire.key_text import quoted
 
@@ -41,6 +41,23 @@ def token_fields(token: Token, now: float) -> dict[str, Any]:
         "expires_at": show_moment(token.expires_at),
         "last_used_at": show_moment(token.last_used_at),
         "revoked_at": show_moment(token.revoked_at),
+    }
+
+
+def gateway_fields(gateway: GatewayEntry) -> dict[str, Any]:
+    """A gateway of a fleet as a JSON object."""
+    return {
+        "name": gateway.name,
+        "lives": gateway.lives,
+        "address": gateway.address,
+        "interface": gateway.interface,
+        "public_key": str(gateway.public_key),
+        "version": gateway.version,
+        "residents": gateway.residents,
+        "lag": gateway.lag,
+        "clock_offset": gateway.clock_offset,
+        "started_at": show_moment(gateway.started_at),
+        "seen_at": show_moment(gateway.seen_at),
     }
 
 

@@ -28,7 +28,7 @@ from ipaddress import IPv4Network, IPv6Network
 from typing import Any
 
 from wgjit.errors import InvalidValue
-from wgjit.model import AllowedIP, Claim, Peer, PresharedKey, PublicKey, parse_allowed_ip
+from wgjit.model import AllowedIP, Claim, Holding, Peer, PresharedKey, PublicKey, parse_allowed_ip
 from wgjit.stores import label_rules
 from wgjit.stores.checks import check_allowed_ips, check_name
 from wgjit.stores.entries import Entry
@@ -100,6 +100,21 @@ def claim_fields(claim: Claim | None) -> dict[str, Any] | None:
         "endpoint": str(claim.endpoint),
         "proven_at": show_moment(claim.proven_at),
         "inferred": claim.proven is not None,
+    }
+
+
+def holding_fields(holding: Holding | None) -> dict[str, Any] | None:
+    """Who holds a peer, as a JSON object; None if no gateway of a fleet has ever held it."""
+    if holding is None:
+        return None
+    return {
+        "gateway": holding.gateway,
+        "since": show_moment(holding.since),
+        "until": show_moment(holding.until),
+        "endpoint": str(holding.endpoint),
+        "before": holding.before,
+        "timestamp": str(holding.timestamp),
+        "takeovers": holding.takeovers,
     }
 
 

@@ -51,7 +51,10 @@ def test_a_peer_from_its_making_to_its_end(api: Api) -> None:
         shown = http.get(f"/v1/peers/{handle}")
         assert shown.status_code == 200
         assert shown.headers["etag"] == made.headers["etag"]
-    assert shown.json() == {k: v for k, v in alice.items() if k not in ("private_key", "config")} | {"claim": None}
+    assert shown.json() == {k: v for k, v in alice.items() if k not in ("private_key", "config")} | {
+        "claim": None,
+        "holding": None,
+    }
 
     patched = http.patch(
         "/v1/peers/alice",

@@ -56,6 +56,7 @@ OPERATIONS = [
     ("GET", "/v1/count"),
     ("POST", "/v1/peers/import"),
     ("GET", "/v1/peers/export"),
+    ("GET", "/v1/gateways"),
     ("GET", "/v1/tokens"),
     ("POST", "/v1/tokens"),
     ("DELETE", "/v1/tokens/{token}"),

@@ -163,7 +163,7 @@ def test_json_has_the_configuration_unless_it_goes_elsewhere(
     assert added["labels"] == {"team": "infra"}
     assert added["expires_at"].startswith("20")
     shown = json.loads(run("show", "alice", "--json")[1])
-    assert shown == added | {"claim": None}
+    assert shown == added | {"claim": None, "holding": None}
     assert "config" not in json.loads(run("add", "bob", "--output", tmp_path / "b.conf", "--json")[1])
     assert "config" not in json.loads(run("add", "carol", "--public-key", K3, "--json")[1])
 

@@ -140,11 +140,47 @@ class ClaimBody(BaseModel):
     """True if no gateway saw this timestamp. It was then inferred from the device's last handshake."""
 
 
-class OnePeer(PeerBody):
-    """A peer and its last claim."""
+class HoldingBody(BaseModel):
+    """Which gateway of a fleet serves a peer."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [PEER | {"claim": None}]})
+    gateway: str
+    since: str | None
+    until: str | None = Field(description="When that gateway let the peer go. null while it serves the peer.")
+    endpoint: str
+    before: str | None = Field(description="The gateway that served the peer before.")
+    timestamp: str
+    takeovers: int
+
+
+class OnePeer(PeerBody):
+    """A peer, its last claim, and who holds it. `holding` is null if no gateway of a fleet has ever held the peer."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [PEER | {"claim": None, "holding": None}]})
     claim: ClaimBody | None
+    holding: HoldingBody | None
+
+
+class GatewayBody(BaseModel):
+    """A gateway of a fleet, as its heartbeat told it last."""
+
+    name: str
+    lives: bool = Field(description="It was seen within the last 10 seconds.")
+    address: str | None
+    interface: str
+    public_key: str
+    version: str
+    residents: int
+    lag: float | None = Field(description="Seconds by which its copy of the registry is behind.")
+    clock_offset: float | None = Field(description="Seconds by which the database's clock is ahead of its own.")
+    started_at: str | None
+    seen_at: str | None
+
+
+class GatewayList(BaseModel):
+    """The gateways that share the registry."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"gateways": []}]})
+    gateways: list[GatewayBody]
 
 
 class HandedOut(PeerBody):

@@ -21,7 +21,7 @@ from wgjit.management.client_config import Server
 from wgjit.model import Peer, PrivateKey, PublicKey, Standing
 from wgjit.stores.entries import AnsweredBefore, Entry, Filter, IdempotentRequest, Scope
 from wgjit.stores.label_rules import parse_labels
-from wgjit.stores.peer_json import claim_fields
+from wgjit.stores.peer_json import claim_fields, holding_fields
 from wgjit.times import parse_expiry
 
 
@@ -215,7 +215,8 @@ def show(
     headers = {"ETag": etags.tag(entry, with_secret=preshared_key), "Cache-Control": keeping}
     if if_none_match is not None and etags.fits(if_none_match, headers["ETag"], weakly=True):
         return Response(status_code=304, headers=headers)
-    return answer(peer_fields(entry, preshared_keys=preshared_key) | {"claim": claim_fields(found.claim)}, 200, headers)
+    state = {"claim": claim_fields(found.claim), "holding": holding_fields(found.holding)}
+    return answer(peer_fields(entry, preshared_keys=preshared_key) | state, 200, headers)
 
 
 @routes.patch("/v1/peers/{peer}", scope=Scope.WRITE, summary="Change a peer", responses=_ONE)

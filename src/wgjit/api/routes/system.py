@@ -16,7 +16,7 @@ from wgjit.api.routes.answers import CallerOf, ServiceOf, answer
 from wgjit.api.routes.declared import Routes
 from wgjit.control import client
 from wgjit.errors import GatewayUnavailable
-from wgjit.management.records import audit_fields, audited_key, token_fields
+from wgjit.management.records import audit_fields, audited_key, gateway_fields, token_fields
 from wgjit.stderr import lost_lines
 from wgjit.stores.entries import AuditFilter, Scope, Verb
 from wgjit.times import parse_past
@@ -56,6 +56,19 @@ async def status(request: Request) -> Response:
     except TimeoutError:
         raise GatewayUnavailable(f"{service.interface}: the gateway does not answer; see its log") from None
     return answer(status.as_dict() | {"api": service.figures(), "api_log_lines_lost": lost_lines()})
+
+
+@routes.get(
+    "/v1/gateways",
+    scope=Scope.READ,
+    summary="The gateways that share the registry",
+    responses={200: {"model": bodies.GatewayList}},
+)
+def gateways(service: ServiceOf) -> Response:
+    """All gateways by name, as their heartbeats tell. Empty if no fleet shares the registry."""
+    with service.registries.use() as registry:
+        found = registry.gateways.every()
+    return answer({"gateways": [gateway_fields(gateway) for gateway in found]})
 
 
 @routes.get(

@@ -5,6 +5,7 @@
 | `commands` | the command group; `peer set`, `enable`, `disable`  |
 | `add`      | `peer add`, `rotate`                                |
 | `listing`  | `peer list`, `find`, `show`                         |
+| `where`    | `peer where`                                        |
 | `remove`   | `peer remove`                                       |
 | `bring`    | `peer import`                                       |
 | `export`   | `peer export`                                       |

@@ -20,6 +20,7 @@ from wgjit.cli.peer.export import export
 from wgjit.cli.peer.listing import find, list_, show
 from wgjit.cli.peer.remove import remove
 from wgjit.cli.peer.values import Given, describing
+from wgjit.cli.peer.where import where
 from wgjit.cli.shared.registry import Handle, Json, author, existing, on_registry
 from wgjit.errors import ConfigError
 from wgjit.management.site import Site
@@ -34,6 +35,7 @@ app.command("add")(add)
 app.command("list")(list_)
 app.command("find")(find)
 app.command("show")(show)
+app.command("where")(where)
 
 
 @app.command("set")

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from wgjit.cli.claim import summary
+from wgjit.cli.peer import where
 from wgjit.cli.peer.describe import Withheld, row, show_labels, show_name
 from wgjit.cli.peer.values import show_idle_time
 from wgjit.cli.shared.options import bundle
@@ -19,7 +20,7 @@ from wgjit.management.site import Site
 from wgjit.model import Standing
 from wgjit.stores.entries import Entry, Filter
 from wgjit.stores.label_rules import parse_labels
-from wgjit.stores.peer_json import claim_fields, to_fields
+from wgjit.stores.peer_json import claim_fields, holding_fields, to_fields
 from wgjit.times import parse_expiry, show_moment
 from wgjit.wire.key_text import quoted
 
@@ -121,7 +122,7 @@ def show(
     withheld = Withheld()
     withheld.seen(entry)
     if as_json:
-        print(json.dumps(to_fields(entry) | {"claim": claim_fields(claim)}))
+        print(json.dumps(to_fields(entry) | {"claim": claim_fields(claim), "holding": holding_fields(found.holding)}))
         withheld.tell()
         return
     fields = {
@@ -135,6 +136,7 @@ def show(
         "idle timeout": show_idle_time(peer),
         "labels": show_labels(entry, ", ") or "-",
         "last proven": summary(claim),
+        **({} if found.holding is None else {"held by": where.summary(found.holding)}),
     }
     for label, value in fields.items():
         print(f"{label + ':':<15}{value}")

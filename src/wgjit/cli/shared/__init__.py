@@ -3,6 +3,7 @@
 | module     | what is inside                                                |
 | ---------- | ------------------------------------------------------------- |
 | `options`  | option bundles: options that several commands have            |
+| `groups`   | command groups that behave in another way than typer's own    |
 | `registry` | the options that find a registry, and how commands open it    |
 | `log`      | the log of the commands that serve (`up`, `api`)              |
 """

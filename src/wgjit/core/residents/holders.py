@@ -27,9 +27,6 @@ that is not much older. A fleet of 100,000 residents writes 28 rows a second for
 SESSION = 180.0
 """Seconds that a session lives after its handshake (REJECT_AFTER_TIME, messages.h)."""
 
-MARGIN = 5.0
-"""Seconds that a handshake takes at most from the client's timestamp to the first data (REKEY_TIMEOUT)."""
-
 GRAIN = 0.05
 """Seconds by which the device's time of a handshake may be before the time at which the gateway saw its initiation."""
 
@@ -174,7 +171,7 @@ class Holders:
         known = self._known.get(holding.public_key)
         if known is None or holding.gateway == self._gateway:
             return False
-        if known.own is not None and holding.order < known.own.order:
+        if known.own is not None and (holding.order, holding.gateway) < (known.own.order, known.own.gateway):
             self._say(known, known.own, Hold.REPEATED, now)
             return False
         if holding.until is not None:
@@ -219,7 +216,7 @@ class Holders:
             # A handshake from before the newest initiation began with an older timestamp: rather too old than too new.
             is_newest = self._is_of_newest(known, resident.handshake)
             since = resident.handshake - known.newest_at
-            self._take(key, known, known.newest if is_newest else known.newest.later(since - MARGIN), now)
+            self._take(key, known, known.newest if is_newest else known.newest.later(since - SESSION), now)
         return False
 
     # --- a peer leaves ------------------------------------------------------------------------------------------
