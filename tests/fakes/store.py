@@ -25,6 +25,7 @@ class FakeRegistry:
     """
 
     fleet: Fleet | None = None
+    """Tests set it for a gateway of a fleet."""
 
     def __init__(self, peers: Iterable[Peer] = (), *, is_local: bool = True) -> None:
         self.is_local = is_local

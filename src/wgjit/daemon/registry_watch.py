@@ -217,10 +217,10 @@ class RegistryWatch:
         first = self._unsure is None
         if first:
             self._recheck()
-        elif identity != self._identity or newest < self._seen or not self._goes_on(newest):
+        elif self._is_another(identity) or newest < self._seen or not self._goes_on(newest):
             self._another_is_in_its_place(identity, newest)
             return
-        self._identity = identity
+        self._identity = identity or self._identity
         while self._seen < newest:
             changes = self._store.changes(self._seen)
             if not changes or (changes[0].sequence != self._seen + 1 and not first):  # the log has been pruned
@@ -233,6 +233,10 @@ class RegistryWatch:
                 self._changed[change.public_key] = None
             self._seen, self._last = changes[-1].sequence, changes[-1]
 
+    def _is_another(self, identity: bytes) -> bool:
+        """Whether this is the identity of another registry. A replica has none before its first word of the record."""
+        return bool(identity and self._identity and identity != self._identity)
+
     def _goes_on(self, newest: int) -> bool:
         """Whether the log still has the last change that was read. An older copy in its place may have grown beyond."""
         if newest == self._seen or self._last is None:
@@ -242,10 +246,8 @@ class RegistryWatch:
 
     def _another_is_in_its_place(self, identity: bytes, newest: int) -> None:
         """Look all residents up, and forget the changes that the old registry's log named."""
-        log.warning(
-            "another registry file is in the old one's place: all residents are looked up in it",
-            **self._context,
-        )
+        what = "another registry is" if self._is_another(identity) else "an older or newly made registry file is"
+        log.warning(f"{what} in the old one's place: all residents are looked up in it", **self._context)
         self._replaced = dict.fromkeys(self._residents())
         self._changed, self._unsure = {}, {}
         self._identity, self._seen, self._last = identity, newest, None

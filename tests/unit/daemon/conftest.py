@@ -8,7 +8,9 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
 from tests.fakes.capture import FakeCapture, FakeInjector
+from tests.fakes.confirmations import FakeConfirmations
 from tests.fakes.device import FakeDevice
+from tests.fakes.fleet import FakeFleet
 from tests.fakes.store import FakeRegistry
 from tests.unit.core.conftest import Client
 from wgjit.core.gateway import Gateway
@@ -25,7 +27,9 @@ from wgjit.wire.noise import Responder
 class Running:
     """A loop under test and its surroundings."""
 
-    def __init__(self, clients: int, delivery: Delivery, store_is_local: bool, hold_deadline: float) -> None:
+    def __init__(
+        self, clients: int, delivery: Delivery, store_is_local: bool, hold_deadline: float, fleet: FakeFleet | None
+    ) -> None:
         private = PrivateKey(b"\x42" * 32)
         responder = Responder(private)
         self.clients = [Client(responder.public_key, number) for number in range(1, clients + 1)]
@@ -33,12 +37,29 @@ class Running:
         self.capture = FakeCapture(holds=delivery is Delivery.HOLD)
         self.injector = FakeInjector()
         self.store = FakeRegistry([client.peer for client in self.clients], is_local=store_is_local)
+        self.store.fleet = fleet
+        self.confirmations = None if fleet is None else FakeConfirmations()
         self.metrics = Metrics()
         self.feed = FeedHub()
         self.subscription: Subscription = self.feed.subscribe()
-        settings = Settings(gateway="g", delivery=delivery, store_is_local=store_is_local, hold_deadline=hold_deadline)
+        settings = Settings(
+            gateway="g",
+            delivery=delivery,
+            store_is_local=store_is_local,
+            hold_deadline=hold_deadline,
+            fleet=fleet is not None,
+        )
         self.gateway = Gateway(responder, settings)
-        self.loop = Loop(self.gateway, self.device, self.capture, self.injector, self.store, self.feed, self.metrics)
+        self.loop = Loop(
+            self.gateway,
+            self.device,
+            self.capture,
+            self.injector,
+            self.store,
+            self.feed,
+            self.metrics,
+            confirmations=self.confirmations,
+        )
         self._records = aiter(self.subscription)
 
     def knock(self, client: int = 0) -> None:
@@ -57,9 +78,10 @@ async def running(
     store_is_local: bool = True,
     hold_deadline: float = 0.5,
     before: Callable[[Running], None] = lambda _: None,
+    fleet: FakeFleet | None = None,
 ) -> AsyncIterator[Running]:
     """Run a loop for the time of a `with`; an error that ended it comes out."""
-    stage = Running(clients, delivery, store_is_local, hold_deadline)
+    stage = Running(clients, delivery, store_is_local, hold_deadline, fleet)
     before(stage)
     residents = DeviceRead(time.monotonic(), list(stage.device.peers()))
     task = asyncio.create_task(stage.loop.run(residents))

@@ -71,7 +71,7 @@ def test_it_is_told_once_and_what_to_know_about_it(watched: Watched) -> None:
         for _ in range(3):
             watched.watch.round()
     assert [line["event"] for line in log] == [
-        "another registry file is in the old one's place: all residents are looked up in it"
+        "another registry is in the old one's place: all residents are looked up in it"
     ]
 
 

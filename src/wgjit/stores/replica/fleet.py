@@ -61,8 +61,12 @@ class ReplicaFleet:
         """Holdings of other gateways that reached the replica after the place `after`, oldest first, and the new place.
 
         May return fewer holdings than there are; the place tells whether anything is new. A damaged row is left out.
+        With a `limit` of 0 only the newest place is told.
         """
         with self._reader as db:
+            if limit == 0:
+                newest = db.execute("SELECT max(arrival) FROM holdings").fetchone()
+                return [], newest[0] or 0 if newest else 0
             rows = db.execute(_HEARD, (after, self._gateway.name, self._gateway.epoch, limit)).fetchall()
         heard = [packing.row_holding(*row) for _, is_own, *row in rows if not is_own]
         return heard, rows[-1][0] if rows else after

@@ -1,0 +1,77 @@
+"""A gateway's side of a fleet, in memory. tests/contracts/fleet_side.py holds it and the real one to the same."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from wgjit.errors import StoreError
+from wgjit.model import Claim, Holding, PublicKey, Registration, Removed
+
+
+class FakeFleet:
+    """Implements `wgjit.stores.base.Fleet`."""
+
+    def __init__(self) -> None:
+        self.said: list[Claim | Holding] = []
+        """Everything that was said, in order."""
+        self.arrived: list[Holding] = []
+        """What other gateways hold, in the order of arrival."""
+        self.answers: dict[PublicKey, Registration | Removed | StoreError] = {}
+        """What the registry of record has, or how it fails."""
+        self.behind = False
+        self.offset: float | None = None
+        self.failure: StoreError | None = None
+        """Raised by `say` while it is set."""
+        self.residents = 0
+        self.taken: StoreError | None = None
+        self.others: list[str] = []
+        self._event = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+
+    def start(self) -> None:
+        pass
+
+    def say(self, claims: Sequence[Claim], holdings: Sequence[Holding]) -> None:
+        if self.failure is not None:
+            raise self.failure
+        self.said += [*claims, *holdings]
+
+    def hear(self, after: int, limit: int = 1000) -> tuple[list[Holding], int]:
+        if limit == 0:
+            return [], len(self.arrived)
+        heard = self.arrived[after : after + limit]
+        return heard, after + len(heard)
+
+    def ask(self, key: PublicKey) -> Registration | Removed | None:
+        answer = self.answers.get(key)
+        if isinstance(answer, StoreError):
+            raise answer
+        return answer
+
+    def is_behind(self) -> bool:
+        return self.behind
+
+    def clock_offset(self) -> float | None:
+        return self.offset
+
+    def fileno(self) -> int:
+        return self._event
+
+    def read(self) -> bool:
+        try:
+            return os.eventfd_read(self._event) > 0
+        except BlockingIOError:
+            return False
+
+    def news(self) -> None:
+        """Something has come."""
+        os.eventfd_write(self._event, 1)
+
+    def set_residents(self, count: int) -> None:
+        self.residents = count
+
+    def name_taken(self) -> StoreError | None:
+        return self.taken
+
+    def other_keys(self) -> list[str]:
+        return self.others
