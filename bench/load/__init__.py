@@ -8,5 +8,6 @@ engine      the clock: intended times, retries, epoll
 result      what became of all
 identities  who the clients are: a file of private keys, and what a registry imports of it
 site        the lab's network for it
+spoken      one client, each of whose messages its caller sends: for tests
 command     `wgjit-load`
 """

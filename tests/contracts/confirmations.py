@@ -19,10 +19,10 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
+from bench.load.spoken import SpokenClient
 from lab.netns import Lab, Namespace
 from lab.wireguard import Backend, WireGuard
 from tests.contracts.gateway_site import wait_for
-from tests.contracts.spoken_client import SpokenClient
 from tests.inside import inside
 from wgjit.drivers.base import Device
 from wgjit.drivers.confirm import packets as driver

@@ -36,6 +36,7 @@ class DoctorContract:
         assert found["xdp_replay"]
         assert found["raw_replay_ipv4"]
         assert found["raw_replay_ipv6"]
+        assert found["confirmations"]
         assert found["capabilities"]
 
         table = wgjit("doctor")
@@ -58,7 +59,7 @@ class DoctorContract:
         done = wgjit("doctor", "--json", without="sys_admin")
         found = {finding["name"]: finding for finding in json.loads(done.stdout)["findings"]}
         assert found["xt_queue"]["ok"] is None
-        for name in ("packet_capture", "raw_replay_ipv4", "raw_replay_ipv6", "xdp_replay"):
+        for name in ("packet_capture", "raw_replay_ipv4", "raw_replay_ipv6", "xdp_replay", "confirmations"):
             assert found[name]["ok"] is True
             assert "no packet was tried" in found[name]["detail"]
         assert "wgjit_trial" not in subprocess.run(["nft", "list", "tables"], capture_output=True, text=True).stdout
@@ -69,6 +70,14 @@ class DoctorContract:
         assert done.returncode == 1
         assert answer["can_run"] is False
         assert "missing: CAP_NET_ADMIN; run as root" in answer["obstacles"]
+
+    def test_without_packet_sockets_what_a_gateway_loses_is_told(self) -> None:
+        done = wgjit("doctor", "--json", without="net_raw")
+        answer = json.loads(done.stdout)
+        found = {finding["name"]: finding for finding in answer["findings"]}
+        assert found["confirmations"]["ok"] is False
+        assert found["confirmations"]["detail"] == "packet socket: CAP_NET_RAW is missing; run as root"
+        assert any("every 2 to 30 s" in line for line in answer["advice"])
 
     def test_a_port_is_free_or_names_its_holder(self, lab: Lab) -> None:
         inside = lab.namespace("x")

@@ -26,10 +26,12 @@ from wgjit.drivers.capture import queue_messages as nfqueue
 from wgjit.drivers.capture.packet import PacketCapture
 from wgjit.drivers.capture.queue import NfqueueCapture
 from wgjit.drivers.capture.rules import run
+from wgjit.drivers.confirm.packets import PacketConfirmations
 from wgjit.drivers.netlink.netfilter import NetfilterSocket
 from wgjit.drivers.replay.inject import ReplayInjector
 from wgjit.drivers.replay.xdp import LiveFrames
 from wgjit.errors import WgjitError
+from wgjit.model import PublicKey, parse_allowed_ip
 from wgjit.wire.endpoint import Endpoint
 from wgjit.wire.packets import build
 
@@ -101,6 +103,18 @@ def _replay_raw(version: int) -> str:
         injector.inject(Captured(_packet(version), 0, None, False))
         _expect(listener, "the raw packet did not arrive")
     return "raw socket"
+
+
+def confirmations() -> str:
+    """Notice a packet from a watched address, on lo in place of a WireGuard interface."""
+    key, noticed = PublicKey(bytes(32)), PacketConfirmations("lo")
+    with contextlib.closing(noticed), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        noticed.watch(key, [parse_allowed_ip(_GATEWAY[4])])
+        noticed.flush()
+        sender.sendto(b"data", (_GATEWAY[4], _PORT))
+        if not select.select([noticed], [], [], _PATIENCE)[0] or noticed.read() != [key]:
+            raise _Trial("the packet socket saw no packet from a watched address")
+    return "packet socket with filter over inner addresses"
 
 
 def _packet(version: int) -> bytes:
@@ -176,6 +190,12 @@ def packet_capture_in_place() -> str:
     return "packet socket with filter; no packet was tried"
 
 
+def confirmations_in_place() -> str:
+    """Open and close the packet sockets on lo."""
+    PacketConfirmations("lo").close()
+    return "packet socket with filter over inner addresses; no packet was tried"
+
+
 def xdp_replay_in_place() -> str:
     """Load the XDP program."""
     LiveFrames().close()
@@ -200,6 +220,7 @@ _TRIALS: dict[str, tuple[Callable[[], str], Callable[[], str] | None]] = {
     "raw_replay_ipv4": (lambda: _replay_raw(4), lambda: _raw_in_place(4)),
     "raw_replay_ipv6": (lambda: _replay_raw(6), lambda: _raw_in_place(6)),
     "xdp_replay": (xdp_replay, xdp_replay_in_place),
+    "confirmations": (confirmations, confirmations_in_place),
 }
 """By the names of `probe.Fact`: the trial, and the one that replaces it if no namespace can be made."""
 

@@ -142,6 +142,6 @@ def test_hashes_have_31_bits_and_are_seldom_equal() -> None:
 def test_a_programs_size_is_known_beforehand() -> None:
     for count in (1, 8, 9, 300, MOST_IN_A_TREE):
         assert leaves_for(count) * 8 >= count
-        told = size(4, {32: count})
-        assert count <= told <= 1.4 * 8 * leaves_for(count) + 40
-    assert size(6, {128: 1, 64: 1}) > size(6, {128: 1}) > size(4, {32: 1}) > size(4, {32: 0}) == size(4, {0: 3}) == 0
+        assert count <= size(4, 32, count) <= 1.4 * 8 * leaves_for(count) + 40
+    assert size(6, 128, 1) > size(6, 64, 1) > size(4, 32, 1) > size(4, 32, 0) == size(4, 0, 3) == 0
+    assert size(4, 32, MOST_IN_A_TREE + 1) > MOST_IN_A_TREE

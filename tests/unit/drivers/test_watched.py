@@ -92,13 +92,12 @@ def test_the_oldest_are_given_up_until_the_filter_fits() -> None:
     for n, key in enumerate(keys):
         watched.add(key, [ipaddress.IPv4Network(((10 << 24) + n, 32))])
     given_up = 0
-    while not watched.fits(1100):
+    while watched.size(4) > 1100:
         given_up += watched.remove_oldest(0.125)
     assert given_up == 3000 - len(watched)
     assert 500 <= len(watched) <= 900
     assert keys[0] not in watched
     assert keys[-1] in watched
-    assert not watched.fits(100)
 
 
 def test_with_one_peer_left_the_table_can_still_be_emptied() -> None:
@@ -106,7 +105,7 @@ def test_with_one_peer_left_the_table_can_still_be_emptied() -> None:
     watched.add(A, nets("10.8.0.7/32"))
     assert watched.remove_oldest(0.125) == 1
     assert watched.remove_oldest(0.125) == 0
-    assert watched.fits(0)
+    assert watched.size(4) == 0
 
 
 V4 = st.builds(

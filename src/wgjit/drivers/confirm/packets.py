@@ -31,7 +31,7 @@ _SOURCES = {4: slice(12, 16), 6: slice(8, 24)}
 _BUFFER = 4 << 20  # bytes; a packet takes some 800 bytes of kernel memory or more
 _AT_ONCE = 64  # packets read from a socket before the other one has its turn
 
-MOST_INSTRUCTIONS = 1100
+MOST_INSTRUCTIONS = 600
 """Of a filter. Before Linux 6.7 a socket has 20,480 bytes for options (net.core.optmem_max), 8 for each instruction,
 and while a filter is replaced there are two. One prefix takes about 1.5."""
 _LEAST_INSTRUCTIONS = 100
@@ -99,7 +99,7 @@ class PacketConfirmations:
         """Replace the filters of the IP versions whose prefixes have changed."""
         for version in self._sockets:
             while self._watched.changed[version]:
-                while not self._watched.fits(self._most_instructions):
+                while self._watched.size(version) > self._most_instructions:
                     self._given_up += self._watched.remove_oldest(_SHARE)
                 try:
                     attach_filter(self._sockets[version], program(version, self._watched.hashes(version)))
@@ -152,6 +152,8 @@ class PacketConfirmations:
 
     def _empty_sockets(self) -> None:
         """Read all packets that wait now. If they do not end, stop them by a filter that passes none."""
+        if not self._poll.poll(0):
+            return
         for version, sock in self._sockets.items():
             while len(owners := list(self._owners(version, sock, _AT_ONCE))) == _AT_ONCE:
                 self._early += filter(None, owners)

@@ -15,7 +15,7 @@ import struct
 import sys
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import cache
 from operator import itemgetter
 from typing import Final, NamedTuple
@@ -37,6 +37,7 @@ _JUMP: Final = 0x05  # jmp #k
 _JUMP_EQUAL: Final = 0x15  # jeq #k
 _JUMP_AT_LEAST: Final = 0x35  # jge #k
 _RETURN: Final = 0x06  # ret #k
+_STEP: Final = 8  # bytes in a struct sock_filter
 _FAR: Final = 255  # instructions that a conditional jump can pass over
 
 _SOURCE_AT: Final = {4: 12, 6: 8}  # the source address in the IP header
@@ -50,36 +51,36 @@ _LOADING: Final = 12  # instructions of the kernel's own that it makes of a load
 
 def hash_of(version: int, length: int, network: int) -> int:
     """The 31-bit hash of a prefix: the IP version, its length, its address as an integer without host bits."""
-    words = (length + 31) // 32
-    hashed = 0
-    shift = 0 if version == 4 else 96
-    for _ in range(words):
-        hashed = ((hashed ^ network >> shift & _WORD) * _MULTIPLIER) & _WORD
+    if version == 4:
+        return (network * _MULTIPLIER & _WORD) >> 1
+    hashed, shift = 0, 128
+    for _ in range(_words(length)):
         shift -= 32
+        hashed = (hashed ^ network >> shift & _WORD) * _MULTIPLIER & _WORD
     return hashed >> 1
 
 
-def program(version: int, hashes: Mapping[int, Iterable[int]]) -> bytes:
+def program(version: int, hashes: Mapping[int, Collection[int]]) -> bytes:
     """The `struct sock_filter`s for one IP version. `hashes`: for each prefix length, the hashes of its prefixes."""
     code: list[bytes] = []
     for length, wanted in hashes.items():
-        ordered = sorted(wanted)
-        if not ordered:
-            continue
-        if length == 0:
+        if length == 0 and wanted:
             return _instruction(_RETURN, PASSED)
-        code += (_head(version, length), _tree(leaves_for(len(ordered))).filled(ordered))
-    code.append(_instruction(_RETURN, 0))
+        if wanted:
+            code += (_head(version, length), _tree(leaves_for(len(wanted))).filled(sorted(wanted)))
+    code.append(_END)
     return b"".join(code)
 
 
-def size(version: int, counts: Mapping[int, int]) -> int:
-    """About how many instructions the kernel will make of a program, from the number of hashes for each length."""
-    return sum(
-        len(_head(version, length)) // 8 + _words(length) * _LOADING + _tree(leaves_for(count)).size
-        for length, count in counts.items()
-        if count and length
-    )
+def size(version: int, length: int, count: int) -> int:
+    """About how many instructions the kernel makes of so many prefixes of a length: no less. More than a filter may
+    have, for more prefixes than a tree holds.
+    """
+    if length == 0 or count == 0:
+        return 0
+    if count > MOST_IN_A_TREE:
+        return 2 * count
+    return _head_size(version, length) + _tree(leaves_for(count)).size
 
 
 def leaves_for(count: int) -> int:
@@ -91,8 +92,16 @@ def _instruction(code: int, operand: int, if_true: int = 0, if_false: int = 0) -
     return struct.pack("=HBBI", code, if_true, if_false, operand)
 
 
+_END: Final = _instruction(_RETURN, 0)
+
+
 def _words(length: int) -> int:
     return (length + 31) // 32
+
+
+@cache
+def _head_size(version: int, length: int) -> int:
+    return len(_head(version, length)) // _STEP + _words(length) * _LOADING
 
 
 @cache

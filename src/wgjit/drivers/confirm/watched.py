@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
-from wgjit.drivers.confirm.source_filter import MOST_IN_A_TREE, hash_of, size
+from wgjit.drivers.confirm.source_filter import hash_of, size
 from wgjit.model import AllowedIP, PublicKey
 
 MOST_PREFIXES = 8
@@ -15,24 +15,29 @@ _BITS = {4: 32, 6: 128}
 
 
 class _Owned(NamedTuple):
-    """A prefix as the owner of packets looks it up: its address without the host bits."""
+    """A prefix, as its owner is looked up by: the address without host bits."""
 
     version: int
     length: int
     network: int
 
 
-class _Prefix(NamedTuple):
-    owner: PublicKey
-    hash: int
+class _Table:
+    """The prefixes of one IP version and length."""
+
+    __slots__ = ("hashes", "owners")
+
+    def __init__(self) -> None:
+        self.owners: dict[int, PublicKey] = {}
+        self.hashes: dict[int, int] = {}  # by the same addresses: apart, because the filter wants nothing else
 
 
 class Watched:
     """A table of peers by their prefixes. The longest prefix that holds an address owns it, as with WireGuard."""
 
     def __init__(self) -> None:
-        self._owned: dict[PublicKey, tuple[_Owned, ...]] = {}  # the oldest first
-        self._tables: dict[int, dict[int, dict[int, _Prefix]]] = {4: {}, 6: {}}  # version, length, network
+        self._owned: dict[PublicKey, list[_Owned]] = {}  # the oldest first
+        self._tables: dict[int, dict[int, _Table]] = {4: {}, 6: {}}  # by version and length
         self.changed = {4: False, 6: False}
         """Whether the prefixes of an IP version have changed. The reader sets this back."""
 
@@ -49,23 +54,28 @@ class Watched:
         for prefix in allowed_ips:
             if len(owned) == MOST_PREFIXES:
                 break
-            one = _Owned(prefix.version, prefix.prefixlen, int(prefix.network_address))
-            table = self._tables[one.version].setdefault(one.length, {})
-            table[one.network] = _Prefix(key, hash_of(*one))
-            self.changed[one.version] = True
+            version, length, network = one = _Owned(
+                prefix.version, prefix.prefixlen, int.from_bytes(prefix.network_address.packed, "big")
+            )
+            table = self._tables[version].get(length)
+            if table is None:
+                table = self._tables[version][length] = _Table()
+            table.owners[network] = key
+            table.hashes[network] = hash_of(version, length, network)
+            self.changed[version] = True
             owned.append(one)
         if owned:
-            self._owned[key] = tuple(owned)
+            self._owned[key] = owned
 
     def remove(self, key: PublicKey) -> None:
         """Watch a peer no longer. Harmless if it is not watched."""
         for version, length, network in self._owned.pop(key, ()):
             tables = self._tables[version]
-            prefix = tables.get(length, {}).get(network)
-            if prefix is None or prefix.owner != key:
+            table = tables.get(length)
+            if table is None or table.owners.get(network) != key:
                 continue  # another peer has taken the prefix, and may be gone itself
-            del tables[length][network]
-            if not tables[length]:
+            del table.owners[network], table.hashes[network]
+            if not table.owners:
                 del tables[length]
             self.changed[version] = True
 
@@ -78,22 +88,19 @@ class Watched:
 
     def owner(self, version: int, address: int) -> PublicKey | None:
         """The watched peer to which this source address belongs."""
-        found: tuple[int, PublicKey] | None = None
+        found, longest = None, -1
         bits = _BITS[version]
         for length, table in self._tables[version].items():
-            network = address >> bits - length << bits - length
-            if network in table and (found is None or length > found[0]):
-                found = length, table[network].owner
-        return found[1] if found else None
+            if length > longest:
+                key = table.owners.get(address >> bits - length << bits - length)
+                if key is not None:
+                    found, longest = key, length
+        return found
 
-    def hashes(self, version: int) -> Mapping[int, Iterator[int]]:
+    def hashes(self, version: int) -> Mapping[int, Collection[int]]:
         """For each prefix length in use the hashes of its prefixes, as the filter wants them."""
-        return {n: (prefix.hash for prefix in table.values()) for n, table in self._tables[version].items()}
+        return {length: table.hashes.values() for length, table in self._tables[version].items()}
 
-    def fits(self, most: int) -> bool:
-        """Whether the filters of both versions have at most so many instructions."""
-        return all(
-            all(len(table) <= MOST_IN_A_TREE for table in tables.values())
-            and size(version, {length: len(table) for length, table in tables.items()}) <= most
-            for version, tables in self._tables.items()
-        )
+    def size(self, version: int) -> int:
+        """About how many instructions a filter of this IP version takes."""
+        return sum([size(version, length, len(table.owners)) for length, table in self._tables[version].items()])

@@ -1,4 +1,4 @@
-"""A WireGuard client without an interface: it sends each message when the test wants it, and not before."""
+"""One client that sends each message when its caller wants it, and not before: for tests of what a message does."""
 
 from __future__ import annotations
 
