@@ -122,8 +122,8 @@ _ADVICE = {
     Fact.NFT_QUEUE: "for hold with a dead-man switch: nft (package nftables), modules nft_queue, nft_limit",
     Fact.XT_QUEUE: "for hold: iptables (package iptables) and the modules xt_NFQUEUE, xt_bpf and nfnetlink_queue",
     Fact.XDP_REPLAY: "for replay that keeps the dialled address: Linux 5.18 and CAP_BPF",
-    Fact.CONFIRMATIONS: "to see within milliseconds that a moved client has arrived: CONFIG_PACKET and CAP_NET_RAW; "
-    "else the gateway looks at the device for it, every 2 to 30 s",
+    Fact.CONFIRMATIONS: "to see at once that a session works, and not only when the device is looked at, every 2 to "
+    "30 s: CONFIG_PACKET and CAP_NET_RAW",
     Fact.PORT: "free the port or choose another listen port, or set the interface up",
 }
 

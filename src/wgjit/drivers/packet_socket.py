@@ -1,4 +1,4 @@
-"""AF_PACKET sockets of one protocol with a classic BPF filter, which Python's `socket` makes only by halves.
+"""AF_PACKET sockets with a classic BPF filter, which Python's `socket` makes only by halves.
 
 The filter is attached before the socket listens to a protocol, so no packet comes in without the filter.
 """
@@ -12,12 +12,13 @@ import struct
 
 from wgjit.errors import CaptureError, NotPermitted
 
-IPV4, IPV6 = 0x0800, 0x86DD
-"""Ethertypes (linux/if_ether.h)."""
+IPV4, IPV6, ALL = 0x0800, 0x86DD, 0x0003
+"""Protocols (linux/if_ether.h)."""
 
 # linux/if_packet.h, asm-generic/socket.h; Python has no names for these
 _SOL_PACKET = 263
 _PACKET_STATISTICS = 6
+_PACKET_IGNORE_OUTGOING = 23
 _SO_ATTACH_FILTER = 26
 _SO_RCVBUFFORCE = 33
 
@@ -29,7 +30,7 @@ _FILTER_STEP = 8  # bytes in a struct sock_filter
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def open_packet_socket(ethertype: int, program: bytes, buffer: int, ifindex: int = 0) -> socket.socket:
+def open_packet_socket(protocol: int, program: bytes, buffer: int, ifindex: int = 0) -> socket.socket:
     """A socket that gets copies of incoming IP packets, without their link-layer header. It never blocks.
 
     `program` holds the filter's `struct sock_filter`s. `buffer` is the receive buffer's size in bytes. With `ifindex` 0
@@ -44,8 +45,10 @@ def open_packet_socket(ethertype: int, program: bytes, buffer: int, ifindex: int
     try:
         attach_filter(sock, program)
         grow_buffer(sock, buffer)
+        if protocol == ALL:
+            sock.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)
         # socket.bind needs an interface's name, and there is none that means all interfaces
-        address = _SOCKADDR_LL.pack(socket.AF_PACKET, socket.htons(ethertype), ifindex, 0, 0, 0, b"")
+        address = _SOCKADDR_LL.pack(socket.AF_PACKET, socket.htons(protocol), ifindex, 0, 0, 0, b"")
         if _libc.bind(sock.fileno(), address, len(address)):
             raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
     except OSError as error:

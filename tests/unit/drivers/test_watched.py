@@ -70,20 +70,18 @@ def test_a_peer_without_prefixes_is_not_watched() -> None:
     watched = Watched()
     watched.add(A, [])
     assert len(watched) == 0
-    assert not any(watched.changed.values())
+    assert not watched.changed
 
 
-def test_a_change_is_told_for_its_ip_version_alone() -> None:
+def test_a_change_is_told() -> None:
     watched = Watched()
     watched.add(A, nets("10.8.0.7/32"))
-    assert watched.changed == {4: True, 6: False}
-    watched.changed[4] = False
-    watched.add(B, nets("fd00::7/128"))
-    assert watched.changed == {4: False, 6: True}
-    watched.changed[6] = False
+    assert watched.changed
+    watched.changed = False
     watched.remove(B)
-    assert watched.changed == {4: False, 6: True}
-    watched.remove(B)
+    assert not watched.changed
+    watched.remove(A)
+    assert watched.changed
 
 
 def test_the_oldest_are_given_up_until_the_filter_fits() -> None:
@@ -92,7 +90,7 @@ def test_the_oldest_are_given_up_until_the_filter_fits() -> None:
     for n, key in enumerate(keys):
         watched.add(key, [ipaddress.IPv4Network(((10 << 24) + n, 32))])
     given_up = 0
-    while watched.size(4) > 1100:
+    while watched.size() > 1100:
         given_up += watched.remove_oldest(0.125)
     assert given_up == 3000 - len(watched)
     assert 500 <= len(watched) <= 900
@@ -105,7 +103,7 @@ def test_with_one_peer_left_the_table_can_still_be_emptied() -> None:
     watched.add(A, nets("10.8.0.7/32"))
     assert watched.remove_oldest(0.125) == 1
     assert watched.remove_oldest(0.125) == 0
-    assert watched.size(4) == 0
+    assert watched.size() == 0
 
 
 V4 = st.builds(
@@ -135,5 +133,5 @@ def test_it_agrees_with_a_plain_reading(
         holding = [prefix for prefix in plain if ipaddress.IPv4Address(source) in prefix]
         expected = plain[max(holding, key=lambda prefix: prefix.prefixlen)] if holding else None
         assert watched.owner(4, source) == expected
-    told = {(length, found) for length, hashes in watched.hashes(4).items() for found in hashes}
+    told = {(length, found) for length, hashes in watched.hashes()[4].items() for found in hashes}
     assert told == {(p.prefixlen, hash_of(4, p.prefixlen, int(p.network_address))) for p in plain}

@@ -2,7 +2,7 @@
 
 | module          | what is inside                                                           |
 | --------------- | ------------------------------------------------------------------------ |
-| `packets`       | PacketConfirmations: AF_PACKET sockets on the WireGuard interface        |
+| `packets`       | PacketConfirmations: an AF_PACKET socket on the WireGuard interface      |
 | `watched`       | the watched peers, and which of them a source address belongs to         |
-| `source_filter` | the sockets' filter: a classic BPF program over the watched prefixes     |
+| `source_filter` | the socket's filter: a classic BPF program over the watched prefixes     |
 """

@@ -1,6 +1,6 @@
 """A classic BPF program that passes packets from given prefixes. It is made anew at each change, within microseconds.
 
-For each prefix length in use the program masks the source address, hashes it to 31 bits and looks for the hash in a
+For each prefix length in use, the program masks the source address, hashes it to 31 bits and looks for the hash in a
 search tree. So it passes all packets from the prefixes, and by a rare collision others, too: the reader of the packets
 has to compare addresses. Hashes have two merits. An IPv6 address takes no more instructions than an IPv4 address. And a
 constant below 2^31 takes one instruction of the kernel's own kind, a greater one takes two.
@@ -20,6 +20,9 @@ from functools import cache
 from operator import itemgetter
 from typing import Final, NamedTuple
 
+Hashes = Mapping[int, Mapping[int, Collection[int]]]
+"""The hashes of prefixes, by IP version and prefix length. None is empty."""
+
 _MULTIPLIER: Final = 0x9E3779B1  # odd, so that multiplying loses nothing; near 2^32 divided by the golden ratio
 _WORD: Final = 0xFFFFFFFF
 
@@ -28,6 +31,7 @@ PASSED: Final = 40
 
 # linux/bpf_common.h, with the assembler's notation in the kernel's Documentation/networking/filter.rst
 _LOAD_WORD_AT: Final = 0x20  # ld [k]
+_LOAD_BYTE_AT: Final = 0x30  # ldb [k]
 _AND: Final = 0x54  # and #k
 _MULTIPLY: Final = 0x24  # mul #k
 _SHIFT_RIGHT: Final = 0x74  # rsh #k
@@ -46,7 +50,7 @@ _SIZES: Final = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48,
 """Numbers of leaves that trees exist with."""
 MOST_IN_A_TREE: Final = _SIZES[-1] * _LEAF
 """Hashes that a tree can hold."""
-_LOADING: Final = 12  # instructions of the kernel's own that it makes of a load
+_LOADING: Final = 18  # instructions of the kernel's own that it makes of a load
 
 
 def hash_of(version: int, length: int, network: int) -> int:
@@ -60,23 +64,31 @@ def hash_of(version: int, length: int, network: int) -> int:
     return hashed >> 1
 
 
-def program(version: int, hashes: Mapping[int, Collection[int]]) -> bytes:
-    """The `struct sock_filter`s for one IP version. `hashes`: for each prefix length, the hashes of its prefixes."""
+def program(hashes: Hashes) -> bytes:
+    """The `struct sock_filter`s over these prefixes."""
+    of_ipv4, of_ipv6 = _part(4, hashes[4]), _part(6, hashes[6])
+    if of_ipv4 == of_ipv6 == _END:
+        return _END
+    return _IS_IPV6 + _instruction(_JUMP, len(of_ipv4) // _STEP) + of_ipv4 + of_ipv6
+
+
+def _part(version: int, hashes: Mapping[int, Collection[int]]) -> bytes:
+    """The part for one IP version."""
     code: list[bytes] = []
     for length, wanted in hashes.items():
-        if length == 0 and wanted:
+        if length == 0:
             return _instruction(_RETURN, PASSED)
-        if wanted:
-            code += (_head(version, length), _tree(leaves_for(len(wanted))).filled(sorted(wanted)))
+        code += (_head(version, length), _tree(leaves_for(len(wanted))).filled(sorted(wanted)))
     code.append(_END)
     return b"".join(code)
 
 
 def size(version: int, length: int, count: int) -> int:
-    """About how many instructions the kernel makes of so many prefixes of a length: no less. More than a filter may
-    have, for more prefixes than a tree holds.
+    """About how many instructions the kernel makes of so many prefixes of a length, 1 or more.
+
+    For more prefixes than a tree holds, this is more than a filter may have.
     """
-    if length == 0 or count == 0:
+    if length == 0:
         return 0
     if count > MOST_IN_A_TREE:
         return 2 * count
@@ -93,6 +105,9 @@ def _instruction(code: int, operand: int, if_true: int = 0, if_false: int = 0) -
 
 
 _END: Final = _instruction(_RETURN, 0)
+_IS_IPV6: Final = _instruction(_LOAD_BYTE_AT, 0) + _instruction(_JUMP_AT_LEAST, 0x60, if_false=1)
+NOTHING: Final = _END
+"""The program that passes no packet."""
 
 
 def _words(length: int) -> int:

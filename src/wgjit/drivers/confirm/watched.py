@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable
 from typing import NamedTuple
 
-from wgjit.drivers.confirm.source_filter import hash_of, size
+from wgjit.drivers.confirm.source_filter import Hashes, hash_of, size
 from wgjit.model import AllowedIP, PublicKey
 
 MOST_PREFIXES = 8
@@ -38,8 +38,8 @@ class Watched:
     def __init__(self) -> None:
         self._owned: dict[PublicKey, list[_Owned]] = {}  # the oldest first
         self._tables: dict[int, dict[int, _Table]] = {4: {}, 6: {}}  # by version and length
-        self.changed = {4: False, 6: False}
-        """Whether the prefixes of an IP version have changed. The reader sets this back."""
+        self.changed = False
+        """Whether the prefixes have changed. The reader sets this back."""
 
     def __len__(self) -> int:
         return len(self._owned)
@@ -62,7 +62,7 @@ class Watched:
                 table = self._tables[version][length] = _Table()
             table.owners[network] = key
             table.hashes[network] = hash_of(version, length, network)
-            self.changed[version] = True
+            self.changed = True
             owned.append(one)
         if owned:
             self._owned[key] = owned
@@ -77,7 +77,7 @@ class Watched:
             del table.owners[network], table.hashes[network]
             if not table.owners:
                 del tables[length]
-            self.changed[version] = True
+            self.changed = True
 
     def remove_oldest(self, share: float) -> int:
         """Watch this share of the peers no longer, those that were added first. Returns how many they were."""
@@ -97,10 +97,19 @@ class Watched:
                     found, longest = key, length
         return found
 
-    def hashes(self, version: int) -> Mapping[int, Collection[int]]:
-        """For each prefix length in use the hashes of its prefixes, as the filter wants them."""
-        return {length: table.hashes.values() for length, table in self._tables[version].items()}
+    def hashes(self) -> Hashes:
+        """The hashes of all prefixes, as the filter wants them."""
+        return {
+            version: {length: table.hashes.values() for length, table in tables.items()}
+            for version, tables in self._tables.items()
+        }
 
-    def size(self, version: int) -> int:
-        """About how many instructions a filter of this IP version takes."""
-        return sum([size(version, length, len(table.owners)) for length, table in self._tables[version].items()])
+    def size(self) -> int:
+        """About how many instructions a filter takes."""
+        return sum(
+            [
+                size(version, length, len(table.owners))
+                for version, tables in self._tables.items()
+                for length, table in tables.items()
+            ]
+        )
