@@ -27,6 +27,7 @@ from tests.inside import inside
 from wgjit.drivers.base import Device
 from wgjit.drivers.confirm import packets as driver
 from wgjit.drivers.confirm.packets import PacketConfirmations
+from wgjit.drivers.confirm.source_filter import NOTHING
 from wgjit.drivers.confirm.watched import MOST_PREFIXES
 from wgjit.drivers.wireguard.open import open_device
 from wgjit.errors import CaptureError
@@ -241,8 +242,16 @@ class ConfirmationsContract(_OnASite):
             speak(here, 4, 2)
             assert reported(both[0], 1) == [here.public_key]
 
-    def test_what_came_before_does_not_count(self, site: Site) -> None:
+    def test_what_came_before_does_not_count(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
         """A resident that leaves and knocks again: packets of its first session wait unread."""
+        attached = list[bytes]()
+        attach = driver.attach_filter
+
+        def noted(sock: socket.socket, program: bytes) -> None:
+            attached.append(program)
+            attach(sock, program)
+
+        monkeypatch.setattr(driver, "attach_filter", noted)
         client, other = site.in_session("10.8.0.2/32", "fd08::2/128"), site.in_session("10.8.0.3/32")
         confirmations = site.confirmations()
         await_all(confirmations, client, other)
@@ -252,7 +261,9 @@ class ConfirmationsContract(_OnASite):
         wait_for(lambda: site.received() >= 201)
         assert select.select([confirmations], [], [], PATIENCE)[0]
         confirmations.forget(client.public_key)
+        attached.clear()
         await_all(confirmations, client)
+        assert attached[0] == NOTHING, "else a flood could be read for ever"
         speak(other, 4, 3)
         assert reported(confirmations, 1) == [other.public_key]
         speak(client, 6, 2)
@@ -269,6 +280,30 @@ class ConfirmationsContract(_OnASite):
         assert not select.select([confirmations], [], [], 0)[0]
         speak(other, 4, 3)
         assert reported(confirmations, 1) == [other.public_key]
+
+    def test_one_that_was_confirmed_meanwhile_can_be_forgotten(self, site: Site) -> None:
+        client, other = site.in_session("10.8.0.2/32"), site.in_session("10.8.0.3/32")
+        confirmations = site.confirmations()
+        await_all(confirmations, client)
+        speak(client, 4, 2)
+        assert select.select([confirmations], [], [], PATIENCE)[0]
+        await_all(confirmations, other)
+        confirmations.forget(client.public_key)
+        speak(other, 4, 3)
+        assert reported(confirmations, 1) == [other.public_key]
+
+    def test_between_watch_and_flush_nothing_counts(self, site: Site) -> None:
+        """Nor what an earlier call has begun: the peer may have been installed anew."""
+        client, other = site.in_session("10.8.0.2/32"), site.in_session("10.8.0.3/32")
+        confirmations = site.confirmations()
+        await_all(confirmations, client, other)
+        confirmations.watch(client.public_key, client.allowed_ips)
+        speak(client, 4, 2)
+        speak(other, 4, 3)
+        assert reported(confirmations, 1) == [other.public_key]
+        confirmations.flush()
+        speak(client, 4, 2)
+        assert reported(confirmations, 1) == [client.public_key]
 
     def test_who_is_forgotten_is_not_reported(self, site: Site) -> None:
         client, other = site.in_session("10.8.0.2/32"), site.in_session("10.8.0.3/32")
@@ -340,6 +375,7 @@ class ConfirmationsContract(_OnASite):
         await_all(confirmations, client, loud)
         for n in range(100):
             loud.say(f"10.8.4.{n}", INSIDE[4])
+        wait_for(lambda: site.received() >= 100)
         speak(client, 4, 2)
         wait_for(lambda: site.received() >= 101)
         assert reported(confirmations, 1) == [loud.public_key]
@@ -384,6 +420,7 @@ class ConfirmationsContract(_OnASite):
             PacketConfirmations("wgNone")
         code = f"""
 from wgjit.drivers.confirm.packets import PacketConfirmations
+from wgjit.drivers.confirm.source_filter import NOTHING
 from wgjit.errors import NotPermitted
 try:
     PacketConfirmations({site.server.name!r}).close()
@@ -411,6 +448,7 @@ else:
         code = f"""
 import time
 from wgjit.drivers.confirm.packets import PacketConfirmations
+from wgjit.drivers.confirm.source_filter import NOTHING
 confirmations = PacketConfirmations({site.server.name!r})
 print("up", flush=True)
 time.sleep(600)
