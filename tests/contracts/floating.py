@@ -7,6 +7,7 @@ Two gateways run for all tests of a run, so each test brings clients of its own.
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 
 import pytest
 
@@ -55,15 +56,17 @@ class FloatingContract:
         try:
             for client in told + carried:
                 assert seamless(client.first_ping(a.inside))
-            from_inside = Traffic(a.namespace, [(a.inside, client.host) for client in told + carried])
-            to_inside = Traffic(machine, [(client.host, INSIDE) for client in carried])
-            with from_inside, to_inside:
+            with ExitStack() as stack:
+                stack.enter_context(Traffic(machine, [(client.host, INSIDE) for client in carried]))
+                fleet.serve_by(b)  # nobody tells them: they knock when nothing has come back for 15 s
+                stack.enter_context(Traffic(a.namespace, [(a.inside, client.host) for client in told]))
                 for client in told:
                     client.move(b)
                     assert seamless(client.first_ping(b.inside))
-                fleet.serve_by(b)  # nobody tells the others: they knock when nothing has come back for 15 s
-                for client in told + carried:
+                for client in carried:
                     wait_for(lambda client=client: client.ping(b.inside, timeout=1) is not None)  # type: ignore[misc]
+                stack.enter_context(Traffic(a.namespace, [(a.inside, client.host) for client in carried]))
+                for client in told + carried:
                     assert a.let_go(client.public_key, LONG) is not None
                 time.sleep(PULL)  # what is tested here is that nothing comes about in this time
                 for client in told + carried:
