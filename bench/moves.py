@@ -8,8 +8,8 @@ moves  In each round a fresh client sends one packet by one gateway, `first`, an
 far    The same with 150 ms of round trip to the engine. Needs netem.
 stay   Half of the clients move as after a DNS change, and the others by a route, of which nobody tells them. The first
        gateway sends to all of them from inside: to the former all the time, to the latter once they are there, because
-       a client to which something comes does not notice that its route has moved. A client is pulled back if the first gateway has its peer
-       again, or if it follows an answer of the first gateway.
+       a client to which something comes does not notice that its route has moved. A client is pulled back if the first
+       gateway has its peer again, or if it follows an answer of the first gateway.
 old    Somebody sends recorded initiations to the second gateway, of clients that the first one serves. All are older
        than what the fleet knows, but for one of each client, which is newer.
 

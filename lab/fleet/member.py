@@ -42,7 +42,8 @@ class Member:
         self.inside = f"10.8.255.{number}"
         """The address inside the tunnel that this gateway alone has."""
         internet.lab.link(internet, self.namespace, [f"{router}/30"], [f"{self.address}/30"])
-        self.namespace.ip(f"route add default via {router}", f"address add {SERVICE}/32 dev lo")
+        # What WireGuard begins by itself comes from the service address, as where there is anycast.
+        self.namespace.ip(f"address add {SERVICE}/32 dev lo", f"route add default via {router} src {SERVICE}")
         self.link = engine.link(self.namespace)
         self.server = WireGuard(
             self.namespace, [f"{INSIDE}/16", f"{self.inside}/32"], private_key=key, listen_port=PORT, backend=backend

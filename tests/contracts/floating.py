@@ -107,7 +107,7 @@ class FloatingContract:
         else:
             url = fleet.engine.serving.url(fleet.database)
             for roamer in gone:
-                run(*WGJIT, "peer", "remove", str(roamer.public_key), env={"WGJIT_STORE__URL": url})
+                run(*WGJIT, "peer", "remove", str(roamer.public_key), env={"WGJIT_STORE_URL": url})
         for roamer, member in zip(gone, fleet.members, strict=True):
             assert member.let_go(roamer.public_key, LONG) is not None
             assert roamer.connect(member, timeout=0.5) is None
@@ -149,7 +149,7 @@ class FloatingContract:
         client = fleet.client(a)
         assert seamless(client.first_ping(a.inside))
         wait_for(lambda: holder(fleet, client) == "a")
-        environment = {"WGJIT_STORE__URL": fleet.engine.serving.url(fleet.database)}
+        environment = {"WGJIT_STORE_URL": fleet.engine.serving.url(fleet.database)}
         where = run(*WGJIT, "peer", "where", client.name, env=environment)
         assert "a" in where
         assert "172." in where, "the client's endpoint"
