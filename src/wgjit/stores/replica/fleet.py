@@ -60,13 +60,14 @@ class ReplicaFleet:
     def hear(self, after: int, limit: int = 1000) -> tuple[list[Holding], int]:
         """Holdings of other gateways that reached the replica after the place `after`, oldest first, and the new place.
 
-        May return fewer holdings than there are; the place tells whether anything is new. A damaged row is left out.
-        With a `limit` of 0 only the newest place is told.
+        May return fewer holdings than there are; the place tells whether anything is new. With a `limit` of 0 only the
+        newest place is told.
         """
+        if limit == 0:
+            with self._reader as db:
+                row = db.execute("SELECT value FROM replica WHERE what = 'arrivals'").fetchone()
+            return [], 0 if row is None else int(row[0])
         with self._reader as db:
-            if limit == 0:
-                newest = db.execute("SELECT max(arrival) FROM holdings").fetchone()
-                return [], newest[0] or 0 if newest else 0
             rows = db.execute(_HEARD, (after, self._gateway.name, self._gateway.epoch, limit)).fetchall()
         heard = [packing.row_holding(*row) for _, is_own, *row in rows if not is_own]
         return heard, rows[-1][0] if rows else after
@@ -74,6 +75,11 @@ class ReplicaFleet:
     def ask(self, key: PublicKey) -> Registration | Removed | None:
         """Ask the registry of record for a key that the replica does not have. What is found goes into the replica."""
         return self._follower.ask(key, ASKING)
+
+    def on_news(self, call: Callable[[], None] | None) -> None:
+        """Call this whenever the replica or the status has something new, on a thread of the follower's. It must be
+        short. None: call nothing."""
+        self._follower.on_news = call
 
     def is_behind(self) -> bool:
         """Whether registered peers may be missing in the replica: it is being made, or has not been renewed lately."""

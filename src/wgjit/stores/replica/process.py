@@ -70,8 +70,8 @@ class Follower:
         self._residents = 0
         self._deaths = 0
         self._died: str | None = None
-        self.on_death: Callable[[], None] = lambda: None
-        """Called on this module's thread before a dead follower is started again."""
+        self.on_news: Callable[[], None] | None = None
+        """Called on this module's thread when there is news."""
 
     # --- its life ---------------------------------------------------------------------------------------------
 
@@ -111,7 +111,6 @@ class Follower:
                 return
             self._deaths += 1
             self._tell()
-            self.on_death()
             pause = FIRST_PAUSE if time.monotonic() - began > SETTLED else min(2 * pause, LONGEST_PAUSE)
             self._closing.wait(pause)
 
@@ -228,6 +227,8 @@ class Follower:
         with self._lock:
             if self._event >= 0:
                 os.eventfd_write(self._event, 1)
+        if (call := self.on_news) is not None and not self._closing.is_set():
+            call()
 
     # --- what is said to it -----------------------------------------------------------------------------------
 

@@ -7,12 +7,16 @@ and a socket as standard input; `process.Follower` does that. Its threads share 
 | ----------- | ---------------------------------------------------------------------------------- |
 | `main`      | the process: its threads, the socket to the gateway, its end                       |
 | `following` | the copy, and then what is new, again and again                                    |
-| `reading`   | what is read of the registry of record: what is new, and ranges of keys            |
+| `copying`   | the copy, and the repair, range of keys by range of keys                           |
+| `loading`   | writes the first copy                                                              |
+| `ranges`    | reads ranges of keys for the first copy                                            |
+| `reading`   | what is read of the registry of record: what is new, ranges of keys, single keys   |
 | `snapshot`  | which transactions of the registry of record were read                             |
 | `file`      | what is written to the replica                                                     |
 | `sending`   | hands on what the gateway says                                                     |
 | `asking`    | asks for single keys that the replica does not have                                |
 | `beating`   | the gateway's heartbeat, and the difference of the clocks                          |
+| `sources`   | which server is read                                                               |
 | `servers`   | connections that give up on a server that does not answer                          |
 | `report`    | what the gateway is told                                                           |
 """

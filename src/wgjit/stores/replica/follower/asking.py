@@ -107,7 +107,7 @@ class Asking:
             try:
                 with self._file.writing() as db:
                     for key, each in here.items():
-                        rows.put_found(db, key, each)
+                        rows.put_found(self._file, db, key, each)
             except StoreError as error:
                 self._report.set(trouble=error.told)
 

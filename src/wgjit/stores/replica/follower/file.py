@@ -12,7 +12,7 @@ import contextlib
 import secrets
 import sqlite3
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +26,9 @@ from wgjit.stores.sqlite.rows import claim_rows, holding_rows
 TIMEOUT = 5.0
 """Seconds to wait for the gateway, or another program, that writes to the file."""
 
-_COLUMNS = packing.columns()
-_PEER = f"SELECT {_COLUMNS} FROM peers WHERE public_key = ?"
-_INSERT = f"INSERT INTO peers ({_COLUMNS}) VALUES ({', '.join('?' * len(packing.PEER_COLUMNS))})"
+COLUMNS = packing.columns()
+_PEER = f"SELECT {COLUMNS} FROM peers WHERE public_key = ?"
+_INSERT = f"INSERT INTO peers ({COLUMNS}) VALUES ({', '.join('?' * len(packing.PEER_COLUMNS))})"
 _SET = ", ".join(f"{column} = ?{number}" for number, column in enumerate(packing.PEER_COLUMNS[1:], 2))
 _UPDATE = f"UPDATE peers SET {_SET} WHERE public_key = ?1"
 _ADDRESS = "INSERT INTO addresses (first, last, public_key) VALUES (?, ?, ?)"
@@ -47,6 +47,10 @@ class File:
         self.path = path
         self._lock = threading.RLock()
         self._link = Link(path, read_only=False, timeout=TIMEOUT)
+        self.is_loading = False
+        """Whether the first copy is being written; see `loading`."""
+        self.touched: set[bytes] | None = None
+        """Peers whose addresses were written here, while others are sorted to be written; None if none are."""
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
@@ -85,59 +89,67 @@ class File:
             (value,) = db.execute("SELECT value FROM replica WHERE what = 'instance'").fetchone()
             return bytes(value)
 
+    # --- peers ------------------------------------------------------------------------------------------------
+
+    def put_peers(self, db: sqlite3.Connection, rows: Sequence[Row]) -> int:
+        """Have these peers as they are, in the order of `packing.PEER_COLUMNS`. Returns how many rows were written."""
+        written = 0
+        for row in rows:
+            old = db.execute(_PEER, (row[0],)).fetchone()
+            if not is_same(old, row):
+                self._put_peer(db, row, old)
+                written += 1
+        return written
+
+    def drop_peers(self, db: sqlite3.Connection, keys: Sequence[bytes]) -> int:
+        """Remove peers. Returns how many there were."""
+        self._touch(keys)
+        return db.executemany("DELETE FROM peers WHERE public_key = ?", [(key,) for key in keys]).rowcount
+
+    def _put_peer(self, db: sqlite3.Connection, row: Row, old: Row | None) -> None:
+        key, packed = row[0], row[1]
+        if row[6] is not None:
+            db.execute("UPDATE peers SET name = NULL WHERE name = ? AND public_key <> ?", (row[6], key))
+        moves = old is None or old[1] != packed
+        ranges = packing.pack_ranges(packed, packing.unpack_allowed_ips(packed)) if moves else []
+        for first, last in ranges:
+            for owner, _, _ in db.execute(_OWNERS, (first, last or first)).fetchall():
+                if owner != key:
+                    self._take_away(db, owner, first, last or first)
+        db.execute(_INSERT if old is None else _UPDATE, row)
+        if old is None and self.is_loading:  # the trigger is away
+            db.execute("UPDATE totals SET count = count + 1 WHERE what = 'peers'")
+        if moves:
+            self._touch([key])
+        db.executemany(_ADDRESS, [(first, last, key) for first, last in ranges])
+
+    def _take_away(self, db: sqlite3.Connection, key: bytes, first: bytes, last: bytes) -> None:
+        """Take all prefixes that overlap a range from a peer."""
+        found = db.execute("SELECT allowed_ips FROM peers WHERE public_key = ?", (key,)).fetchone()
+        if found is None:  # no peer has it: the file was damaged, or written by hand
+            db.execute("DELETE FROM addresses WHERE public_key = ?", (key,))
+            return
+        ranges = [(prefix, *packing.pack_range(prefix)) for prefix in packing.unpack_allowed_ips(found[0])]
+        kept = [(prefix, low, high) for prefix, low, high in ranges if low > last or (high or low) < first]
+        # A trigger takes all of the peer's addresses off the table.
+        packed = packing.pack_allowed_ips(prefix for prefix, _, _ in kept)
+        db.execute("UPDATE peers SET allowed_ips = ? WHERE public_key = ?", (packed, key))
+        db.executemany(_ADDRESS, [(low, high, key) for _, low, high in kept])
+        self._touch([key])
+
+    def _touch(self, keys: Iterable[bytes]) -> None:
+        if self.touched is not None:
+            self.touched.update(keys)
+
+
+def is_same(here: Row | None, row: Row) -> bool:
+    """Whether a row of `peers` here is as one of the registry of record."""
+    return here == (*row[:4], int(row[4]), *row[5:])
+
 
 def set_values(db: sqlite3.Connection, values: Mapping[str, Any]) -> None:
     """Write values of the table `replica`."""
     db.executemany("INSERT OR REPLACE INTO replica (what, value) VALUES (?, ?)", list(values.items()))
-
-
-# --- peers ------------------------------------------------------------------------------------------------------
-
-
-def put_peers(db: sqlite3.Connection, rows: Sequence[Row]) -> int:
-    """Have these peers as they are, in the order of `packing.PEER_COLUMNS`. Returns how many rows were written."""
-    written = 0
-    for row in rows:
-        old = db.execute(_PEER, (row[0],)).fetchone()
-        if old == (*row[:4], int(row[4]), *row[5:]):
-            continue
-        _put_peer(db, row, old)
-        written += 1
-    return written
-
-
-def _put_peer(db: sqlite3.Connection, row: Row, old: Row | None) -> None:
-    key, packed = row[0], row[1]
-    if row[6] is not None:
-        db.execute("UPDATE peers SET name = NULL WHERE name = ? AND public_key <> ?", (row[6], key))
-    moves = old is None or old[1] != packed
-    ranges = packing.pack_ranges(packed, packing.unpack_allowed_ips(packed)) if moves else []
-    for first, last in ranges:
-        for owner, _, _ in db.execute(_OWNERS, (first, last or first)).fetchall():
-            if owner != key:
-                _take_away(db, owner, first, last or first)
-    db.execute(_INSERT if old is None else _UPDATE, row)
-    db.executemany(_ADDRESS, [(first, last, key) for first, last in ranges])
-
-
-def _take_away(db: sqlite3.Connection, key: bytes, first: bytes, last: bytes) -> None:
-    """Take all prefixes that overlap a range from a peer."""
-    found = db.execute("SELECT allowed_ips FROM peers WHERE public_key = ?", (key,)).fetchone()
-    if found is None:  # no peer has it: the file was damaged, or written by hand
-        db.execute("DELETE FROM addresses WHERE first BETWEEN ? AND ?", (first, last))
-        db.execute("DELETE FROM addresses WHERE public_key = ?", (key,))
-        return
-    ranges = [(prefix, *packing.pack_range(prefix)) for prefix in packing.unpack_allowed_ips(found[0])]
-    kept = [(prefix, low, high) for prefix, low, high in ranges if low > last or (high or low) < first]
-    # A trigger takes all of the peer's addresses off the table.
-    packed = packing.pack_allowed_ips(prefix for prefix, _, _ in kept)
-    db.execute("UPDATE peers SET allowed_ips = ? WHERE public_key = ?", (packed, key))
-    db.executemany(_ADDRESS, [(low, high, key) for _, low, high in kept])
-
-
-def drop_peers(db: sqlite3.Connection, keys: Sequence[bytes]) -> int:
-    """Remove peers. Returns how many there were."""
-    return db.executemany("DELETE FROM peers WHERE public_key = ?", [(key,) for key in keys]).rowcount
 
 
 def put_removed(db: sqlite3.Connection, rows: Sequence[Row]) -> None:
@@ -185,12 +197,12 @@ def greater_here(db: sqlite3.Connection, what: str, rows: Sequence[Row]) -> list
     return keys
 
 
-def put_found(db: sqlite3.Connection, key: PublicKey, found: Registration | Removed) -> None:
+def put_found(file: File, db: sqlite3.Connection, key: PublicKey, found: Registration | Removed) -> None:
     """Have what the registry of record has of one key."""
     if isinstance(found, Removed):
         db.execute("INSERT OR IGNORE INTO removed (public_key, at) VALUES (?, CAST(strftime('%s') AS INTEGER))", (key,))
     else:
-        put_peers(db, [packing.peer_row(found.peer)])
+        file.put_peers(db, [packing.peer_row(found.peer)])
         if found.holding is not None:
             put_holdings(db, [packing.holding_row(found.holding)])
     if found.claim is not None:

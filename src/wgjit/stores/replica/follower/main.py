@@ -22,6 +22,7 @@ from wgjit.stores.replica.follower.following import Following
 from wgjit.stores.replica.follower.report import Report
 from wgjit.stores.replica.follower.sending import Sending
 from wgjit.stores.replica.follower.servers import Server, Watchdog
+from wgjit.stores.replica.follower.sources import Sources
 
 LAST = 2.0
 """Seconds for the last of what the gateway says, when it stops."""
@@ -45,7 +46,8 @@ def run(descriptor: int = 0) -> int:
         primary = Server(terms.url, watchdog)
         read = primary if terms.read_url is None else Server(terms.read_url, watchdog)
         file = File(path)
-        following = Following(file, read, primary, report, gateway=terms.gateway.name, poll=terms.poll)
+        sources = Sources(read, primary)
+        following = Following(file, sources, report, gateway=terms.gateway.name, poll=terms.poll)
         sending = Sending(file, primary, report, lambda: following.polls)
         beating = Beating(primary, report, terms.gateway, file.instance(), following.primary_is_on)
         beating.lag = following.lag
@@ -55,6 +57,7 @@ def run(descriptor: int = 0) -> int:
         return 1
     for work in (following.run, sending.run, beating.run):
         threading.Thread(target=_for_ever(work), name=work.__qualname__, daemon=True).start()
+    sources.start()
     asking.start()
     while (message := messages.receive(link)) is not None:
         if "nudge" in message:

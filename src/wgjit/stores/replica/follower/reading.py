@@ -149,13 +149,6 @@ _CHUNK = 500 if capabilities.has_stream_chunked() else 1
 """Rows that libpq gives at once."""
 
 
-def key_after(db: Db, after: bytes, count: int) -> bytes | None:
-    """The key of the peer that is `count` peers after a key. None if there are no more than that."""
-    query = "SELECT public_key FROM wgjit.peers WHERE public_key > %b ORDER BY public_key OFFSET %s LIMIT 1"
-    row = db.execute(query, (after, count - 1)).fetchone()
-    return None if row is None else bytes(row[0])
-
-
 def of_range(db: Db, table: str, after: bytes, last: bytes | None, extend: Callable[[], None]) -> Iterator[list[Row]]:
     """A table's rows with keys after `after` and up to `last` (None: to the end), in the order of keys, in batches."""
     select, alias = _RANGES[table]
@@ -167,6 +160,12 @@ def of_range(db: Db, table: str, after: bytes, last: bytes | None, extend: Calla
 
 
 _RANGES = {"claims": (_CLAIMS, "c"), "holdings": (_HOLDINGS, "h"), "removed": (_REMOVED, "r"), "peers": (_PEERS, "p")}
+
+
+def peers(db: Db, keys: Sequence[bytes]) -> list[Row]:
+    """The rows of peers with these keys."""
+    query = f"{_PEERS.format(written='0')} WHERE p.public_key = ANY(%b)"
+    return [row[:-1] for row in db.execute(query, (list(keys),)).fetchall()]
 
 
 def lookup(db: Db, keys: Sequence[PublicKey]) -> dict[PublicKey, Registration | Removed]:

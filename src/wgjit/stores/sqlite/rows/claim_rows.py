@@ -8,8 +8,13 @@ COLUMNS = "timestamp, gateway, endpoint, proven_at, proven"
 
 def save(condition: str) -> str:
     """The statement that saves a `packing.claim_row` as `Claim.over` does, if `condition` holds for ?1, its key."""
+    return save_all(f"SELECT ?1, ?2, ?3, ?4, ?5, ?6 WHERE {condition}")
+
+
+def save_all(select: str) -> str:
+    """The statement that saves each claim that a SELECT with a WHERE gives, its key first, as `Claim.over` does."""
     return f"""
-        INSERT INTO claims (public_key, {COLUMNS}) SELECT ?1, ?2, ?3, ?4, ?5, ?6 WHERE {condition}
+        INSERT INTO claims (public_key, {COLUMNS}) {select}
         ON CONFLICT (public_key) DO UPDATE
         SET timestamp = excluded.timestamp, gateway = excluded.gateway,
             endpoint = excluded.endpoint, proven_at = excluded.proven_at,

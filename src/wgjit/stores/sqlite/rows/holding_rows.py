@@ -16,10 +16,10 @@ COLUMNS = packing.holding_columns()
 _MARKS = ", ".join(f"?{number}" for number in range(1, 11))
 _ORDER = "{0}timestamp, {0}takeovers, {0}gateway, {0}epoch"
 _NEW, _OLD = _ORDER.format("excluded."), _ORDER.format("holdings.")
-_INSERT = f"INSERT INTO holdings (public_key, {COLUMNS}, arrival) VALUES ({_MARKS})"
+_INSERT = f"INSERT INTO holdings (public_key, {COLUMNS}, arrival)"
 
 SAVE = f"""
-    {_INSERT}
+    {_INSERT} VALUES ({_MARKS})
     ON CONFLICT (public_key) DO UPDATE
     SET {", ".join(f"{column} = excluded.{column}" for column in packing.HOLDING_COLUMNS[:-1])},
         before = iif(excluded.gateway = holdings.gateway, coalesce(excluded.before, holdings.before), holdings.gateway),
@@ -27,16 +27,22 @@ SAVE = f"""
     WHERE ({_NEW}) >= ({_OLD})"""
 """Saves a `packing.holding_row` and its arrival as `Holding.over` does."""
 
-TAKE = f"""
-    {_INSERT}
+_TAKE = f"""
     ON CONFLICT (public_key) DO UPDATE
     SET {", ".join(f"{column} = excluded.{column}" for column in packing.HOLDING_COLUMNS)}, arrival = excluded.arrival
     WHERE ({_NEW}) > ({_OLD})
        OR ({_NEW}) = ({_OLD})
           AND ({", ".join(f"excluded.{column}" for column in packing.HOLDING_COLUMNS[4:])})
               IS NOT ({", ".join(f"holdings.{column}" for column in packing.HOLDING_COLUMNS[4:])})
-          AND NOT EXISTS (SELECT 1 FROM outbox WHERE what = 'holding' AND public_key = ?1)"""
+          AND NOT EXISTS (SELECT 1 FROM outbox WHERE what = 'holding' AND public_key = excluded.public_key)"""
+
+TAKE = f"{_INSERT} VALUES ({_MARKS}) {_TAKE}"
 """Takes a row of the registry of record, unless a greater one is here, or an equal one that has still to be said."""
+
+
+def take_all(select: str) -> str:
+    """As `TAKE`, for all rows that a SELECT with a WHERE gives, each with its arrival at the end."""
+    return f"{_INSERT} {select} {_TAKE}"
 
 
 def save(db: sqlite3.Connection, holdings: Sequence[Holding]) -> None:

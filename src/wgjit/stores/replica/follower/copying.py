@@ -1,0 +1,183 @@
+"""The copy of the registry of record, range of keys by range of keys, and the repair, which is the same.
+
+A replica without peers is loaded (`loading`). One that has peers is compared: what the registry does not have is
+removed, what differs is written anew, and nothing else is touched. Claims and holdings that are greater here than
+there, or are missing there, are said again, because the registry has lost them.
+
+A range is read and written before anything else is read, so what is newer comes later. The last key is kept in the
+file, so a copy that breaks off goes on there.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable
+
+from wgjit.stores.replica.follower import file as rows
+from wgjit.stores.replica.follower import loading, ranges, reading
+from wgjit.stores.replica.follower.file import File, is_same
+from wgjit.stores.replica.follower.reading import Row
+from wgjit.stores.replica.follower.servers import Server
+from wgjit.stores.sqlite.rows import holding_rows
+
+STEPS = 10
+"""Parts of a range that are read in one transaction."""
+
+CHUNK = 2000
+"""Rows that are compared in one transaction."""
+
+_HERE = f"SELECT {rows.COLUMNS} FROM peers WHERE public_key > ? AND public_key <= ?"
+
+
+class Copy:
+    """A copy under way. `after`: the last key that was copied, None if all rows are, and only addresses are missing."""
+
+    def __init__(self, file: File, after: bytes | None, loaded: int, make_way: Callable[[], None]) -> None:
+        """`make_way` is called before each transaction: it lets the gateway write first."""
+        self.after = after
+        self.loaded = loaded
+        """Peers that were copied."""
+        self.is_done = False
+        self._file = file
+        self._make_way = make_way
+        self._addresses: loading.Addresses | None = None
+
+    def covers(self, key: bytes) -> bool:
+        """Whether a key's rows were copied. What is new of others comes with the copy."""
+        return self.after is None or key <= self.after
+
+    def step(self, server: Server) -> None:
+        """Copy the next range. Raises StoreError; then the next call begins it anew."""
+        if self.after is not None:
+            if self._file.is_loading:
+                self._load(server)
+            else:
+                self._compare(server)
+        if self.after is None:
+            if self._file.is_loading:
+                self._load_addresses()
+            else:
+                self.is_done = True
+
+    def close(self) -> None:
+        """Give up what is not done."""
+        if self._addresses is not None:
+            self._addresses.close()
+            self._addresses = None
+
+    # --- loading ----------------------------------------------------------------------------------------------
+
+    def _load(self, server: Server) -> None:
+        assert self.after is not None
+        asked: list[bytes] = []
+        with server.view() as (db, extend):
+            for part in ranges.read(db, ranges.bounds(db, self.after, STEPS), extend):
+                low, last = part.range
+                self._make_way()
+                with self._file.writing() as file:
+                    here = _keys(file, "peers", low, last, ranges.STEP * 2)
+                    asked += here
+                    self.loaded += loading.put_part(file, part, fresh=not here) + len(here)
+                    rows.set_values(file, {"copied": last, "loaded": self.loaded})
+                self.after = last
+            if asked:  # single keys that the gateway has asked for before
+                some = reading.peers(db, asked)
+                with self._file.writing() as file:
+                    self._file.put_peers(file, some)
+                    self._file.drop_peers(file, list(set(asked).difference(row[0] for row in some)))
+
+    def _load_addresses(self) -> None:
+        if self._addresses is None:
+            with self._file.writing():  # nothing is written meanwhile, so nothing is missed between the two
+                self._file.touched = set()
+                self._addresses = loading.Addresses(self._file.path)
+            return
+        if not self._addresses.is_sorted:
+            time.sleep(0.05)
+            return
+        self._make_way()
+        with self._file.reading() as db:
+            self._addresses.attach(db)
+            db.execute("CREATE TEMP TABLE IF NOT EXISTS touched (public_key BLOB PRIMARY KEY) WITHOUT ROWID")
+        with self._file.writing() as db:
+            touched = self._file.touched or set()
+            db.executemany("INSERT OR IGNORE INTO temp.touched VALUES (?)", [(key,) for key in touched])
+            has_more = self._addresses.move(db)
+            if not has_more:
+                loading.end(db)
+        self._addresses.moved()
+        if not has_more:
+            self._file.is_loading, self._file.touched = False, None
+            with self._file.reading() as db:
+                db.execute("DROP TABLE temp.touched")
+                self._addresses.close(db)
+            self._addresses = None
+            self.is_done = True
+
+    # --- comparing --------------------------------------------------------------------------------------------
+
+    def _compare(self, server: Server) -> None:
+        assert self.after is not None
+        after = self.after
+        with server.view() as (db, extend):
+            some = ranges.bounds(db, after, STEPS)
+            last = some[-1][1]
+            for table in ("claims", "holdings", "removed", "peers"):
+                low = after
+                for batch in reading.of_range(db, table, after, last, extend):
+                    self._compare_all(table, low, batch[-1][0], batch)
+                    low = batch[-1][0]
+                self._compare_all(table, low, last, [])
+        self._file.set({"copied": last, "loaded": self.loaded})
+        self.after = last
+
+    def _compare_all(self, table: str, after: bytes, last: bytes | None, some: list[Row]) -> None:
+        """Have these rows of a table, and no other ones, with keys after `after` and up to `last`."""
+        done = False
+        while not done:
+            part = some[:CHUNK]
+            end = last if len(some) <= CHUNK else part[-1][0]
+            self._make_way()
+            with self._file.writing() as db:
+                here = _keys(db, table, after, end, 2 * CHUNK)
+                if len(here) == 2 * CHUNK:  # many that the registry does not have
+                    end = here[-1]
+                    part = [row for row in part if row[0] <= end]
+                self._compare_some(db, table, set(here), part)
+            if table == "peers":
+                self.loaded += len(part)
+            some = some[len(part) :]
+            done = end == last
+            after = end or after
+
+    def _compare_some(self, db: sqlite3.Connection, table: str, here: set[bytes], some: list[Row]) -> None:
+        surplus = list(here.difference(row[0] for row in some))
+        if table == "peers":
+            self._file.drop_peers(db, surplus)
+            self._file.put_peers(db, _different(db, some))
+        elif table == "removed":
+            rows.put_removed(db, some)
+        elif table == "claims":
+            rows.put_claims(db, some)
+            holding_rows.queue(db, "claim", [*surplus, *rows.greater_here(db, "claim", some)])
+        else:
+            rows.put_holdings(db, some)
+            holding_rows.queue(db, "holding", [*surplus, *rows.greater_here(db, "holding", some)])
+
+
+def _different(db: sqlite3.Connection, some: list[Row]) -> list[Row]:
+    """The rows that are not as these here. They are in the order of keys."""
+    if not some:
+        return []
+    first = int.from_bytes(some[0][0], "big")
+    low = (first - 1).to_bytes(32, "big") if first else b""
+    here = {row[0]: row for row in db.execute(_HERE, (low, some[-1][0]))}
+    return [row for row in some if not is_same(here.get(row[0]), row)]
+
+
+def _keys(db: sqlite3.Connection, table: str, after: bytes, last: bytes | None, limit: int) -> list[bytes]:
+    """The first keys of a table after a key and up to another (None: to the end), in order."""
+    bound, values = ("", [after]) if last is None else (" AND public_key <= ?", [after, last])
+    query = f"SELECT public_key FROM {table} WHERE public_key > ?{bound} ORDER BY public_key LIMIT {limit}"
+    return [key for (key,) in db.execute(query, values)]
