@@ -68,6 +68,7 @@ class Follower:
         self._told = threading.Condition()
         self._event = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._residents = 0
+        self._asked = 0
         self._deaths = 0
         self._died: str | None = None
         self.on_news: Callable[[], None] | None = None
@@ -203,6 +204,7 @@ class Follower:
         return {
             **state,
             "pid": None if process is None else process.pid,
+            "asked": self._asked,
             "restarts": self._deaths,
             "last_end": self._died,
         }
@@ -254,6 +256,7 @@ class Follower:
                 if len(self._asks) >= MOST_ASKS:
                     raise StoreDeferred("registry: too many keys are being asked for; ask again later")
                 ask = self._asks[key] = _Ask()
+                self._asked += 1
                 text = b64encode(key).decode()
                 if self._link is None or not messages.send(self._link, {"ask": text}):
                     del self._asks[key]
