@@ -24,6 +24,7 @@ class FakeFleet:
         self.failure: StoreError | None = None
         """Raised by `say` while it is set."""
         self.residents = 0
+        self.troubled: StoreError | None = None
         self.taken: StoreError | None = None
         self.others: list[str] = []
         self._event = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
@@ -69,6 +70,9 @@ class FakeFleet:
 
     def set_residents(self, count: int) -> None:
         self.residents = count
+
+    def trouble(self) -> StoreError | None:
+        return self.troubled
 
     def name_taken(self) -> StoreError | None:
         return self.taken

@@ -142,6 +142,9 @@ class Fleet(Protocol):
     def set_residents(self, count: int) -> None:
         """Tell the fleet how many residents this gateway has, with its next heartbeat."""
 
+    def trouble(self) -> StoreError | None:
+        """Why the registry of record is not followed or not written to at the moment; None if all is well."""
+
     def name_taken(self) -> StoreError | None:
         """The error for a living gateway of another machine that has this gateway's name; None if there is none."""
 

@@ -63,6 +63,10 @@ class FleetWork:
         if fleet is None:
             return
         fleet.set_residents(residents)
+        if (trouble := fleet.trouble()) is not None:
+            self._faults.occurred("record", trouble)
+        else:
+            self._faults.passed("record")
         if (taken := fleet.name_taken()) is not None:
             self._faults.occurred("fleet", taken)
         else:
@@ -137,7 +141,6 @@ class FleetWork:
         except Exception as error:
             self._faults.occurred("record", error)
             return Refusal.STORE_FAILED if fleet.is_behind() else self._known(key)
-        self._faults.passed("record")
         return found
 
     def _known(self, key: PublicKey) -> Any:

@@ -20,6 +20,9 @@ ASKING = 0.4
 STALE = 2.0
 """Seconds, besides four polls, after which a replica that was not renewed counts as behind."""
 
+_TROUBLES = ("fatal", "trouble", "saying_fails", "beating_fails")
+"""Parts of the follower's status that say what goes wrong."""
+
 _SAVE_CLAIM = claim_rows.save("TRUE")
 _HEARD = f"""
     SELECT arrival, gateway = ?2 AND epoch = ?3, public_key, {holding_rows.COLUMNS} FROM holdings
@@ -115,6 +118,14 @@ class ReplicaFleet:
         if (fatal := self._follower.value("fatal")) is not None:
             self._follower.close()
             raise StoreUnreachable(fatal)
+
+    def trouble(self) -> StoreError | None:
+        """Why the registry of record is not followed or not written to at the moment; None if all is well."""
+        state = self._follower.status()
+        if state["pid"] is None and state["last_end"] is not None:
+            return StoreUnreachable(f"the process that follows the registry {state['last_end']}; it is started again")
+        told = next((state[name] for name in _TROUBLES if state.get(name)), None)
+        return None if told is None else StoreUnreachable(told)
 
     def name_taken(self) -> GatewayNameTaken | None:
         """The error for a living gateway of another machine that has this gateway's name; None if there is none."""
