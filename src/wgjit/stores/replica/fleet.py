@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from wgjit.errors import GatewayNameTaken, StoreUnreachable
+from wgjit.errors import GatewayNameTaken, StoreError, StoreUnreachable
 from wgjit.model import Claim, Holding, PublicKey, Registration, Removed
 from wgjit.stores import packing
 from wgjit.stores.replica.messages import Terms
