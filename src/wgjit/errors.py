@@ -51,11 +51,14 @@ class StoreError(WgjitError):
 
 
 class StoreBusy(StoreError):
-    """Another process holds the registry's lock for longer than the timeout."""
+    """Another process holds the registry's lock for longer than the timeout, or a database is too slow."""
 
 
 class StoreUnreachable(StoreError):
-    """A remote registry gave no answer. `retry_after`: seconds to wait before the next request, if it says so."""
+    """A remote registry or a database gave no answer.
+
+    `retry_after`: seconds to wait before the next request, if it says so.
+    """
 
     def __init__(self, text: str, retry_after: float | None = None) -> None:
         super().__init__(text)

@@ -20,6 +20,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from wgjit.api.entrance.notices import Notices
 from wgjit.config.validation import said
 from wgjit.errors import (
     AddressConflict,
@@ -34,6 +35,7 @@ from wgjit.errors import (
     PoolExhausted,
     StoreBusy,
     StoreError,
+    StoreUnreachable,
     TokenExists,
     WgjitError,
 )
@@ -75,7 +77,7 @@ class Kind(Enum):
     KEY_REUSED = "idempotency-key-reused", 422, "This idempotency key was used for another request"
     RATE = "rate-limited", 429, "Too many requests"
     INTERNAL = "internal-error", 500, "A mistake of the server"
-    BUSY = "registry-busy", 503, "Another program is writing"
+    BUSY = "registry-busy", 503, "The registry is busy"
     STORE = "registry-failed", 503, "The registry cannot be used"
     NO_GATEWAY = "no-gateway", 503, "No gateway runs"
     OVERLOADED = "overloaded", 503, "Too much is going on"
@@ -153,14 +155,32 @@ RETRY_AFTER = 5
 """Seconds after which a client should repeat a request that got a 503."""
 
 
+_notices = Notices()
+
+_TOLD_FAILURES = 3
+"""Failures of the registry that are logged per minute. The rest is only counted."""
+
+
 def of(error: WgjitError) -> Problem:
-    """The problem for one of our own errors."""
+    """The problem for one of our own errors. Use it on the event loop."""
+    if isinstance(error, StoreUnreachable):
+        return unusable(error)
     kind = next((kind for type_, kind in _KINDS if isinstance(error, type_)), None)
     if kind is None:
         return internal(error)
     errors = [(error.field, error.told)] if error.field is not None and kind.status in (409, 422) else []
     headers = {"Retry-After": str(RETRY_AFTER)} if kind.status == 503 else None
     return Problem(kind, error.told, errors, headers)  # without the advice, which is for the command line
+
+
+def unusable(error: StoreError) -> Problem:
+    """The problem of a registry that cannot be used, for whom its text is not meant: that names servers and files.
+
+    The log has the text. Use it on the event loop.
+    """
+    _notices.tell("the registry cannot be used", _TOLD_FAILURES, "error", why=str(error))
+    detail = "the registry cannot be used now; the log of wgjit api says why"
+    return Problem(Kind.STORE, detail, headers={"Retry-After": str(RETRY_AFTER)})
 
 
 def internal(error: BaseException) -> Problem:

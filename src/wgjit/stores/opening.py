@@ -53,20 +53,23 @@ def open_registry(
     create: bool = False,
     read_only: bool = False,
     timeout: float = 5.0,
+    patience: float | None = None,
     cache: int | None = None,
 ) -> Registry:
     """Open the registry at this place. Raises StoreError, InvalidValue for a malformed URL.
 
     A file of an older schema is migrated, and with `create` a missing file is made. A database is neither made nor
     migrated: `make_registry` does that. `pools`: the pools whose freed addresses go into quarantine. `read_only`
-    changes nothing at all. `timeout`, seconds: how long a call may wait for another program that writes. `cache`: KiB
-    of memory for each connection to a file; None is the usual size.
+    changes nothing at all. `timeout`, seconds: how long a call may wait for another program that writes. `patience`,
+    seconds: how long it may wait for a database's answer to one statement, except in an import; None is for ever.
+    `cache`: KiB of memory for each connection to a file; None is the usual size.
     """
     if where.is_database:
         # The driver takes some 0.1 s to import, and most gateways work on a file.
         from wgjit.stores.postgresql.registry import PostgresRegistry
 
-        return PostgresRegistry(DatabaseUrl(where.place), pools=pools, read_only=read_only, timeout=timeout)
+        url = DatabaseUrl(where.place)
+        return PostgresRegistry(url, pools=pools, read_only=read_only, timeout=timeout, patience=patience)
     more = {} if cache is None else {"cache": cache}
     return SqliteRegistry(where.place, pools=pools, create=create, read_only=read_only, timeout=timeout, **more)
 

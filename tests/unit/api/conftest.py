@@ -1,8 +1,10 @@
-"""The real `wgjit api` process, on a Unix socket and on TLS with a certificate of its own."""
+"""The real `wgjit api` process, on a Unix socket and on TLS with a certificate of its own.
+
+The same tests run over PostgreSQL (tests/postgresql/api): there a server has a `url`.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
@@ -11,14 +13,17 @@ import ssl
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
 from lab.certificate import make_certificate
-from lab.registry import LabRegistry
+from lab.registry import LabPostgres, LabRegistry, opened
+from tests.unit.cli.conftest import bytes_of
 from wgjit.stores.entries import Author, Scope
 
 BY = Author("test")
@@ -52,6 +57,7 @@ class Api:
     folder: Path
     process: subprocess.Popen[bytes]
     about: dict[str, object]
+    url_of_registry: str | None = None
     clients: list[httpx.Client] = field(default_factory=list)
 
     @property
@@ -90,9 +96,18 @@ class Api:
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) // 1024
 
-    def registry(self) -> contextlib.closing[LabRegistry]:
-        """The file itself."""
-        return contextlib.closing(LabRegistry(self.folder / "wg0.db", create=False, timeout=5))
+    @property
+    def place(self) -> Path | str:
+        """The file or the URL of its registry."""
+        return self.url_of_registry or self.folder / "wg0.db"
+
+    def registry(self) -> closing[LabRegistry] | closing[LabPostgres]:
+        """The registry itself."""
+        return opened(self.place, create=False, timeout=5)
+
+    def kept(self) -> bytes:
+        """All that the registry keeps, as it lies on the disk or in a dump."""
+        return bytes_of(self.place)
 
     def token(self, scope: str, name: str | None = None, rate: float | None = None) -> str:
         with self.registry() as registry:
@@ -117,11 +132,21 @@ class Api:
 
 
 def start(
-    folder: Path, *options: object, config: str = CONFIG, files: int | None = None, through: Sequence[str] = ()
+    folder: Path,
+    *options: object,
+    config: str = CONFIG,
+    files: int | None = None,
+    through: Sequence[str] = (),
+    url: str | None = None,
 ) -> subprocess.Popen[bytes]:
     """The process alone. `files`: how many it may have open, and cannot allow itself more. `through` is a command that
-    becomes it."""
-    (folder / "wg0.toml").write_text(config.format(folder=folder))
+    becomes it. `url`: where the registry is, instead of the file."""
+    text = config.format(folder=folder)
+    if url is not None:
+        path = f'path = "{folder}/wg0.db"'
+        assert path in text
+        text = text.replace(path, f'url = "{url}"')
+    (folder / "wg0.toml").write_text(text)
     if not (folder / "cert.pem").exists():
         write_certificate(folder)
     clean = {name: value for name, value in os.environ.items() if not name.startswith("WGJIT_")}
@@ -139,15 +164,13 @@ def start(
         )
 
 
-def run(
-    folder: Path, *options: object, config: str = CONFIG, files: int | None = None, through: Sequence[str] = ()
-) -> Api:
-    """A server that answers."""
-    process = start(folder, *options, config=config, files=files, through=through)
+def run(folder: Path, *options: object, url: str | None = None, **more: Any) -> Api:
+    """A server that answers. `more` is as of `start`."""
+    process = start(folder, *options, url=url, **more)
     assert process.stdout
     line = process.stdout.readline()
     assert line, (folder / "log").read_text()
-    return Api(folder, process, json.loads(line))
+    return Api(folder, process, json.loads(line), url)
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ import pytest
 
 from lab.registry_service import wait_until
 from tests.unit.api.conftest import BY, CONFIG, Api
+from tests.unit.cli.conftest import written_by_another
 from wgjit.config import load_config
 from wgjit.daemon.open_store import open_store
 from wgjit.errors import StoreError
@@ -115,9 +116,8 @@ def test_who_is_named_like_a_key_is_not_taken_for_its_owner(api: Api, store: Rem
     named = Peer(PrivateKey.generate().public(), (ipaddress.ip_network("10.8.0.79/32"),), name="x")
     with api.registry() as registry:
         registry.hand_out(named, {}, by=BY)
-        # As an older version would have let it be named.
-        with registry._writer as db:
-            db.execute("UPDATE peers SET name = ? WHERE public_key = ?", (segment(unknown), named.public_key))
+    # As an older version would have let it be named.
+    written_by_another(api.place, "UPDATE peers SET name = ? WHERE name = 'x'", (segment(unknown),))
     assert store.lookup(unknown) is None
 
 

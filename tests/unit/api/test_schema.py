@@ -27,7 +27,7 @@ from schemathesis.specs.openapi.checks import (
     unsupported_method,
 )
 
-from tests.unit.api.conftest import Api, run
+from tests.unit.api.conftest import Api
 
 schemathesis.serializer.alias("application/x-ndjson", "text/plain")
 
@@ -67,18 +67,13 @@ APART = {("GET", "/v1/feed"), ("GET", "/v1/changes"), ("GET", "/v1/status")}
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Api, dict[str, Any], requests.Session]]:
-    api = run(tmp_path_factory.mktemp("schema"))
-    try:
-        for name in ("alice", "bob"):
-            api.local.post("/v1/peers", json={"name": name, "labels": {"team": "infra"}})
-        session = requests.Session()
+def server(api: Api) -> Iterator[tuple[Api, dict[str, Any], requests.Session]]:
+    for name in ("alice", "bob"):
+        api.local.post("/v1/peers", json={"name": name, "labels": {"team": "infra"}})
+    with requests.Session() as session:
         session.trust_env = False
         session.headers["Authorization"] = f"Bearer {api.token('admin', rate=100_000)}"
         yield api, api.local.get("/v1/openapi.json").json(), session
-        session.close()
-    finally:
-        api.end()
 
 
 def test_every_operation_is_attacked(server: tuple[Api, dict[str, Any], requests.Session]) -> None:

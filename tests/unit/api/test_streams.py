@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import pytest
 from lab.registry import LabRegistry
 from tests.unit.api.conftest import BY, Api
 from tests.unit.api.test_peers import new_key, problem
+from tests.unit.cli.conftest import written_by_another
 from wgjit.api.changes import Follower, Reset
 from wgjit.api.entrance.threads import Threads
 from wgjit.api.registries import Registries
@@ -68,8 +68,7 @@ def test_who_has_lost_the_place_is_told_to_reset(own: Callable[..., Api]) -> Non
     make(api, "one")
     for keepalive in range(5):
         api.local.patch("/v1/peers/one", json={"keepalive": keepalive + 1})
-    with contextlib.closing(sqlite3.connect(api.folder / "wg0.db")) as db, db:
-        db.execute("DELETE FROM changes WHERE sequence <= 3")
+    written_by_another(api.place, "DELETE FROM changes WHERE sequence <= 3")
     with follow(api.local, params={"after": 1}) as events:
         assert next(events).event == "open"
         reset = next(events)

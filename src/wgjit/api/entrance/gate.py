@@ -20,8 +20,9 @@ from wgjit.api.entrance.scopes import OPEN, Scopes
 from wgjit.api.entrance.tenure import Tenure, over_problem
 from wgjit.api.entrance.threads import Threads
 from wgjit.api.entrance.turns import Turns
-from wgjit.api.problems import Kind, Problem, internal
+from wgjit.api.problems import Kind, Problem, internal, unusable
 from wgjit.api.routes.handles import to_segment
+from wgjit.errors import StoreError
 
 BODY = 1 << 18
 """Bytes of a body at most, except of an import. The largest possible peer fits."""
@@ -83,7 +84,10 @@ class Gate:
         if needed == OPEN:
             await self._app(scope, _Replay(b"", receive), send)  # anybody may ask, so the body is not read
             return
-        caller = await self._gatekeeper.admit(scope)
+        try:
+            caller = await self._gatekeeper.admit(scope)
+        except StoreError as error:  # nobody knows yet who asks
+            raise unusable(error) from None
         if needed is not None:
             caller.need(needed)
         scope["wgjit.caller"] = caller

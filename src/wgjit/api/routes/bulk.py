@@ -91,12 +91,20 @@ async def export(
     """The same lines that `wgjit peer export` writes, and that an import reads."""
     if preshared_keys:
         caller.need(Scope.GATEWAY)
+    lines = _lines(service, caller, wanted, preshared_keys)
+    first = await anext(lines)  # an answer that has begun cannot tell any more that the registry fails
     headers = {"Cache-Control": "no-store"}
-    return StreamingResponse(_lines(service, caller, wanted, preshared_keys), headers=headers, media_type=LINES)
+    return StreamingResponse(_again(first, lines), headers=headers, media_type=LINES)
+
+
+async def _again(first: str, rest: AsyncIterator[str]) -> AsyncIterator[str]:
+    yield first
+    async for text in rest:
+        yield text
 
 
 async def _lines(service: Service, caller: Caller, wanted: Filter, preshared_keys: bool) -> AsyncIterator[str]:
-    """The lines, a page at a time. If the registry fails in between, the answer breaks off."""
+    """The lines, a page at a time, also if there are none. If the registry fails in between, the answer breaks off."""
 
     def read(after: str | None) -> tuple[str, str | None]:
         with service.registries.use() as registry:

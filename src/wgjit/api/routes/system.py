@@ -10,12 +10,12 @@ from fastapi import Query, Request
 from starlette.responses import Response
 
 from wgjit.api.entrance.scopes import OPEN
-from wgjit.api.problems import about
+from wgjit.api.problems import about, unusable
 from wgjit.api.routes import bodies
 from wgjit.api.routes.answers import CallerOf, ServiceOf, answer
 from wgjit.api.routes.declared import Routes
 from wgjit.control import client
-from wgjit.errors import GatewayUnavailable
+from wgjit.errors import GatewayUnavailable, StoreError
 from wgjit.management.records import audit_fields, audited_key, gateway_fields, token_fields
 from wgjit.stderr import lost_lines
 from wgjit.stores.entries import AuditFilter, Scope, Verb
@@ -36,7 +36,10 @@ routes = Routes("system")
 )
 async def healthz(service: ServiceOf) -> Response:
     """This route needs no token. The registry is read once per second at most."""
-    await service.health.check()
+    try:
+        await service.health.check()
+    except StoreError as error:  # anybody may ask
+        raise unusable(error) from None
     return answer({"status": "ok"})
 
 

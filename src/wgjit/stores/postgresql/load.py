@@ -210,7 +210,7 @@ class BulkLoad:
     def _staging(self) -> Iterator[Db]:
         """The transaction of this batch, begun if there is none. After an error the batch is dropped."""
         if self._open is None:
-            self._open = self._batch.enter_context(self._database.change(more=self._settings))
+            self._open = self._batch.enter_context(self._database.change(more=self._settings, long=True))
         try:
             yield self._open
         except BaseException as error:

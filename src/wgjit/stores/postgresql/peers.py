@@ -93,8 +93,11 @@ class Peers:
 
     def count(self, wanted: Filter = EVERY) -> int:
         """The number of peers that fit. Reads all of these peers, except for the empty filter."""
-        with self._database.look() as db:
-            return peer_rows.count(db) if wanted.is_empty else listing.count(db, wanted, time.time())
+        if wanted.is_empty:
+            with self._database.look() as db:
+                return peer_rows.count(db)
+        with self._database.view() as db:
+            return listing.count(db, wanted, time.time())
 
     def search(self, text: str, limit: int, *, anywhere: bool = False) -> list[Entry]:
         """Peers that a text may mean, `limit` at most: see `listing.search`."""

@@ -22,9 +22,15 @@ class PostgresRegistry(PostgresStore):
     """
 
     def __init__(
-        self, url: DatabaseUrl, *, pools: Sequence[Pool] = (), read_only: bool = False, timeout: float = 5.0
+        self,
+        url: DatabaseUrl,
+        *,
+        pools: Sequence[Pool] = (),
+        read_only: bool = False,
+        timeout: float = 5.0,
+        patience: float | None = None,
     ) -> None:
-        super().__init__(url, read_only=read_only, timeout=timeout)
+        super().__init__(url, read_only=read_only, timeout=timeout, patience=patience)
         self.peers = Peers(self._database, pools, self.lookup)
         self.claims = Claims(self._database, self.peers.registration, self.former)
         self.tokens = Tokens(self._database, read_only=read_only)

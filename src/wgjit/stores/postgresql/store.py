@@ -42,15 +42,18 @@ class PostgresStore:
     """The gateway's side: `wgjit.stores.base.Store` in the database at `url`.
 
     The schema is made by `schema.init` before. `read_only` changes nothing at all. `timeout`, seconds: how long a call
-    may wait for another writer. Raises StoreError if there is no registry of this version.
+    may wait for another writer. `patience`, seconds: how long it waits for the server's answer to one statement, except
+    of an import; None waits for ever. Raises StoreError if there is no registry of this version.
     """
 
     is_local = False
     fleet: Fleet | None = None
 
-    def __init__(self, url: DatabaseUrl, *, read_only: bool = False, timeout: float = 0.25) -> None:
+    def __init__(
+        self, url: DatabaseUrl, *, read_only: bool = False, timeout: float = 0.25, patience: float | None = None
+    ) -> None:
         self.url = url
-        self._database = Database(url, timeout=timeout, read_only=read_only)
+        self._database = Database(url, timeout=timeout, read_only=read_only, patience=patience)
         with self._database.look():  # checks the version of the schema
             pass
 

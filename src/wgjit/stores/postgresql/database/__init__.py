@@ -4,6 +4,7 @@
 | ------------ | --------------------------------------------------------------------------- |
 | `url`        | the place of a database, a secret since it may hold a password              |
 | `connection` | connections and transactions; a broken connection is replaced               |
+| `patience`   | a connection that does not wait for ever for a server that hangs            |
 | `schema`     | makes and migrates the schema, and checks its version                       |
 | `errors`     | turns PostgreSQL's errors into errors that a person can act on              |
 """

@@ -5,6 +5,8 @@ or a setting left on it. A connection that broke is closed, and the next use ope
 the server is back. An idle connection that the server has closed meanwhile is noticed before it is used.
 
 A psycopg.Error in a use becomes a StoreError, here and nowhere else.
+
+A server that hangs keeps its connections open. With `patience`, a use gives it up, and the connection with it.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from psycopg.pq import TransactionStatus
 from wgjit.errors import StoreBusy, StoreError
 from wgjit.stores.postgresql.database import schema
 from wgjit.stores.postgresql.database.errors import is_lost, translate
+from wgjit.stores.postgresql.database.patience import NoAnswer
 from wgjit.stores.postgresql.database.schema import Db
 from wgjit.stores.postgresql.database.url import DatabaseUrl
 
@@ -33,11 +36,19 @@ _KEPT = 300.0
 
 
 class Database:
-    """See the head of this file. `timeout`: seconds to wait for another program's lock, or for a free connection."""
+    """See the head of this file. `timeout`: seconds to wait for another program's lock, or for a free connection.
 
-    def __init__(self, url: DatabaseUrl, *, timeout: float, read_only: bool = False) -> None:
+    `patience`: seconds to wait for the server's answer to one statement; None waits for ever.
+    """
+
+    def __init__(
+        self, url: DatabaseUrl, *, timeout: float, read_only: bool = False, patience: float | None = None
+    ) -> None:
         self.url = url
         self._timeout = timeout
+        self._patience = patience
+        # A server that is alive gives up first, so that it does no work that nobody waits for.
+        self._limit = "" if patience is None else f"SET LOCAL statement_timeout = {max(1, round(800 * patience))};"
         self._read_only = read_only
         self._free = threading.BoundedSemaphore(MOST)
         self._lock = threading.Lock()
@@ -47,28 +58,30 @@ class Database:
     @contextlib.contextmanager
     def look(self) -> Iterator[Db]:
         """A connection without a transaction: each statement reads what is committed when it begins."""
-        with self._use(None) as db:
+        with self._use() as db:
             yield db
 
     @contextlib.contextmanager
     def view(self) -> Iterator[Db]:
         """A transaction that reads, in which all statements see the same moment."""
-        with self._use("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY") as db:
+        with self._use(f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {self._limit}") as db:
             yield db
 
     @contextlib.contextmanager
-    def change(self, *, more: str = "") -> Iterator[Db]:
+    def change(self, *, more: str = "", long: bool = False) -> Iterator[Db]:
         """A transaction that writes. It is committed at the end of the block, and undone if the block raises.
 
-        `more`: further settings, as SQL.
+        `more`: further settings, as SQL. `long`: one statement of it may take any time.
         """
         if self._read_only:
             raise StoreError(f"registry {self.url}: was opened to read only")
         # READ COMMITTED whatever the server's default is: the check of addresses needs it (0002_disjoint.sql).
         with self._use(
-            f"BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; "
+            f"BEGIN ISOLATION LEVEL READ COMMITTED; {'' if long else self._limit} "
             f"SET LOCAL lock_timeout = {max(1, round(1000 * self._timeout))}; {more}"
         ) as db:
+            if long:
+                db.patience = None
             yield db
 
     def close(self) -> None:
@@ -80,7 +93,7 @@ class Database:
             db.close()
 
     @contextlib.contextmanager
-    def _use(self, begin: str | None) -> Iterator[Db]:
+    def _use(self, begin: str | None = None) -> Iterator[Db]:
         if self._closed:
             raise StoreError(f"registry {self.url}: closed")
         if not self._free.acquire(timeout=max(1.0, self._timeout)):
@@ -106,14 +119,15 @@ class Database:
             db = self._idle_one()
             is_new = db is None
             try:
-                db = db or schema.connect(self.url)
+                db = db or schema.connect(self.url, self._patience)
+                db.patience = self._patience
                 if begin is not None:
                     db.execute(begin)
                 return db
             except psycopg.Error as error:
                 if db is not None:
                     db.close()
-                if is_new or not is_lost(error):
+                if is_new or not is_lost(error) or isinstance(error, NoAnswer):
                     raise translate(error, self.url) from None
             except BaseException:
                 if db is not None:
@@ -133,14 +147,25 @@ class Database:
     def _give_back(self, db: Db) -> None:
         status = db.info.transaction_status
         if status in (TransactionStatus.INTRANS, TransactionStatus.INERROR):
+            db.patience = self._patience
             with contextlib.suppress(psycopg.Error):
                 db.execute("ROLLBACK")
             status = db.info.transaction_status
+        self._drop_old()
         with self._lock:
             if status == TransactionStatus.IDLE and not self._closed:
                 self._idle.append((time.monotonic(), db))
                 return
         db.close()
+
+    def _drop_old(self) -> None:
+        """Close connections that were idle for long. The longest idle ones are the first."""
+        end = time.monotonic() - _KEPT
+        with self._lock:
+            count = sum(since < end for since, _ in self._idle)
+            old, self._idle = self._idle[:count], self._idle[count:]
+        for _, db in old:
+            db.close()
 
 
 def _says_something(db: psycopg.Connection[Any]) -> bool:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import ipaddress
 from socket import AF_INET, AF_INET6, inet_pton
-from typing import Any
 
 import psycopg
 from psycopg.abc import Buffer
@@ -22,9 +21,10 @@ from wgjit.errors import StoreError
 from wgjit.model import AllowedIP
 from wgjit.stores.migrations import scripts
 from wgjit.stores.postgresql.database.errors import translate
+from wgjit.stores.postgresql.database.patience import PatientConnection
 from wgjit.stores.postgresql.database.url import DatabaseUrl
 
-Db = psycopg.Connection[tuple[Any, ...]]
+Db = PatientConnection
 
 _PACKAGE = "wgjit.stores.postgresql.database"
 _OLDEST = 150000
@@ -65,9 +65,13 @@ def newest() -> int:
     return len(scripts(_PACKAGE))
 
 
-def connect(url: DatabaseUrl) -> Db:
-    """Open a connection to a database with a registry of this version. Raises psycopg.Error, StoreError."""
+def connect(url: DatabaseUrl, patience: float | None = None) -> Db:
+    """Open a connection to a database with a registry of this version. Raises psycopg.Error, StoreError.
+
+    `patience`: seconds to wait for each answer; None waits for ever.
+    """
     db = _connect(url)
+    db.patience = patience
     try:
         row = db.execute("SELECT value FROM wgjit.meta WHERE what = 'schema'").fetchone()
         version = 0 if row is None else int(row[0])
@@ -94,7 +98,7 @@ def init(url: DatabaseUrl) -> bool:
 
 def _init(db: Db, url: DatabaseUrl) -> bool:
     _check_server(db, url)
-    db.execute("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE")
+    db.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
     db.execute("SELECT pg_advisory_xact_lock(%s, 0)", (LOCKS,))
     version = _version(db, url)
     _refuse_newer(url, version)
@@ -140,7 +144,7 @@ def _refuse_newer(url: DatabaseUrl, version: int) -> None:
 
 def _connect(url: DatabaseUrl) -> Db:
     """A connection without prepared statements: pgbouncer gives each transaction another server connection."""
-    db = psycopg.connect(url.reveal(), autocommit=True, prepare_threshold=None)
+    db = PatientConnection.connect(url.reveal(), autocommit=True, prepare_threshold=None)
     db.adapters.register_loader("cidr", _PrefixLoader)
     return db
 
