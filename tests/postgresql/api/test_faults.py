@@ -48,12 +48,11 @@ def test_without_the_engine_everybody_is_told_to_try_again_and_afterwards_all_is
     remote, stranger = server.remote(token), server.remote(None)
     assert local.post("/v1/peers", json={"name": "before"}).status_code == 201
     engine.stop("fast")
+    text = {"Content-Type": "application/x-ndjson"}
     for answer in (
         local.get("/v1/peers/before"),
         local.post("/v1/peers", json={"name": "meanwhile"}),
-        local.post(
-            "/v1/peers/import", content=lines(range(1), 31)[0], headers={"Content-Type": "application/x-ndjson"}
-        ),
+        local.post("/v1/peers/import", content=lines(range(1), 31)[0], headers=text),
         local.get("/v1/peers/export"),
         local.get("/v1/changes"),
         remote.get("/v1/count"),

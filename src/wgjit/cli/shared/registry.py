@@ -26,7 +26,8 @@ def _complete(context: typer.Context, incomplete: str) -> list[str]:
     with contextlib.suppress(Exception):
         given = context.params
         chosen = site(given.get("interface") or "wg0", given.get("config"), given.get("store"))
-        with existing(chosen, read_only=True) as registry:
+        opened = open_registry(chosen.where, read_only=True, patience=2.0)  # nobody waits longer for a suggestion
+        with contextlib.closing(opened) as registry:
             return registry.peers.names(incomplete, 100)
     return []
 
