@@ -6,6 +6,7 @@ The clients speak the protocol by themselves, on the loopback of the namespace t
 from __future__ import annotations
 
 import contextlib
+import errno
 import ipaddress
 import json
 import os
@@ -469,7 +470,7 @@ time.sleep(600)
         def frugal(sock: socket.socket, program: bytes) -> None:
             if len(program) > 8 * 200:
                 refused.append(len(program))
-                raise OSError(12, os.strerror(12))
+                raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
             attach(sock, program)
 
         monkeypatch.setattr(driver, "attach_filter", frugal)
@@ -487,6 +488,29 @@ time.sleep(600)
         confirmations._most_instructions = 1000
         with pytest.raises(CaptureError, match=f"confirmations on {site.server.name}: filter: Cannot allocate memory"):
             confirmations.flush()
+
+    def test_after_an_error_the_next_flush_tries_again_and_no_report_is_lost(
+        self, site: Site, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        attach = driver.attach_filter
+
+        def failing(sock: socket.socket, program: bytes) -> None:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+        client, other = site.in_session("10.8.0.2/32"), site.in_session("10.8.0.3/32")
+        confirmations = site.confirmations()
+        await_all(confirmations, client)
+        monkeypatch.setattr(driver, "attach_filter", failing)
+        speak(client, 4, 2)
+        assert reported(confirmations, 1) == [client.public_key]
+        confirmations.watch(other.public_key, other.allowed_ips)
+        for _ in range(2):
+            with pytest.raises(CaptureError, match=f"confirmations on {site.server.name}: filter: Input/output error"):
+                confirmations.flush()
+        monkeypatch.setattr(driver, "attach_filter", attach)
+        confirmations.flush()
+        speak(other, 4, 3)
+        assert reported(confirmations, 1) == [other.public_key]
 
     def test_closing_twice_is_harmless(self, site: Site) -> None:
         confirmations = site.confirmations()

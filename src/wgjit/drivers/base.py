@@ -138,7 +138,10 @@ class Confirmations(Protocol):
         """
 
     def flush(self) -> None:
-        """Let the kernel look for the peers that were watched since the last call. Harmless if there are none."""
+        """Let the kernel look for the peers that were watched since the last call. Harmless if there are none.
+
+        After an error the peers are still to be watched, and the next call tries again.
+        """
 
     def forget(self, key: PublicKey) -> None:
         """Do not report the peer any more. Harmless if it is not watched. This costs no system call."""

@@ -48,6 +48,7 @@ class PacketConfirmations:
         self._watched = Watched()
         self._pending: dict[PublicKey, tuple[AllowedIP, ...]] = {}
         self._early: list[PublicKey] = []  # confirmed while `flush` emptied the socket, not reported yet
+        self._overdue = False  # the filter could not be renewed
         self._most_instructions = MOST_INSTRUCTIONS
         self._reported = self._given_up = self._dropped = 0
         try:
@@ -75,17 +76,19 @@ class PacketConfirmations:
             self._early.remove(key)
 
     def flush(self) -> None:
-        """Put the filter in force. Raises CaptureError."""
-        if not self._pending:
+        """Put the filter in force. Raises CaptureError; the next call tries again."""
+        if not self._pending and not self._overdue:
             return
+        self._overdue = True
         # A packet that waits already came before the peers were watched: it says nothing of their new sessions.
         self._empty_socket()
         for key, allowed_ips in self._pending.items():
             self._watched.add(key, allowed_ips)
         self._pending.clear()
-        self._renew()
         if self._early:
             os.eventfd_write(self._wake, 1)
+        self._renew()
+        self._overdue = False
 
     def _renew(self) -> None:
         """Replace the filter if the prefixes have changed."""
@@ -121,8 +124,11 @@ class PacketConfirmations:
                 stale = True
             else:
                 found.append(key)
-        if stale or not self._watched:
-            self._renew()  # the filter passes more than it should
+        if stale or not self._watched:  # the filter passes more than it should, which does no harm
+            try:
+                self._renew()
+            except CaptureError:
+                self._overdue = True  # the next flush tells
         self._reported += len(found)
         return found
 
