@@ -9,6 +9,7 @@
 - The feed's line of a packet is JSON, whatever timestamp a client wrote, and is read back to the same record.
 - The capture filter in the kernel passes exactly the packets that its contract names, and every knock that `peel` finds
   without IPv6 extension headers.
+- Any bytes have a sender among watched peers or none, and the filter over inner addresses passes all that have one.
 """
 
 from __future__ import annotations
@@ -20,8 +21,12 @@ from typing import Final
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 
 from tests.forge import with_mac1
+from tests.unit.drivers.test_source_filter import Sieve as SourceSieve
 from tests.unit.wire.test_bpf import PORT, Sieve, expected
 from wgjit.core.knock.observe import observe_packet
+from wgjit.drivers.confirm.source_filter import program
+from wgjit.drivers.confirm.watched import Watched
+from wgjit.model import parse_allowed_ip
 from wgjit.record import FeedRecord
 from wgjit.refusal import Refusal
 from wgjit.wire.bpf import capture_filter
@@ -56,6 +61,15 @@ def _sieve(responses: bool) -> Sieve:
     return Sieve(capture_filter(PORT, responses=responses))
 
 
+@cache
+def _watched() -> tuple[Watched, SourceSieve]:
+    """Peers at the addresses that the corpus' packets come from, and in prefixes; and the filter over these."""
+    watched = Watched()
+    for number, prefix in enumerate(("192.0.2.1/32", "192.0.0.0/14", "2001:db8::1/128", "2001:db8::/50", "8000::/1")):
+        watched.add(PublicKey(bytes([number]) * 32), [parse_allowed_ip(prefix)])
+    return watched, SourceSieve(program(watched.hashes()))
+
+
 def check(data: bytes) -> None:
     """Hold one input to the invariant."""
     data = data[:_LARGEST]
@@ -69,6 +83,9 @@ def check(data: bytes) -> None:
     if len(data) == _SEALED:
         _check_sealed(turn=data[0], claimed=PublicKey(data[1:33]), timestamp=Tai64n(data[33:]))
     _check_filter(data)
+    watched, sieve = _watched()
+    if watched.sender(data) is not None:
+        assert sieve.passes(data), "a packet that the filter hides"
 
 
 def _check_datagram(packet: bytes, datagram: Datagram) -> None:

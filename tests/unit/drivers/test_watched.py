@@ -106,6 +106,25 @@ def test_with_one_peer_left_the_table_can_still_be_emptied() -> None:
     assert watched.size() == 0
 
 
+def test_a_packet_has_the_sender_of_its_source_address() -> None:
+    watched = Watched()
+    watched.add(A, nets("10.8.0.7/32", "fd00::7/128", "::/1"))
+    four = bytes([0x45]) + bytes(11) + bytes([10, 8, 0, 7]) + bytes(4)
+    six = bytes([0x60]) + bytes(7) + bytes.fromhex("fd00" + "00" * 13 + "07") + bytes(16)
+    assert watched.sender(four) == watched.sender(six) == A
+    assert watched.sender(four[:12] + four[16:] + four[12:16]) is None  # it is the destination
+    for other in (b"", four[:15], six[:23], b"\x55" + four[1:], b"\x05" + six[1:]):
+        assert watched.sender(other) is None
+
+
+@given(st.binary(max_size=60))
+def test_no_bytes_raise(packet: bytes) -> None:
+    watched = Watched()
+    watched.add(A, nets("0.0.0.0/0", "::/0"))
+    whole = len(packet) >= {4: 16, 6: 24}.get(packet[0] >> 4 if packet else 0, 1000)
+    assert watched.sender(packet) == (A if whole else None)
+
+
 V4 = st.builds(
     lambda address, length: ipaddress.IPv4Network((address >> 32 - length << 32 - length, length)),
     st.sampled_from([0x0A080000 + n for n in (0, 1, 2, 255, 256)]) | st.integers(0, 2**32 - 1),

@@ -26,7 +26,6 @@ from wgjit.drivers.packet_socket import ALL, attach_filter, open_packet_socket, 
 from wgjit.errors import CaptureError
 from wgjit.model import AllowedIP, PublicKey
 
-_SOURCES = {4: slice(12, 16), 6: slice(8, 24)}  # in the IP header
 _BUFFER = 4 << 20  # bytes; a packet takes some 800 bytes of kernel memory or more
 _AT_ONCE = 64  # packets that are read before the loop does something else
 
@@ -143,9 +142,7 @@ class PacketConfirmations:
                 if error.errno == errno.ENETDOWN:  # told once; the kernel goes on by itself when the interface is up
                     continue
                 raise self._failed("packet socket", error) from error
-            version = packet[0] >> 4 if packet else 0
-            source = _SOURCES.get(version)
-            key = self._watched.owner(version, int.from_bytes(packet[source], "big")) if source else None
+            key = self._watched.sender(packet)
             if key is not None:
                 self._watched.remove(key)
             yield key

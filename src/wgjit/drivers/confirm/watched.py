@@ -12,6 +12,7 @@ MOST_PREFIXES = 8
 """Prefixes of one peer that are watched. Packets from its other prefixes do not count."""
 
 _BITS = {4: 32, 6: 128}
+_SOURCES = {4: slice(12, 16), 6: slice(8, 24)}  # in the IP header
 
 
 class _Owned(NamedTuple):
@@ -96,6 +97,14 @@ class Watched:
                 if key is not None:
                     found, longest = key, length
         return found
+
+    def sender(self, packet: bytes) -> PublicKey | None:
+        """The watched peer that sent this IP packet, whose header is enough. Whatever the bytes are, none raise."""
+        version = packet[0] >> 4 if packet else 0
+        source = _SOURCES.get(version)
+        if source is None or len(packet) < source.stop:
+            return None
+        return self.owner(version, int.from_bytes(packet[source], "big"))
 
     def hashes(self) -> Hashes:
         """The hashes of all prefixes, as the filter wants them."""
