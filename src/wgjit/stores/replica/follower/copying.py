@@ -11,11 +11,11 @@ file, so a copy that breaks off goes on there.
 from __future__ import annotations
 
 import sqlite3
-import time
 from collections.abc import Callable
 
 from wgjit.stores.replica.follower import file as rows
 from wgjit.stores.replica.follower import loading, ranges, reading
+from wgjit.stores.replica.follower.addresses import Addresses
 from wgjit.stores.replica.follower.file import File, is_same
 from wgjit.stores.replica.follower.reading import Row
 from wgjit.stores.replica.follower.servers import Server
@@ -41,35 +41,44 @@ class Copy:
         self.is_done = False
         self._file = file
         self._make_way = make_way
-        self._addresses: loading.Addresses | None = None
+        self._addresses: Addresses | None = None
+        self._is_caught_up = False
 
     def covers(self, key: bytes) -> bool:
         """Whether a key's rows were copied. What is new of others comes with the copy."""
         return self.after is None or key <= self.after
 
-    def step(self, server: Server) -> None:
-        """Copy the next range. Raises StoreError; then the next call begins it anew."""
-        if self.after is not None:
-            if self._file.is_loading:
-                self._load(server)
-            else:
-                self._compare(server)
+    def caught_up(self) -> None:
+        """All that is new in the registry of record has been written."""
+        self._is_caught_up = True
+
+    def step(self, server: Server) -> bool:
+        """Copy the next range. Returns False if what is new has to be read before the next call.
+
+        Raises StoreError; then the next call begins it anew.
+        """
         if self.after is None:
-            if self._file.is_loading:
-                self._load_addresses()
-            else:
-                self.is_done = True
+            return self._load_addresses()
+        if self._file.is_loading:
+            self._load(server)
+            self._is_caught_up = False
+        else:
+            self._compare(server)
+            self.is_done = self.after is None
+        return True
 
     def close(self) -> None:
         """Give up what is not done."""
         if self._addresses is not None:
-            self._addresses.close()
+            with self._file.reading() as db:
+                self._addresses.close(db)
             self._addresses = None
 
     # --- loading ----------------------------------------------------------------------------------------------
 
     def _load(self, server: Server) -> None:
         assert self.after is not None
+        addresses = self._begin_addresses()
         asked: list[bytes] = []
         with server.view() as (db, extend):
             for part in ranges.read(db, ranges.bounds(db, self.after, STEPS), extend):
@@ -86,34 +95,36 @@ class Copy:
                 with self._file.writing() as file:
                     self._file.put_peers(file, some)
                     self._file.drop_peers(file, list(set(asked).difference(row[0] for row in some)))
+        addresses.reached(self.after, self.loaded)
 
-    def _load_addresses(self) -> None:
+    def _begin_addresses(self) -> Addresses:
         if self._addresses is None:
-            with self._file.writing():  # nothing is written meanwhile, so nothing is missed between the two
+            with self._file.writing():  # nothing is written meanwhile, so nothing is missed
                 self._file.touched = set()
-                self._addresses = loading.Addresses(self._file.path)
-            return
-        if not self._addresses.is_sorted:
-            time.sleep(0.05)
-            return
+                self._addresses = Addresses(self._file.path)
+            self._addresses.reached(self.after, self.loaded)
+        return self._addresses
+
+    def _load_addresses(self) -> bool:
+        addresses = self._begin_addresses()
+        if not self._is_caught_up:
+            return False  # a peer may have lost its address to another one since it was copied
+        if not addresses.is_sorted:
+            addresses.wait(0.1)
+            return True
         self._make_way()
         with self._file.reading() as db:
-            self._addresses.attach(db)
-            db.execute("CREATE TEMP TABLE IF NOT EXISTS touched (public_key BLOB PRIMARY KEY) WITHOUT ROWID")
+            addresses.attach(db)
         with self._file.writing() as db:
-            touched = self._file.touched or set()
-            db.executemany("INSERT OR IGNORE INTO temp.touched VALUES (?)", [(key,) for key in touched])
-            has_more = self._addresses.move(db)
+            has_more = addresses.move(db, self._file.touched or set())
             if not has_more:
                 loading.end(db)
-        self._addresses.moved()
+        addresses.moved()
         if not has_more:
             self._file.is_loading, self._file.touched = False, None
-            with self._file.reading() as db:
-                db.execute("DROP TABLE temp.touched")
-                self._addresses.close(db)
-            self._addresses = None
+            self.close()
             self.is_done = True
+        return True
 
     # --- comparing --------------------------------------------------------------------------------------------
 

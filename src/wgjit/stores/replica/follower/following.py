@@ -111,17 +111,21 @@ class Following:
             if (server := self._sources.pick()) is self._sources.read:
                 raise
             self._follow(server)
+        if self._copy is not None:
+            self._copy.caught_up()
         self._fresh_at = began
         self._report.set(trouble=None, reads_primary=server is self._sources.primary, fresh_at=began)
         if self._standby_lag > FAR:
             self._sources.leave()
         end = time.monotonic() + TURN
-        while self._copy is not None and time.monotonic() < end:
-            self._copy.step(server)
+        while self._copy is not None:
+            goes_on = self._copy.step(server)
             if self._copy.is_done:
                 self._copy = None
                 self._report.news()
             self._tell()
+            if not goes_on or time.monotonic() >= end:
+                break
 
     # --- what is new --------------------------------------------------------------------------------------------
 
