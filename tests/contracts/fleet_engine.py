@@ -32,7 +32,7 @@ def engine(shared_engine: Engine) -> Iterator[Engine]:
 def fleet(shared_engine: Engine, backend: Backend) -> Iterator[Fleet]:
     """Two gateways that run, for all tests of a module. Each test brings clients of its own."""
     with Lab() as lab, Fleet(lab, shared_engine, backend) as fleet:
-        fleet.up()
+        fleet.up(gateway={"unconfirmed_timeout": 4})
         yield fleet
         for member in fleet.members:
             assert member.status()["faults"] == {}

@@ -57,23 +57,22 @@ class FloatingContract:
             for client in told + carried:
                 assert seamless(client.first_ping(a.inside))
             with ExitStack() as stack:
-                stack.enter_context(Traffic(machine, [(client.host, INSIDE) for client in carried]))
-                fleet.serve_by(b)  # nobody tells them: they knock when nothing has come back for 15 s
-                stack.enter_context(Traffic(a.namespace, [(a.inside, client.host) for client in told]))
+                stack.enter_context(Traffic(machine, [(client.host, INSIDE) for client in told + carried]))
+                stack.enter_context(Traffic(a.namespace, [(a.inside, client.host) for client in told + carried]))
+                fleet.serve_by(b)
                 for client in told:
                     client.move(b)
-                    assert seamless(client.first_ping(b.inside))
                 for client in carried:
+                    client.forget()
+                for client in told + carried:
                     wait_for(lambda client=client: client.ping(b.inside, timeout=1) is not None)  # type: ignore[misc]
-                stack.enter_context(Traffic(a.namespace, [(a.inside, client.host) for client in carried]))
                 for client in told + carried:
                     assert a.let_go(client.public_key, LONG) is not None
                 time.sleep(PULL)  # what is tested here is that nothing comes about in this time
                 for client in told + carried:
                     assert seamless(client.ping(b.inside))
                     assert client.public_key not in a.residents()
-                for client in told:
-                    assert client.is_at(b)
+                assert all(client.is_at(b) for client in told)
         finally:
             fleet.serve_by(a)
 
