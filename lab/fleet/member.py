@@ -131,10 +131,6 @@ class Member:
         """How many peers its replica has, by the daemon's status."""
         return int(self.status()["registry"]["copied"])
 
-    def asked(self) -> int:
-        """How often it has asked the registry of record for a key."""
-        return int(self.status()["registry"]["asked"])
-
     def log(self) -> str:
         """All that its daemons have written to standard error."""
         path = self.namespace.lab.folder / f"{self.server.name}.log"

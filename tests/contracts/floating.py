@@ -38,6 +38,7 @@ class FloatingContract:
             assert seamless(client.first_ping(b.inside))
             record = feed.next(public_key=str(client.public_key))
             assert (record["decision"], record["held_by"]) == ("installed", "a")
+            assert "ask" not in record["stages"], "the lookup left the machine"
         assert a.let_go(client.public_key, LONG) is not None
         assert client.public_key in b.residents()
         assert seamless(client.ping(b.inside))
