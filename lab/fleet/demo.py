@@ -11,6 +11,7 @@ import argparse
 import statistics
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from rich.console import Console
@@ -20,7 +21,6 @@ from lab.fleet.engine import Engine
 from lab.fleet.member import Member
 from lab.fleet.site import NAMES, Fleet, Traveller
 from lab.netns import Lab
-from lab.registry_service import wait_until
 from lab.wireguard import kernel_has_wireguard
 
 PATIENCE = 20.0
@@ -38,6 +38,15 @@ class Move:
     second: float
     let_go: float
     lookups: tuple[float, float]
+
+
+def wait(condition: Callable[[], bool], what: str) -> None:
+    """Wait until a condition holds. Raises Broken if it does not come about."""
+    end = time.monotonic() + LONG
+    while not condition():
+        if time.monotonic() > end:
+            raise Broken(f"waited {LONG:g} s for {what}")
+        time.sleep(0.02)
 
 
 class FleetDemo:
@@ -64,7 +73,7 @@ class FleetDemo:
         began = time.monotonic()
         count = self.fleet.registry.count()
         for member in self.fleet.members:
-            wait_until(lambda member=member: member.copied() >= count, LONG)  # type: ignore[misc]
+            wait(member.is_complete, f"the copy of gateway {member.name} to be made")
         self.say(f"each gateway has a copy of all {count:,} peers, {time.monotonic() - began:.1f} s later")
 
     def visit(self, client: Traveller, member: Member) -> tuple[float, float]:
@@ -84,7 +93,7 @@ class FleetDemo:
     def move(self, client: Traveller, here: Member, there: Member) -> None:
         """Let a client connect to one gateway, and then to another."""
         first, looked = self.visit(client, here)
-        wait_until(lambda: self.holder(client) == here.name, LONG)
+        wait(lambda: self.holder(client) == here.name, f"gateway {here.name} to hold a client")
         second, looked_again = self.visit(client, there)
         began = time.monotonic()
         gone = here.let_go(client.public_key, LONG)
@@ -123,7 +132,7 @@ class FleetDemo:
         a, b, c = self.fleet.members
         new, mover = self.clients(count), self.clients(1)[0]
         self.visit(mover, a)
-        wait_until(lambda: self.holder(mover) == "a", LONG)
+        wait(lambda: self.holder(mover) == "a", "gateway a to hold a client")
         self.fleet.engine.primary.stop()
         self.console.print("\n  [bold]PostgreSQL is stopped[/]", highlight=False)
         times = [self.visit(client, c)[0] for client in new]
@@ -138,7 +147,7 @@ class FleetDemo:
         began = time.monotonic()
         self.console.print("  [bold]PostgreSQL is back[/]", highlight=False)
         self.fleet.reopen()
-        wait_until(lambda: all(self.holder(client) == "c" for client in new) and self.holder(mover) == "b", LONG)
+        wait(lambda: {self.holder(client) for client in new} == {"c"} and self.holder(mover) == "b", "the claims")
         said = time.monotonic() - began
         if a.let_go(mover.public_key, LONG) is None:
             raise Broken("gateway a did not let go of the client that had moved")

@@ -127,9 +127,9 @@ class Member:
         """Whether the daemon has no trouble with the registry of record."""
         return self.status()["registry"].get("trouble") is None
 
-    def copied(self) -> int:
-        """How many peers its replica has, by the daemon's status."""
-        return int(self.status()["registry"]["copied"])
+    def is_complete(self) -> bool:
+        """Whether its replica has all peers, by the daemon's status."""
+        return bool(self.status()["registry"].get("complete"))
 
     def log(self) -> str:
         """All that its daemons have written to standard error."""
