@@ -25,6 +25,7 @@ Hashes = Mapping[int, Mapping[int, Collection[int]]]
 
 _MULTIPLIER: Final = 0x9E3779B1  # odd, so that multiplying loses nothing; near 2^32 divided by the golden ratio
 _WORD: Final = 0xFFFFFFFF
+_SHIFTS: Final = (96, 64, 32, 0)
 
 PASSED: Final = 40
 """Bytes of a packet that pass: an IPv6 header, or an IPv4 header and more."""
@@ -57,9 +58,8 @@ def hash_of(version: int, length: int, network: int) -> int:
     """The 31-bit hash of a prefix: the IP version, its length, its address as an integer without host bits."""
     if version == 4:
         return (network * _MULTIPLIER & _WORD) >> 1
-    hashed, shift = 0, 128
-    for _ in range(_words(length)):
-        shift -= 32
+    hashed = 0
+    for shift in _SHIFTS[: _words(length)]:
         hashed = (hashed ^ network >> shift & _WORD) * _MULTIPLIER & _WORD
     return hashed >> 1
 

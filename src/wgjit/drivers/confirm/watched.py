@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
 
 from wgjit.drivers.confirm.source_filter import Hashes, hash_of, size
 from wgjit.model import AllowedIP, PublicKey
@@ -15,12 +14,8 @@ _BITS = {4: 32, 6: 128}
 _SOURCES = {4: slice(12, 16), 6: slice(8, 24)}  # in the IP header
 
 
-class _Owned(NamedTuple):
-    """A prefix, as its owner is looked up by: the address without host bits."""
-
-    version: int
-    length: int
-    network: int
+_Owned = tuple[int, int, int]
+"""A prefix, as its owner is looked up by: IP version, length, the address without host bits."""
 
 
 class _Table:
@@ -51,13 +46,11 @@ class Watched:
     def add(self, key: PublicKey, allowed_ips: Iterable[AllowedIP]) -> None:
         """Watch a peer, also one that is watched: its prefixes are replaced. It takes prefixes from other peers."""
         self.remove(key)
-        owned = list[_Owned]()
+        owned: list[_Owned] = []
         for prefix in allowed_ips:
             if len(owned) == MOST_PREFIXES:
                 break
-            version, length, network = one = _Owned(
-                prefix.version, prefix.prefixlen, int.from_bytes(prefix.network_address.packed, "big")
-            )
+            version, length, network = one = prefix.version, prefix.prefixlen, int(prefix.network_address)
             table = self._tables[version].get(length)
             if table is None:
                 table = self._tables[version][length] = _Table()
