@@ -13,7 +13,7 @@
 | `gateways` | `gateways list`, `forget`: the gateways that share a registry               |
 | `peer`     | `peer add`, `list`, `find`, `set`, `rotate`, `remove`, `import`, `export`, |
 |            | `enable`, `disable`, `show`, `where`                                       |
-| `registry` | `registry init`: makes and migrates a registry in PostgreSQL               |
+| `registry` | `registry init`, `copy`: makes, migrates and copies registries             |
 | `release`  | `release`: the way back; installs all registered peers for good            |
 | `status`   | `status`: a running gateway's residents and counters                       |
 | `token`    | `token create`, `list`, `revoke`: tokens of the HTTP API                   |

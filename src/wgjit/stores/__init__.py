@@ -19,5 +19,6 @@
 | `sqlite`        | a registry in one file: the default                                                   |
 | `postgresql`    | a registry in a PostgreSQL database, for a fleet                                      |
 | `replica`       | a gateway's own copy of a registry in PostgreSQL, and the process that keeps it       |
+| `copying`       | copies a whole registry into an empty one, from a file into a database and back       |
 | `remote`        | a registry that is a service of somebody else, with a cache                           |
 """

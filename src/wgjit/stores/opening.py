@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from wgjit.database_url import DatabaseUrl, is_database_url
 from wgjit.errors import InvalidValue
 from wgjit.stores.base import Registry
+from wgjit.stores.copying.copy import Progress, copy
+from wgjit.stores.copying.file import FileSource, FileTarget
+from wgjit.stores.copying.tables import Source, Table, Target
 from wgjit.stores.entries import Pool
 from wgjit.stores.sqlite.registry import SqliteRegistry
 
@@ -86,3 +90,31 @@ def make_registry(where: Where) -> bool:
     existed = Path(where.place).exists()
     SqliteRegistry(where.place, create=True).close()
     return not existed
+
+
+def copy_registry(source: Where, target: Where, progress: Progress) -> tuple[dict[Table, int], bool]:
+    """Copy a whole registry into an empty one, which is made if there is none, or go on with such a copy.
+
+    Returns the number of rows of each table, and whether the source has changed meanwhile, which the copy has not.
+    Raises StoreError, InvalidValue for a malformed URL.
+    """
+    with closing(_source(source)) as from_, closing(_target(target)) as to:
+        counts = copy(from_, to, progress)
+        return counts, from_.has_changed()
+
+
+def _source(where: Where) -> Source:
+    if not where.is_database:
+        return FileSource(Path(where.place))
+    from wgjit.stores.copying.database import DatabaseSource
+
+    return DatabaseSource(DatabaseUrl(where.place))
+
+
+def _target(where: Where) -> Target:
+    if not where.is_database:
+        return FileTarget(Path(where.place))
+    make_registry(where)
+    from wgjit.stores.copying.database import DatabaseTarget
+
+    return DatabaseTarget(DatabaseUrl(where.place))

@@ -65,16 +65,18 @@ def newest() -> int:
     return len(scripts(_PACKAGE))
 
 
-def connect(url: DatabaseUrl, patience: float | None = None) -> Db:
+def connect(url: DatabaseUrl, patience: float | None = None, *, unfinished: bool = False) -> Db:
     """Open a connection to a database with a registry of this version. Raises psycopg.Error, StoreError.
 
-    `patience`: seconds to wait for each answer; None waits for ever.
+    `patience`: seconds to wait for each answer; None waits for ever. `unfinished`: also one that is being copied into.
     """
     db = _connect(url)
     db.patience = patience
     try:
-        row = db.execute("SELECT value FROM wgjit.meta WHERE what = 'schema'").fetchone()
-        version = 0 if row is None else int(row[0])
+        rows = dict(db.execute("SELECT what, value FROM wgjit.meta WHERE what IN ('schema', 'copying')").fetchall())
+        version = int(rows.get("schema", 0))
+        if "copying" in rows and not unfinished:
+            raise StoreError(f"registry {url}: is not whole yet; finish it with `wgjit registry copy`")
         _refuse_newer(url, version)
         if version < newest():
             raise StoreError(f"registry {url}: its schema is older; migrate it with `wgjit registry init`")

@@ -109,8 +109,10 @@ def verify(connection: sqlite3.Connection, path: Path, kind: FileKind = REGISTRY
     return int(version)
 
 
-def prepare(path: Path, *, create: bool, read_only: bool, kind: FileKind = REGISTRY) -> None:
+def prepare(path: Path, *, create: bool, read_only: bool, kind: FileKind = REGISTRY, unfinished: bool = False) -> None:
     """Make sure that the file has this kind and the present schema: create, migrate, or (read-only) only check it.
+
+    Refuses a registry that another is being copied into, unless it may be `unfinished`.
 
     A new file has mode 0600, since it will hold preshared keys. It belongs to the process's user or, if that is root,
     to the owner of its folder. SQLite gives the files -wal and -shm the same mode and owner. Raises StoreError.
@@ -122,6 +124,7 @@ def prepare(path: Path, *, create: bool, read_only: bool, kind: FileKind = REGIS
     try:
         with contextlib.closing(connect(path, read_only=read_only, timeout=_PATIENCE)) as connection:
             if verify(connection, path, kind) == len(migrations(kind)):
+                _refuse_unfinished(connection, path, unfinished or kind is not REGISTRY)
                 return
             if read_only:
                 raise StoreError(
@@ -134,6 +137,7 @@ def prepare(path: Path, *, create: bool, read_only: bool, kind: FileKind = REGIS
                     for statement in _statements(migrations(kind)[number]):
                         connection.execute(statement)
                     connection.execute(f"PRAGMA user_version = {number + 1}")
+            _refuse_unfinished(connection, path, unfinished or kind is not REGISTRY)
     except sqlite3.Error as error:
         raise translate(error, path) from error
 
@@ -178,6 +182,11 @@ def _use_wal(connection: sqlite3.Connection) -> None:
             if primary_code(error) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                 raise
             time.sleep(0.01)
+
+
+def _refuse_unfinished(connection: sqlite3.Connection, path: Path, may_be: bool) -> None:
+    if not may_be and connection.execute("SELECT 1 FROM meta WHERE what = 'copying'").fetchone():
+        raise StoreError(f"registry {path}: is not whole yet; finish it with `wgjit registry copy`")
 
 
 @contextlib.contextmanager
