@@ -11,13 +11,13 @@ from contextlib import ExitStack
 
 import pytest
 
+from bench.roamer import Roamer, send
 from lab.fleet.member import INSIDE
 from lab.fleet.site import Fleet, Traveller
 from lab.fleet.traffic import Traffic
 from lab.gateway import WGJIT
 from lab.netns import run
 from tests.contracts.gateway_site import LONG, seamless, wait_for
-from tests.contracts.roamer import Roamer, send
 
 PULL = 16.0
 """Seconds after which a gateway that still had the peer would have begun a handshake (KEEPALIVE_TIMEOUT and

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.roamer import Roamer
 from lab.fleet.engine import Engine
 from lab.fleet.site import Fleet
 from lab.gateway import GatewayFailed
@@ -28,7 +29,6 @@ from lab.wireguard import Backend
 from tests.contracts.floating import holder
 from tests.contracts.gateway_site import LONG, seamless, wait_for
 from tests.contracts.gateway_witness import steady
-from tests.contracts.roamer import Roamer
 from wgjit.model import Peer, PrivateKey, PublicKey
 from wgjit.stores.postgresql.database import schema
 

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from bench.roamer import Roamer, send
 from lab.fleet.site import Fleet
 from tests.contracts.fleet_engine import fleet as fleet
 from tests.contracts.floating import FloatingContract, holder
 from tests.contracts.gateway_site import LONG, seamless, wait_for
-from tests.contracts.roamer import Roamer, send
 
 HOUR = 3600.0
 
