@@ -39,10 +39,13 @@ def of_machine() -> Cpu:
     return parse_machine(Path("/proc/stat").read_text())
 
 
-def parse_process(stat: str) -> Cpu:
-    """A process's `stat`; its name is in parentheses and may hold anything, so it is counted from the last one."""
-    fields = stat.rpartition(")")[2].split()
-    return Cpu(int(fields[11]) * _TICK, int(fields[12]) * _TICK)
+def parse_process(stat: str, *, children: bool = False) -> Cpu:
+    """A process's `stat`; its name is in parentheses and may hold anything, so it is counted from the last one.
+
+    `children`: with those of its children that have ended and were waited for.
+    """
+    user, system, their_user, their_system = (int(field) * _TICK for field in stat.rpartition(")")[2].split()[11:15])
+    return Cpu(user + their_user, system + their_system) if children else Cpu(user, system)
 
 
 def parse_machine(stat: str) -> Cpu:

@@ -285,6 +285,7 @@ def test_nothing_stays_in_a_session(registry: LabPostgres, url: str) -> None:
 
 def test_many_threads_share_few_connections(registry: LabPostgres, shell: Shell) -> None:
     registry.add([peer(1)])
+    registry._database._timeout = 30.0
     most: list[int] = []
     done = threading.Event()
 

@@ -27,9 +27,9 @@ from tests.unit.stores.test_pools import (
     test_a_freed_prefix_is_given_out_address_by_address,
     test_a_freed_prefix_keeps_single_addresses_in_it_from_being_given_out,
 )
-from wgjit.errors import PoolExhausted
+from wgjit.errors import AddressConflict, PoolExhausted
 from wgjit.model import Peer, PublicKey
-from wgjit.stores.entries import Pool
+from wgjit.stores.entries import AuditFilter, Pool
 from wgjit.stores.postgresql.database.url import DatabaseUrl
 from wgjit.stores.postgresql.rows import pools
 
@@ -139,6 +139,62 @@ def test_a_full_pool_says_so_without_looking_again(
     monkeypatch.setattr(pools, "_FREE", "not to be asked")
     with pytest.raises(PoolExhausted):
         give(registry, some)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "setting", ["default_transaction_isolation = 'repeatable read'", "default_transaction_read_only = on"]
+)
+def test_the_defaults_of_a_server_do_not_matter(registry: LabPostgres, shell: Shell, url: str, setting: str) -> None:
+    shell.execute(f"ALTER DATABASE {url.partition('?')[0].rpartition('/')[2]} SET {setting}")
+    with contextlib.closing(LabPostgres(DatabaseUrl(url))) as opened:
+        assert [give(opened, pool("10.8.0.0/24"))[0] for _ in range(3)] == [f"10.8.0.{n}/32" for n in (1, 2, 3)]  # type: ignore[arg-type]
+
+
+def test_an_address_goes_back_if_another_pool_is_exhausted_or_the_peer_is_refused(
+    registry: LabPostgres, shell: Shell
+) -> None:
+    good, full = pool("10.8.0.0/24"), pool("10.9.0.0/30")
+    assert give(registry, good, full) == ["10.8.0.1/32", "10.9.0.1/32"]  # type: ignore[arg-type]
+    assert give(registry, good, full) == ["10.8.0.2/32", "10.9.0.2/32"]  # type: ignore[arg-type]
+    with pytest.raises(PoolExhausted):
+        give(registry, good, full)  # type: ignore[arg-type]
+    with pytest.raises(AddressConflict, match=r"10\.8\.0\.3/32 and 10\.8\.0\.0/28 overlap"):
+        registry.hand_out(peer(7, "10.8.0.0/28"), {}, [pool("10.8.0.0/24")])
+    with pytest.raises(AddressConflict, match=r"10\.8\.0\.2/32"):
+        registry.hand_out(peer(7, "10.8.0.2/32"), {}, [good])
+    assert shell.execute("SELECT count(*) FROM audit").fetchone() == (2,)
+    assert give(registry, good) == ["10.8.0.3/32"]  # type: ignore[arg-type]
+
+
+def test_an_address_that_others_take_meanwhile_is_not_the_last_word(
+    registry: LabPostgres, shell: Shell, cluster: Cluster, url: str
+) -> None:
+    some = pool("10.8.0.0/24")
+    assert give(registry, some) == ["10.8.0.1/32"]  # type: ignore[arg-type]
+    registry._database._timeout = 30.0
+    results: list[list[str]] = []
+    thread = threading.Thread(target=lambda: results.append(give(registry, some)))  # type: ignore[arg-type]
+    waits = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%register%'"
+    with shell.connection.transaction(), cluster.shell(url) as watcher:
+        shell.execute(  # not yet to be seen, so the address is found free, and its insertion waits
+            "INSERT INTO peers (public_key, allowed_ips) "
+            "SELECT sha256(n::text::bytea), ARRAY[('10.8.0.' || n)::cidr] FROM generate_series(2, 4) AS n"
+        )
+        thread.start()
+        while not watcher.execute(f"{waits} AND pid <> pg_backend_pid()").fetchone():
+            assert thread.is_alive()
+    thread.join()
+    assert results == [["10.8.0.5/32"]]
+
+
+def test_the_log_has_the_addresses_that_were_given_out(registry: LabPostgres) -> None:
+    registry.hand_out(peer(1, "10.1.0.0/24", name="a"), {"team": "x"}, [pool("10.8.0.0/24")])
+    entry = registry.audit.page(AuditFilter(), 1).entries[0]
+    assert dict(entry.details) == {
+        "name": [None, "a"],
+        "allowed_ips": [None, ["10.1.0.0/24", "10.8.0.1/32"]],
+        "labels": [None, {"team": "x"}],
+    }
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

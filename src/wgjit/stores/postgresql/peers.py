@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from itertools import islice
 
-from wgjit.errors import AddressConflict, StoreError
+from wgjit.errors import StoreBusy, StoreError
 from wgjit.model import AllowedIP, Peer, PublicKey, Registration
 from wgjit.stores import audit_records, checks, label_rules, packing
 from wgjit.stores.entries import EVERY, Author, Entry, Filter, IdempotentRequest, Page, Pool, Verb
@@ -20,17 +20,13 @@ from wgjit.stores.postgresql import audit, idempotency
 from wgjit.stores.postgresql.database.connection import Database
 from wgjit.stores.postgresql.database.schema import LOCKS, Db
 from wgjit.stores.postgresql.load import CACHE, BulkLoad
-from wgjit.stores.postgresql.rows import handles, labels, listing, peer_rows, pools
+from wgjit.stores.postgresql.rows import handles, labels, listing, peer_rows, pools, registering
 
 _PAGE = 1000
 """Peers that are read, registered or removed in one round."""
 
 _TRIES = 20
 """How often an address is asked for, if other programs register the very addresses that were found free."""
-
-
-class _Lost(Exception):
-    """Another program has registered an address since it was found free."""
 
 
 def _fine(_: object) -> None:
@@ -47,6 +43,7 @@ class Peers:
         self._known = tuple(known)
         self._lookup = lookup
         self._numbers: dict[AllowedIP, int] = {}
+        self._at_once = True
 
     # --- handles ------------------------------------------------------------------------------------------------
 
@@ -138,30 +135,26 @@ class Peers:
         PeerExists, AddressConflict, InvalidValue, PoolExhausted, AnsweredBefore.
         """
         numbers = self._know([*self._known, *some])
+        wanted = [(pool, numbers[pool.prefix]) for pool in some]
         lost = 0
         while True:
+            at_once = self._at_once and before_commit is _fine and once is None
             try:
-                with self._database.change() as db:
+                with self._database.call() if at_once else self._database.change() as db:
                     idempotency.check(db, by, once, time.time())
                     label_rules.check_count(len(given))
-                    fresh = [pools.allocate(db, pool, numbers[pool.prefix]) for pool in some]
-                    whole = dataclasses.replace(peer, allowed_ips=(*peer.allowed_ips, *fresh))
-                    try:
-                        peer_rows.insert_or_end(db, whole)
-                    except AddressConflict as error:
-                        if fresh and lost < _TRIES and not _has_conflict(db, peer, fresh):
-                            raise _Lost from error
-                        raise
-                    pools.taken(db, peer.allowed_ips)
-                    labels.add_new(db, peer.public_key, given)
+                    whole = registering.register(db, peer, given, wanted, by=by, wait=self._database.wait)
                     before_commit(whole)
-                    audit.write(db, by, [audit_records.registered(Verb.ADD, Entry(whole, given))])
                     idempotency.answered(db, by, once, Entry(whole, given))
                 return whole
-            except _Lost:
+            except registering.NeedsTransaction:
+                self._at_once = False
+            except registering.AddressLost:
                 lost += 1
+                if lost == _TRIES:
+                    raise StoreBusy("pool: other programs register its addresses all the time; try again") from None
             except pools.NotReady as none:
-                with self._database.change() as db:
+                with self._database.change(more="SET LOCAL synchronous_commit = off") as db:
                     exhausted = pools.prepare(db, none.pool, numbers[none.pool.prefix])
                 if exhausted is not None:
                     raise exhausted from None
@@ -330,10 +323,3 @@ def _locked(db: Db, key: PublicKey) -> tuple[Entry, bool]:
     peer = peer_rows.find(db, key, lock=True)
     its, withheld = labels.read_all(db, [key])
     return Entry(peer, its.get(key, {})), key in withheld
-
-
-def _has_conflict(db: Db, peer: Peer, fresh: Sequence[AllowedIP]) -> bool:
-    """Whether the peer's own allowed IPs are in conflict: with other peers, or with the addresses out of the pools."""
-    return peer_rows.overlapping(db, peer.allowed_ips) is not None or any(
-        a.version == b.version and a.overlaps(b) for a in fresh for b in peer.allowed_ips
-    )

@@ -34,7 +34,8 @@ _OVERLAPPING = """
     WHERE a.prefix && n.prefix ORDER BY n.place LIMIT 1"""
 """The first of some prefixes that overlaps a registered one of another peer than `but`; see 0002_disjoint.sql."""
 
-_REFUSED = (pg.UniqueViolation, pg.ExclusionViolation)
+REFUSED = (pg.UniqueViolation, pg.ExclusionViolation)
+"""A key, a name or an address is taken."""
 
 
 def columns(peer: Peer) -> tuple[Any, ...]:
@@ -87,10 +88,10 @@ def replace(db: Db, peer: Peer) -> None:
     try:
         with db.transaction():
             done = db.execute(_REPLACE, (*row[1:], row[0]))
-    except _REFUSED:
-        raise _explain(db, [peer], replaces=True) or _unexplained(peer) from None
+    except REFUSED:
+        raise explain(db, [peer], replaces=True) or unexplained(peer) from None
     except (psycopg.IntegrityError, psycopg.DataError):
-        raise _unexplained(peer) from None
+        raise unexplained(peer) from None
     if not done.rowcount:
         raise checks.no_such_peer(str(peer.public_key))
 
@@ -108,28 +109,13 @@ def insert(db: Db, peers: Sequence[Peer]) -> None:
                 with db.cursor() as cursor, cursor.copy(_COPY) as copy:
                     for peer in ordered:
                         copy.write_row(columns(peer))
-    except _REFUSED:
-        raise _explain(db, ordered) or _unexplained(ordered[0]) from None
+    except REFUSED:
+        raise explain(db, ordered) or unexplained(ordered[0]) from None
     except (psycopg.IntegrityError, psycopg.DataError):
-        raise _unexplained(ordered[0]) from None
+        raise unexplained(ordered[0]) from None
 
 
-def insert_or_end(db: Db, peer: Peer) -> None:
-    """As `insert`, for one peer, two round trips faster: without a savepoint. An error undoes the transaction.
-
-    What is in the way is looked for after that, without a transaction.
-    """
-    checks.check_peer(peer)
-    try:
-        db.execute(_INSERT, columns(peer))
-    except _REFUSED:
-        db.execute("ROLLBACK")
-        raise _explain(db, [peer]) or _unexplained(peer) from None
-    except (psycopg.IntegrityError, psycopg.DataError):
-        raise _unexplained(peer) from None
-
-
-def _explain(db: Db, peers: Sequence[Peer], *, replaces: bool = False) -> StoreError | None:
+def explain(db: Db, peers: Sequence[Peer], *, replaces: bool = False) -> StoreError | None:
     """The error for what is in the way of these peers, in their order. None if it has gone meanwhile."""
     return _taken(db, peers, replaces=replaces) or _conflict(db, peers, replaces=replaces)
 
@@ -184,5 +170,6 @@ def _in_order(prefix: AllowedIP) -> tuple[int, int, int]:
     return prefix.version, int(prefix.network_address), prefix.prefixlen
 
 
-def _unexplained(peer: Peer) -> StoreError:
+def unexplained(peer: Peer) -> StoreError:
+    """The error for a row that the schema refuses for another reason than what is taken."""
     return StoreError(f"peer {checks.label(peer)}: the schema refuses its row; a value is out of range")

@@ -14,18 +14,23 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from wgjit.errors import PoolExhausted
 from wgjit.model import AllowedIP
 from wgjit.stores.entries import Address, Pool
 from wgjit.stores.postgresql.database.schema import Db
+from wgjit.stores.postgresql.rows.texts import array
 
-BLOCK = 64
-"""Addresses that are made ready at once."""
+BLOCK = 512
+"""Addresses that are made ready at once. Writers wait for one another only then."""
 
 _WIDEST = 16_384
-"""Addresses that one transaction looks at, at most."""
+"""Addresses that one transaction looks at one by one, at most."""
+
+_WIDEST_TAKEN = 262_144
+"""Addresses that one transaction counts, at most, to see that all of them are taken."""
 
 _NOW = "extract(epoch FROM clock_timestamp())::bigint"
 
@@ -53,7 +58,11 @@ _RIPE = f"""
 _READY = """
     SELECT address FROM wgjit.ready WHERE pool = %(pool)s AND address <> ALL (%(reserved)s::inet[])
     ORDER BY address LIMIT 1 FOR UPDATE"""
-_TAKE = "SELECT host(wgjit.take_address(%(pool)s, %(quarantine)s, %(reserved)s::inet[]))"
+_TAKEN = """
+    SELECT count(*) FROM (
+        SELECT FROM wgjit.addresses WHERE prefix >= %(mark)s::inet::cidr AND prefix <= (%(mark)s::inet + %(more)s)::cidr
+        LIMIT %(more)s + 1) AS a"""
+"""How many owned prefixes begin among some addresses. As they are disjoint, it is all of the addresses or fewer."""
 _FREE = f"""
     SELECT host(m) FROM (SELECT %(mark)s::inet + i AS m FROM generate_series(0, %(span)s::bigint - 1) AS i) AS every
     WHERE m <> ALL (%(reserved)s::inet[]) AND NOT ({_OWNED.format(at="m")}) AND NOT ({_RESTING.format(at="m")})
@@ -99,21 +108,18 @@ def know(db: Db, pool: Pool) -> int:
     return int(row[0])
 
 
-def allocate(db: Db, pool: Pool, number: int) -> AllowedIP:
-    """A free address of the pool as a prefix. Raises NotReady.
-
-    The caller has a transaction open, and registers the address in it.
-    """
-    row = db.execute(_TAKE, _parameters(pool, number)).fetchone()
-    if row is None or row[0] is None:
-        raise NotReady(pool)
-    return ipaddress.ip_network(row[0])
+def columns(some: Iterable[tuple[Pool, int]]) -> tuple[str, str, str]:
+    """Numbers, quarantines and reserved addresses of pools, as texts of the arrays that `wgjit.register` takes."""
+    rows = [(str(number), str(pool.quarantine), '"{' + ",".join(_reserved(pool)) + '}"') for pool, number in some]
+    numbers, quarantines, reserved = (",".join(row[place] for row in rows) for place in range(3))
+    return f"{{{numbers}}}", f"{{{quarantines}}}", f"{{{reserved}}}"
 
 
 def prepare(db: Db, pool: Pool, number: int) -> PoolExhausted | None:
     """Make some addresses ready, or wait for who holds the last ones. Returns the error if none is free.
 
-    The caller has begun a transaction for this alone, and commits it, also if none is free: the mark has moved.
+    The caller has begun a transaction for this alone, and commits it, also if none is free: the mark has moved. The
+    transaction need not be flushed to disk: a later one that takes such an address is flushed behind it.
     """
     parameters = _parameters(pool, number)
     row = db.execute("SELECT next FROM wgjit.pools WHERE id = %s FOR UPDATE", (number,)).fetchone()
@@ -121,14 +127,22 @@ def prepare(db: Db, pool: Pool, number: int) -> PoolExhausted | None:
         return None  # the registry was made anew
     if db.execute(f"{_READY} SKIP LOCKED", parameters).fetchone():
         return None  # another program has prepared some
-    mark, last, span = row[0], pool.prefix.broadcast_address, BLOCK
+    mark, last, span, passed = row[0], pool.prefix.broadcast_address, BLOCK, 0
     while mark is not None:
         parameters["mark"] = str(mark)
+        span = min(span, int(last) - int(mark) + 1)
+        if _are_taken(db, parameters, span):
+            mark, passed = _behind(mark + (span - 1), last), passed + span
+            if passed >= _WIDEST_TAKEN:
+                _move(db, number, mark)
+                return None
+            span = min(4 * span, _WIDEST_TAKEN)
+            continue
         ends = [ipaddress.ip_address(end) for (end,) in db.execute(_AROUND, parameters) if end is not None]
         if ends:
             mark = _behind(max(ends, key=int), last)
             continue
-        span = min(span, int(last) - int(mark) + 1)
+        span = min(span, _WIDEST)
         parameters |= {"span": span, "block": BLOCK}
         free = [ipaddress.ip_address(address) for (address,) in db.execute(_FREE, parameters)]
         mark = _behind(free[-1] if len(free) == BLOCK else mark + (span - 1), last)
@@ -144,24 +158,26 @@ def prepare(db: Db, pool: Pool, number: int) -> PoolExhausted | None:
     return _exhausted(db, pool, number)
 
 
+def _are_taken(db: Db, parameters: dict[str, Any], span: int) -> bool:
+    """Whether each of the `span` addresses from the mark on is the first one of an owned prefix."""
+    row = db.execute(_TAKEN, parameters | {"more": span - 1}).fetchone()
+    return row is not None and row[0] == span
+
+
 def taken(db: Db, prefixes: Iterable[AllowedIP]) -> None:
     """Forget that these prefixes were freed, since they have an owner. A missed call only costs later searches time."""
-    ranges = [(str(prefix.network_address), str(prefix.broadcast_address)) for prefix in prefixes]
-    if ranges:
-        # A row that another transaction holds stays. Waiting for it could be waiting in a circle.
-        db.execute(
-            "DELETE FROM wgjit.freed WHERE ctid = ANY (ARRAY(SELECT f.ctid FROM wgjit.pools AS p "
-            "CROSS JOIN unnest(%s::inet[], %s::inet[]) AS r (first, last) "
-            "JOIN wgjit.freed AS f ON f.pool = p.id AND f.first = r.first AND f.last = r.last "
-            "FOR UPDATE OF f SKIP LOCKED))",
-            ([first for first, _ in ranges], [last for _, last in ranges]),
-        )
+    if some := [*prefixes]:
+        db.execute("SELECT wgjit.forget_freed(%s::cidr[])", (array(some),))
 
 
 def _parameters(pool: Pool, number: int) -> dict[str, Any]:
+    return {"pool": number, "quarantine": pool.quarantine, "reserved": _reserved(pool)}
+
+
+@lru_cache(maxsize=64)
+def _reserved(pool: Pool) -> list[str]:
     ends = [pool.prefix.network_address, pool.prefix.broadcast_address]
-    reserved = {str(address) for address in [*pool.reserved, *ends[: 2 if pool.prefix.version == 4 else 1]]}
-    return {"pool": number, "quarantine": pool.quarantine, "reserved": sorted(reserved)}
+    return sorted({str(address) for address in [*pool.reserved, *ends[: 2 if pool.prefix.version == 4 else 1]]})
 
 
 def _behind(address: Address, last: Address) -> Address | None:

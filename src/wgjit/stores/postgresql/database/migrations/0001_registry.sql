@@ -123,18 +123,14 @@ CREATE CONSTRAINT TRIGGER changes_numbered AFTER INSERT ON wgjit.changes DEFERRA
 
 -- --- the number of peers ---------------------------------------------------------------------------------------------
 
-CREATE FUNCTION wgjit.tally(difference bigint) RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+-- Each statement that adds or removes peers adds a row, and one in a hundred folds old rows into one.
+CREATE FUNCTION wgjit.fold_tallies() RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    IF difference <> 0 THEN
-        INSERT INTO wgjit.tallies (peers) VALUES (difference);
-    END IF;
-    IF random() < 0.01 THEN -- fold old rows into one; rows that another transaction holds stay
-        WITH gone AS (
-            DELETE FROM wgjit.tallies WHERE id IN (
-                SELECT id FROM wgjit.tallies ORDER BY id LIMIT 1000 FOR UPDATE SKIP LOCKED)
-            RETURNING peers)
-        INSERT INTO wgjit.tallies (peers) SELECT sum(peers) FROM gone HAVING count(*) > 0;
-    END IF;
+    WITH gone AS ( -- rows that another transaction holds stay
+        DELETE FROM wgjit.tallies WHERE id IN (
+            SELECT id FROM wgjit.tallies ORDER BY id LIMIT 1000 FOR UPDATE SKIP LOCKED)
+        RETURNING peers)
+    INSERT INTO wgjit.tallies (peers) SELECT sum(peers) FROM gone HAVING count(*) > 0;
 END $$;
 
 -- --- peers -----------------------------------------------------------------------------------------------------------
@@ -143,7 +139,10 @@ CREATE FUNCTION wgjit.peers_inserted() RETURNS trigger LANGUAGE plpgsql SET sear
 BEGIN
     INSERT INTO wgjit.addresses (prefix, public_key)
         SELECT unnest(allowed_ips), public_key FROM after_it ORDER BY 1;
-    PERFORM wgjit.tally((SELECT count(*) FROM after_it));
+    INSERT INTO wgjit.tallies (peers) SELECT count(*) FROM after_it HAVING count(*) > 0;
+    IF random() < 0.01 THEN
+        PERFORM wgjit.fold_tallies();
+    END IF;
     RETURN NULL;
 END $$;
 
@@ -190,7 +189,10 @@ BEGIN
         ON CONFLICT (public_key) DO UPDATE SET at = excluded.at;
     INSERT INTO wgjit.changes (kind, public_key, opens)
         SELECT 'removed', public_key, row_number() OVER () = 1 FROM before_it;
-    PERFORM wgjit.tally(-(SELECT count(*) FROM before_it));
+    INSERT INTO wgjit.tallies (peers) SELECT -count(*) FROM before_it HAVING count(*) > 0;
+    IF random() < 0.01 THEN
+        PERFORM wgjit.fold_tallies();
+    END IF;
     RETURN NULL;
 END $$;
 

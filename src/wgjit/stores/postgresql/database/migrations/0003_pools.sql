@@ -102,14 +102,36 @@ BEGIN
         RETURN found_one;
     END LOOP;
     LOOP
-        DELETE FROM wgjit.ready WHERE pool = pool_id AND address = (
-            SELECT address FROM wgjit.ready WHERE pool = pool_id AND address <> ALL (reserved)
+        DELETE FROM wgjit.ready WHERE ctid = (
+            SELECT ctid FROM wgjit.ready WHERE pool = pool_id AND address <> ALL (reserved)
             ORDER BY address LIMIT 1 FOR UPDATE SKIP LOCKED)
             RETURNING address INTO found_one;
         EXIT WHEN NOT FOUND;
-        IF wgjit.first_free(pool_id, found_one, found_one, quarantine, reserved) IS NOT NULL THEN
+        IF NOT EXISTS (SELECT FROM wgjit.addresses WHERE prefix = found_one::cidr)
+            AND NOT EXISTS (SELECT FROM wgjit.freed
+                            WHERE pool = pool_id AND first = found_one AND last = found_one AND at > ripe)
+            AND NOT EXISTS (SELECT FROM wgjit.freed
+                            WHERE pool = pool_id AND last > first AND last >= found_one AND first <= found_one
+                              AND at > ripe)
+            AND NOT EXISTS (SELECT FROM (SELECT prefix FROM wgjit.wide WHERE prefix < found_one::cidr
+                                         ORDER BY prefix DESC LIMIT 1) AS w WHERE w.prefix >> found_one::cidr)
+        THEN
             RETURN found_one;
         END IF;
     END LOOP;
     RETURN NULL;
+END $$;
+
+-- Prefixes have an owner now: take them off `freed`. A row that another transaction holds stays, since waiting for it
+-- could be waiting in a circle. A row that stays only costs a later search some time.
+CREATE FUNCTION wgjit.forget_freed(prefixes cidr[]) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+    SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+BEGIN
+    DELETE FROM wgjit.freed WHERE ctid = ANY (ARRAY(
+        SELECT f.ctid FROM wgjit.pools AS p
+        CROSS JOIN (SELECT host(network(n))::inet AS first, host(broadcast(n))::inet AS last
+                    FROM unnest(prefixes) AS n) AS r
+        JOIN wgjit.freed AS f ON f.pool = p.id AND f.first = r.first AND f.last = r.last
+        FOR UPDATE OF f SKIP LOCKED));
 END $$;

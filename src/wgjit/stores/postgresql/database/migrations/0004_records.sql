@@ -49,3 +49,61 @@ CREATE TABLE wgjit.idempotency (
 );
 
 CREATE INDEX idempotency_by_time ON wgjit.idempotency (at);
+
+-- --- registering in one call -----------------------------------------------------------------------------------------
+
+-- Registers a peer with its labels and an address of each of some pools, and notes it in the log. Returns the addresses.
+-- Nothing is done, and the caller sees it in what is returned, if a pool has no address ready (NULL in its place), or if
+-- an address lies in one of the peer's own allowed IPs.
+--
+-- One call, because each statement of its own would be a round trip, and would be planned anew each time. `wait`:
+-- milliseconds to wait for another writer. It is safe as a statement without a transaction around it.
+CREATE FUNCTION wgjit.register(
+    its_key bytea, own cidr[], its_preshared_key bytea, its_keepalive integer, its_enabled boolean,
+    its_expires_at bigint, its_name text, its_idle_timeout integer, label_keys text[], label_values text[],
+    pool_ids integer[], quarantines bigint[], reserved text[], -- an inet[] as text for each pool
+    log_at double precision, log_actor text, log_verb text, log_name text, log_details json, wait integer
+) RETURNS cidr[] LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+    SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET lock_timeout = 0 AS $$
+DECLARE
+    given cidr[] := '{}';
+    whole cidr[];
+BEGIN
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        RAISE EXCEPTION USING ERRCODE = 'feature_not_supported',
+            MESSAGE = 'peers are registered in READ COMMITTED transactions only';
+    END IF;
+    PERFORM set_config('lock_timeout', wait::text, true);
+    FOR number IN 1 .. cardinality(pool_ids) LOOP
+        given := given || wgjit.take_address(pool_ids[number], quarantines[number], reserved[number]::inet[])::cidr;
+    END LOOP;
+    whole := own || given;
+    IF array_position(given, NULL) IS NOT NULL
+        OR cardinality(own) > 0 AND EXISTS (SELECT FROM unnest(own) AS o, unnest(given) AS g WHERE o >>= g)
+    THEN
+        INSERT INTO wgjit.ready (pool, address)
+            SELECT g.pool, host(g.address)::inet FROM unnest(pool_ids, given) AS g (pool, address)
+            WHERE g.address IS NOT NULL;
+        RETURN given;
+    END IF;
+    INSERT INTO wgjit.peers
+        (public_key, allowed_ips, preshared_key, keepalive, enabled, expires_at, name, idle_timeout)
+        VALUES (its_key, whole, its_preshared_key, its_keepalive, its_enabled, its_expires_at, its_name,
+                its_idle_timeout);
+    IF cardinality(own) > 0 THEN
+        PERFORM wgjit.forget_freed(own);
+    END IF;
+    IF cardinality(label_keys) > 0 THEN
+        INSERT INTO wgjit.labels (public_key, key, value)
+            SELECT its_key, n.key, n.value FROM unnest(label_keys, label_values) AS n (key, value)
+            ON CONFLICT (public_key, key) DO UPDATE SET value = excluded.value;
+    END IF;
+    IF cardinality(given) > 0 THEN -- the caller could not know them
+        SELECT json_object_agg(d.key, CASE d.key
+                WHEN 'allowed_ips' THEN json_build_array(NULL, to_json(whole::text[])) ELSE d.value END)
+            INTO log_details FROM json_each(log_details) AS d;
+    END IF;
+    INSERT INTO wgjit.audit (at, actor, verb, public_key, name, details)
+        VALUES (log_at, log_actor, log_verb, its_key, log_name, log_details);
+    RETURN given;
+END $$;
