@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from wgjit.drivers.capture.rules import run
-from wgjit.drivers.capture.rules_nft import NftRules, table_name
+from wgjit.drivers.capture.rules_nft import TABLE, NftRules
 from wgjit.drivers.capture.rules_xt import XtRules
+from wgjit.drivers.netlink.nftables import table_name
 from wgjit.errors import CaptureError
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "DELIVERY.md"
@@ -19,7 +20,7 @@ DOCUMENT = Path(__file__).parents[3] / "docs" / "DELIVERY.md"
     [("wg0", "wgjit_wg0"), ("wg-0.1_a", "wgjit_wg-0.1_a"), ("wg@home", "wgjit_wg/40home"), ("ü", "wgjit_/c3/bc")],
 )
 def test_a_table_is_named_after_its_interface(interface: str, table: str) -> None:
-    assert table_name(interface) == table
+    assert table_name(TABLE, interface) == table
 
 
 def test_a_program_that_is_not_there_is_named() -> None:

@@ -16,13 +16,15 @@ to the queue.
 
 from __future__ import annotations
 
-import string
 import threading
 
 from wgjit.drivers.capture.rules import run
 from wgjit.drivers.netlink import netfilter as nfnetlink
-from wgjit.drivers.netlink.codec import NLA_F_NESTED, NLM_F_ACK, TEXT, Codec, Table
-from wgjit.drivers.netlink.netfilter import BE16, BE32, BE64, NFPROTO_INET, NLM_F_CREATE, Request
+from wgjit.drivers.netlink import nftables
+from wgjit.drivers.netlink.netfilter import Request
+
+TABLE = "wgjit_"
+"""The beginning of a table's name."""
 
 DEAD_AFTER = 3
 """Seconds without a heartbeat after which no packet is queued any more."""
@@ -70,48 +72,16 @@ table inet {table} {{
 }}
 """
 
-_PLAIN = (string.ascii_letters + string.digits + "-_.").encode()
-
-
-def _nest(table: Table) -> Codec:
-    return Codec(table.encode, table.decode, NLA_F_NESTED)
-
-
-# linux/netfilter/nf_tables.h, linux/netfilter/nfnetlink.h
-_SUBSYSTEM = 10
-_BATCH_BEGIN, _BATCH_END = 0x10, 0x11
-_DELTABLE, _NEWSETELEM, _DELSETELEM, _GETOBJ = 2, 12, 14, 19
-_OBJECT_COUNTER = 1
-
-_TABLE = Table("nft table", {1: ("name", TEXT)})
-_KEY = Table("nft data", {1: ("value", BE16)})
-_ELEMENT = Table("nft set element", {1: ("key", _nest(_KEY)), 4: ("timeout", BE64)})
-_ELEMENT_LIST = Table("nft set elements", {1: ("element", _nest(_ELEMENT))})
-_ELEMENTS = Table(
-    "nft elements of a set", {1: ("table", TEXT), 2: ("set", TEXT), 3: ("elements", _nest(_ELEMENT_LIST))}
-)
-_COUNTER = Table("nft counter", {1: ("bytes", BE64), 2: ("packets", BE64)})
-_OBJECT = Table("nft object", {1: ("table", TEXT), 2: ("name", TEXT), 3: ("type", BE32), 4: ("data", _nest(_COUNTER))})
-
-
-def table_name(interface: str) -> str:
-    """An interface's table. A byte that nft does not allow is written as /hex, as no interface name has a slash."""
-    safe = (
-        chr(b) if chr(b).isascii() and (chr(b).isalnum() or b in b"-_.") else f"/{b:02x}" for b in interface.encode()
-    )
-    return "wgjit_" + "".join(safe)
-
 
 class NftRules:
     """Rules for IPv4 and IPv6. The program `nft` makes them once, and netlink messages keep them alive."""
 
     def __init__(self, interface: str, port: int, queue: int) -> None:
-        self.table = table_name(interface)
+        self.table = nftables.table_name(TABLE, interface)
         self._script = _SCRIPT.format(
             table=self.table, port=port, queue=queue, dead_after=DEAD_AFTER,
             sources=_SOURCES, quiet=_QUIET, rate=RATE, burst=BURST,
         )  # fmt: skip
-        self._alive = _ELEMENTS.encode({"table": self.table, "set": "alive"})
         self._renewal = _renewal(self.table, port)
         self._earlier = self._asked = 0
         self._netfilter = nfnetlink.NetfilterSocket()
@@ -135,12 +105,11 @@ class NftRules:
 
     def asked(self) -> int:
         """Packets that matched the rules since the first install, including those beyond their source's limit."""
-        key = _OBJECT.encode({"table": self.table, "name": "asked", "type": _OBJECT_COUNTER})
         try:
             with self._turn:
-                answers = self._netfilter.request(_message(_GETOBJ, key, NLM_F_ACK))
+                answers = self._netfilter.request(nftables.read_counter(self.table, "asked"))
             for answer in answers:
-                self._asked = _OBJECT.decode(nfnetlink.content(answer))["data"]["packets"]
+                self._asked = nftables.counted(nfnetlink.content(answer))
         except FileNotFoundError:
             pass  # the table was flushed; the next heartbeat makes it again
         except OSError as error:
@@ -154,7 +123,7 @@ class NftRules:
         that waits in any queue of the network namespace (nf_unregister_net_hook), also in other programs' queues.
         """
         try:
-            self._netfilter.request(*_batch(_message(_DELSETELEM, self._alive, NLM_F_ACK)))
+            self._netfilter.request(*nftables.transaction(nftables.empty_set(self.table, "alive")))
         except FileNotFoundError:
             pass
         except OSError as error:
@@ -163,7 +132,7 @@ class NftRules:
     def remove(self) -> None:
         """Delete the table and close the socket."""
         try:
-            self._netfilter.request(*_batch(_message(_DELTABLE, _TABLE.encode({"name": self.table}), NLM_F_ACK)))
+            self._netfilter.request(*nftables.transaction(nftables.delete_table(self.table)))
         except FileNotFoundError:
             pass
         except OSError as error:
@@ -172,25 +141,13 @@ class NftRules:
             self._netfilter.close()
 
 
-def _message(kind: int, attributes: bytes, flags: int = 0) -> Request:
-    return nfnetlink.request(_SUBSYSTEM << 8 | kind, attributes, family=NFPROTO_INET, flags=flags)
-
-
-def _batch(*requests: Request) -> tuple[Request, ...]:
-    """A transaction: the kernel carries out all of the requests or none."""
-    begin, end = (nfnetlink.request(kind, resource=_SUBSYSTEM) for kind in (_BATCH_BEGIN, _BATCH_END))
-    return begin, *requests, end
-
-
 def _renewal(table: str, port: int) -> tuple[Request, ...]:
     """Empty the set and put the port in, as one transaction.
 
     In older kernels, such as Linux 6.1, an existing element keeps its old timeout when it is added again, and deleting
     an expired element is an error. Emptying the set avoids both.
     """
-    alive = {"table": table, "set": "alive"}
-    elements = {"element": {"key": {"value": port}, "timeout": DEAD_AFTER * 1000}}
-    return _batch(
-        _message(_DELSETELEM, _ELEMENTS.encode(alive)),
-        _message(_NEWSETELEM, _ELEMENTS.encode(alive | {"elements": elements}), NLM_F_CREATE | NLM_F_ACK),
+    key = port.to_bytes(2, "big")
+    return nftables.transaction(
+        nftables.empty_set(table, "alive"), nftables.add_elements(table, "alive", {key: DEAD_AFTER})
     )

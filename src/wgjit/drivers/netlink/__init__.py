@@ -5,6 +5,7 @@
 | `codec`     | messages, attributes by table               |
 | `socket`    | a socket, and the kernel's errors           |
 | `generic`   | generic netlink: families                   |
-| `netfilter` | netfilter netlink: queues, nftables         |
+| `netfilter` | netfilter netlink: its header, a socket     |
+| `nftables`  | messages of nftables                        |
 | `route`     | rtnetlink: links, addresses, routes         |
 """
