@@ -30,6 +30,9 @@ class GatewayStatus:
     """Peers on the interface."""
     holding: int | None = None
     """Residents that this gateway of a fleet holds. None without a fleet."""
+    calls_held: int | None = None
+    """Calls (initiations of WireGuard's own) that a gateway of a fleet has held back, since the client may have moved
+    to another gateway. None if calls are not held back."""
     waiting_for: str | None = None
     """What the gateway waits for before it can serve, for people. None while it serves."""
     waiting: int | None = None
@@ -47,7 +50,8 @@ class GatewayStatus:
     put_back: int | None = None
     """How often another program put a revoked peer into the interface again."""
     faults: Mapping[str, int] | None = None
-    """Faults by the part that failed: store, device, inject, capture, heartbeat, registry, core."""
+    """Faults by the part that failed: store, device, inject, capture, heartbeat, registry, core,
+    fleet, record, confirmations, restraint."""
     captured: int | None = None
     """Packets that the capture delivered."""
     capture_dropped: int | None = None

@@ -21,6 +21,7 @@ from wgjit.model import (
     Cover,
     Delivery,
     DevicePeer,
+    Endpoint,
     Holding,
     PeerChange,
     PublicKey,
@@ -307,6 +308,25 @@ class AwaitData:
 
 
 @dataclass(frozen=True, slots=True)
+class SessionUp:
+    """A peer's session is with this endpoint, of which WireGuard's own answers do not tell. Only in a fleet.
+
+    The peer has roamed, or the session is of an earlier process. For `seconds`, its rest, the gateway is not to call
+    the endpoint without need, since the client may have moved to another gateway.
+    """
+
+    endpoint: Endpoint
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class SessionOver:
+    """The peer at this endpoint has left. The gateway may call the endpoint again. Only in a fleet."""
+
+    endpoint: Endpoint
+
+
+@dataclass(frozen=True, slots=True)
 class ReadDevice:
     """Read all residents; answer with DeviceRead."""
 
@@ -437,6 +457,8 @@ Command = (
     | SaveClaim
     | SayHolding
     | AwaitData
+    | SessionUp
+    | SessionOver
     | ReadDevice
     | FindCover
     | Sheltered

@@ -28,11 +28,12 @@ from wgjit.daemon.interface_watch import INTERVAL, until_changed
 from wgjit.daemon.loop import Loop
 from wgjit.daemon.metrics import Metrics
 from wgjit.doctor.choice import Choice, choose_delivery, examine, hold_by
-from wgjit.drivers.base import Capture, Confirmations
+from wgjit.drivers.base import Capture, Confirmations, Restraint
 from wgjit.drivers.capture.packet import PacketCapture
 from wgjit.drivers.capture.queue import NfqueueCapture
 from wgjit.drivers.confirm.packets import PacketConfirmations
 from wgjit.drivers.replay.inject import ReplayInjector
+from wgjit.drivers.restraint.nft import NftRestraint
 from wgjit.drivers.wireguard.interface import create_interface, delete_interface, interface_exists
 from wgjit.drivers.wireguard.open import open_device
 from wgjit.errors import CaptureError, ConfigError, DeviceError, NotPermitted, WgjitError
@@ -126,7 +127,9 @@ class Service:
         self._info = self._device.info()
         self._responder = _responder(self._info)
         self._injector = stack.enter_context(closing(ReplayInjector()))
-        self._confirmations = _open_confirmations(self._interface, stack) if self._store.fleet is not None else None
+        is_fleet = self._store.fleet is not None
+        self._confirmations = _open_confirmations(self._interface, stack) if is_fleet else None
+        self._restraint = _open_restraint(self._info, self._config.gateway.capacity, stack) if is_fleet else None
         began = time.monotonic()
         self._residents = DeviceRead(began, list(self._device.peers()))
 
@@ -148,6 +151,7 @@ class Service:
             self._metrics,
             lambda: self._supervisor.alive(self._interface),
             self._confirmations,
+            self._restraint,
         )
         self._about = GatewayStatus(
             interface=self._interface,
@@ -247,6 +251,20 @@ def _open_confirmations(interface: str, stack: ExitStack) -> Confirmations | Non
         log.warning(
             "the first data of a session cannot be seen: a client that moves is noticed some seconds later",
             interface=interface,
+            why=str(error),
+        )
+        return None
+
+
+def _open_restraint(info: DeviceInfo, capacity: int, stack: ExitStack) -> Restraint | None:
+    """What keeps WireGuard from calling back clients that have moved. Without it such clients take longer to move."""
+    try:
+        return stack.enter_context(closing(NftRestraint(info.name, info.listen_port, 2 * capacity)))
+    except (CaptureError, NotPermitted) as error:
+        log.warning(
+            "a client that a route has moved to another gateway may be called back, or not be served for two minutes",
+            interface=info.name,
+            do="let wgjit use nftables: install nft, and have the kernel's nf_tables",
             why=str(error),
         )
         return None

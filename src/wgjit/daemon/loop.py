@@ -50,6 +50,8 @@ from wgjit.core.vocabulary import (
     Replay,
     SaveClaim,
     SayHolding,
+    SessionOver,
+    SessionUp,
     Sheltered,
     Tell,
     Tick,
@@ -63,7 +65,7 @@ from wgjit.daemon.metrics import Metrics
 from wgjit.daemon.notices import Notices
 from wgjit.daemon.registry_watch import RegistryWatch
 from wgjit.daemon.stages import Stages
-from wgjit.drivers.base import Capture, Captured, Confirmations, Device, Injector
+from wgjit.drivers.base import Capture, Captured, Confirmations, Device, Injector, Restraint
 from wgjit.errors import WgjitError
 from wgjit.model import PublicKey
 from wgjit.refusal import Refusal
@@ -100,10 +102,12 @@ class Loop:
         metrics: Metrics,
         alive: Callable[[], None] = lambda: None,
         confirmations: Confirmations | None = None,
+        restraint: Restraint | None = None,
     ) -> None:
         """`alive` is called with each heartbeat. It tells a supervisor's watchdog that the loop runs.
 
         `confirmations` tells which peers' sessions have passed data; without it, looks at the device tell it later.
+        `restraint` keeps WireGuard from calling back clients that have moved.
         """
         self._gateway = gateway
         self._capture = capture
@@ -130,7 +134,7 @@ class Loop:
         self._registry_thread = ThreadPoolExecutor(1, thread_name_prefix="wgjit-registry")
         self._watch = RegistryWatch(store, self._faults, gateway.concerned)
         self._notices = Notices(metrics)
-        self._fleet = FleetWork(store, confirmations, self._faults, self.feed_event)
+        self._fleet = FleetWork(store, confirmations, restraint, self._faults, self.feed_event)
         self._work = DeviceWork(device, self._faults, head_start=0.0 if capture.holds else HEAD_START)
         self._turns: dict[type, Callable[[Any], None]] = {
             Verdicts: lambda _: self._flush(),
@@ -152,6 +156,8 @@ class Loop:
             SaveClaim: self._agenda.record,
             SayHolding: self._agenda.record,
             AwaitData: self._fleet.await_data,
+            SessionUp: self._fleet.session_up,
+            SessionOver: self._fleet.session_over,
             ReadDevice: self._read_device,
             FindCover: lambda command: self._watch.find_cover(command.within),
             Sheltered: self._notices.sheltered,
@@ -397,6 +403,7 @@ class Loop:
             holding=self._gateway.holding if self._store.fleet is not None else None,
             waiting=len(self._captured),
             sheltered=self._gateway.sheltered,
+            calls_held=self._fleet.calls_held(),
             **self._metrics.as_dict(counters),
             feed_dropped=self._feed.dropped,
             registry=self._store.figures() or None,

@@ -20,7 +20,8 @@ class Metrics:
     """By refusal, including packets that are no initiation."""
     deliveries: Counter[str] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)
-    """Faults by the part that failed: store, device, inject, capture, heartbeat, registry, core."""
+    """Faults by the part that failed: store, device, inject, capture, heartbeat, registry, core,
+    fleet, record, confirmations, restraint."""
     flips: Counter[str] = field(default_factory=Counter)
     """Outcomes of flips, including flips after a failed replay: completed, repeated, given_up."""
     arrivals: Counter[str] = field(default_factory=Counter)

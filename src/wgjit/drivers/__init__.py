@@ -2,11 +2,12 @@
 
 | module          | what is inside                                                                   |
 | --------------- | -------------------------------------------------------------------------------- |
-| `base`          | the protocols Device, Capture, Injector, Confirmations that the daemon uses      |
+| `base`          | the protocols that the daemon uses, such as Device and Capture                   |
 | `wireguard`     | WireGuard interfaces ("devices"), in the kernel or in userspace                  |
 | `capture`       | captures knocks, held in the kernel or copied                                    |
 | `replay`        | puts a copied knock back into the kernel                                         |
 | `confirm`       | tells when a session has passed data                                             |
+| `restraint`     | keeps a fleet's gateway from calling back clients that have moved                |
 | `netlink`       | netlink, which the others use                                                    |
 | `packet_socket` | AF_PACKET sockets with a filter                                                  |
 """

@@ -1,4 +1,4 @@
-"""The protocols that the daemon uses to reach the kernel: Device, Capture, Injector, Confirmations.
+"""The protocols by which the daemon reaches the kernel: Device, Capture, Injector, Confirmations, Restraint.
 
 All calls are synchronous and short, except `peers`: for a crowded device it may take seconds, so it runs on a thread.
 The drivers turn errno into the errors of `wgjit.errors`.
@@ -6,10 +6,10 @@ The drivers turn errno into the errors of `wgjit.errors`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
-from wgjit.model import AllowedIP, DeviceInfo, DevicePeer, PeerChange, PublicKey
+from wgjit.model import AllowedIP, DeviceInfo, DevicePeer, Endpoint, PeerChange, PublicKey
 
 
 class Device(Protocol):
@@ -157,3 +157,31 @@ class Confirmations(Protocol):
 
     def close(self) -> None:
         """Close sockets. Nothing is left in the kernel."""
+
+
+class Restraint(Protocol):
+    """Keeps WireGuard from calling back clients that the network has moved to another gateway of the fleet.
+
+    WireGuard calls a client (it sends an initiation of its own) when its data has had no answer for 15 s. If a session
+    of the client's own making is up, that call and all data are held back, until the client is heard from, or for
+    `restraint.nft.HELD` seconds. Then the client's own timer runs out, and it knocks at the gateway to which the
+    network leads it. A call to a client without such a session is never held back.
+
+    The kernel itself notes a session when WireGuard answers the client's initiation. `put` and `forget` are for what
+    the kernel cannot see. They take effect at once. Raises CaptureError, NotPermitted.
+    """
+
+    def put(self, sessions: Mapping[Endpoint, float]) -> None:
+        """Sessions are up with these endpoints, and end in so many seconds."""
+
+    def forget(self, endpoints: Iterable[Endpoint]) -> None:
+        """The peers at these endpoints have left. A later call there is made on purpose."""
+
+    def heartbeat(self) -> None:
+        """Put the restraint back in force if another program has taken it away. Call this every second."""
+
+    def held(self) -> int:
+        """Number of calls that were held back since the start, as of the last heartbeat."""
+
+    def close(self) -> None:
+        """End the restraint. Nothing is left in the kernel."""

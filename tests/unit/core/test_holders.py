@@ -34,6 +34,8 @@ from wgjit.core.vocabulary import (
     RegistryChanged,
     SaveClaim,
     SayHolding,
+    SessionOver,
+    SessionUp,
 )
 from wgjit.model import (
     Claim,
@@ -139,7 +141,10 @@ def test_a_greater_holding_elsewhere_lets_the_peer_go_at_once(stage: Stage, clie
     ]
     assert client.key not in stage.gateway.residency
     assert stage.gateway.holding == 0
-    assert stage.hear(Evicted((client.key,), frozenset(), 0.001)) == [Left(client.key, Departure.MOVED)]
+    assert stage.hear(Evicted((client.key,), frozenset(), 0.001)) == [
+        Left(client.key, Departure.MOVED),
+        SessionOver(client.endpoint),
+    ]
 
 
 def test_a_pinned_peer_moves_too(stage: Stage, client: Client) -> None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from wgjit.core.knock.claims import Claims
 from wgjit.core.residents.residency import Resident
 from wgjit.core.settings import Settings
-from wgjit.core.vocabulary import AwaitData, Command, Hold, Now, SaveClaim, SayHolding
+from wgjit.core.vocabulary import AwaitData, Command, Hold, Now, SaveClaim, SayHolding, SessionOver, SessionUp
 from wgjit.model import AllowedIP, Claim, DevicePeer, Endpoint, Holding, Peer, PublicKey, Registration, Tai64n
 
 REFRESH = 3600.0
@@ -62,6 +62,8 @@ class Holders:
         self._ahead = 0.0
         self._known: dict[PublicKey, _Known] = {}
         self._held = 0
+        self._leaving: dict[PublicKey, set[Endpoint | None]] = {}
+        """The endpoints of peers that have lost their addresses and are still in the device."""
         self._commands: list[Command] = []
 
     def __len__(self) -> int:
@@ -139,6 +141,7 @@ class Holders:
                 known.own = replace(known.own, timestamp=known.newest, takeovers=0)
         if peer.endpoint is not None and peer.endpoint != known.own.endpoint:
             self._say(known, replace(known.own, endpoint=peer.endpoint), Hold.MOVED, now)
+            self._session_up(peer.endpoint, peer.last_handshake, now)
 
     def _is_of_newest(self, known: _Known, handshake: float) -> bool:
         """Whether a handshake that was complete at `handshake` began with the newest initiation."""
@@ -200,6 +203,7 @@ class Holders:
         holding, claim = registration.holding, registration.claim
         known = self._known[key] = _Known(holding)
         resident.confirmed_after = resident.handshake
+        self._session_up(resident.endpoint, resident.handshake, now)
         if claim is not None and claim.gateway == self._gateway:  # an earlier process has proven it
             known.first = known.newest = claim.greatest_proven
             known.newest_at = (claim.proven_at if claim.proven is None else 0.0) - self._ahead
@@ -221,9 +225,20 @@ class Holders:
 
     # --- a peer leaves ------------------------------------------------------------------------------------------
 
-    def left(self, key: PublicKey, now: Now, *, moved: bool = False) -> None:
-        """The peer has left the device, or has lost its addresses. `moved`: another gateway holds it."""
+    def left(self, key: PublicKey, now: Now, *, moved: bool = False, is_there: bool = False) -> None:
+        """The peer has left the device. `moved`: another gateway holds it.
+
+        `is_there`: the peer has lost its addresses only. When it is out of the device, this is called again. Until then
+        WireGuard may still call it.
+        """
         known = self._known.pop(key, None)
+        endpoints = self._leaving.pop(key, set())
+        if known is not None:
+            endpoints |= {known.endpoint, None if known.own is None else known.own.endpoint}
+        if is_there:
+            self._leaving[key] = endpoints
+        else:
+            self._commands += [SessionOver(endpoint) for endpoint in endpoints if endpoint is not None]
         if known is None:
             return
         if known.own is None:
@@ -233,6 +248,11 @@ class Holders:
         if not moved:
             self._say(known, replace(known.own, until=now.wall + self._ahead), Hold.LEFT, now)
             self._say_claim(key)
+
+    def _session_up(self, endpoint: Endpoint | None, handshake: float, now: Now) -> None:
+        """The session that began with this handshake is with this endpoint."""
+        if endpoint is not None and handshake and (left := handshake + SESSION - now.wall) > 0:
+            self._commands.append(SessionUp(endpoint, min(left, SESSION)))
 
     def _say(self, known: _Known, holding: Holding, why: Hold, now: Now) -> None:
         known.own, known.said = holding, now.monotonic

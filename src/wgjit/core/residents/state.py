@@ -88,9 +88,12 @@ class State:
         self.overdue.pop(key, None)
         self.spare.pop(key, None)
 
-    def forget(self, key: PublicKey, now: Now, *, moved: bool = False) -> None:
-        """The peer has left the device. `moved`: another gateway holds it."""
-        self.holders.left(key, now, moved=moved)
+    def forget(self, key: PublicKey, now: Now, *, moved: bool = False, is_there: bool = False) -> None:
+        """The peer has left the device. `moved`: another gateway holds it.
+
+        `is_there`: the peer has lost its addresses only. When it is out of the device, this is called again.
+        """
+        self.holders.left(key, now, moved=moved, is_there=is_there)
         self.foreign.pop(key, None)
         self.placeholder.not_foreign(key)
         self.placeholder.gone(key)
@@ -117,6 +120,6 @@ class State:
         for key in keys:
             self.removals.revoke(key, why)
             self.residency.remove(key)
-            self.forget(key, now, moved=why is Departure.MOVED)
+            self.forget(key, now, moved=why is Departure.MOVED, is_there=True)
             changes.append(PeerChange(key, update_only=True, allowed_ips=()))
         return changes

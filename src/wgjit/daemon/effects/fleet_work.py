@@ -1,4 +1,4 @@
-"""The effects that only a gateway of a fleet has: data that is awaited, and questions to the registry of record.
+"""The effects that only a gateway of a fleet has: awaited data, calls held back, questions to the registry of record.
 
 A session is confirmed by the first packet that comes out of WireGuard from an awaited address. Without the driver that
 sees such packets, the next look at the device confirms the session, a few seconds later.
@@ -8,30 +8,46 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from itertools import islice
 from typing import Any
 
 import structlog
 
-from wgjit.core.vocabulary import AwaitData, Confirmed, Event
+from wgjit.core.vocabulary import AwaitData, Confirmed, Event, SessionOver, SessionUp
 from wgjit.daemon.faults import Faults
-from wgjit.drivers.base import Confirmations
+from wgjit.drivers.base import Confirmations, Restraint
 from wgjit.errors import StoreDeferred, StoreError, WgjitError
-from wgjit.model import PublicKey
+from wgjit.model import Endpoint, PublicKey
 from wgjit.refusal import Refusal
 from wgjit.stores.base import Fleet, Store
 
 log = structlog.get_logger()
+
+TOGETHER = 0.02
+"""Seconds for which sessions are collected before the restraint is told of them."""
+
+AT_ONCE = 256
+"""Most sessions of which the restraint is told at once: that takes about a millisecond."""
 
 
 class FleetWork:
     """The effects of one gateway. Without a fleet it does nothing."""
 
     def __init__(
-        self, store: Store, confirmations: Confirmations | None, faults: Faults, hear: Callable[[Event], None]
+        self,
+        store: Store,
+        confirmations: Confirmations | None,
+        restraint: Restraint | None,
+        faults: Faults,
+        hear: Callable[[Event], None],
     ) -> None:
         """`hear` takes an event for the core."""
         self._store = store
         self._confirmations = confirmations
+        self._restraint = restraint
+        self._sessions: dict[Endpoint, float] = {}
+        """Seconds that the sessions with these endpoints last, 0 if they are over. The restraint is to be told."""
+        self._telling: asyncio.TimerHandle | None = None
         self._faults = faults
         self._hear = hear
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -52,6 +68,8 @@ class FleetWork:
     def end(self, loop: asyncio.AbstractEventLoop) -> None:
         """Stop serving."""
         self._loop = None
+        if self._telling is not None:
+            self._telling.cancel()
         if self._confirmations is not None:
             loop.remove_reader(self._confirmations.fileno())
         if self._store.fleet is not None:
@@ -67,6 +85,7 @@ class FleetWork:
             self._faults.occurred("record", trouble)
         else:
             self._faults.passed("record")
+        self._restrain(lambda restraint: restraint.heartbeat())
         if (taken := fleet.name_taken()) is not None:
             self._faults.occurred("fleet", taken)
         else:
@@ -124,6 +143,49 @@ class FleetWork:
             return
         if keys:
             self._hear(Confirmed(tuple(keys)))
+
+    # --- calls that are held back -------------------------------------------------------------------------------
+
+    def session_up(self, command: SessionUp) -> None:
+        """Tell the restraint of a session, soon and together with others."""
+        self._tell(command.endpoint, command.seconds)
+
+    def session_over(self, command: SessionOver) -> None:
+        """Tell the restraint that a session is over, soon and together with others."""
+        self._tell(command.endpoint, 0.0)
+
+    def calls_held(self) -> int | None:
+        """The number of calls that were held back; None if nothing holds them back."""
+        return None if self._restraint is None else self._restraint.held()
+
+    def _tell(self, endpoint: Endpoint, seconds: float) -> None:
+        if self._restraint is None or self._loop is None:
+            return
+        self._sessions.pop(endpoint, None)  # what is told last is told at last
+        self._sessions[endpoint] = seconds
+        if self._telling is None:
+            self._telling = self._loop.call_later(TOGETHER, self._tell_some)
+
+    def _tell_some(self) -> None:
+        assert self._loop is not None
+        some = {endpoint: self._sessions.pop(endpoint) for endpoint in list(islice(self._sessions, AT_ONCE))}
+        self._telling = self._loop.call_later(TOGETHER, self._tell_some) if self._sessions else None
+        up = {endpoint: seconds for endpoint, seconds in some.items() if seconds}
+        over = [endpoint for endpoint, seconds in some.items() if not seconds]
+        if up:
+            self._restrain(lambda restraint: restraint.put(up))
+        if over:
+            self._restrain(lambda restraint: restraint.forget(over))
+
+    def _restrain(self, act: Callable[[Restraint], None]) -> None:
+        """Do something with the restraint, if there is one. A failure is a fault and no more."""
+        if self._restraint is None:
+            return
+        try:
+            act(self._restraint)
+            self._faults.passed("restraint")
+        except WgjitError as error:
+            self._faults.occurred("restraint", error)
 
     # --- the registry of record ---------------------------------------------------------------------------------
 
