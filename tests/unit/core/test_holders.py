@@ -35,7 +35,6 @@ from wgjit.core.vocabulary import (
     SaveClaim,
     SayHolding,
     SessionOver,
-    SessionUp,
 )
 from wgjit.model import (
     Claim,

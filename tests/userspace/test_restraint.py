@@ -1,0 +1,7 @@
+"""A fleet's gateway holds back its calls: rules on the wire, and wireguard-go under them."""
+
+from tests.contracts.restraint import RestraintContract
+
+
+class TestRestraint(RestraintContract):
+    pass
