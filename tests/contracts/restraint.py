@@ -17,11 +17,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from tests.contracts.spoken_client import SpokenClient
 
 from lab.netns import Lab, Namespace
 from lab.wireguard import Backend, WireGuard
 from tests.contracts.gateway_site import wait_for
-from tests.contracts.spoken_client import SpokenClient
 from tests.inside import inside
 from wgjit.drivers.restraint.nft import HELD, MARGIN, SESSION, NftRestraint
 from wgjit.drivers.wireguard.open import open_device
