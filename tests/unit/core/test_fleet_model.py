@@ -381,7 +381,7 @@ class Fleet(RuleBasedStateMachine):
                 said = [w for w in node.outbox if isinstance(w, Holding) and w.public_key == key and w.until is None]
                 assert said, "F7: it did not say its own again"
             elif holding.until is None and key in node.gateway.residency:
-                newest = node.gateway._upkeep.state.holders._known[key].newest
+                newest = node.gateway._upkeep.state.holders._known[key].proofs.newest
                 assert newest is not None
                 assert newest > holding.timestamp, "F4: the peer has stayed"
                 own = node.own(key)

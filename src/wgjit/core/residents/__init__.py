@@ -11,5 +11,6 @@
 | `removals`    | paced removals, so that installs seldom wait                                         |
 | `expiries`    | when residents expire                                                                |
 | `holders`     | which gateway of the fleet holds a resident                                          |
+| `proofs`      | which initiation began the session that is up                                        |
 | `placeholder` | the peer that keeps registered addresses while their own peers are away              |
 """

@@ -12,9 +12,10 @@ the new session has passed data. docs/FLEET.md has the rules. Without a fleet th
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from wgjit.core.knock.claims import Claims
+from wgjit.core.residents.proofs import GRAIN, Proofs
 from wgjit.core.residents.residency import Resident
 from wgjit.core.settings import Settings
 from wgjit.core.vocabulary import AwaitData, Command, Hold, Now, SaveClaim, SayHolding, SessionOver, SessionUp
@@ -27,9 +28,6 @@ that is not much older. A fleet of 100,000 residents writes 28 rows a second for
 SESSION = 180.0
 """Seconds that a session lives after its handshake (REJECT_AFTER_TIME, messages.h)."""
 
-GRAIN = 0.05
-"""Seconds by which the device's time of a handshake may be before the time at which the gateway saw its initiation."""
-
 
 @dataclass(slots=True)
 class _Known:
@@ -37,14 +35,10 @@ class _Known:
 
     other: Holding | None
     """The holding that the registry had when the peer came, or that another gateway has said since."""
-    first: Tai64n | None = None
-    """The first timestamp that was proven here since the session was last in doubt."""
-    newest: Tai64n | None = None
-    """The greatest timestamp that was proven here."""
-    newest_at: float = 0.0
-    """Unix seconds by our clock when `newest` was proven."""
+    proofs: Proofs = field(default_factory=Proofs)
+    """The initiations that were proven here, from the confirmed one on."""
     endpoint: Endpoint | None = None
-    """The source of `newest`."""
+    """The source of the newest of these."""
     own: Holding | None = None
     """What this gateway holds; None while it awaits data."""
     said: float = 0.0
@@ -105,10 +99,9 @@ class Holders:
         known = self._known.get(claim.public_key)
         if known is None:
             return
-        stamp = claim.greatest_proven
-        known.first = stamp if known.first is None else min(known.first, stamp)
-        if known.newest is None or stamp > known.newest:
-            known.newest, known.newest_at, known.endpoint = stamp, at, claim.endpoint
+        known.proofs.add(claim.greatest_proven, at)
+        if known.proofs.newest == claim.greatest_proven:
+            known.endpoint = claim.endpoint
         if known.own is not None and now.monotonic - known.said >= REFRESH:
             self._say(known, known.own, Hold.REFRESHED, now)
             self._say_claim(claim.public_key)
@@ -120,9 +113,10 @@ class Holders:
         twice, the packet may be of the first session.
         """
         known = self._known.get(key)
-        if known is None or known.own is not None or known.first is None or resident.confirmed_after:
+        first = None if known is None else known.proofs.first
+        if known is None or known.own is not None or first is None or resident.confirmed_after:
             return False
-        self._take(key, known, known.first, now)
+        self._take(key, known, first, now)
         return True
 
     def seen(self, key: PublicKey, resident: Resident, peer: DevicePeer, now: Now) -> None:
@@ -130,26 +124,22 @@ class Holders:
         known = self._known.get(key)
         if known is None:
             return
+        stamp = None if peer.last_handshake == resident.handshake else known.proofs.of(peer.last_handshake)
         if known.own is None:
-            if known.first is not None and peer.last_handshake > resident.confirmed_after:
-                stamp = known.newest if self._is_of_newest(known, peer.last_handshake) else known.first
-                self._take(key, known, stamp or known.first, now)
+            if stamp is not None and peer.last_handshake > resident.confirmed_after:
+                self._take(key, known, stamp, now)
             return
-        if peer.last_handshake != resident.handshake and self._is_of_newest(known, peer.last_handshake):
-            assert known.newest is not None
-            if known.newest > known.own.timestamp:
-                known.own = replace(known.own, timestamp=known.newest, takeovers=0)
+        if stamp is not None and stamp > known.own.timestamp:
+            known.own = replace(known.own, timestamp=stamp, takeovers=0)
+            known.proofs.forget_before(stamp)
         if peer.endpoint is not None and peer.endpoint != known.own.endpoint:
             self._say(known, replace(known.own, endpoint=peer.endpoint), Hold.MOVED, now)
             self._session_up(peer.endpoint, peer.last_handshake, now)
 
-    def _is_of_newest(self, known: _Known, handshake: float) -> bool:
-        """Whether a handshake that was complete at `handshake` began with the newest initiation."""
-        return known.newest is not None and handshake >= known.newest_at - GRAIN
-
     def _take(self, key: PublicKey, known: _Known, stamp: Tai64n, now: Now) -> None:
         """This gateway holds the peer from now on."""
         self._commands.append(AwaitData(key, ()))
+        known.proofs.forget_before(stamp)
         other = known.other
         is_ours = other is not None and other.gateway == self._gateway
         assert known.endpoint is not None  # it comes with the timestamps
@@ -179,18 +169,21 @@ class Holders:
             return False
         if holding.until is not None:
             return False  # the other gateway has let the peer go
-        if known.newest is None or known.newest <= holding.timestamp:
+        newest = known.proofs.newest
+        if newest is None or newest <= holding.timestamp:
             return True
-        if resident.handshake and self._is_of_newest(known, resident.handshake):  # the client is back here
+        stamp = known.proofs.of(resident.handshake)
+        if stamp is not None and stamp > holding.timestamp:  # the client is back here
             self._held -= known.own is not None
             known.other = holding
-            self._take(holding.public_key, known, known.newest, now)
+            self._take(holding.public_key, known, stamp, now)
             return False
         # The client seems to be back, but its newest initiation may be a recording. So only data decides.
         if known.own is not None or known.other != holding:
             self._held -= known.own is not None
-            known.own, known.other, known.first = None, holding, known.newest
-            resident.confirmed_after = known.newest_at - GRAIN
+            known.own, known.other = None, holding
+            known.proofs.forget_before(holding.timestamp)
+            resident.confirmed_after = known.proofs.first_at - GRAIN
         return False
 
     def resumed(self, key: PublicKey, registration: Registration, resident: Resident, now: Now) -> bool:
@@ -205,8 +198,8 @@ class Holders:
         resident.confirmed_after = resident.handshake
         self._session_up(resident.endpoint, resident.handshake, now)
         if claim is not None and claim.gateway == self._gateway:  # an earlier process has proven it
-            known.first = known.newest = claim.greatest_proven
-            known.newest_at = (claim.proven_at if claim.proven is None else 0.0) - self._ahead
+            at = claim.proven_at - self._ahead if claim.proven is None else 0.0
+            known.proofs.add(claim.greatest_proven, at)
             known.endpoint = claim.endpoint
         if holding is not None and holding.gateway == self._gateway and holding.until is None:
             known.own, known.said = replace(holding, epoch=self._epoch), now.monotonic
@@ -216,11 +209,11 @@ class Holders:
             return True
         is_free = holding is None or holding.gateway == self._gateway or holding.until is not None
         is_up = resident.handshake and now.wall - resident.handshake < SESSION
-        if is_free and is_up and known.newest is not None:
+        newest = known.proofs.newest
+        if is_free and is_up and newest is not None:
             # A handshake from before the newest initiation began with an older timestamp: rather too old than too new.
-            is_newest = self._is_of_newest(known, resident.handshake)
-            since = resident.handshake - known.newest_at
-            self._take(key, known, known.newest if is_newest else known.newest.later(since - SESSION), now)
+            earlier = newest.later(resident.handshake - known.proofs.newest_at - SESSION)
+            self._take(key, known, known.proofs.of(resident.handshake) or earlier, now)
         return False
 
     # --- a peer leaves ------------------------------------------------------------------------------------------
