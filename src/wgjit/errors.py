@@ -54,6 +54,14 @@ class StoreBusy(StoreError):
     """Another process holds the registry's lock for longer than the timeout, or a database is too slow."""
 
 
+class StoreDamaged(StoreError):
+    """The registry's file is damaged, or is no database."""
+
+
+class StoreMissing(StoreError):
+    """The registry's file does not exist, or no longer."""
+
+
 class StoreUnreachable(StoreError):
     """A remote registry or a database gave no answer.
 

@@ -8,6 +8,7 @@ file like the registry of record, and hands on what the gateway says. So no pack
 | `store`    | ReplicaStore: the gateway's side of the file                                        |
 | `fleet`    | ReplicaFleet: what the gateway says and hears, and what it knows of its follower    |
 | `process`  | the follower as the gateway sees it: started, started again, told, asked, ended     |
+| `anew`     | makes a replica anew that is damaged or gone                                        |
 | `messages` | what gateway and follower say to each other                                         |
 | `follower` | the follower itself                                                                 |
 """

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from math import inf
+from pathlib import Path
 from typing import Any
 
-from wgjit.errors import GatewayNameTaken, StoreError, StoreUnreachable
+from wgjit.errors import GatewayNameTaken, StoreDamaged, StoreError, StoreMissing, StoreUnreachable
 from wgjit.model import Claim, Holding, PublicKey, Registration, Removed
 from wgjit.stores import packing
 from wgjit.stores.replica.messages import Terms
 from wgjit.stores.replica.process import Follower
+from wgjit.stores.sqlite.file import schema
 from wgjit.stores.sqlite.file.connection import Link
 from wgjit.stores.sqlite.rows import claim_rows, holding_rows
 
@@ -23,6 +28,9 @@ STALE = 2.0
 _TROUBLES = ("fatal", "trouble", "saying_fails", "beating_fails")
 """Parts of the follower's status that say what goes wrong."""
 
+TELLING = 1.0
+"""Seconds between two words to the follower about a file that fails."""
+
 _SAVE_CLAIM = claim_rows.save("TRUE")
 _HEARD = f"""
     SELECT arrival, gateway = ?2 AND epoch = ?3, public_key, {holding_rows.COLUMNS} FROM holdings
@@ -32,12 +40,15 @@ _HEARD = f"""
 class ReplicaFleet:
     """Implements `wgjit.stores.base.Fleet` on the two connections of a replica, and starts and ends its follower."""
 
-    def __init__(self, terms: Terms, reader: Link, writer: Link, follower: Follower) -> None:
+    def __init__(self, path: Path, terms: Terms, reader: Link, writer: Link, follower: Follower) -> None:
         self._gateway = terms.gateway
         self._poll = terms.poll
         self._reader = reader
         self._writer = writer
         self._follower = follower
+        self._path = path
+        self._fails = False
+        self._told_at = -inf
 
     # --- Fleet ------------------------------------------------------------------------------------------------
 
@@ -48,16 +59,13 @@ class ReplicaFleet:
         """
         if not claims and not holdings:
             return
-        self.make_way()
-        with self._writer as db:
-            db.execute("BEGIN IMMEDIATE")
+        with self.writing() as db:
             if claims:
                 db.executemany(_SAVE_CLAIM, map(packing.claim_row, claims))
                 holding_rows.queue(db, "claim", [claim.public_key for claim in claims])
             if holdings:
                 holding_rows.save(db, holdings)
                 holding_rows.queue(db, "holding", [holding.public_key for holding in holdings])
-            db.execute("COMMIT")
         self._follower.nudge()
 
     def hear(self, after: int, limit: int = 1000) -> tuple[list[Holding], int]:
@@ -67,10 +75,10 @@ class ReplicaFleet:
         newest place is told.
         """
         if limit == 0:
-            with self._reader as db:
+            with self.reading() as db:
                 row = db.execute("SELECT value FROM replica WHERE what = 'arrivals'").fetchone()
             return [], 0 if row is None else int(row[0])
-        with self._reader as db:
+        with self.reading() as db:
             rows = db.execute(_HEARD, (after, self._gateway.name, self._gateway.epoch, limit)).fetchall()
         heard = [packing.row_holding(*row) for _, is_own, *row in rows if not is_own]
         return heard, rows[-1][0] if rows else after
@@ -88,14 +96,14 @@ class ReplicaFleet:
         """Whether registered peers may be missing in the replica: it is being made, or has not been renewed lately."""
         follower = self._follower
         fresh_at = follower.value("fresh_at")
-        if not follower.value("complete") or fresh_at is None:
+        if self._fails or not follower.value("complete") or fresh_at is None:
             return True
         behind: float = time.monotonic() - fresh_at + (follower.value("lag") or 0.0)
         return behind > STALE + 4 * self._poll
 
     def is_complete(self) -> bool:
         """Whether the replica has all peers, although maybe not as they are now."""
-        return bool(self._follower.value("complete"))
+        return not self._fails and bool(self._follower.value("complete"))
 
     def clock_offset(self) -> float | None:
         """Seconds by which the clock of the registry of record is ahead of ours; None if it is not known."""
@@ -167,10 +175,43 @@ class ReplicaFleet:
         """Wait until the follower's status fits, for tests and benches. Returns False if it does not in time."""
         return self._follower.wait_for(fits, seconds)
 
-    def make_way(self) -> None:
-        """Ask the follower to let this process write, while it copies."""
+    # --- the file ---------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """A use of the replica that reads. If the file is damaged or gone, the follower makes it anew."""
+        try:
+            with self._reader as db:
+                yield db
+        except (StoreDamaged, StoreMissing):
+            self.file_fails()
+            raise
+        self._fails = False
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """A transaction of this process, committed at the end. A follower that copies makes way for it."""
         if self._follower.value("stage") != "following":
             self._follower.want()
+        try:
+            with self._writer as db:
+                db.execute("BEGIN IMMEDIATE")
+                yield db
+                db.execute("COMMIT")
+        except (StoreDamaged, StoreMissing):
+            self.file_fails()
+            raise
+
+    def file_fails(self) -> None:
+        """The replica is damaged or gone: have the follower make it anew."""
+        self._fails = True
+        if time.monotonic() - self._told_at >= TELLING:
+            self._told_at = time.monotonic()
+            try:
+                file = schema.identity(self._path)
+            except StoreError:
+                file = (0, 0)
+            self._follower.file_fails(file)
 
     def close(self) -> None:
         """End the follower, once it has said the last. Waits a few seconds at most."""

@@ -2,8 +2,8 @@
 
 The first packet is the gateway's `Terms`. It has the URLs of the databases, with their passwords, so it is kept out of
 arguments, environment, logs and errors. Then the gateway sends `{"nudge": true}`, `{"ask": KEY}`, `{"facts": {...}}`,
-`{"want": true}` or `{"stop": true}`, and the follower sends `{"status": {...}}`, `{"news": true}` or
-`{"answer": KEY, ...}`.
+`{"want": true}`, `{"fails": [DEVICE, INODE]}` or `{"stop": true}`. The follower sends `{"status": {...}}`,
+`{"news": true}` or `{"answer": KEY, ...}`.
 """
 
 from __future__ import annotations

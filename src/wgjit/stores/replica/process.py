@@ -54,10 +54,9 @@ class _Ask:
 class Follower:
     """The follower of the replica `path`. Any thread may call anything."""
 
-    def __init__(self, path: Path, terms: Terms, *, command: tuple[str, ...] = COMMAND) -> None:
+    def __init__(self, path: Path, terms: Terms) -> None:
         self._path = path
         self._terms = terms
-        self._command = command
         self._lock = threading.Lock()
         self._link: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -123,7 +122,7 @@ class Follower:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("WGJIT_")}
         try:
             process = subprocess.Popen(
-                list(self._command),
+                list(COMMAND),
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 env=environment,
@@ -237,6 +236,10 @@ class Follower:
     def nudge(self) -> None:
         """Say that there is something to send."""
         self._say({"nudge": True})
+
+    def file_fails(self, file: tuple[int, int]) -> None:
+        """Say that the replica's file, by device and inode, is damaged or gone."""
+        self._say({"fails": list(file)})
 
     def want(self) -> None:
         """Ask it to leave the file alone for a moment, since this process wants to write."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from wgjit.errors import StoreError
 from wgjit.stores.entries import Pool
 from wgjit.stores.sqlite.audit import AuditLog
 from wgjit.stores.sqlite.claims import Claims
@@ -34,6 +35,8 @@ class SqliteRegistry(SqliteStore):
         cache: int = schema.PAGE_CACHE,
     ) -> None:
         super().__init__(path, create=create, read_only=read_only, timeout=timeout, cache=cache)
+        if not read_only:
+            self._refuse_replica()
         self._hasty = None if read_only else Link(self.path, read_only=False, timeout=0.0, cache=cache)
         self.peers = Peers(self.path, self._reader, self._writer, pools, timeout, self.lookup)
         self.claims = Claims(self._writer, self.peers.registration, self.former)
@@ -41,6 +44,15 @@ class SqliteRegistry(SqliteStore):
         self.audit = AuditLog(self._reader, self._writer)
         self.gateways = Gateways()
         self.answers = Answers(self._reader, self._writer)
+
+    def _refuse_replica(self) -> None:
+        with self._reader as db:
+            is_replica = db.execute("SELECT 1 FROM replica WHERE what = 'instance'").fetchone() is not None
+        if is_replica:
+            super().close()
+            raise StoreError(
+                f"registry {self.path}: is a gateway's copy of a registry in PostgreSQL; change that one, by its URL"
+            )
 
     def close(self) -> None:
         super().close()

@@ -134,7 +134,7 @@ class Copy:
         with server.view() as (db, extend):
             some = ranges.bounds(db, after, STEPS)
             last = some[-1][1]
-            for table in ("claims", "holdings", "removed", "peers"):
+            for table in ("claims", "holdings", "peers", "removed"):  # a trigger notes what is removed
                 low = after
                 for batch in reading.of_range(db, table, after, last, extend):
                     self._compare_all(table, low, batch[-1][0], batch)
@@ -168,6 +168,7 @@ class Copy:
             self._file.drop_peers(db, surplus)
             self._file.put_peers(db, _different(db, some))
         elif table == "removed":
+            db.executemany("DELETE FROM removed WHERE public_key = ?", [(key,) for key in surplus])
             rows.put_removed(db, some)
         elif table == "claims":
             rows.put_claims(db, some)

@@ -19,8 +19,11 @@ from typing import Any
 from wgjit.errors import StoreError
 from wgjit.model import Claim, Holding, PublicKey, Registration, Removed
 from wgjit.stores import packing
+from wgjit.stores.replica import anew
 from wgjit.stores.replica.follower.reading import Row
+from wgjit.stores.sqlite.file import schema
 from wgjit.stores.sqlite.file.connection import Link
+from wgjit.stores.sqlite.file.errors import translate
 from wgjit.stores.sqlite.rows import claim_rows, holding_rows
 
 TIMEOUT = 5.0
@@ -46,6 +49,9 @@ class File:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock = threading.RLock()
+        self._old: sqlite3.Connection | None = None
+        self._held: tuple[int, int] | None = None
+        self._instance: bytes | None = None
         self._link = Link(path, read_only=False, timeout=TIMEOUT)
         self.is_loading = False
         """Whether the first copy is being written; see `loading`."""
@@ -66,9 +72,32 @@ class File:
             yield db
             db.execute("COMMIT")
 
-    def close(self) -> None:
-        """Close the file."""
-        self._link.close()
+    def check(self) -> None:
+        """Hold on to the file, so that its outbox can be read when it is deleted. Raises StoreMissing, StoreError."""
+        with self._lock:
+            is_there = schema.identity(self.path)
+            if self._old is None or is_there != self._held:
+                self._let_go()
+                try:
+                    self._old = schema.connect(self.path, read_only=True, timeout=0.0)
+                    self._old.execute("SELECT 1 FROM outbox LIMIT 1").fetchone()
+                except sqlite3.Error as error:
+                    raise translate(error, self.path) from error
+                self._held = is_there
+
+    def start_anew(self) -> None:
+        """Make the replica anew: it is damaged, gone, or half made of something else. Raises StoreError."""
+        with self._lock:
+            salvaged = anew.salvage_file(self.path) if self._old is None else anew.salvage(self._old)
+            salvaged.instance = salvaged.instance or self._instance
+            anew.start_anew(self.path, salvaged)
+            self._let_go()
+            self.is_loading, self.touched = False, None
+
+    def _let_go(self) -> None:
+        old, self._old = self._old, None
+        if old is not None:
+            old.close()
 
     # --- the place --------------------------------------------------------------------------------------------
 
@@ -87,7 +116,8 @@ class File:
         with self.writing() as db:
             db.execute("INSERT OR IGNORE INTO replica (what, value) VALUES ('instance', ?)", (secrets.token_bytes(16),))
             (value,) = db.execute("SELECT value FROM replica WHERE what = 'instance'").fetchone()
-            return bytes(value)
+        self._instance = bytes(value)
+        return self._instance
 
     # --- peers ------------------------------------------------------------------------------------------------
 

@@ -6,11 +6,12 @@ taken back to an older state.
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import threading
 import time
 
-from wgjit.errors import StoreError, StoreUnreachable
+from wgjit.errors import StoreDamaged, StoreError, StoreMissing, StoreUnreachable
 from wgjit.stores.replica.follower import file as rows
 from wgjit.stores.replica.follower import loading, reading
 from wgjit.stores.replica.follower.copying import Copy
@@ -20,6 +21,7 @@ from wgjit.stores.replica.follower.report import Report
 from wgjit.stores.replica.follower.servers import Server
 from wgjit.stores.replica.follower.snapshot import Snapshot
 from wgjit.stores.replica.follower.sources import FAR, Sources, behind
+from wgjit.stores.sqlite.file import schema
 from wgjit.stores.sqlite.rows import holding_rows
 
 TURN = 0.5
@@ -27,6 +29,9 @@ TURN = 0.5
 
 BACK_OFF = 1.5
 """Greatest pause after an error, seconds."""
+
+TOLD = 0.05
+"""Seconds until the gateway has read what it was told."""
 
 NOTED = 5.0
 """Seconds after which the place is written, if nothing else is."""
@@ -57,6 +62,7 @@ class Following:
             file.is_loading = loading.is_loading(db)
         if values.get("copied") is not None or file.is_loading:
             self._copy = Copy(file, values.get("copied"), values.get("loaded") or 0, self._make_way)
+        self._failed_file: tuple[int, ...] | None = None
         self.polls = 0
         """Readings of what is new, since the process began."""
         self._news = False
@@ -76,6 +82,9 @@ class Following:
             try:
                 self.round()
                 pause = self._poll if self._copy is None else 0.0
+            except (StoreDamaged, StoreMissing) as error:
+                self._report.set(trouble=error.told)
+                pause = self._start_anew(pause)
             except (StoreError, sqlite3.Error) as error:
                 self._report.set(trouble=str(error))
                 pause = min(max(2 * pause, self._poll), BACK_OFF)
@@ -84,6 +93,11 @@ class Following:
 
     def wake(self) -> None:
         """Read what is new at once."""
+        self._wake.set()
+
+    def file_fails(self, file: list[int]) -> None:
+        """The gateway finds that this file (device and inode) is damaged or gone."""
+        self._failed_file = tuple(file)
         self._wake.set()
 
     def let_write(self, seconds: float) -> None:
@@ -103,6 +117,11 @@ class Following:
     def round(self) -> None:
         """Read what is new, and copy for a while if a copy is under way."""
         began = time.monotonic()
+        self._file.check()
+        if self._failed_file is not None:
+            failed, self._failed_file = self._failed_file, None
+            if failed == schema.identity(self._file.path):
+                raise StoreDamaged(f"registry {self._file.path}: the gateway cannot read it")
         server = self._sources.pick()
         try:
             self._follow(server)
@@ -158,7 +177,7 @@ class Following:
         """Begin a copy: of another registry, or of this one after a server has taken the place of another."""
         is_repair = is_repair and self._is_whole  # a first copy that breaks off begins anew
         if self._file.is_loading:
-            raise NotImplementedError
+            self._make_anew()
         snapshot = Snapshot(said.snapshot.xmin, said.snapshot.xmin) if said.is_standby else said.snapshot
         timeline = said.timeline or self._primary_timeline
         values = {
@@ -178,6 +197,26 @@ class Following:
         self._record, self._timeline, self._place, self._is_repair = said.identity, timeline, snapshot, is_repair
         self._copy = Copy(self._file, b"", 0, self._make_way)
         self._tell()
+
+    def _start_anew(self, pause: float) -> float:
+        """Make the replica anew, whatever is the matter with it. Returns the pause after that, seconds."""
+        try:
+            self._make_anew()
+            return 0.0
+        except (StoreError, sqlite3.Error) as error:
+            self._report.set(trouble=str(error))
+            return min(max(2 * pause, self._poll), BACK_OFF)
+
+    def _make_anew(self) -> None:
+        self._record, self._place = None, None
+        self._tell()
+        time.sleep(TOLD)  # the gateway has to know that the replica is not whole before it is not
+        if self._copy is not None:
+            with contextlib.suppress(StoreError):
+                self._copy.close()
+            self._copy = None
+        self._file.start_anew()
+        self._report.add(made_anew=1)
 
     @property
     def _is_whole(self) -> bool:
@@ -225,8 +264,8 @@ class Following:
     def _apply_some(self, db: sqlite3.Connection, table: str, some: list[Row]) -> bool:
         """Write some rows. Returns whether the gateway has to know."""
         if table == "resets":
-            rows.reset(db, [key for key, _ in some])
             self._file.drop_peers(db, [key for key, is_registered in some if not is_registered])
+            rows.reset(db, [key for key, _ in some])
         elif table == "removed":
             self._file.drop_peers(db, [key for key, _, is_registered in some if not is_registered])
             rows.put_removed(db, some)

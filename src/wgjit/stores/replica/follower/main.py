@@ -66,6 +66,8 @@ def run(descriptor: int = 0) -> int:
             asking.ask(PublicKey(b64decode(message["ask"])))
         elif "want" in message:
             following.let_write(YIELD)
+        elif "fails" in message:
+            following.file_fails(message["fails"])
         elif "facts" in message:
             beating.residents = message["facts"]["residents"]
         elif "stop" in message:

@@ -97,11 +97,14 @@ def news(db: Db, since: Snapshot, check: Callable[[State], bool], apply: Apply, 
     if not check(said):
         return
     seen: set[int] = set()
+    reset: list[bytes] = []
     if all(len(rows) <= MOST for rows in answers[1:]):
         for (name, _, _), rows in zip(_NEW, answers[1:], strict=True):
             seen.update(row[-1] for row in rows)
             if rows:
                 apply(name, [row[:-1] for row in rows])
+            if name == "resets":
+                reset += [row[0] for row in rows]
     else:
         del answers
         with db.transaction():
@@ -113,8 +116,22 @@ def news(db: Db, since: Snapshot, check: Callable[[State], bool], apply: Apply, 
                 for rows in _stream(db, query, extend):
                     seen.update(row[-1] for row in rows)
                     apply(name, [row[:-1] for row in rows])
+                    if name == "resets":
+                        reset += [row[0] for row in rows]
+    for start in range(0, len(reset), MOST):
+        # Somebody may have said something new while another one deleted the old. The new is still there.
+        for name, rows in _of_keys(db, reset[start : start + MOST]):
+            apply(name, rows)
     place = since | (said.snapshot.with_seen(seen) if said.is_standby else said.snapshot)
     apply("place", [(place,)])
+
+
+def _of_keys(db: Db, keys: Sequence[bytes]) -> Iterator[tuple[str, list[Row]]]:
+    for name, select, alias in _NEW:
+        if name in ("removed", "claims", "holdings"):
+            query = f"{select.format(written='0')} WHERE {alias}.public_key = ANY(%b)"
+            if rows := db.execute(query, (list(keys),)).fetchall():
+                yield name, [row[:-1] for row in rows]
 
 
 _BEGIN = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-from wgjit.errors import StoreBusy, StoreError
+from wgjit.errors import StoreBusy, StoreDamaged, StoreError
 
 _ADVICE = {
     sqlite3.SQLITE_FULL: "the disk is full; free space there, nothing else is needed",
@@ -31,5 +31,6 @@ def translate(error: sqlite3.Error, path: Path) -> StoreError:
     code = primary_code(error)
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return StoreBusy(f"registry {path}: another process is writing; try again")
+    kind = StoreDamaged if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) else StoreError
     advice = "" if code is None else _ADVICE.get(code, "")
-    return StoreError(f"registry {path}: {advice} ({error})" if advice else f"registry {path}: {error}")
+    return kind(f"registry {path}: {advice} ({error})" if advice else f"registry {path}: {error}")

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from wgjit.errors import StoreError
+from wgjit.errors import StoreError, StoreMissing
 from wgjit.stores.migrations import scripts
 from wgjit.stores.sqlite.file.errors import primary_code, translate
 from wgjit.wire.key_text import shown
@@ -54,11 +54,11 @@ def migrations(kind: FileKind = REGISTRY) -> tuple[str, ...]:
 
 
 def identity(path: Path) -> tuple[int, int]:
-    """Device and inode of the file. Raises StoreError if the file is missing or cannot be read."""
+    """Device and inode of the file. Raises StoreMissing, or StoreError if it cannot be read."""
     try:
         status = os.stat(path)
     except FileNotFoundError:
-        raise StoreError(
+        raise StoreMissing(
             f"registry {shown(path)}: no such file; give the right path, or add a first peer to make it"
         ) from None
     except OSError as error:
@@ -120,7 +120,7 @@ def prepare(path: Path, *, create: bool, read_only: bool, kind: FileKind = REGIS
     if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
         raise StoreError(f"SQLite {sqlite3.sqlite_version} is too old; this Python needs one of 3.37 or newer")
     if create and not read_only:
-        _create(path)
+        create_file(path)
     try:
         with contextlib.closing(connect(path, read_only=read_only, timeout=_PATIENCE)) as connection:
             if verify(connection, path, kind) == len(migrations(kind)):
@@ -142,7 +142,8 @@ def prepare(path: Path, *, create: bool, read_only: bool, kind: FileKind = REGIS
         raise translate(error, path) from error
 
 
-def _create(path: Path) -> None:
+def create_file(path: Path) -> None:
+    """Make an empty file, as `prepare` says. Does nothing if there is one. Raises StoreError."""
     try:
         # O_EXCL: never open and close a database file by hand. That would drop the locks which SQLite holds on it
         # elsewhere in this process (https://sqlite.org/howtocorrupt.html, section 2.2).
