@@ -9,8 +9,8 @@ from typing import Any
 
 from lab.fleet.engine import Engine
 from lab.gateway import WGJIT, Gateway
-from lab.hasty import HASTY
 from lab.netns import Namespace
+from lab.skewed import SKEWED
 from lab.wireguard import Backend, WireGuard
 from wgjit.errors import StoreError
 from wgjit.model import Claim, PrivateKey, PublicKey, Registration
@@ -69,15 +69,15 @@ class Member:
         delivery: str = "auto",
         gateway: Mapping[str, object] | None = None,
         store: Mapping[str, object] | None = None,
-        in_a_hurry: bool = False,
+        clock: float = 0.0,
     ) -> Gateway:
         """Start `wgjit up`, with more settings of these sections. Raises GatewayFailed.
 
-        `in_a_hurry`: with short sessions and a short idle time, as lab.hasty has them.
+        `clock`: seconds by which the daemon's clock is ahead, as lab.skewed does it.
         """
         sections: dict[str, dict[str, object]] = {
             "store": {"url": self.engine.url(self.database), "path": str(self.replica), **(store or {})},
-            "gateway": {"name": self.name, **(gateway or {})},
+            "gateway": {"name": self.name, "address": self.endpoint, **(gateway or {})},
         }
         self._config.write_text(
             "".join(
@@ -93,7 +93,8 @@ class Member:
             self._config,
             store=None,
             delivery=delivery,
-            program=HASTY if in_a_hurry else WGJIT,
+            through=("env", f"LAB_CLOCK={clock}") if clock else (),
+            program=SKEWED if clock else WGJIT,
         )
         return self.daemon
 

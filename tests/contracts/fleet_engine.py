@@ -35,4 +35,4 @@ def fleet(shared_engine: Engine, backend: Backend) -> Iterator[Fleet]:
         fleet.up(gateway={"unconfirmed_timeout": 4})
         yield fleet
         for member in fleet.members:
-            assert member.status()["faults"] == {}
+            assert set(member.status()["faults"]) <= {"record"}, "a busy engine may be too late for a packet"

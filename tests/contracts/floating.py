@@ -9,14 +9,10 @@ from __future__ import annotations
 import time
 from contextlib import ExitStack
 
-import pytest
-
 from bench.roamer import Roamer, send
 from lab.fleet.member import INSIDE
 from lab.fleet.site import Fleet, Traveller
 from lab.fleet.traffic import Traffic
-from lab.gateway import WGJIT
-from lab.netns import run
 from tests.contracts.gateway_site import LONG, seamless, wait_for
 
 PULL = 16.0
@@ -89,29 +85,6 @@ class FloatingContract:
         wait_for(lambda: holder(fleet, client) == last.name)
         assert seamless(client.ping(last.inside))
 
-    def test_a_peer_that_was_just_added_is_let_in(self, fleet: Fleet) -> None:
-        for _ in range(3):
-            client = fleet.client(fleet.members[1], known=False)
-            assert seamless(client.first_ping(fleet.members[1].inside))
-
-    @pytest.mark.parametrize("by", ["psql", "command"])
-    def test_a_revocation_reaches_each_gateway(self, fleet: Fleet, by: str) -> None:
-        machine = fleet.machine()
-        gone = [Roamer(fleet, machine).register() for _ in fleet.members]
-        for roamer, member in zip(gone, fleet.members, strict=True):
-            assert seamless(roamer.connect(member))
-        if by == "psql":
-            with fleet.engine.serving.shell(fleet.engine.serving.url(fleet.database)) as shell:
-                keys = [bytes(roamer.public_key) for roamer in gone]
-                shell.execute("DELETE FROM wgjit.peers WHERE public_key = ANY(%s)", (keys,))
-        else:
-            url = fleet.engine.serving.url(fleet.database)
-            for roamer in gone:
-                run(*WGJIT, "peer", "remove", str(roamer.public_key), env={"WGJIT_STORE_URL": url})
-        for roamer, member in zip(gone, fleet.members, strict=True):
-            assert member.let_go(roamer.public_key, LONG) is not None
-            assert roamer.connect(member, timeout=0.5) is None
-
     def test_old_initiations_at_the_other_gateway_move_nobody(self, fleet: Fleet) -> None:
         """What an eavesdropper at the first gateway has recorded, sent to the second."""
         (a, b), machine = fleet.members, fleet.machine()
@@ -143,20 +116,6 @@ class FloatingContract:
         assert b.count("departures", "unconfirmed") > 0
         assert roamer.public_key in a.residents()
         assert holder(fleet, roamer) == "a"
-
-    def test_gateways_and_holders_are_told(self, fleet: Fleet) -> None:
-        a, b = fleet.members
-        client = fleet.client(a)
-        assert seamless(client.first_ping(a.inside))
-        wait_for(lambda: holder(fleet, client) == "a")
-        environment = {"WGJIT_STORE_URL": fleet.engine.serving.url(fleet.database)}
-        where = run(*WGJIT, "peer", "where", client.name, env=environment)
-        assert "a" in where
-        assert "172." in where, "the client's endpoint"
-        table = run(*WGJIT, "gateways", env=environment)
-        for member in (a, b):
-            (line,) = [line for line in table.splitlines() if line.startswith(f"{member.name} ")]
-            assert member.address in line
 
 
 def holder(fleet: Fleet, client: Traveller | Roamer) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -35,46 +35,32 @@ class TestFloatingOnKernelWireGuard(FloatingContract):
                 member.link.delay(0.0)
 
 
-class Clocks:
-    """The guest's clock. The gateways share it, so it is stepped before a gateway's turn: that is when it counts."""
-
-    def __init__(self) -> None:
-        self._offset = time.time() - time.monotonic()
-
-    def true(self) -> float:
-        """Unix seconds by a clock that nobody steps: the clients'."""
-        return self._offset + time.monotonic()
-
-    def step(self, ahead: float) -> None:
-        """Be so far ahead of the true time."""
-        time.clock_settime(time.CLOCK_REALTIME, self.true() + ahead)
-
-
 @pytest.fixture
-def clocks() -> Iterator[Clocks]:
-    clocks = Clocks()
-    yield clocks
-    clocks.step(0.0)
+def true_time() -> Iterator[Callable[[], float]]:
+    """A clock that nobody steps: Unix seconds. At the end the guest's clock shows them again."""
+    offset = time.time() - time.monotonic()
+    yield lambda: offset + time.monotonic()
+    time.clock_settime(time.CLOCK_REALTIME, offset + time.monotonic())
 
 
-@pytest.mark.parametrize("apart", [5.0, -5.0, HOUR, -HOUR], ids=["5 s ahead", "5 s behind", "1 h ahead", "1 h behind"])
-def test_a_client_moves_between_gateways_whose_clocks_are_apart(fleet: Fleet, clocks: Clocks, apart: float) -> None:
-    """The second gateway's clock is that far ahead of the first one's; the client's own is right."""
-    (a, b), machine = fleet.members, fleet.machine()
-    roamer = Roamer(fleet, machine, clocks.true).register()
+@pytest.mark.parametrize("ahead", [5.0, HOUR], ids=["5 s", "1 h"])
+def test_the_fleets_clock_is_stepped(fleet: Fleet, true_time: Callable[[], float], ahead: float) -> None:
+    """Engine and gateways have one clock here, and it jumps ahead of the clients' between two knocks.
+
+    Now each knock looks like an old recording. A client that is there tries again after 5 s, and so shows that it is.
+    """
+    a, b = fleet.members
+    machine = fleet.machine()
+    roamer = Roamer(fleet, machine, true_time).register()
     recorded = roamer.initiation()
-    time.sleep(0.05)
+    time.sleep(0.05)  # so that the next timestamp is greater
     assert seamless(roamer.connect(a))
     wait_for(lambda: holder(fleet, roamer) == "a")
     wait_for(lambda: b.claim(roamer.public_key) is not None)
-    clocks.step(apart)
+    time.clock_settime(time.CLOCK_REALTIME, true_time() + ahead)
     with b.running.feed() as feed:
         send(machine, b, recorded)
         assert feed.next(public_key=str(roamer.public_key))["refusal"] == "stale"
-    assert seamless(roamer.connect(b))
+    assert any(roamer.connect(b, timeout=5.0) is not None for _ in range(5))
     assert a.let_go(roamer.public_key, LONG) is not None
     wait_for(lambda: holder(fleet, roamer) == "b")
-    clocks.step(0.0)
-    assert seamless(roamer.connect(a)), "and back"
-    assert b.let_go(roamer.public_key, LONG) is not None
-    wait_for(lambda: holder(fleet, roamer) == "a")
