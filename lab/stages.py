@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
 GUEST_LIMIT = "10800"
-"""Seconds after which a guest is taken to hang. This is far more than a guest takes on a quiet machine, because four
+"""Seconds after which a guest is taken to hang. This is far more than a guest takes on a quiet machine, because five
 guests share two CPUs."""
 
 NO_TESTS = 5
@@ -48,7 +48,10 @@ STAGES = {
     "userspace": Stage(
         "namespaces with wireguard-go, on this kernel",
         "tests/userspace",
-        apart=(("test_gateway.py", "test_eviction.py"),),
+        apart=(
+            ("test_gateway.py", "test_eviction.py"),
+            ("test_floating.py", "test_floating_outages.py", "test_fleet_lab.py"),
+        ),
     ),
     "guest": Stage("the guest kernels themselves", "tests/guest"),
     "kernel": Stage(
@@ -67,6 +70,7 @@ STAGES = {
                 "test_several.py",
                 "test_several_rules.py",
             ),
+            ("test_floating.py", "test_fleet_lab.py"),
         ),
     ),
     "smp": Stage(
