@@ -6,10 +6,9 @@ moves  In each round a fresh client sends one packet by one gateway, `first`, an
        `moved`. Both are a first ping. The time from sending the second until the first gateway has removed the peer is
        `let go`. Rounds take the two gateways by turns.
 far    The same with 150 ms of round trip to the engine. Needs netem.
-stay   Half of the clients move as after a DNS change, and the others by a route, of which nobody tells them. The first
-       gateway sends to all of them from inside: to the former all the time, to the latter once they are there, because
-       a client to which something comes does not notice that its route has moved. A client is pulled back if the first
-       gateway has its peer again, or if it follows an answer of the first gateway.
+stay   Half of the clients move as after a DNS change, and the others by a route, of which nobody tells them. Meanwhile
+       the first gateway sends to all of them from inside. A client is pulled back if the first gateway has its peer
+       again, or if it follows an answer of the first gateway.
 old    Somebody sends recorded initiations to the second gateway, of clients that the first one serves. All are older
        than what the fleet knows, but for one of each client, which is newer.
 
@@ -145,7 +144,7 @@ def stay(report: Report, fleet: Fleet, count: int, seconds: float) -> list[str]:
     lost = sum(client.first_ping(a.inside, PATIENCE) is None for client in both)
     arrivals: dict[Traveller, float] = {}
     with ExitStack() as stack:
-        stack.enter_context(Traffic(a.namespace, [(a.inside, client.host) for client in told]))
+        stack.enter_context(Traffic(a.namespace, [(a.inside, client.host) for client in both]))
         for client in told:
             client.move(b)
             began = time.monotonic()
@@ -158,7 +157,6 @@ def stay(report: Report, fleet: Fleet, count: int, seconds: float) -> list[str]:
             for client in carried:
                 if client not in arrivals and client.ping(b.inside, 0.5) is not None:
                     arrivals[client] = time.monotonic() - moved
-        stack.enter_context(Traffic(a.namespace, [(a.inside, client.host) for client in carried]))
         deadline = time.monotonic() + PATIENCE
         gone = {client for client in both if a.let_go(client.public_key, deadline - time.monotonic()) is not None}
         unanswered: Counter[Traveller] = Counter()

@@ -56,11 +56,9 @@ class FloatingContract:
             with ExitStack() as stack:
                 stack.enter_context(Traffic(machine, [(client.host, INSIDE) for client in told + carried]))
                 stack.enter_context(Traffic(a.namespace, [(a.inside, client.host) for client in told + carried]))
-                fleet.serve_by(b)
                 for client in told:
                     client.move(b)
-                for client in carried:
-                    client.forget()
+                fleet.serve_by(b)  # nobody tells the others: they knock when nothing has come back for 15 s
                 for client in told + carried:
                     wait_for(lambda client=client: client.ping(b.inside, timeout=1) is not None)  # type: ignore[misc]
                 for client in told + carried:
