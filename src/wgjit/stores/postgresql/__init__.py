@@ -14,6 +14,7 @@ asks, words the errors, and keeps no state in a session: it works behind pgbounc
 | `gateways`    | shows the gateways that share the registry                                          |
 | `idempotency` | the kept answers of the HTTP API                                                    |
 | `load`        | registers many peers at once                                                        |
+| `spill`       | sorts the plain ones of them, also more than the memory holds                       |
 | `rows`        | SQL statements on an open connection: peers, labels, handles, listings, pools       |
 | `database`    | the database itself: its URL, schema, connections and errors                        |
 """

@@ -1,13 +1,15 @@
-"""Registers many peers at once: staged by COPY, checked as sets, inserted in key order by one statement.
+"""Registers many peers at once: sorted, copied in key order, and checked as sets.
 
-A batch is one transaction, so that it works behind pgbouncer: the peers are staged in a temporary table that ends with
-it. While peers are staged, no other program has to wait. `commit` then inserts them sorted. The schema's triggers work
-on whole statements, so they check a batch as one set.
+A batch is one transaction, so that it works behind pgbouncer. Before `commit` no other program has to wait. Most peers
+of a large batch are plain. They are sorted on this side (`spill`), with no transaction open, and `commit` copies them
+into the table, which costs the server two thirds of an INSERT. The others are staged in a temporary table, which ends
+with the transaction, and are inserted sorted by one statement. The schema's triggers work on whole statements, so they
+check a batch as one set.
 
-If a rule is broken, the insertion is undone, and the batch takes the slow way. Rows that equal a registered peer count
-as present. Set operations single out the rows that conflict with any other row, staged or registered. The rest is
-inserted as before. The singled-out rows follow one by one, in the order of their lines. A row without conflict may be
-inserted early, so the result is the same as of adding all rows one by one.
+If a rule is broken, the insertion is undone, all rows are staged, and the batch takes the slow way. Rows that equal a
+registered peer count as present. Set operations single out the rows that conflict with any other row, staged or
+registered. The rest is inserted at once. The singled-out rows follow one by one, in the order of their lines. A row
+without conflict may be inserted early, so the result is the same as of adding all rows one by one.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from wgjit.stores.postgresql import audit
 from wgjit.stores.postgresql.database.connection import Database
 from wgjit.stores.postgresql.database.schema import Db
 from wgjit.stores.postgresql.rows import labels, peer_rows, pools
+from wgjit.stores.postgresql.spill import LINE, Spill
 
 Refused = Callable[[int, StoreError], None]
 """Gets the line of a peer that is refused, and the error. If it raises, nothing of the batch is registered."""
@@ -50,16 +53,19 @@ CREATE TEMP TABLE stage_labels (line bigint NOT NULL, key text COLLATE "C" NOT N
 CREATE TEMP TABLE apart (line bigint PRIMARY KEY, present boolean NOT NULL) ON COMMIT DROP
 """
 
-_COPY_PLAIN = "COPY pg_temp.stage (line, public_key, allowed_ips, labelled) FROM STDIN (FORMAT binary)"
+_COPY_PLAIN = "COPY wgjit.peers (public_key, allowed_ips) FROM STDIN (FORMAT binary)"
+_STAGE_PLAIN = "COPY pg_temp.stage (line, public_key, allowed_ips, labelled) FROM STDIN (FORMAT binary)"
 _COPY_PEERS = f"COPY pg_temp.stage (line, {_COLUMNS}, labelled) FROM STDIN"
 _COPY_LABELS = "COPY pg_temp.stage_labels (line, key, value) FROM STDIN"
 
 _HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _TRAILER = b"\xff\xff"
-# A row of four fields, each behind its length: line, key, an array of one cidr (type 650: one dimension, no NULL, from
-# index 1; family 2, 32 bits, is a cidr, 4 bytes of address), labelled.
-_ROW = struct.Struct(">hiqi32siiiiiii4s4sib")
-_ARRAY = (32, 1, 0, 650, 1, 1, 8, b"\x02\x20\x01\x04")
+# Fields, each behind its length: the key, and an array of one cidr (type 650: one dimension, no NULL, from index 1;
+# family 2, 32 bits, is a cidr, 4 bytes of address). A staged row also has its line and whether it is labelled.
+_KEY = struct.pack(">i", 32)
+_ARRAY = struct.pack(">7i4s", 32, 1, 0, 650, 1, 1, 8, b"\x02\x20\x01\x04")
+_COPIED = struct.pack(">h", 2) + _KEY
+_STAGED = struct.Struct(">hiq36s32s4sib")
 
 _NOT_APART = "NOT EXISTS (SELECT FROM pg_temp.apart AS a WHERE a.line = s.line)"
 _NOT_PRESENT = "NOT EXISTS (SELECT FROM pg_temp.apart AS a WHERE a.line = s.line AND a.present)"
@@ -132,11 +138,11 @@ class BulkLoad:
     def __init__(self, database: Database, by: Author, cache: int = CACHE) -> None:
         self._database = database
         self._by = by
-        self._settings = (
-            f"SET LOCAL work_mem = '{cache}kB'; SET LOCAL idle_in_transaction_session_timeout = 0; {_STAGE}"
-        )
+        self._settings = f"SET LOCAL work_mem = '{cache}kB'; SET LOCAL idle_in_transaction_session_timeout = 0"
+        self._plain = Spill()
         self._batch = contextlib.ExitStack()
         self._open: Db | None = None
+        self._has_stage = False
         self.staged = 0
         """Peers in this batch so far."""
 
@@ -152,13 +158,11 @@ class BulkLoad:
         """
         if any(len(record) != PLAIN_SIZE for record in records):
             raise StoreError(f"registry {self._database.url}: a rule of the schema refuses this row (a plain record)")
-        pack, array, labelled = _ROW.pack, _ARRAY, int(unlabelled)
-        rows = [
-            pack(4, 8, line, 32, record[:32], *array, record[33:37], 1, labelled)
-            for line, record in zip(lines, records, strict=True)
-        ]
-        with self._staging() as db, db.cursor() as cursor, cursor.copy(_COPY_PLAIN) as copy:
-            copy.write(_HEADER + b"".join(rows) + _TRAILER)
+        try:
+            self._plain.add(lines, records, unlabelled=unlabelled)
+        except StoreError:
+            self._drop()
+            raise
         self.staged += len(records)
 
     def peers(self, peers: Iterable[tuple[int, Peer]], said: Mapping[int, Mapping[str, str]] | None = None) -> None:
@@ -174,7 +178,8 @@ class BulkLoad:
             checks.check_peer(peer)
             rows.append((line, *peer_rows.columns(peer), line in said))
         pairs = [(row[0], key, value) for row in rows for key, value in said.get(row[0], {}).items()]
-        with self._staging() as db, db.cursor() as cursor:
+        with self._transaction() as db, db.cursor() as cursor:
+            self._make_stage(db)
             with cursor.copy(_COPY_PEERS) as copy:
                 for row in rows:
                     copy.write_row(row)
@@ -192,40 +197,76 @@ class BulkLoad:
         """
         if not self.staged:
             return Loaded(0, 0, 0)
-        with self._staging() as db:
-            try:
-                with db.transaction():
-                    _insert(db, _INSERT_ALL)
-                loaded = Loaded(self.staged, 0, 0)
-            except (pg.UniqueViolation, pg.ExclusionViolation):
-                loaded = self._sift(db, refused)
+        with self._transaction() as db:
+            loaded = self._insert_all(db) or self._sift(db, refused)
             if loaded.added:
                 audit.write(db, self._by, [audit_records.imported(loaded, source)])
             db.execute("DISCARD PLANS")  # the triggers' plans are made for many rows; the next one may write one
-        batch, self._batch, self._open, self.staged = self._batch, contextlib.ExitStack(), None, 0
-        batch.close()  # commits
+        self._end().close()  # commits
         return loaded
 
     @contextlib.contextmanager
-    def _staging(self) -> Iterator[Db]:
+    def _transaction(self) -> Iterator[Db]:
         """The transaction of this batch, begun if there is none. After an error the batch is dropped."""
-        if self._open is None:
-            self._open = self._batch.enter_context(self._database.change(more=self._settings, long=True))
         try:
+            if self._open is None:
+                self._open = self._batch.enter_context(self._database.change(more=self._settings, long=True))
             yield self._open
         except BaseException as error:
             self._drop(error)
             raise
 
+    def _end(self) -> contextlib.ExitStack:
+        """Begin the next batch. Returns what ends the transaction of this one."""
+        batch, self._batch, self._open = self._batch, contextlib.ExitStack(), None
+        self.staged, self._has_stage = 0, False
+        self._plain.clear()
+        return batch
+
     def _drop(self, error: BaseException | None = None) -> None:
         """End the batch's transaction without a commit. Raises the StoreError for a psycopg.Error."""
-        batch, self._batch, self._open, self.staged = self._batch, contextlib.ExitStack(), None, 0
         error = error or _Dropped()
         with contextlib.suppress(_Dropped):
-            batch.__exit__(type(error), error, error.__traceback__)
+            self._end().__exit__(type(error), error, error.__traceback__)
+
+    def _make_stage(self, db: Db) -> None:
+        if not self._has_stage:
+            db.execute(_STAGE)
+            self._has_stage = True
+
+    def _insert_all(self, db: Db) -> Loaded | None:
+        """Insert all rows. None if a rule is broken, and nothing is inserted."""
+        sample = self._plain.sample()
+        if db.execute("SELECT 1 FROM wgjit.peers WHERE public_key = ANY(%b) LIMIT 1", (sample,)).fetchone():
+            return None  # most likely it was imported before
+        try:
+            with db.transaction():
+                with db.cursor() as cursor, cursor.copy(_COPY_PLAIN) as copy:
+                    copy.write(_HEADER)
+                    for rows in self._plain.rows():
+                        copy.write(b"".join([_COPIED + row[:32] + _ARRAY + row[33:37] for row in rows]))
+                    copy.write(_TRAILER)
+                if self._has_stage:
+                    _insert(db, _INSERT_ALL)
+        except (pg.UniqueViolation, pg.ExclusionViolation):
+            return None
+        if _has_freed(db):
+            self._stage_plain(db)
+            db.execute(_FORGET_FREED)
+        return Loaded(self.staged, 0, 0)
+
+    def _stage_plain(self, db: Db) -> None:
+        """Have the plain rows in the stage, too."""
+        self._make_stage(db)
+        with db.cursor() as cursor, cursor.copy(_STAGE_PLAIN) as copy:
+            copy.write(_HEADER)
+            for rows in self._plain.rows():
+                copy.write(b"".join([_staged_row(row) for row in rows]))
+            copy.write(_TRAILER)
 
     def _sift(self, db: Db, refused: Refused) -> Loaded:
         """Insert all rows without a conflict, then the others one by one."""
+        self._stage_plain(db)
         db.execute("CREATE INDEX ON pg_temp.stage (line); ANALYZE pg_temp.stage, pg_temp.stage_labels")
         for more in range(_TRIES, -1, -1):
             for statement in _SINGLE_OUT:
@@ -238,6 +279,8 @@ class BulkLoad:
                 if not more:
                     raise
                 db.execute("DELETE FROM pg_temp.apart")
+        if _has_freed(db):
+            db.execute(_FORGET_FREED)
         row = db.execute("SELECT count(*), count(*) FILTER (WHERE present) FROM pg_temp.apart").fetchone()
         assert row is not None
         apart, present = row
@@ -265,8 +308,16 @@ class _Dropped(Exception):
 def _insert(db: Db, statement: str) -> None:
     db.execute(statement)
     db.execute(_INSERT_LABELS)
-    if db.execute("SELECT 1 FROM wgjit.freed LIMIT 1").fetchone():
-        db.execute(_FORGET_FREED)
+
+
+def _has_freed(db: Db) -> bool:
+    return db.execute("SELECT 1 FROM wgjit.freed LIMIT 1").fetchone() is not None
+
+
+def _staged_row(row: bytes) -> bytes:
+    """A plain row as `_STAGE_PLAIN` takes it."""
+    (line,) = LINE.unpack_from(row, PLAIN_SIZE)
+    return _STAGED.pack(4, 8, line >> 1, _KEY + row[:32], _ARRAY, row[33:37], 1, line & 1)
 
 
 def _singled_out(db: Db) -> Iterator[tuple[int, Peer, dict[str, str] | None]]:
