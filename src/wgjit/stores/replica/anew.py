@@ -54,9 +54,11 @@ def salvage(db: sqlite3.Connection) -> Salvaged:
 
 def salvage_file(path: Path) -> Salvaged:
     """As `salvage`, of a file that may not even be a database."""
-    with contextlib.suppress(sqlite3.Error, StoreError):
-        with contextlib.closing(schema.connect(path, read_only=True, timeout=1.0)) as db:
-            return salvage(db)
+    with (
+        contextlib.suppress(sqlite3.Error, StoreError),
+        contextlib.closing(schema.connect(path, read_only=True, timeout=1.0)) as db,
+    ):
+        return salvage(db)
     return Salvaged()
 
 
