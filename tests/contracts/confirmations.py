@@ -385,12 +385,19 @@ class ConfirmationsContract(_OnASite):
         speak(client, 4, 2)
         assert reported(confirmations, 1) == [client.public_key]
 
-    def test_a_loud_peer_is_filtered_out_after_its_report(self, site: Site) -> None:
-        client = site.in_session("10.8.0.2/32")
+    @pytest.mark.parametrize("how", ["by its next packet", "by a flush"])
+    def test_a_loud_peer_is_filtered_out_after_its_report(self, site: Site, how: str) -> None:
+        client, other = site.in_session("10.8.0.2/32"), site.in_session("10.8.0.3/32")
         confirmations = site.confirmations()
-        await_all(confirmations, client)
+        await_all(confirmations, client, *([other] if how == "by its next packet" else []))
         speak(client, 4, 2)
         assert reported(confirmations, 1) == [client.public_key]
+        if how == "by its next packet":
+            speak(client, 4, 2)
+            assert select.select([confirmations], [], [], PATIENCE)[0]
+            assert confirmations.read() == []
+        else:
+            confirmations.flush()  # nobody else is watched
         received = site.received()
         for _ in range(20):
             speak(client, 4, 2)

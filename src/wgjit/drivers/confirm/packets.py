@@ -76,7 +76,8 @@ class PacketConfirmations:
 
     def flush(self) -> None:
         """Put the filter in force. Raises CaptureError; the next call tries again."""
-        if not self._pending and not self._overdue:
+        is_late = not self._watched and self._watched.changed  # nobody is watched, and the filter still passes packets
+        if not self._pending and not self._overdue and not is_late:
             return
         self._overdue = True
         # A packet that waits already came before the peers were watched: it says nothing of their new sessions.
@@ -123,7 +124,7 @@ class PacketConfirmations:
                 stale = True
             else:
                 found.append(key)
-        if stale or not self._watched:  # the filter passes more than it should, which does no harm
+        if stale and not found:  # the filter passes more than it should, which does no harm. A report comes first
             try:
                 self._renew()
             except CaptureError:
