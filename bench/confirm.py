@@ -61,8 +61,8 @@ LIMIT_RATIO = 0.97
 PORT = 51820
 TURN, TURNS = 100, 40
 """Packets that are written together, and turns of a case in a round."""
-RULES, RATE = 5000, 100
-"""Of the firewall; peers that are awaited a second beside it."""
+LOADS, RATE = 3, 100
+"""Times that the firewall is loaded; peers that are awaited a second meanwhile."""
 LIST_PATIENCE = 30.0
 """Seconds."""
 WINDOW = 64
@@ -184,9 +184,9 @@ def latency(report: Report, descriptor: int, rounds: int) -> None:
     report.table(("way", "median", "p99"), rows)
 
 
-def firewall(report: Report, rounds: int) -> None:
+def firewall(report: Report, count: int) -> None:
     """Beside a firewall of many rules that is listed, and loaded, while peers are awaited."""
-    rules = "".join(f"ip saddr 10.{n >> 8}.{n & 255}.1 tcp dport {n + 1} accept;" for n in range(RULES))
+    rules = "".join(f"ip saddr 10.{n >> 8}.{n & 255}.1 tcp dport {n + 1} accept;" for n in range(count))
     script = f"table inet fire; delete table inet fire; table inet fire {{ chain c {{ {rules} }}; }}"
     rows = []
     for name in ("nothing", *WAYS):
@@ -194,7 +194,7 @@ def firewall(report: Report, rounds: int) -> None:
         awaiter = multiprocessing.Process(target=_await, args=(name, stop, slowest))
         awaiter.start()
         began = time.monotonic()
-        for _ in range(rounds):
+        for _ in range(LOADS):
             run("nft", "-f", "-", input=script)
         loaded = time.monotonic()
         listing = subprocess.Popen(["nft", "list", "ruleset"], stdout=subprocess.DEVNULL)
@@ -207,9 +207,9 @@ def firewall(report: Report, rounds: int) -> None:
             listed = f"not within {LIST_PATIENCE:.0f} s"
         stop.set()
         awaiter.join()
-        rows.append((name, f"{(loaded - began) / rounds:.2f} s", f"{slowest.value * 1000:.1f} ms", listed))
+        rows.append((name, f"{(loaded - began) / LOADS:.2f} s", f"{slowest.value * 1000:.1f} ms", listed))
     report.say(
-        f"While {RATE} peers a second are awaited, one by one, a firewall of {RULES:,} rules is loaded and listed:"
+        f"While {RATE} peers a second are awaited, one by one, a firewall of {count:,} rules is loaded and listed:"
     )
     report.table(("way", "loading", "longest await", "`nft list ruleset`"), rows)
 
@@ -309,10 +309,11 @@ def real(report: Report, backend: Backend, rounds: int) -> list[str]:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="./dev bench confirm", description=__doc__.partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--rules", type=int, default=5000, help="of the firewall (default 5000)")
     parser.add_argument("--backend", choices=("kernel", "go"), default="kernel")
     add_option(parser)
     options = parser.parse_args()
-    check_above_zero(parser, options, "rounds")
+    check_above_zero(parser, options, "rounds", "rules")
     report = Report("confirm", options.write, section=section_for("confirm", options.backend))
     report.head()
     missed = real(report, options.backend, options.rounds)
@@ -320,7 +321,7 @@ def main() -> int:
     packets(report, bare, descriptor, (0, 10, 300, 1000, 10_000), options.rounds)
     missed += awaiting(report, (0, 10, 100, 300, 10_000), options.rounds)
     latency(report, descriptor, 20 * options.rounds)
-    firewall(report, options.rounds)
+    firewall(report, options.rules)
     report.say("\n".join(f"MISSED {line}" for line in missed) or "all goals reached")
     report.finish()
     return 1 if missed else 0
