@@ -6,9 +6,10 @@ moves  In each round a fresh client sends one packet by one gateway, `first`, an
        `moved`. Both are a first ping. The time from sending the second until the first gateway has removed the peer is
        `let go`. Rounds take the two gateways by turns.
 far    The same with 150 ms of round trip to the engine. Needs netem.
-stay   Half of the clients move as after a DNS change, and the others by a route, of which nobody tells them. Meanwhile
-       the first gateway sends to all of them from inside. A client is pulled back if the first gateway has its peer
-       again, or if it follows an answer of the first gateway.
+stay   Half of the clients move as after a DNS change, and the others by a route, of which nobody tells them. The first
+       gateway sends to all of them from inside, all the time; but to half of those whose route has moved only once they
+       are there. A client is pulled back if the first gateway has its peer again, or if it follows an answer of the
+       first gateway.
 old    Somebody sends recorded initiations to the second gateway, of clients that the first one serves. All are older
        than what the fleet knows, but for one of each client, which is newer.
 
@@ -140,11 +141,12 @@ def stay(report: Report, fleet: Fleet, count: int, seconds: float) -> list[str]:
     machine = fleet.machine()
     told = [fleet.client(a, machine=machine) for _ in range(count // 2)]
     carried = [fleet.client(machine=machine) for _ in range(count - len(told))]
+    quiet, busy = carried[::2], carried[1::2]
     both = told + carried
     lost = sum(client.first_ping(a.inside, PATIENCE) is None for client in both)
     arrivals: dict[Traveller, float] = {}
     with ExitStack() as stack:
-        stack.enter_context(Traffic(a.namespace, [(a.inside, client.host) for client in both]))
+        stack.enter_context(Traffic(a.namespace, [(a.inside, client.host) for client in told + busy]))
         for client in told:
             client.move(b)
             began = time.monotonic()
@@ -154,9 +156,12 @@ def stay(report: Report, fleet: Fleet, count: int, seconds: float) -> list[str]:
         fleet.serve_by(b)
         moved = time.monotonic()
         while len(arrivals) < count and time.monotonic() < moved + 2 * PATIENCE:
+            residents = b.residents()
             for client in carried:
-                if client not in arrivals and client.ping(b.inside, 0.5) is not None:
+                is_new = client not in arrivals and client.public_key in residents
+                if is_new and client.ping(b.inside, 0.5) is not None:
                     arrivals[client] = time.monotonic() - moved
+        stack.enter_context(Traffic(a.namespace, [(a.inside, client.host) for client in quiet]))
         deadline = time.monotonic() + PATIENCE
         gone = {client for client in both if a.let_go(client.public_key, deadline - time.monotonic()) is not None}
         unanswered: Counter[Traveller] = Counter()
@@ -170,7 +175,7 @@ def stay(report: Report, fleet: Fleet, count: int, seconds: float) -> list[str]:
                 if client in told and not client.is_at(b):
                     pulled.add(client)
     rows = []
-    for what, some in (("another endpoint", told), ("another route", carried)):
+    for what, some in (("another endpoint", told), ("another route", quiet), ("the same, with data from inside", busy)):
         times = sorted(arrivals[client] for client in some if client in arrivals)
         rows.append(
             (

@@ -71,6 +71,34 @@ class FloatingContract:
         finally:
             fleet.serve_by(a)
 
+    @pytest.mark.parametrize("from_inside", [False, True], ids=["quiet", "busy"])
+    def test_a_client_that_only_a_route_has_moved_knocks_by_itself(self, fleet: Fleet, from_inside: bool) -> None:
+        """The first gateway lives and knows of nothing. Its WireGuard used to call the client back."""
+        a, b = fleet.members
+        fleet.serve_by(a)
+        machine = fleet.machine()
+        clients = [fleet.client(machine=machine) for _ in range(2)]
+        held = a.status()["calls_held"]
+        try:
+            for client in clients:
+                assert seamless(client.first_ping(a.inside))
+                wait_for(lambda client=client: holder(fleet, client) == "a")  # type: ignore[misc]
+            with ExitStack() as stack:
+                if from_inside:
+                    stack.enter_context(Traffic(a.namespace, [(a.inside, client.host) for client in clients]))
+                stack.enter_context(Traffic(machine, [(client.host, INSIDE) for client in clients]))
+                fleet.serve_by(b)
+                for client in clients:
+                    wait_for(lambda client=client: holder(fleet, client) == "b")  # type: ignore[misc]
+                    assert a.let_go(client.public_key, LONG) is not None
+                    assert seamless(client.ping(b.inside))
+                wait_for(lambda: a.status()["calls_held"] >= held + len(clients))
+                for client in clients:
+                    assert client.public_key in b.residents()
+                    assert client.public_key not in a.residents()
+        finally:
+            fleet.serve_by(a)
+
     def test_the_same_client_at_both_gateways_by_turns(self, fleet: Fleet) -> None:
         client = fleet.client()
         for turn in range(6):

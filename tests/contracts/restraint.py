@@ -17,8 +17,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tests.contracts.spoken_client import SpokenClient
 
+from bench.load.spoken import SpokenClient
 from lab.netns import Lab, Namespace
 from lab.wireguard import Backend, WireGuard
 from tests.contracts.gateway_site import wait_for

@@ -35,6 +35,7 @@ from wgjit.core.vocabulary import (
     SaveClaim,
     SayHolding,
     SessionOver,
+    SessionUp,
 )
 from wgjit.model import (
     Claim,
@@ -221,9 +222,37 @@ def test_a_new_endpoint_is_said(stage: Stage, client: Client) -> None:
     stage.install(client)
     stage.hear(Confirmed((client.key,)))
     stage.wait(1)
-    (say,) = said(look(stage, client, handshake=START + 0.1, endpoint=ELSEWHERE))
+    commands = look(stage, client, handshake=START + 0.1, endpoint=ELSEWHERE)
+    (say,) = said(commands)
     assert (say.why, say.holding.endpoint) == (Hold.MOVED, ELSEWHERE)
-    assert said(look(stage, client, handshake=START + 0.1, endpoint=ELSEWHERE)) == []
+    (up,) = [command for command in commands if isinstance(command, SessionUp)]
+    assert up.endpoint == ELSEWHERE, "no answer of WireGuard's has gone there"
+    assert up.seconds == pytest.approx(179.1)
+    assert look(stage, client, handshake=START + 0.1, endpoint=ELSEWHERE) == []
+
+
+def test_a_peer_that_leaves_may_be_called_at_each_of_its_endpoints(stage: Stage, client: Client) -> None:
+    stage.install(client)
+    stage.hear(Confirmed((client.key,)))
+    stage.wait(1)
+    look(stage, client, handshake=START + 0.1, endpoint=ELSEWHERE)
+    commands = stage.hear(RegistryChanged({client.key: None}, removed=frozenset({client.key})))
+    assert SessionOver not in kinds(commands), "while it is there, WireGuard may still call it"
+    commands = stage.hear(Evicted((client.key,), frozenset(), 0.001))
+    assert {command for command in commands if isinstance(command, SessionOver)} == {
+        SessionOver(client.endpoint),
+        SessionOver(ELSEWHERE),
+    }
+
+
+@pytest.mark.parametrize(("age", "left"), [(20.0, 160.0), (181.0, None)])
+def test_a_new_process_tells_of_sessions_that_are_up(
+    stage: Stage, client: Client, age: float, left: float | None
+) -> None:
+    look(stage, client, handshake=START - age)
+    commands = stage.hear(RegistryChanged({client.key: Registration(client.peer, None)}, rechecked=True))
+    expected = [] if left is None else [SessionUp(client.endpoint, left)]
+    assert [command for command in commands if isinstance(command, SessionUp)] == expected
 
 
 def test_a_departure_is_said_with_the_last_timestamp(stage: Stage, client: Client) -> None:

@@ -11,6 +11,7 @@ from tests.fakes.capture import FakeCapture, FakeInjector
 from tests.fakes.confirmations import FakeConfirmations
 from tests.fakes.device import FakeDevice
 from tests.fakes.fleet import FakeFleet
+from tests.fakes.restraint import FakeRestraint
 from tests.fakes.store import FakeRegistry
 from tests.unit.core.conftest import Client
 from wgjit.core.gateway import Gateway
@@ -39,6 +40,7 @@ class Running:
         self.store = FakeRegistry([client.peer for client in self.clients], is_local=store_is_local)
         self.store.fleet = fleet
         self.confirmations = None if fleet is None else FakeConfirmations()
+        self.restraint = None if fleet is None else FakeRestraint()
         self.metrics = Metrics()
         self.feed = FeedHub()
         self.subscription: Subscription = self.feed.subscribe()
@@ -59,6 +61,7 @@ class Running:
             self.feed,
             self.metrics,
             confirmations=self.confirmations,
+            restraint=self.restraint,
         )
         self._records = aiter(self.subscription)
 

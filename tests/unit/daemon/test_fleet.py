@@ -15,7 +15,8 @@ from tests.unit.daemon.conftest import Running, running, until
 from tests.unit.daemon.test_loop import in_loop
 from tests.unit.daemon.test_registry_watch import Watched
 from wgjit.control.status import GatewayStatus
-from wgjit.core.vocabulary import FleetClock, HeldElsewhere, RegistryChanged
+from wgjit.core.vocabulary import FleetClock, HeldElsewhere, RegistryChanged, SessionOver, SessionUp
+from wgjit.daemon.effects.fleet_work import AT_ONCE
 from wgjit.errors import StoreDeferred, StoreError, StoreUnreachable
 from wgjit.model import Delivery, Endpoint, Holding, Registration, Removed, Tai64n
 from wgjit.record import Decision
@@ -143,6 +144,55 @@ async def test_news_is_read_at_once_and_a_moved_peer_leaves() -> None:
         fleet.news()
         await until(lambda: client.key not in stage.device.keys)
         await until(lambda: stage.metrics.departures["moved"] == 1)
+
+
+@in_loop
+async def test_the_restraint_is_told_together_and_last_word_last() -> None:
+    async with running(delivery=Delivery.HOLD, fleet=FakeFleet()) as stage:
+        assert stage.restraint is not None
+        ends = [Endpoint(bytes([10, 0, number >> 8, number & 255]), 4000) for number in range(AT_ONCE + 44)]
+        work = stage.loop._fleet
+        for end in ends:
+            work.session_up(SessionUp(end, 100.0))
+        work.session_over(SessionOver(ends[0]))
+        work.session_over(SessionOver(ends[1]))
+        work.session_up(SessionUp(ends[1], 50.0))
+        assert stage.restraint.calls == [], "no knock waits for it"
+        await until(lambda: len(stage.restraint.calls) == 3)
+        assert stage.restraint.calls == [f"put {AT_ONCE}", "put 43", "forget 1"]
+        assert stage.restraint.sessions == dict.fromkeys(ends[2:], 100.0) | {ends[1]: 50.0}
+
+
+@in_loop
+async def test_a_peer_that_has_left_may_be_called_again() -> None:
+    fleet = FakeFleet()
+    async with running(delivery=Delivery.HOLD, fleet=fleet) as stage:
+        assert stage.restraint is not None
+        client = stage.clients[0]
+        stage.restraint.sessions[client.endpoint] = 100.0
+        stage.knock()
+        await stage.told()
+        await until(lambda: len(fleet.said) == 1)
+        fleet.arrived.append(replace(holding(1, time.time() + 60), public_key=client.key))
+        fleet.news()
+        await until(lambda: stage.restraint.sessions == {})
+        assert client.key not in stage.device.keys, "while it is there, WireGuard may still call it"
+
+
+@in_loop
+async def test_a_restraint_that_fails_is_a_fault_and_no_more() -> None:
+    async with running(delivery=Delivery.HOLD, fleet=FakeFleet()) as stage:
+        assert stage.restraint is not None
+        stage.restraint.broken = True
+        stage.loop._fleet.session_up(SessionUp(stage.clients[0].endpoint, 100.0))
+        await until(lambda: stage.restraint.calls == ["put 1"])
+        await until(lambda: stage.metrics.faults["restraint"] >= 1)
+        stage.knock()
+        assert (await stage.told()).decision is Decision.INSTALLED
+        beats = stage.restraint.beats
+        await until(lambda: stage.restraint.beats > beats)
+        status = await stage.loop.status(GatewayStatus(interface="wg0"))
+        assert status.calls_held == 7
 
 
 async def unknown(stage: Running) -> object:
