@@ -7,10 +7,7 @@ and a socket as standard input; `process.Follower` does that. Its threads share 
 | ----------- | ---------------------------------------------------------------------------------- |
 | `main`      | the process: its threads, the socket to the gateway, its end                       |
 | `following` | the copy, and then what is new, again and again                                    |
-| `copying`   | the copy, and the repair, range of keys by range of keys                           |
-| `loading`   | writes the first copy                                                              |
-| `addresses` | fills the table of addresses after the first copy                                  |
-| `ranges`    | reads ranges of keys for the first copy                                            |
+| `copy`      | the first copy, and repairs                                                        |
 | `reading`   | what is read of the registry of record: what is new, ranges of keys, single keys   |
 | `snapshot`  | which transactions of the registry of record were read                             |
 | `file`      | what is written to the replica                                                     |

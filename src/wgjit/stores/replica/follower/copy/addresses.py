@@ -160,7 +160,9 @@ class Addresses:
         while True:
             with self._changed:
                 self._connection = None
-                self._changed.wait_for(lambda: self._closing or self._is_last or self._peers - peers >= RUN)
+                enough = peers + RUN
+                while not (self._closing or self._is_last or self._peers >= enough):
+                    self._changed.wait()
                 if self._closing:
                     return
                 last, peers, is_last = self._reached, self._peers, self._is_last

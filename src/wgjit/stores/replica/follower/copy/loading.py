@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 from typing import Any
 
-from wgjit.stores.replica.follower.ranges import NAMED, OTHER, STEP, Part
+from wgjit.stores.replica.follower.copy.ranges import NAMED, OTHER, STEP, Part
 from wgjit.stores.sqlite.rows import claim_rows, holding_rows
 
 TRIGGERS = ("peers_not_replaced", "peers_counted", "addresses_disjoint")
