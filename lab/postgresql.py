@@ -169,7 +169,7 @@ class Cluster:
 
     def kill(self) -> None:
         """End all processes of the server by SIGKILL, as when its machine dies. `start` starts it again."""
-        gone = self._processes()
+        gone = self.processes()
         for pid in gone:
             _send(pid, signal.SIGKILL)
         self._hanging.clear()
@@ -184,10 +184,10 @@ class Cluster:
 
     def hang(self) -> None:
         """Stop all processes of the server by SIGSTOP: connections are taken by the kernel, and nothing answers."""
-        for pid in self._processes():  # the first one first: it starts no more
+        for pid in self.processes():  # the first one first: it starts no more
             self._hanging.add(pid)
             _send(pid, signal.SIGSTOP)
-        for pid in self._processes() - self._hanging:  # the first process started it meanwhile
+        for pid in self.processes() - self._hanging:  # the first process started it meanwhile
             self._hanging.add(pid)
             _send(pid, signal.SIGSTOP)
 
@@ -198,10 +198,10 @@ class Cluster:
 
     def is_running(self) -> bool:
         """Whether the server's first process is there, hanging or not."""
-        return bool(self._processes())
+        return bool(self.processes())
 
-    def _processes(self) -> set[int]:
-        """The first process and its children, as far as they run."""
+    def processes(self) -> set[int]:
+        """The ids of the first process and its children, as far as they run."""
         try:
             first = self.pid
         except (FileNotFoundError, ValueError):
