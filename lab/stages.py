@@ -50,7 +50,7 @@ STAGES = {
         "tests/userspace",
         apart=(
             ("test_gateway.py", "test_eviction.py"),
-            ("test_floating.py", "test_floating_outages.py", "test_fleet_lab.py"),
+            ("test_floating.py", "test_floating_outages.py", "test_fleet_lab.py", "test_demo_fleet.py"),
         ),
     ),
     "guest": Stage("the guest kernels themselves", "tests/guest"),
