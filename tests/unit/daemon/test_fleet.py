@@ -150,7 +150,7 @@ async def test_news_is_read_at_once_and_a_moved_peer_leaves() -> None:
 async def test_the_restraint_is_told_together_and_last_word_last() -> None:
     async with running(delivery=Delivery.HOLD, fleet=FakeFleet()) as stage:
         assert stage.restraint is not None
-        ends = [Endpoint(bytes([10, 0, number >> 8, number & 255]), 4000) for number in range(AT_ONCE + 44)]
+        ends = [Endpoint(bytes([10, 0, number >> 8, number & 255]), 4000) for number in range(AT_ONCE + 12)]
         work = stage.loop._fleet
         for end in ends:
             work.session_up(SessionUp(end, 100.0))
@@ -159,7 +159,7 @@ async def test_the_restraint_is_told_together_and_last_word_last() -> None:
         work.session_up(SessionUp(ends[1], 50.0))
         assert stage.restraint.calls == [], "no knock waits for it"
         await until(lambda: len(stage.restraint.calls) == 3)
-        assert stage.restraint.calls == [f"put {AT_ONCE}", "put 43", "forget 1"]
+        assert stage.restraint.calls == [f"put {AT_ONCE}", "put 11", "forget 1"]
         assert stage.restraint.sessions == dict.fromkeys(ends[2:], 100.0) | {ends[1]: 50.0}
 
 

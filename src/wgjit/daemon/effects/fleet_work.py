@@ -26,8 +26,8 @@ log = structlog.get_logger()
 TOGETHER = 0.02
 """Seconds for which sessions are collected before the restraint is told of them."""
 
-AT_ONCE = 256
-"""Most sessions of which the restraint is told at once: that takes about a millisecond."""
+AT_ONCE = 32
+"""Most sessions of which the restraint is told at once: that takes up to a millisecond, and a knock may wait for it."""
 
 
 class FleetWork:

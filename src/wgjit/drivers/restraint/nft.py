@@ -16,6 +16,9 @@ own timer from running out, so it never knocks at the other gateway; or it answe
 
 A call to a client without a session is never dropped: its address is in no set. The rules go on without the daemon, and
 do no harm then: after each of the client's own handshakes, they hold back for at most HELD seconds.
+
+Data is dropped, too, because a client that hears something does not knock; and because WireGuard forgets the local
+address of a peer that does not answer, so that data may leave from an address that only this gateway has.
 """
 
 from __future__ import annotations

@@ -13,7 +13,8 @@ import time
 
 from wgjit.errors import StoreDamaged, StoreError, StoreMissing, StoreUnreachable
 from wgjit.stores.replica.follower import file as rows
-from wgjit.stores.replica.follower import loading, reading
+from wgjit.stores.replica.follower import reading
+from wgjit.stores.replica.follower.copy import loading
 from wgjit.stores.replica.follower.copy.copying import Copy
 from wgjit.stores.replica.follower.file import File
 from wgjit.stores.replica.follower.reading import Row, State

@@ -14,7 +14,8 @@ import sqlite3
 from collections.abc import Callable
 
 from wgjit.stores.replica.follower import file as rows
-from wgjit.stores.replica.follower import loading, ranges, reading
+from wgjit.stores.replica.follower import reading
+from wgjit.stores.replica.follower.copy import loading, ranges
 from wgjit.stores.replica.follower.copy.addresses import Addresses
 from wgjit.stores.replica.follower.file import File, is_same
 from wgjit.stores.replica.follower.reading import Row
