@@ -377,7 +377,7 @@ class Fleet(RuleBasedStateMachine):
             key = holding.public_key
             if holding.gateway == node.name or key not in held:
                 continue
-            if holding.order < held[key].order:
+            if (holding.order, holding.gateway) < (held[key].order, node.name):
                 said = [w for w in node.outbox if isinstance(w, Holding) and w.public_key == key and w.until is None]
                 assert said, "F7: it did not say its own again"
             elif holding.until is None and key in node.gateway.residency:
