@@ -22,6 +22,9 @@ from wgjit.stores.sqlite.rows import claim_rows, holding_rows
 ASKING = 0.4
 """Seconds that an `ask` waits. A packet is held for half a second."""
 
+STARTING = 15.0
+"""Seconds for the follower to come up, most of which is the loading of its modules."""
+
 STALE = 2.0
 """Seconds, besides four polls, after which a replica that was not renewed counts as behind."""
 
@@ -115,10 +118,12 @@ class ReplicaFleet:
     def start(self, seconds: float = 2.0) -> None:
         """Start the follower, and wait for its first word from the registry of record, so many seconds at most.
 
-        Without a word the gateway works with what the replica has. Raises GatewayNameTaken if a living gateway of the
-        fleet has the same name; then the follower is ended.
+        The seconds count from when the follower runs, which may take long on a busy machine. Without a word the gateway
+        works with what the replica has. Raises GatewayNameTaken if a living gateway of the fleet has the same name;
+        then the follower is ended.
         """
         self._follower.start()
+        self._follower.wait_for(bool, STARTING)
         self._follower.wait_for(lambda state: state.get("beat") is not None or "fatal" in state, seconds)
         if (taken := self.name_taken()) is not None:
             self._follower.close()
