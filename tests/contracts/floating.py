@@ -9,8 +9,6 @@ from __future__ import annotations
 import time
 from contextlib import ExitStack
 
-import pytest
-
 from bench.roamer import Roamer, send
 from lab.fleet.member import INSIDE
 from lab.fleet.site import Fleet, Traveller

@@ -282,8 +282,6 @@ class Hold(StrEnum):
     """The same, and another gateway held the peer before."""
     MOVED = "moved"
     """The peer's endpoint has changed."""
-    REFRESHED = "refreshed"
-    """Nothing was said for an hour. Other gateways learn the peer's present timestamp."""
     REPEATED = "repeated"
     """Another gateway said a smaller holding."""
     LEFT = "left"

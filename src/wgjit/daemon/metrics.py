@@ -29,7 +29,7 @@ class Metrics:
     departures: Counter[str] = field(default_factory=Counter)
     """Peers that were taken out of the device, by reason: idle, unconfirmed, room, revoked, moved."""
     said: Counter[str] = field(default_factory=Counter)
-    """Holdings that were said to the fleet, by reason: taken, taken_over, moved, refreshed, repeated, left."""
+    """Holdings that were said to the fleet, by reason: taken, taken_over, moved, repeated, left."""
     put_back: int = 0
     """How often another program put a revoked peer into the device."""
 

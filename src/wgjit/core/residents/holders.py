@@ -22,8 +22,9 @@ from wgjit.core.vocabulary import AwaitData, Command, Hold, Now, SaveClaim, SayH
 from wgjit.model import AllowedIP, Claim, DevicePeer, Endpoint, Holding, Peer, PublicKey, Registration, Tai64n
 
 REFRESH = 3600.0
-"""Seconds after which a holding is said again at the client's next initiation, so that other gateways know a timestamp
-that is not much older. A fleet of 100,000 residents writes 28 rows a second for this."""
+"""Seconds after which a resident's claim is said again with its next initiation, so that other gateways know a timestamp
+that is not much older. 100,000 residents write 28 rows a second for this. Their holdings need no refresh: a client that
+moves has a greater timestamp than any holding."""
 
 SESSION = 180.0
 """Seconds that a session lives after its handshake (REJECT_AFTER_TIME, messages.h)."""
@@ -42,7 +43,7 @@ class _Known:
     own: Holding | None = None
     """What this gateway holds; None while it awaits data."""
     said: float = 0.0
-    """Monotonic seconds when `own` was last said."""
+    """Monotonic seconds when `own` or the peer's claim was last said."""
 
 
 class Holders:
@@ -103,7 +104,7 @@ class Holders:
         if known.proofs.newest == claim.greatest_proven:
             known.endpoint = claim.endpoint
         if known.own is not None and now.monotonic - known.said >= REFRESH:
-            self._say(known, known.own, Hold.REFRESHED, now)
+            known.said = now.monotonic
             self._say_claim(claim.public_key)
 
     def confirmed(self, key: PublicKey, resident: Resident, now: Now) -> bool:
