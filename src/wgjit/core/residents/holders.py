@@ -22,9 +22,9 @@ from wgjit.core.vocabulary import AwaitData, Command, Hold, Now, SaveClaim, SayH
 from wgjit.model import AllowedIP, Claim, DevicePeer, Endpoint, Holding, Peer, PublicKey, Registration, Tai64n
 
 REFRESH = 3600.0
-"""Seconds after which a resident's claim is said again with its next initiation, so that other gateways know a timestamp
-that is not much older. 100,000 residents write 28 rows a second for this. Their holdings need no refresh: a client that
-moves has a greater timestamp than any holding."""
+"""Seconds after which a resident's claim is said again with its next initiation, so that other gateways know a
+timestamp that is not much older. 100,000 residents write 28 rows a second for this. Their holdings need no refresh: a
+client that moves has a greater timestamp than any holding."""
 
 SESSION = 180.0
 """Seconds that a session lives after its handshake (REJECT_AFTER_TIME, messages.h)."""
