@@ -379,12 +379,12 @@ class Loop:
 
     async def _follow_registry(self) -> None:
         while True:
+            self._news.clear()  # before the round: what comes while it runs is for the next one
             try:
                 for event in await self._loop.run_in_executor(self._registry_thread, self._watch.round):
                     self.feed_event(event)
             except Exception as error:
                 self._faults.occurred("registry", error)
-            self._news.clear()
             await asyncio.sleep(TOGETHER)
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._news.wait(), RegistryWatch.INTERVAL - TOGETHER)
