@@ -84,7 +84,7 @@ def _store(loaded: Loaded) -> Iterator[tuple[Setting, str, bool]]:
         yield from _certificates(("store", "ca_file"), store.ca_file)
 
 
-_OF_SERVICES = ("time_to_live", "stale", "follow")
+_OF_SERVICES = ("timeout", "time_to_live", "stale", "follow")
 """Settings that mean nothing for a registry in PostgreSQL."""
 
 

@@ -111,8 +111,8 @@ class StoreSettings(_Section):
     ca_file: Path | None = None
     """The file with the certificates (PEM) that the service's own certificate is checked by."""
     timeout: float = Field(default=0.3, gt=0, le=4)
-    """Seconds that a packet waits for the service or for PostgreSQL, less than `gateway.hold_deadline`. A late answer
-    counts for the client's next try."""
+    """Seconds that a packet waits for the service, less than `gateway.hold_deadline`. A late answer counts for the
+    client's next try."""
     time_to_live: float = Field(default=300.0, ge=1, le=604_800)
     """Seconds for which a gateway uses an answer without asking again. A revocation that the service does not announce
     takes so long, too."""
@@ -336,7 +336,7 @@ class Config(_Section):
 
     @model_validator(mode="after")
     def _answers_in_time(self) -> Config:
-        if self.store.url is not None and self.store.timeout >= self.gateway.hold_deadline:
+        if self.store.service is not None and self.store.timeout >= self.gateway.hold_deadline:
             raise SettingsDisagree(
                 f"{self.store.timeout} s is not below gateway.hold_deadline, {self.gateway.hold_deadline} s; "
                 "a held packet would not wait for the answer",
