@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sqlite3
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -160,6 +162,14 @@ class Member:
         """What its replica has as this peer's claim."""
         found = self._read(key)
         return None if found is None else found.claim
+
+    def holder(self, key: PublicKey) -> str | None:
+        """Who holds this peer, as far as its replica has heard."""
+        with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(self.replica, timeout=5.0)) as db:
+            query = "SELECT gateway FROM holdings WHERE public_key = ? AND until IS NULL"
+            row = db.execute(query, (key,)).fetchone()
+            return None if row is None else str(row[0])
+        return None
 
     def _read(self, key: PublicKey) -> Registration | None:
         try:

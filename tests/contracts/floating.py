@@ -27,7 +27,7 @@ class FloatingContract:
         a, b = fleet.members
         client = fleet.client(a)
         assert seamless(client.first_ping(a.inside))
-        wait_for(lambda: holder(fleet, client) == "a")
+        wait_for(lambda: b.holder(client.public_key) == "a")
         moved = a.count("departures", "moved")
         with b.running.feed() as feed:
             client.move(b)
