@@ -1,4 +1,4 @@
-"""A password in `store.url` is where the database is asked, and nowhere else: no list of processes, file, log or status."""
+"""A password in `store.url` is where the database is asked, and nowhere else: in no list, file, log or status."""
 
 from __future__ import annotations
 
