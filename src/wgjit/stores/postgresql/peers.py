@@ -76,8 +76,13 @@ class Peers:
 
     def page(self, wanted: Filter, limit: int, after: str | None = None) -> Page:
         """The first `limit` peers that fit, or the next after a page's cursor. Raises InvalidValue for a bad cursor."""
-        with self._database.view() as db:
-            return listing.page(db, wanted, time.time(), limit, after)
+        now = time.time()
+        with self._database.look() as db:
+            found = listing.page_at_once(db, wanted, now, limit, after)
+        if found is None:
+            with self._database.view() as db:
+                found = listing.page(db, wanted, now, limit, after)
+        return found
 
     def entries(self, wanted: Filter, after: str | None = None, page: int = _PAGE) -> Iterator[Entry]:
         """All peers that fit, as a stream. Each `page` of peers is read in a transaction of its own."""
@@ -103,8 +108,12 @@ class Peers:
 
     def entry(self, key: PublicKey) -> Entry:
         """One peer as a listing shows it. Raises NoSuchPeer."""
-        with self._database.view() as db:
-            return listing.entry(db, key)
+        with self._database.look() as db:
+            found = listing.entry_at_once(db, key)
+        if found is None:
+            with self._database.view() as db:
+                found = listing.entry(db, key)
+        return found
 
     def every(self, after: PublicKey | None = None) -> Iterator[Peer]:
         """All peers in key order after the key `after`, as a stream. Each peer is as it was when its part was read."""

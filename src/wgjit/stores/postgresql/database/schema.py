@@ -148,14 +148,31 @@ def _connect(url: DatabaseUrl) -> Db:
     """A connection without prepared statements: pgbouncer gives each transaction another server connection."""
     db = PatientConnection.connect(url.reveal(), autocommit=True, prepare_threshold=None)
     db.adapters.register_loader("cidr", _PrefixLoader)
+    db.adapters.register_loader(_CIDR_ARRAY, _PrefixesLoader)
     return db
 
 
+_CIDR_ARRAY = 651
+"""The type `cidr[]` in pg_type. Types of PostgreSQL's own have the same numbers everywhere."""
+
+
 class _PrefixLoader(Loader):
-    """Reads `10.8.0.2/32`. A page has many, and psycopg's own loader takes four times as long."""
+    """Reads `10.8.0.2/32`. psycopg's own loader takes four times as long."""
 
     def load(self, data: Buffer) -> AllowedIP:
-        address, _, length = bytes(data).decode().partition("/")
-        if ":" in address:
-            return ipaddress.IPv6Network((inet_pton(AF_INET6, address), int(length)))
-        return ipaddress.IPv4Network((inet_pton(AF_INET, address), int(length)))
+        return _prefix(bytes(data).decode())
+
+
+class _PrefixesLoader(Loader):
+    """Reads `{10.8.0.2/32,fd00::/64}`. A page has many, and psycopg's loader of lists takes half of a page's time."""
+
+    def load(self, data: Buffer) -> list[AllowedIP | None]:
+        text = bytes(data)[1:-1].decode()
+        return [None if each == "NULL" else _prefix(each) for each in text.split(",")] if text else []
+
+
+def _prefix(text: str) -> AllowedIP:
+    address, _, length = text.partition("/")
+    if ":" in address:
+        return ipaddress.IPv6Network((inet_pton(AF_INET6, address), int(length)))
+    return ipaddress.IPv4Network((inet_pton(AF_INET, address), int(length)))

@@ -14,10 +14,11 @@ where a page ended, and the next page begins there (keyset paging), so a late pa
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from wgjit.model import PublicKey, Standing
+from wgjit.model import Peer, PublicKey, Standing
 from wgjit.stores import checks, handle_rules, packing
 from wgjit.stores.entries import Entry, Filter, Page
 from wgjit.stores.pages import BEYOND_TEXT, PEER_SIZE, PREFIX_FACTOR, fill, parse_cursor
@@ -37,6 +38,30 @@ _HAS_STANDING = {
 
 _PACKED = {4: 6, 6: 18}
 """Bytes of a packed prefix, which `PREFIX_FACTOR` is for."""
+
+_FEW = 2048
+"""Bytes of labels that a peer's row may bring along."""
+
+_WITH_LABELS = f"""{_COLUMNS}, (
+    SELECT CASE WHEN its.size <= {_FEW} THEN (
+        SELECT json_object_agg(l.key, l.value ORDER BY l.key)::text FROM wgjit.labels AS l
+        WHERE l.public_key = p.public_key) WHEN its.size > {_FEW} THEN '' END
+    FROM (SELECT sum(octet_length(l.key) + octet_length(l.value)) AS size FROM wgjit.labels AS l
+          WHERE l.public_key = p.public_key) AS its)"""
+"""A peer's columns and its labels as JSON: NULL if there are none, empty if they are too large to come along."""
+
+
+def page_at_once(db: Db, wanted: Filter, now: float, limit: int, after: str | None = None) -> Page | None:
+    """As `page`, by one statement, which needs no transaction to see one moment. None if it takes `page`.
+
+    That is so if other programs gave a peer of this page very large labels.
+    """
+    query, parameters = _query(wanted, now, after, _WITH_LABELS)
+    rows = db.execute(f"{query} LIMIT %(limit)s", parameters | {"limit": limit + 1}).fetchall()
+    if any(row[-1] == "" for row in rows):
+        return None
+    entries, is_whole = fill(map(_labelled, rows), limit, _weigh_labelled, _entries_labelled)
+    return Page(entries, None if is_whole else wanted.cursor(entries[-1].peer))
 
 
 def page(db: Db, wanted: Filter, now: float, limit: int, after: str | None = None) -> Page:
@@ -77,6 +102,14 @@ def search(db: Db, text: str, limit: int, *, anywhere: bool) -> list[Entry]:
     return _within(db, (by_key[key] for key in keys if key in by_key), limit)[0]
 
 
+def entry_at_once(db: Db, key: PublicKey) -> Entry | None:
+    """As `entry`, by one statement. None if it takes `entry`."""
+    row = db.execute(f"SELECT {_WITH_LABELS} FROM wgjit.peers AS p WHERE public_key = %s", (key,)).fetchone()
+    if row is None:
+        raise checks.no_such_peer(str(key))
+    return None if row[-1] == "" else _entries_labelled([_labelled(row)])[0]
+
+
 def entry(db: Db, key: PublicKey) -> Entry:
     """One peer as a listing shows it. Raises NoSuchPeer."""
     row = db.execute(f"SELECT {_COLUMNS} FROM wgjit.peers AS p WHERE public_key = %s", (key,)).fetchone()
@@ -99,10 +132,7 @@ def _entries_of(db: Db, rows: Sequence[tuple[Any, ...]], *, labelled: bool = Tru
     found, withheld = labels.read_all(db, [peer.public_key for peer in peers]) if labelled else ({}, set())
     entries = []
     for peer, row in zip(peers, rows, strict=True):
-        left_out = (
-            *(("name",) if peer.name is None and row[6] is not None else ()),
-            *(("labels",) if peer.public_key in withheld else ()),
-        )
+        left_out = _left_out(peer, row, withheld=peer.public_key in withheld)
         entries.append(Entry(peer, found.get(peer.public_key, {}), left_out))
     return entries
 
@@ -114,10 +144,7 @@ def _within(db: Db, rows: Iterator[tuple[Any, ...]], limit: int) -> tuple[list[E
     def weigh(some: Sequence[tuple[Any, ...]]) -> list[int]:
         nonlocal sizes
         sizes = labels.sizes(db, [PublicKey(row[0]) for row in some])
-        return [
-            PEER_SIZE + PREFIX_FACTOR * sum(_PACKED[prefix.version] for prefix in row[1]) + sizes.get(row[0], 0)
-            for row in some
-        ]
+        return [_weigh(row) + sizes.get(row[0], 0) for row in some]
 
     def read(some: Sequence[tuple[Any, ...]]) -> list[Entry]:
         return _entries_of(db, some, labelled=bool(sizes))
@@ -125,7 +152,44 @@ def _within(db: Db, rows: Iterator[tuple[Any, ...]], limit: int) -> tuple[list[E
     return fill(rows, limit, weigh, read)
 
 
-def _query(wanted: Filter, now: float, after: str | None) -> tuple[str, dict[str, Any]]:
+_Labelled = tuple[tuple[Any, ...], dict[str, str]]
+"""A peer's columns, and its labels."""
+
+
+def _labelled(row: tuple[Any, ...]) -> _Labelled:
+    return row[:-1], {} if row[-1] is None else json.loads(row[-1])
+
+
+def _weigh(row: Sequence[Any]) -> int:
+    """Bytes of JSON of a peer without its labels."""
+    prefixes = row[1]
+    packed = _PACKED[prefixes[0].version] if len(prefixes) == 1 else sum(_PACKED[each.version] for each in prefixes)
+    return PEER_SIZE + PREFIX_FACTOR * packed
+
+
+def _weigh_labelled(rows: Sequence[_Labelled]) -> list[int]:
+    return [
+        _weigh(row) + (sum(labels.size(key, value) for key, value in its.items()) if its else 0) for row, its in rows
+    ]
+
+
+def _entries_labelled(rows: Sequence[_Labelled]) -> list[Entry]:
+    """Entries of these rows. Raises StoreError for a damaged row."""
+    entries = []
+    for row, its in rows:
+        peer = packing.make_peer(*row)
+        shown = {key: value for key, value in its.items() if not (holds_key(key) or holds_key(value))} if its else {}
+        left_out = _left_out(peer, row, withheld=len(shown) < len(its))
+        entries.append(Entry(peer, shown, left_out))
+    return entries
+
+
+def _left_out(peer: Peer, row: Sequence[Any], *, withheld: bool) -> tuple[str, ...]:
+    """The fields that are not shown, because another program put a key into them. `withheld`: so into a label."""
+    return (*(("name",) if peer.name is None and row[6] is not None else ()), *(("labels",) if withheld else ()))
+
+
+def _query(wanted: Filter, now: float, after: str | None, columns: str = _COLUMNS) -> tuple[str, dict[str, Any]]:
     """The statement up to its LIMIT."""
     parameters: dict[str, Any] = {"now": int(now), "before": wanted.expires_before}
     conditions: list[str] = []
@@ -158,7 +222,7 @@ def _query(wanted: Filter, now: float, after: str | None) -> tuple[str, dict[str
     if after is not None:
         conditions.append(_behind(order, after, parameters))
     where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
-    return f"SELECT {_COLUMNS} FROM {source}{where} ORDER BY {order}", parameters
+    return f"SELECT {columns} FROM {source}{where} ORDER BY {order}", parameters
 
 
 def _behind(order: str, after: str, parameters: dict[str, Any]) -> str:
