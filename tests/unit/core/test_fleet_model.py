@@ -335,6 +335,7 @@ class Fleet(RuleBasedStateMachine):
     @rule(client=st.sampled_from(CLIENTS), roamed=st.sampled_from([False, False, True]))
     def data(self, client: Client, roamed: bool) -> None:
         """A client sends data over its session."""
+        self.clock += 0.01
         session = self.sessions.get(client.key)
         if session is None:
             return
@@ -349,6 +350,7 @@ class Fleet(RuleBasedStateMachine):
     @rule(data=st.data(), index=st.integers(0, 2))
     def replay(self, data: st.DataObject, index: int) -> None:
         """Somebody sends a recorded initiation to some gateway."""
+        self.clock += 0.01
         packet, key, stamp = data.draw(st.sampled_from(self.wire))
         self.nodes[index].arrive(packet, key, stamp)
 

@@ -15,11 +15,22 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from wgjit.core.knock.claims import Claims
-from wgjit.core.residents.proofs import GRAIN, Proofs
+from wgjit.core.residents.proofs import Proofs
 from wgjit.core.residents.residency import Resident
 from wgjit.core.settings import Settings
 from wgjit.core.vocabulary import AwaitData, Command, Hold, Now, SaveClaim, SayHolding, SessionOver, SessionUp
-from wgjit.model import AllowedIP, Claim, DevicePeer, Endpoint, Holding, Peer, PublicKey, Registration, Tai64n
+from wgjit.model import (
+    NEVER_PROVEN,
+    AllowedIP,
+    Claim,
+    DevicePeer,
+    Endpoint,
+    Holding,
+    Peer,
+    PublicKey,
+    Registration,
+    Tai64n,
+)
 
 REFRESH = 3600.0
 """Seconds after which a resident's claim is said again with its next initiation, so that other gateways know a
@@ -127,7 +138,10 @@ class Holders:
             return
         stamp = None if peer.last_handshake == resident.handshake else known.proofs.of(peer.last_handshake)
         if known.own is None:
-            if stamp is not None and peer.last_handshake > resident.confirmed_after:
+            if stamp is None and not known.proofs:  # an earlier process has proven it, and its claim is not known
+                stamp = NEVER_PROVEN
+            known.endpoint = known.endpoint or peer.endpoint
+            if stamp is not None and known.endpoint is not None and peer.last_handshake > resident.confirmed_after:
                 self._take(key, known, stamp, now)
             return
         if stamp is not None and stamp > known.own.timestamp:
@@ -184,7 +198,7 @@ class Holders:
             self._held -= known.own is not None
             known.own, known.other = None, holding
             known.proofs.forget_before(holding.timestamp)
-            resident.confirmed_after = known.proofs.first_at - GRAIN
+            resident.confirmed_after = known.proofs.first_at
         return False
 
     def resumed(self, key: PublicKey, registration: Registration, resident: Resident, now: Now) -> bool:
@@ -210,11 +224,9 @@ class Holders:
             return True
         is_free = holding is None or holding.gateway == self._gateway or holding.until is not None
         is_up = resident.handshake and now.wall - resident.handshake < SESSION
-        newest = known.proofs.newest
-        if is_free and is_up and newest is not None:
-            # A handshake from before the newest initiation began with an older timestamp: rather too old than too new.
-            earlier = newest.later(resident.handshake - known.proofs.newest_at - SESSION)
-            self._take(key, known, known.proofs.of(resident.handshake) or earlier, now)
+        if is_free and is_up and (known.endpoint or resident.endpoint):
+            known.endpoint = known.endpoint or resident.endpoint
+            self._take(key, known, _not_after(known.proofs, resident.handshake), now)
         return False
 
     # --- a peer leaves ------------------------------------------------------------------------------------------
@@ -256,3 +268,11 @@ class Holders:
         claim = self._claims.newest(key)
         if claim is not None:
             self._commands.append(SaveClaim(claim, said=True))
+
+
+def _not_after(proofs: Proofs, handshake: float) -> Tai64n:
+    """A timestamp that is not greater than the one with which this handshake began: rather too old than too new."""
+    if (stamp := proofs.of(handshake)) is not None:
+        return stamp
+    newest = proofs.newest
+    return NEVER_PROVEN if newest is None else newest.later(handshake - proofs.newest_at - SESSION)

@@ -2,15 +2,13 @@
 
 WireGuard tells when a handshake was complete, and not which initiation began it. As responder it completes the
 handshake of the newest initiation that it has answered: an answer makes it forget an older session that has passed no
-data (`add_new_keypair`, noise.c). So a handshake belongs to the newest initiation that arrived before it.
+data (`add_new_keypair`, noise.c). So a handshake belongs to the newest initiation that arrived before it. If the
+gateway saw that initiation late, the handshake seems to belong to an older one, which does no harm.
 """
 
 from __future__ import annotations
 
 from wgjit.model import Tai64n
-
-GRAIN = 0.05
-"""Seconds by which the device's time of a handshake may be before the time at which the gateway saw its initiation."""
 
 MOST = 8
 """Initiations that are remembered of one resident. One is the rule."""
@@ -57,7 +55,7 @@ class Proofs:
 
         None if its initiation is not among these.
         """
-        before = [stamp for stamp, at in self._seen if at <= handshake + GRAIN]
+        before = [stamp for stamp, at in self._seen if at <= handshake]
         return before[-1] if handshake and before else None
 
     def forget_before(self, stamp: Tai64n) -> None:
