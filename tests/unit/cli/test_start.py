@@ -15,7 +15,9 @@ def loaded(then: str = "pass") -> set[str]:
     return set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
 
 
-@pytest.mark.parametrize("module", ["rich", "fastapi", "httpx", "segno", "pydantic.networks", "wgjit.management"])
+@pytest.mark.parametrize(
+    "module", ["rich", "fastapi", "httpx", "segno", "psycopg", "pydantic.networks", "wgjit.management"]
+)
 def test_up_does_not_load_what_it_does_not_use(module: str) -> None:
     assert module not in loaded()
 
