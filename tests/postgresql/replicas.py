@@ -106,6 +106,7 @@ def of_record(url: str) -> Contents:
             "holdings": read(_HOLDINGS, "holdings"),
             "removed": read("public_key", "removed"),
             "count": read("coalesce(sum(peers), 0)::int", "tallies"),
+            "triggers": [(16,)],
         }
 
 
@@ -117,7 +118,6 @@ def of_replica(path: Path) -> Contents:
         prefixes = sorted((packing.pack_allowed_ips([packing.unpack_range(a, b)]), owner) for a, b, owner in ranges)
         peers = _PEERS.format(packed="allowed_ips", enabled="enabled")
         (triggers,) = db.execute("SELECT count(*) FROM sqlite_master WHERE type = 'trigger'").fetchone()
-        assert triggers == 16
         return {
             "peers": db.execute(f"SELECT {peers} FROM peers ORDER BY 1").fetchall(),
             "addresses": prefixes,
@@ -125,6 +125,7 @@ def of_replica(path: Path) -> Contents:
             "holdings": db.execute(f"SELECT {_HOLDINGS} FROM holdings ORDER BY 1").fetchall(),
             "removed": db.execute("SELECT public_key FROM removed ORDER BY 1").fetchall(),
             "count": db.execute("SELECT count FROM totals WHERE what = 'peers'").fetchall(),
+            "triggers": [(triggers,)],
         }
 
 

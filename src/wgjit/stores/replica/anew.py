@@ -1,8 +1,8 @@
 """Makes a replica anew in the place of a file that is damaged or gone, while programs have it open.
 
-A new file takes the old one's name in one step. It is empty at first: SQLite then deletes the log (`-wal`) that
-belonged to the old file, instead of writing it into the new one. Who has the old file open goes on with it until the
-next use, and then notices (`connection.Link`).
+The old file goes first, and then its log (`-wal`, `-shm`), which a new file of that name would take for its own. The
+new file comes in one step. Who has the old one open goes on with it until the next use, and then notices
+(`connection.Link`). So for a moment there is no file, or an empty one, and uses of it fail.
 
 What can be read of the old file's outbox, with its claims and holdings, is put into the new one: nothing else has it.
 """
@@ -68,6 +68,8 @@ def start_anew(path: Path, salvaged: Salvaged) -> None:
     try:
         fresh.unlink(missing_ok=True)
         schema.create_file(fresh)
+        for end in ("", "-wal", "-shm"):
+            Path(f"{path}{end}").unlink(missing_ok=True)
         os.replace(fresh, path)
     except OSError as error:
         raise StoreError(f"registry {path}: cannot make the replica anew: {error.strerror}") from error

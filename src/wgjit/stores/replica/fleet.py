@@ -31,6 +31,9 @@ STALE = 2.0
 _TROUBLES = ("fatal", "trouble", "saying_fails", "beating_fails")
 """Parts of the follower's status that say what goes wrong."""
 
+DOUBTED = 5.0
+"""Seconds for another gateway's heartbeat, by which it is seen whether it lives."""
+
 TELLING = 1.0
 """Seconds between two words to the follower about a file that fails."""
 
@@ -120,11 +123,14 @@ class ReplicaFleet:
 
         The seconds count from when the follower runs, which may take long on a busy machine. Without a word the gateway
         works with what the replica has. Raises GatewayNameTaken if a living gateway of the fleet has the same name;
-        then the follower is ended.
+        then the follower is ended. It takes some seconds more to see whether the other one lives: the name may also be
+        this gateway's own, whose replica was lost.
         """
         self._follower.start()
         self._follower.wait_for(bool, STARTING)
         self._follower.wait_for(lambda state: state.get("beat") is not None or "fatal" in state, seconds)
+        if self._follower.value("beat") == "doubted":
+            self._follower.wait_for(lambda state: state.get("beat") != "doubted", DOUBTED)
         if (taken := self.name_taken()) is not None:
             self._follower.close()
             raise taken

@@ -7,13 +7,11 @@ it has saved: the others lost. Writers lock the rows in the order of keys, so th
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 from wgjit.model import Claim, Holding, PublicKey
 from wgjit.stores import packing
 from wgjit.stores.postgresql.database.schema import Db
-
-_Said = TypeVar("_Said", Claim, Holding)
 
 COLUMNS = "timestamp, gateway, endpoint, proven_at, proven"
 """The columns of a claim after its key, in the order of `packing.row_claim`."""
@@ -50,24 +48,35 @@ _SAVE_HOLDINGS = f"""
     SET {", ".join(f"{column} = excluded.{column}" for column in packing.HOLDING_COLUMNS[:-1])},
         before = CASE WHEN excluded.gateway = h.gateway THEN coalesce(excluded.before, h.before) ELSE h.gateway END
     WHERE (excluded.timestamp, excluded.takeovers, excluded.gateway, excluded.epoch)
-       >= (h.timestamp, h.takeovers, h.gateway, h.epoch)
+        > (h.timestamp, h.takeovers, h.gateway, h.epoch)
+       OR (excluded.timestamp, excluded.takeovers, excluded.gateway, excluded.epoch)
+        = (h.timestamp, h.takeovers, h.gateway, h.epoch)
+          AND (excluded.endpoint, excluded.since, excluded.until, coalesce(excluded.before, h.before))
+              IS DISTINCT FROM (h.endpoint, h.since, h.until, h.before)
     RETURNING h.public_key"""
-"""Saves each holding as `Holding.over` does."""
+"""Saves each holding as `Holding.over` does. One that is there already is not written again."""
+
+_SAVE_SAID = f"""
+    WITH c AS ({_SAVE}), h AS ({_SAVE_HOLDINGS})
+    SELECT 0, public_key FROM c UNION ALL SELECT 1, public_key FROM h"""
+"""Claims first, in every gateway: none waits in a circle."""
 
 
-def save(db: Db, claims: Sequence[Claim]) -> set[bytes]:
-    """Save claims; return the keys whose claim was saved. A key that comes twice is saved twice, in order."""
-    saved: set[bytes] = set()
+def save(db: Db, claims: Sequence[Claim]) -> None:
+    """Save claims. A key that comes twice is saved twice, in order."""
     for some in _rounds(claims):
-        saved |= _run(db, _SAVE, [packing.claim_row(each) for each in some])
-    return saved
+        db.execute(_SAVE, _columns([packing.claim_row(each) for each in some], 6))
 
 
-def save_holdings(db: Db, holdings: Sequence[Holding]) -> set[bytes]:
-    """Save holdings; return the keys whose holding was saved. A key that comes twice is saved twice, in order."""
-    saved: set[bytes] = set()
-    for some in _rounds(holdings):
-        saved |= _run(db, _SAVE_HOLDINGS, [packing.holding_row(each) for each in some])
+def save_said(db: Db, claims: Sequence[Claim], holdings: Sequence[Holding]) -> tuple[set[bytes], set[bytes]]:
+    """Save claims and holdings, each key once of either, in one statement. Return the keys of which each was saved."""
+    columns = [
+        *_columns([packing.claim_row(each) for each in claims], 6),
+        *_columns([packing.holding_row(each) for each in holdings], 9),
+    ]
+    saved: tuple[set[bytes], set[bytes]] = set(), set()
+    for is_holding, key in db.execute(_SAVE_SAID, columns).fetchall():
+        saved[is_holding].add(key)
     return saved
 
 
@@ -83,13 +92,13 @@ def greater_holdings(db: Db, keys: Sequence[PublicKey]) -> list[Holding]:
     return [packing.row_holding(*row) for row in db.execute(query, (list(keys),)).fetchall()]
 
 
-def _run(db: Db, statement: str, rows: Sequence[Sequence[Any]]) -> set[bytes]:
-    return {key for (key,) in db.execute(statement, [list(column) for column in zip(*rows, strict=True)]).fetchall()}
+def _columns(rows: Sequence[Sequence[Any]], width: int) -> list[list[Any]]:
+    return [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in range(width)]
 
 
-def _rounds(claims: Iterable[_Said]) -> list[list[_Said]]:
+def _rounds(claims: Iterable[Claim]) -> list[list[Claim]]:
     """The claims in rounds, such that no key comes twice in a round: one statement writes a row once."""
-    rounds: list[list[_Said]] = []
+    rounds: list[list[Claim]] = []
     times: dict[PublicKey, int] = {}
     for claim in claims:
         number = times.get(claim.public_key, 0)

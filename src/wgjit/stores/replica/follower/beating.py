@@ -9,6 +9,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import Any
 
 from wgjit.errors import StoreError
 from wgjit.stores.postgresql.rows import gateway_rows
@@ -19,8 +20,11 @@ from wgjit.stores.replica.messages import Description
 EVERY = 2.0
 """Seconds between two heartbeats."""
 
+DOUBTED = 0.25
+"""Seconds between two, while it is not known whether the gateway that has the name lives."""
+
 _SAMPLES = 8
-_OTHER = "SELECT address, interface FROM wgjit.gateways " \
+_OTHER = "SELECT address, interface, seen_at FROM wgjit.gateways " \
     "WHERE name = %s"  # fmt: skip
 _TIMELINE = "SELECT CASE WHEN NOT pg_is_in_recovery() THEN substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) END"
 
@@ -44,7 +48,9 @@ class Beating:
         self._timeline = timeline
         self._offsets: deque[tuple[float, float]] = deque(maxlen=_SAMPLES)
         """Round trip and offset of the last heartbeats, seconds."""
-        self._at_once = threading.Event()
+        self._other_seen: float | None = None
+        """When the other gateway that has the name was seen first."""
+        self._pause = threading.Event()
         self.residents = 0
         self.lag: Callable[[], float | None] = lambda: None
 
@@ -55,8 +61,8 @@ class Beating:
                 self.beat()
             except StoreError as error:
                 self._report.set(beat="failed", beating_fails=error.told)
-            self._at_once.wait(EVERY)
-            self._at_once.clear()
+            doubted = self._report.get("beat") == "doubted"
+            self._pause.wait(DOUBTED if doubted else EVERY)
 
     def beat(self) -> None:
         """One heartbeat. Raises StoreError."""
@@ -83,13 +89,20 @@ class Beating:
             keys = db.execute(gateway_rows.OTHER_KEYS, (gateway.public_key, gateway.name)).fetchall()
             (timeline,) = db.execute(_TIMELINE).fetchone() or (None,)
         if seen is not None:
+            self._other_seen = None
             self._offsets.append((trip, seen[0] - (sent + trip / 2)))
         if timeline is not None:
             self._timeline(timeline)
+        if other is not None and self._other_seen is None:
+            self._other_seen = other[2]
         self._report.set(
-            beat="taken" if seen is None else "ok",
+            beat="ok" if seen is not None else "taken" if self._lives(other) else "doubted",
             beating_fails=None,
             taken_by=other and {"address": other[0], "interface": other[1]},
             other_keys=[name for (name,) in keys],
             clock_offset=min(self._offsets)[1] if self._offsets else None,
         )
+
+    def _lives(self, other: tuple[Any, ...] | None) -> bool:
+        """Whether the gateway that has the name was seen again. It may be this one, with a replica that was lost."""
+        return other is not None and self._other_seen is not None and other[2] > self._other_seen

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from wgjit.errors import StoreError
+from wgjit.errors import StoreDamaged, StoreError
 from wgjit.model import Claim, Holding, PublicKey, Registration, Removed
 from wgjit.stores import packing
 from wgjit.stores.replica import anew
@@ -73,16 +73,21 @@ class File:
             db.execute("COMMIT")
 
     def check(self) -> None:
-        """Hold on to the file, so that its outbox can be read when it is deleted. Raises StoreMissing, StoreError."""
+        """Hold on to the file, so that its outbox can be read when it is deleted.
+
+        Raises StoreMissing, StoreDamaged, StoreError.
+        """
         with self._lock:
             is_there = schema.identity(self.path)
             if self._old is None or is_there != self._held:
                 self._let_go()
                 try:
                     self._old = schema.connect(self.path, read_only=True, timeout=0.0)
-                    self._old.execute("SELECT 1 FROM outbox LIMIT 1").fetchone()
+                    (version,) = self._old.execute("PRAGMA user_version").fetchone()
                 except sqlite3.Error as error:
                     raise translate(error, self.path) from error
+                if version == 0:
+                    raise StoreDamaged(f"registry {self.path}: is empty")
                 self._held = is_there
 
     def start_anew(self) -> None:
@@ -237,6 +242,16 @@ def put_found(file: File, db: sqlite3.Connection, key: PublicKey, found: Registr
             put_holdings(db, [packing.holding_row(found.holding)])
     if found.claim is not None:
         put_claims(db, [packing.claim_row(found.claim)])
+
+
+def forget_unknown(db: sqlite3.Connection, keys: Iterable[bytes]) -> None:
+    """Forget claims and holdings of keys that the registry of record does not know, unless they are known here."""
+    for table in ("claims", "holdings"):
+        db.executemany(
+            f"DELETE FROM {table} WHERE public_key = ?1 AND NOT EXISTS (SELECT 1 FROM peers WHERE public_key = ?1) "
+            "AND NOT EXISTS (SELECT 1 FROM removed WHERE public_key = ?1)",
+            [(key,) for key in keys],
+        )
 
 
 # --- what is to be said -----------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from wgjit.stores.replica.follower.report import Report
 from wgjit.stores.replica.follower.servers import Server
 
 BATCH = 1000
-"""What is sent at once: rows of each of two statements."""
+"""Claims and holdings that are sent at once."""
 
 IDLE = 1.0
 """Seconds after which the outbox is looked at without a nudge."""
@@ -71,16 +71,18 @@ class Sending:
             if number == 0:
                 self._report.set(outbox=0)
                 return False
-            with self._primary.change() as record:
-                saved = claim_rows.save(record, claims) if claims else set()
-                lost = [claim.public_key for claim in claims if claim.public_key not in saved]
+            with self._primary.look() as (record, _):
+                saved, held = claim_rows.save_said(record, claims, holdings)
+                lost = [each.public_key for each in claims if each.public_key not in saved]
                 greater = claim_rows.greater_claims(record, lost) if lost else []
-                saved = claim_rows.save_holdings(record, holdings) if holdings else set()
-                lost = [holding.public_key for holding in holdings if holding.public_key not in saved]
+                lost = [each.public_key for each in holdings if each.public_key not in held]
                 holders = claim_rows.greater_holdings(record, lost) if lost else []
             with self._file.writing() as db:
                 db.execute("DELETE FROM outbox WHERE seq <= ?", (number,))
                 rows.put_claims(db, [packing.claim_row(claim) for claim in greater])
+                known = saved | held | {each.public_key for each in greater} | {each.public_key for each in holders}
+                told = [each.public_key for each in claims] + [each.public_key for each in holdings]
+                rows.forget_unknown(db, set(told) - known)
                 news = rows.put_holdings(db, [packing.holding_row(each) for each in holders]) if holders else 0
                 (left,) = db.execute("SELECT count(*) FROM (SELECT 1 FROM outbox LIMIT 100000)").fetchone()
             self._report.add(said=len(claims) + len(holdings), lost=len(greater) + len(holders))

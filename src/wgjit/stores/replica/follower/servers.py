@@ -82,12 +82,6 @@ class Server:
         with self._noting(), self._database.view() as db, self._watchdog.over(db, self._patience) as extend:
             yield db, extend
 
-    @contextlib.contextmanager
-    def change(self) -> Iterator[Db]:
-        """A transaction that writes. Raises StoreError."""
-        with self._noting(), self._database.change() as db, self._watchdog.over(db, self._patience):
-            yield db
-
     def close(self) -> None:
         """Close the connections."""
         self._database.close()
