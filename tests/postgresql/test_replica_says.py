@@ -432,7 +432,7 @@ def test_a_name_in_use_is_refused_at_the_start(registry: LabPostgres, shell: She
     first.fleet.set_residents(7)
     until(lambda: [(g.name, g.residents) for g in registry.gateways.every()] == [("paris", 7)])
     other = fleet.make("paris", path=fleet.folder / "other.db", start=False)
-    with pytest.raises(GatewayNameTaken, match="'paris'.*192.0.2.7") as refused:
+    with pytest.raises(GatewayNameTaken, match=r"'paris'.*192.0.2.7") as refused:
         other.fleet.start(60)
     assert refused.value.field == "gateway.name"
     other.close()
