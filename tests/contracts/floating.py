@@ -45,7 +45,7 @@ class FloatingContract:
         assert (holding.before, holding.until) == ("a", None)
 
     def test_a_moved_client_stays_moved(self, fleet: Fleet) -> None:
-        """Its first gateway used to begin a handshake of its own, which pulled it back: with data from inside, or none.
+        """Its first gateway used to begin a handshake of its own, which pulled it back.
 
         The client of `told` has resolved a name anew. For `quiet` and `busy` only the route has moved: they knock when
         nothing has come back for 15 s, and that is also what a gateway waits for that goes on sending to them.

@@ -16,9 +16,11 @@ class FloatingRegistryContract:
     """Bound by a module's `fleet`, two gateways that run."""
 
     def test_a_peer_that_was_just_added_is_let_in(self, fleet: Fleet) -> None:
-        for _ in range(3):
-            client = fleet.client(fleet.members[1], known=False)
-            assert seamless(client.first_ping(fleet.members[1].inside))
+        """The replica does not have it yet, so the registry of record is asked. A busy engine may be too late."""
+        b = fleet.members[1]
+        times = [fleet.client(b, known=False).first_ping(b.inside, LONG) for _ in range(3)]
+        assert None not in times
+        assert any(map(seamless, times))
 
     @pytest.mark.parametrize("by", ["psql", "command"])
     def test_a_revocation_reaches_each_gateway(self, fleet: Fleet, by: str) -> None:
