@@ -18,6 +18,7 @@ from wgjit.stores.replica.process import Follower
 from wgjit.stores.sqlite.file import schema
 from wgjit.stores.sqlite.file.connection import Link
 from wgjit.stores.sqlite.rows import claim_rows, holding_rows
+from wgjit.wire.key_text import quoted
 
 ASKING = 0.4
 """Seconds that an `ask` waits. A packet is held for half a second."""
@@ -153,7 +154,7 @@ class ReplicaFleet:
             return None
         where = "" if not taken else f" (at {taken['address'] or 'an unknown address'}, {taken['interface']})"
         return GatewayNameTaken(
-            f"gateway name {self._gateway.name!r}: another gateway of the fleet{where} has it and lives; "
+            f"gateway name {quoted(self._gateway.name)}: another gateway of the fleet{where} has it and lives; "
             "give this one another name in gateway.name",
             field="gateway.name",
         )

@@ -14,6 +14,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from wgjit.wire.key_text import quoted
+
 _FORM = re.compile(r"(\d+):(\d+):((?:\d+(?:,\d+)*)?)")
 
 MOST_NAMED = 20_000
@@ -33,7 +35,7 @@ class Snapshot:
         """Read the text form. Raises ValueError."""
         found = _FORM.fullmatch(text)
         if found is None:
-            raise ValueError(f"{text!r} is no snapshot")
+            raise ValueError(f"{quoted(text)} is no snapshot")
         xmin, xmax, running = found.groups()
         return cls(int(xmin), int(xmax), frozenset(map(int, running.split(","))) if running else frozenset())
 
