@@ -44,7 +44,11 @@ class Stage(NamedTuple):
 
 STAGES = {
     "unit": Stage("no root, no network", "tests/unit", apart=(("api", "test_tutorial.py"),)),
-    "postgresql": Stage("a PostgreSQL server of the tests' own", "tests/postgresql"),
+    "postgresql": Stage(
+        "a PostgreSQL server of the tests' own",
+        "tests/postgresql",
+        apart=(("api", "cli", "test_tutorial.py", "test_copying.py", "test_pgbouncer.py"),),
+    ),
     "userspace": Stage(
         "namespaces with wireguard-go, on this kernel",
         "tests/userspace",
