@@ -23,7 +23,7 @@ from psycopg.pq import TransactionStatus
 
 from wgjit.errors import StoreBusy, StoreError
 from wgjit.stores.postgresql.database import schema
-from wgjit.stores.postgresql.database.errors import is_lost, translate
+from wgjit.stores.postgresql.database.errors import READ_ONLY, is_lost, translate
 from wgjit.stores.postgresql.database.patience import NoAnswer
 from wgjit.stores.postgresql.database.schema import Db
 from wgjit.stores.postgresql.database.url import DatabaseUrl
@@ -146,7 +146,9 @@ class Database:
                 if db is not None:
                     db.close()
                 if is_new or not is_lost(error) or isinstance(error, NoAnswer):
-                    raise translate(error, self.url) from None
+                    # A hot standby cannot even begin a transaction that may write, and says so by a code for anything.
+                    standby = isinstance(error, psycopg.errors.FeatureNotSupported)
+                    raise translate(error, self.url, code=READ_ONLY if standby else None) from None
             except BaseException:
                 if db is not None:
                     db.close()

@@ -23,12 +23,15 @@ _NOT_LET_IN = "the server does not let this user in; check user, password (passf
 _NO_DATABASE = "there is no such database; make it with `createdb -E UTF8 -T template0`"
 _NO_CONNECTION = "the server has no connection left; raise max_connections, or put pgbouncer before it"
 
+READ_ONLY = "25006"
+"""read_only_sql_transaction"""
+
 _ADVICE = {
     "3D000": _NO_DATABASE,
     "3F000": "there is no registry in this database; make it with `wgjit registry init`",
     "42P01": "there is no registry in this database; make it with `wgjit registry init`",
     "42501": "access is denied; give this role the rights that docs/REGISTRY.md lists",
-    "25006": "this server takes no changes (a standby?); add target_session_attrs=read-write to the URL",
+    READ_ONLY: "this server takes no changes (a standby?); add target_session_attrs=read-write to the URL",
     "53100": "the server's disk is full; free space there, nothing else is needed",
     "53200": "the server is out of memory",
     "53300": _NO_CONNECTION,
@@ -78,9 +81,12 @@ def is_lost(error: psycopg.Error) -> bool:
     return code.startswith("08") or code in ("57P01", "57P02", "57P03")
 
 
-def translate(error: psycopg.Error, place: object) -> StoreError:
-    """The StoreError for an error of PostgreSQL. Its text has no parameter of a statement, so it holds no secret."""
-    code = code_of(error)
+def translate(error: psycopg.Error, place: object, *, code: str | None = None) -> StoreError:
+    """The StoreError for an error of PostgreSQL. Its text has no parameter of a statement, so it holds no secret.
+
+    `code`: the SQLSTATE that tells more than the error's own.
+    """
+    code = code or code_of(error)
     if code == "57014":  # query_canceled, by a timeout
         return StoreBusy(f"registry {place}: the server took too long for this; try again, or ask for less")
     if code in _BUSY:
