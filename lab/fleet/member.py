@@ -11,6 +11,7 @@ from typing import Any
 
 from lab.fleet.engine import Engine
 from lab.gateway import WGJIT, Gateway
+from lab.hasty import HASTY
 from lab.netns import Namespace
 from lab.skewed import SKEWED
 from lab.wireguard import Backend, WireGuard
@@ -72,10 +73,12 @@ class Member:
         gateway: Mapping[str, object] | None = None,
         store: Mapping[str, object] | None = None,
         clock: float = 0.0,
+        hasty: Mapping[str, str] | None = None,
     ) -> Gateway:
         """Start `wgjit up`, with more settings of these sections. Raises GatewayFailed.
 
-        `clock`: seconds by which the daemon's clock is ahead, as lab.skewed does it.
+        `clock`: seconds by which the daemon's clock is ahead, as lab.skewed does it. `hasty`: with the short times of
+        lab.hasty, and these variables of it.
         """
         sections: dict[str, dict[str, object]] = {
             "store": {"url": self.engine.url(self.database), "path": str(self.replica), **(store or {})},
@@ -95,8 +98,8 @@ class Member:
             self._config,
             store=None,
             delivery=delivery,
-            through=("env", f"LAB_CLOCK={clock}") if clock else (),
-            program=SKEWED if clock else WGJIT,
+            through=("env", f"LAB_CLOCK={clock}", *(f"{name}={value}" for name, value in (hasty or {}).items())),
+            program=SKEWED if clock else WGJIT if hasty is None else HASTY,
         )
         return self.daemon
 

@@ -127,13 +127,16 @@ class Fleet:
 
     # --- clients --------------------------------------------------------------------------------------------
 
-    def machine(self) -> Namespace:
-        """A new machine on the internet."""
+    def machine(self, prefix: str | None = None) -> Namespace:
+        """A new machine on the internet. All addresses of `prefix` are its own, too."""
         number = next(self._machines)
         net = f"172.{16 + number // 250}.{number % 250}"
         machine = self.lab.namespace(f"m{number}")
         self.lab.link(self.internet, machine, [f"{net}.1/24"], [f"{net}.2/24"])
         machine.ip(f"route add default via {net}.1")
+        if prefix is not None:
+            machine.ip(f"route add local {prefix} dev lo")
+            self.internet.ip(f"route add {prefix} via {net}.2")
         return machine
 
     def client(
