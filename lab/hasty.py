@@ -1,9 +1,10 @@
 """`wgjit` with short times, to test which peers leave the device without waiting a quarter of an hour.
 
 This is the same program with other times. A session counts as over after SESSION seconds instead of 180. The idle time
-is IDLE, or the value of HASTY_IDLE. HASTY_REFRESH is the time after which a fleet's gateway says a holding again. The device is looked at every half second. A device with many residents is looked
-at as often as when a knock waits for room; otherwise, on a busy machine, a look of one second would delay the next look
-by fifty. The kernel keeps its own times. What depends on the true 180 s is tested in tests/kernel/test_patience.py.
+is IDLE, or the value of HASTY_IDLE. HASTY_REFRESH is the time after which a fleet's gateway says again what it holds.
+The device is looked at every half second. A device with many residents is looked at as often as when a knock waits for
+room; otherwise, on a busy machine, a look of one second would delay the next look by fifty. The kernel keeps its own
+times. What depends on the true 180 s is tested in tests/kernel/test_patience.py.
 """
 
 from __future__ import annotations
