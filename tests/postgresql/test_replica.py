@@ -34,7 +34,8 @@ def smaller(monkeypatch: pytest.MonkeyPatch, **sizes: int) -> None:
     """Followers that copy in small steps: `STEP` and `RUN`, and `PAUSE`, milliseconds after each step."""
     monkeypatch.setattr(process, "COMMAND", (sys.executable, "-P", "-c", f"""
 import time
-from wgjit.stores.replica.follower import addresses, copying, following, loading, ranges, reading
+from wgjit.stores.replica.follower import following, reading
+from wgjit.stores.replica.follower.copy import addresses, copying, loading, ranges
 ranges.STEP = loading.STEP = {sizes.get("STEP", 50)}
 ranges._BOUNDS = ranges._BOUNDS.replace("5000", str(ranges.STEP))
 addresses.RUN, addresses.MOVED = {sizes.get("RUN", 300)}, {sizes.get("MOVED", 400)}
