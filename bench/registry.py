@@ -1,8 +1,9 @@
 """The registry at scale: `python -m bench.registry --peers 1000000 50000000` (`./dev bench registry`).
 
+With `--store postgresql`, a registry in PostgreSQL beside one in a file: see `bench.registry_both`.
+
 Plain peers (a key, one IPv4 address) with keys and addresses in random order are written as CSV and imported by
-`wgjit peer import` in its own process. Then the registry file gets the queries that gateways and operators make. Peer
-number n is computed from n, so no number of peers fills the memory.
+`wgjit peer import` in its own process. Then the registry file gets the queries that gateways and operators make.
 
 "Cold" means a new connection after the kernel was told to drop the file from its cache (posix_fadvise,
 POSIX_FADV_DONTNEED, which drops all that is written back). This is the cost of a lookup after a boot. On a virtual
@@ -12,33 +13,26 @@ machine, the host may still have the file in memory. Ends with status 1 if a tar
 from __future__ import annotations
 
 import argparse
-import base64
 import contextlib
-import hashlib
 import json
 import os
-import resource
-import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
-from math import inf
 from pathlib import Path
 from random import Random
-from socket import inet_ntoa
 from statistics import median, quantiles
 from time import perf_counter
-from typing import NamedTuple
 
+from bench import registry_both
+from bench.figures import Figure, number, target, timed
+from bench.plain_peers import MOST, import_, public_key, write
 from bench.plot import lines
 from bench.report import Report, add_option
+from bench.server import Server
 from lab.registry import LabRegistry
-from wgjit.management.peer_readers import Format
-from wgjit.model import Peer, PublicKey, parse_allowed_ip
-
-MOST = 1 << 24
-"""Addresses in 10.0.0.0/8; beyond, those from 11.0.0.0 on follow."""
+from wgjit.model import Peer, parse_allowed_ip
 
 PASSES = 5
 """Over the same keys; the median of their figures counts."""
@@ -48,78 +42,17 @@ COLD = 20
 """Lookups after the file was forgotten."""
 NAMED = 100
 """Peers with a name, added one by one."""
-ROUND = 10_000
-"""Lines written at a time."""
-STRIDE = 2_654_435_761
-"""Prime, so that n * STRIDE modulo the number of peers visits each address once, in no order."""
-
 IMPORT = "import, from start to end of the command"
 LOOKUP = f"lookup among {SAMPLE:,} keys, warm, p50"
 LOOKUP_WORST = "the same, p99"
 """Figures that are plotted, too."""
 
 
-class Figure(NamedTuple):
-    what: str
-    value: float
-    unit: str
-    least: float = 0.0
-    most: float = inf
-
-    @property
-    def is_met(self) -> bool:
-        return self.least <= self.value <= self.most
-
-
-def public_key(number: int) -> PublicKey:
-    return PublicKey(hashlib.blake2s(number.to_bytes(8, "big")).digest())
-
-
-def address(number: int, peers: int) -> str:
-    return inet_ntoa(((10 << 24) + number * STRIDE % peers).to_bytes(4, "big"))
-
-
-def write(path: Path, peers: int) -> None:
-    """The file to import, as `wgjit peer export` writes it."""
-    encode, digest = base64.b64encode, hashlib.blake2s
-    with open(path, "wb") as file:
-        file.write(b"public_key,name,allowed_ips,has_preshared_key,keepalive,enabled,expires_at,idle_timeout,labels\n")
-        for start in range(0, peers, ROUND):
-            numbers = range(start, min(peers, start + ROUND))
-            file.write(
-                b"".join(
-                    b"%b,,%b/32,false,0,true,,,\n"
-                    % (
-                        encode(digest(number.to_bytes(8, "big")).digest()),
-                        address(number, peers).encode(),
-                    )
-                    for number in numbers
-                )
-            )
-
-
-def import_(text: Path, store: Path, peers: int) -> Iterator[Figure]:
-    command = [
-        sys.executable,
-        "-m",
-        "wgjit",
-        "peer",
-        "import",
-        "--format",
-        Format.CSV,
-        str(text),
-        "--store",
-        str(store),
-    ]
-    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), perf_counter()
-    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    elapsed, after = perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
-    if printed != f"imported {peers} peers\n":
-        sys.exit(f"bench registry: the import says {printed!r}")
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    yield Figure(IMPORT, peers / elapsed, "peers/s", least=150_000)
-    yield Figure("import, CPU time of one core", 1e6 * cpu / peers, "µs/peer")
-    yield Figure("memory of the import, greatest", after.ru_maxrss / 1024, "MiB")
+def imported(text: Path, store: Path, peers: int) -> Iterator[Figure]:
+    took = import_(text, str(store), peers)
+    yield Figure(IMPORT, peers / took.seconds, "peers/s", least=150_000)
+    yield Figure("import, CPU time of one core", 1e6 * took.cpu / peers, "µs/peer")
+    yield Figure("memory of the import, greatest", took.memory, "MiB")
     yield Figure("file, with the address index", store.stat().st_size / peers, "bytes/peer", most=120)
 
 
@@ -128,13 +61,6 @@ def forget(store: Path) -> None:
     with open(store, "rb") as file:
         os.fsync(file.fileno())
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-
-
-def timed(action: Callable[[], object]) -> float:
-    """Microseconds."""
-    began = perf_counter()
-    action()
-    return 1e6 * (perf_counter() - began)
 
 
 def found(registry: LabRegistry, number: int) -> None:
@@ -160,10 +86,10 @@ def cold(store: Path, peers: int, random: Random) -> Iterator[Figure]:
 
 
 def warm(registry: LabRegistry, peers: int, random: Random) -> Iterator[Figure]:
-    numbers = [random.randrange(peers) for _ in range(SAMPLE)]
-    keys = [public_key(number) for number in numbers]
-    for number in numbers:
-        found(registry, number)
+    chosen = [random.randrange(peers) for _ in range(SAMPLE)]
+    keys = [public_key(each) for each in chosen]
+    for each in chosen:
+        found(registry, each)
     # One pass takes a third of a second, which anything else on the machine may spoil.
     passes = [
         quantiles((timed(lambda key=key: registry.lookup(key)) for key in keys), n=100)  # type: ignore[misc]
@@ -193,22 +119,12 @@ def measure(peers: int, folder: Path) -> Iterator[Figure]:
     text, store, random = folder / "peers.csv", folder / "registry.db", Random(peers)
     print(f"writing {peers:,} peers to import", file=sys.stderr)
     write(text, peers)
-    yield from import_(text, store, peers)
+    yield from imported(text, store, peers)
     text.unlink()
     yield from cold(store, peers, random)
     with contextlib.closing(LabRegistry(store, create=False)) as registry:
         yield from warm(registry, peers, random)
         yield from verbs(registry, peers, random)
-
-
-def number(figure: Figure) -> str:
-    return f"{figure.value:,.{0 if figure.value >= 1000 else 1 if figure.value >= 10 else 2}f}"
-
-
-def target(figure: Figure) -> str:
-    if figure.least:
-        return f"at least {figure.least:,.0f}"
-    return f"at most {figure.most:,.0f}" if figure.most < inf else ""
 
 
 def rows(measured: Sequence[Sequence[Figure]]) -> Iterator[tuple[str, ...]]:
@@ -244,6 +160,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="how many, one registry each (default: a million; at most 800 million)",
     )
     parser.add_argument(
+        "--store",
+        choices=("file", "postgresql"),
+        default="file",
+        help="where the registry is; postgresql: one in a file and one in PostgreSQL, with figures of both",
+    )
+    parser.add_argument(
         "--folder", type=Path, help="where to write some 350 bytes a peer (default: a temporary folder)"
     )
     parser.add_argument("--json", action="store_true", help="one object a line")
@@ -254,27 +176,50 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("--peers: must be 1,000 to some 800 million")
     if options.json and options.write:
         parser.error("--json: not with --write")
-    report = Report("registry", options.write)
+    both = options.store == "postgresql"
+    if both and sizes[-1] > MOST:
+        parser.error(f"--peers: must be {MOST:,} at most with --store postgresql")
+    report = Report("registry", options.write, section="registry-postgresql" if both else None)
+    columns: list[str] = []
     measured: list[list[Figure]] = []
+    said = ""
+
+    def take(column: str, figures: Iterator[Figure]) -> None:
+        columns.append(column)
+        measured.append([])
+        for figure in figures:
+            measured[-1].append(figure)
+            if options.json:
+                print(json.dumps({"peers": column} | figure._asdict() | {"is_met": figure.is_met}), flush=True)
+            else:
+                print(f"{column}: {figure.what}: {number(figure)} {figure.unit}", file=sys.stderr)
+
     for peers in sizes:
-        with tempfile.TemporaryDirectory(prefix="wgjit-bench-", dir=options.folder) as folder:
-            measured.append([])
-            for figure in measure(peers, Path(folder)):
-                measured[-1].append(figure)
-                if options.json:
-                    print(json.dumps({"peers": peers} | figure._asdict() | {"is_met": figure.is_met}), flush=True)
-                else:
-                    print(f"{peers:,}: {figure.what}: {number(figure)} {figure.unit}", file=sys.stderr)
+        with tempfile.TemporaryDirectory(prefix="wgjit-bench-", dir=options.folder) as name:
+            folder = Path(name)
+            if not both:
+                take(f"{peers:,}", measure(peers, folder))
+                continue
+            write(folder / "peers.csv", peers)
+            file = registry_both.FilePlace(folder / "registry.db")
+            take(f"{peers:,} in a file", registry_both.measure(folder / "peers.csv", file, peers))
+            with Server() as server, server.database() as url:
+                said = str(server)
+                place = registry_both.DatabasePlace(server, url)
+                take(f"{peers:,} in PostgreSQL", registry_both.measure(folder / "peers.csv", place, peers))
     if not options.json:
         report.head(arguments)
-        report.table(("plain peers", *(f"{peers:,}" for peers in sizes), "target"), rows(measured))
-        plots(report, sizes, measured)
+        if said:
+            report.say(f"{said}.")
+        report.table(("plain peers", *columns, "target"), rows(measured))
+        if not both:
+            plots(report, sizes, measured)
         report.finish()
     missed = [
-        f"{figure.what} ({peers:,} peers)"
-        for peers, figures in zip(sizes, measured, strict=True)
+        f"{figure.what} ({column} peers)"
+        for column, figures in zip(columns, measured, strict=True)
         for figure in figures
-        if not figure.is_met
+        if not figure.is_met and not column.endswith("file")
     ]
     if missed:
         print(f"bench registry: missed: {', '.join(missed)}", file=sys.stderr)

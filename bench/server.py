@@ -11,10 +11,12 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
+
 from bench.processor import Cpu, parse_process
-from lab.postgresql import ACCOUNT, Cluster
+from lab.postgresql import Cluster
+from wgjit.database_url import DatabaseUrl
 from wgjit.stores.postgresql.database import schema
-from wgjit.stores.postgresql.database.url import DatabaseUrl
 
 SETTINGS = {
     "shared_buffers": "2GB",
@@ -25,18 +27,17 @@ SETTINGS = {
     "wal_compression": "lz4",
     "random_page_cost": "1.1",
 }
-"""For a machine with an SSD and some memory. All others are Debian's, with fsync and synchronous_commit on."""
+"""For a machine with an SSD and some memory. The others are as PostgreSQL has them, so it syncs at each commit."""
 
 
 class Server:
-    """A running server, ended and deleted at the end of the block."""
+    """A running server, ended and deleted at the end of the block. `settings`: lines of postgresql.conf besides."""
 
-    def __init__(self) -> None:
+    def __init__(self, settings: dict[str, str] | None = None) -> None:
         # An address of its own out of loopback's 16 million, since other servers may have the port at 127.0.0.1.
         pid = os.getpid()
-        self.address = f"127.{64 + (pid >> 16) % 128}.{pid >> 8 & 255}.{pid & 255}"
-        durable = {"listen_addresses": self.address, "synchronous_commit": "on"}
-        self._cluster = Cluster(SETTINGS | durable, durable=True)
+        address = f"127.{64 + (pid >> 16) % 128}.{pid >> 8 & 255}.{pid & 255}"
+        self._cluster = Cluster(SETTINGS | (settings or {}), durable=True, address=address)
 
     def __enter__(self) -> Server:
         self._cluster.__enter__()
@@ -46,16 +47,21 @@ class Server:
         self._cluster.__exit__()
 
     @contextlib.contextmanager
-    def database(self) -> Iterator[DatabaseUrl]:
-        """A new database with an empty registry, by TCP. It is dropped at the end."""
+    def database(self, *, empty: bool = False) -> Iterator[str]:
+        """The URL, by TCP, of a new database with an empty registry, or with nothing. It is dropped at the end."""
         with self._cluster.database() as name:
-            url = DatabaseUrl(f"postgresql://{ACCOUNT}@{self.address}/{name}")
-            schema.init(url)
+            url = self._cluster.network_url(name)
+            if not empty:
+                schema.init(DatabaseUrl(url))
             yield url
+
+    def shell(self, url: str) -> psycopg.Connection[tuple[object, ...]]:
+        """A connection in autocommit mode, as another program has it."""
+        return self._cluster.shell(url)
 
     def cpu(self) -> Cpu:
         """What all processes of the server have had so far, also those that have ended."""
-        first = int((self._cluster.data / "postmaster.pid").read_text().split()[0])
+        first = self._cluster.pid
         total = parse_process(Path(f"/proc/{first}/stat").read_text(), children=True)
         for path in Path("/proc").glob("[0-9]*/stat"):
             with contextlib.suppress(OSError):  # it has just ended
@@ -65,7 +71,13 @@ class Server:
         return total
 
     @property
-    def said(self) -> str:
-        """The settings, for a report."""
+    def version(self) -> str:
+        """As PostgreSQL says it."""
+        with self._cluster.shell() as shell:
+            row = shell.execute("SHOW server_version").fetchone()
+        assert row is not None
+        return str(row[0])
+
+    def __str__(self) -> str:
         settings = ", ".join(f"{name} = {value}" for name, value in SETTINGS.items())
-        return f"fsync and synchronous_commit are on; {settings}"
+        return f"PostgreSQL {self.version} on this machine by loopback TCP; fsync, synchronous_commit on; {settings}"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from bench import plain_peers, registry_both
 from bench import registry as bench
 from bench.report import Report
 from lab.registry import LabRegistry
@@ -17,10 +18,10 @@ from wgjit.model import Peer, parse_allowed_ip
 
 def test_every_peer_has_a_key_and_an_address_of_its_own() -> None:
     for peers in (1000, 1024, 65_536):
-        assert len({bench.address(number, peers) for number in range(peers)}) == peers
-    assert bench.address(0, 1000) == "10.0.0.0"
-    assert bench.address(49_999_999, 50_000_000).split(".")[0] in ("10", "11", "12")
-    assert len({bench.public_key(number) for number in range(1000)}) == 1000
+        assert len({plain_peers.address(number, peers) for number in range(peers)}) == peers
+    assert plain_peers.address(0, 1000) == "10.0.0.0"
+    assert plain_peers.address(49_999_999, 50_000_000).split(".")[0] in ("10", "11", "12")
+    assert len({plain_peers.public_key(number) for number in range(1000)}) == 1000
 
 
 def test_it_imports_what_it_then_asks_for(tmp_path: Path) -> None:
@@ -28,15 +29,17 @@ def test_it_imports_what_it_then_asks_for(tmp_path: Path) -> None:
     assert all(figure.value > 0 for figure in figures)
     with contextlib.closing(LabRegistry(tmp_path / "registry.db")) as registry:
         assert registry.peers.count() == 1000
-        wanted = Peer(bench.public_key(7), (parse_allowed_ip(bench.address(7, 1000)),))
+        wanted = Peer(plain_peers.public_key(7), (parse_allowed_ip(plain_peers.address(7, 1000)),))
         assert registry.find(str(wanted.public_key)) == wanted
 
 
 def test_the_file_has_a_line_a_peer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bench.registry.ROUND", 300)
-    bench.write(tmp_path / "peers.csv", 1000)
+    monkeypatch.setattr("bench.plain_peers.ROUND", 300)
+    plain_peers.write(tmp_path / "peers.csv", 1000)
     _, *lines = (tmp_path / "peers.csv").read_text().splitlines()
-    assert lines == [f"{bench.public_key(n)},,{bench.address(n, 1000)}/32,false,0,true,,," for n in range(1000)]
+    assert lines == [
+        f"{plain_peers.public_key(n)},,{plain_peers.address(n, 1000)}/32,false,0,true,,," for n in range(1000)
+    ]
 
 
 def test_a_missed_target_fails_the_bench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -69,3 +72,19 @@ def test_each_number_of_peers_is_a_column_and_a_point(tmp_path: Path, monkeypatc
     for name in ("registry-lookup", "registry-import"):
         assert f"](plots/{name}.svg)" in text
         assert "10,000" in (tmp_path / "plots" / f"{name}.svg").read_text()
+
+
+def test_a_file_beside_postgresql(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("PASSES", 1), ("SAMPLE", 50), ("PAGES", 3), ("ADDED", 5), ("WRITERS", 2)):
+        monkeypatch.setattr(registry_both, name, value)
+    plain_peers.write(tmp_path / "peers.csv", 1000)
+    place = registry_both.FilePlace(tmp_path / "registry.db")
+    figures = {figure.what: figure.value for figure in registry_both.measure(tmp_path / "peers.csv", place, 1000)}
+    assert figures["add from a pool, 2 processes at once"] > 0
+    with contextlib.closing(LabRegistry(place.path)) as registry:
+        assert registry.peers.count() == 1000 + 1 + 5 + 2 * 5
+    with pytest.raises(SystemExit, match="given out twice"):
+        registry_both.check_given(["11.0.0.1/32", "11.0.0.1/32"], 1000)
+    with pytest.raises(SystemExit, match="given out twice"):
+        registry_both.check_given(["10.0.3.231/32"], 1000)
+    registry_both.check_given(["10.0.3.232/32", "11.0.0.1/32"], 1000)
