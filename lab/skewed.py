@@ -11,7 +11,6 @@ import os
 import runpy
 import sys
 import time
-from functools import partial
 
 SKEWED = (sys.executable, __file__)
 """The command, as an argument list."""
@@ -31,9 +30,9 @@ if __name__ == "__main__":
         del sys.argv[1:]
         runpy.run_module(FOLLOWER, run_name="__main__", alter_sys=True)
     else:
-        from wgjit.stores.replica import process, store
+        from wgjit.stores.replica import process
 
-        vars(store)["Follower"] = partial(process.Follower, command=(*SKEWED, FOLLOWER))
+        vars(process)["COMMAND"] = (*SKEWED, FOLLOWER)
 
         from wgjit.cli import main
 
