@@ -154,8 +154,8 @@ class Following:
         with server.look() as (db, extend):
             if self._place is None:
                 self._begin(reading.state(db), is_repair=False)
-                return
-            reading.news(db, self._place, self._check, self._apply, extend)
+            else:
+                reading.news(db, self._place, self._check, self._apply, extend)
         self.polls += 1
 
     def _check(self, said: State) -> bool:

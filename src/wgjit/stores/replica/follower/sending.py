@@ -25,6 +25,9 @@ BATCH = 1000
 IDLE = 1.0
 """Seconds after which the outbox is looked at without a nudge."""
 
+READING = 20.0
+"""Seconds after which what is queued is sent, although the registry cannot be read."""
+
 BACK_OFF = 1.5
 """Greatest pause after an error, seconds."""
 
@@ -47,20 +50,21 @@ class Sending:
 
     def run(self) -> None:
         """Send for ever."""
-        pause = 0.0
+        pause, since = 0.0, 0
         while True:
             self._nudged.wait(IDLE)
             self._nudged.clear()
             try:
+                self._wait_for_reading(since)
                 while self.send():
                     pass
                 self._report.set(saying_fails=None)
-                pause = 0.0
+                pause, since = 0.0, -1
             except StoreError as error:
+                since = self._polls()
                 self._report.set(saying_fails=error.told, outbox=self._length())
                 pause = min(max(2 * pause, 0.1), BACK_OFF)
                 time.sleep(pause)
-                self._after_reading()
                 self._nudged.set()
 
     def send(self) -> bool:
@@ -91,11 +95,11 @@ class Sending:
                 self._report.news()
             return bool(left)
 
-    def _after_reading(self) -> None:
-        """The registry was away: read first what people have reset there, or it would be said again."""
-        before, end = self._polls(), time.monotonic() + 2.0
-        while self._primary.trouble is None and self._polls() == before and time.monotonic() < end:
-            time.sleep(0.05)
+    def _wait_for_reading(self, since: int) -> None:
+        """After a time without the registry, read first what people have reset there, or it would be said again."""
+        end = time.monotonic() + READING
+        while self._polls() <= since and time.monotonic() < end:
+            time.sleep(0.02)
 
     def _length(self) -> int | None:
         try:
