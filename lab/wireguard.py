@@ -186,6 +186,10 @@ class WireGuard:
         self._wg("set", self.name, "listen-port", str(port))
         return self.port
 
+    def change_key(self, key: PrivateKey) -> None:
+        """Have another private key. `private_key` and `public_key` stay those of the start."""
+        self._wg("set", self.name, "private-key", STDIN, input=key.reveal_base64())
+
     @property
     def pid(self) -> int | None:
         """wireguard-go's process. None for a kernel interface."""

@@ -130,12 +130,16 @@ class Member:
         return int(self.status()[what].get(which, 0))
 
     def hears_the_engine(self) -> bool:
-        """Whether the daemon has no trouble with the registry of record."""
-        return self.status()["registry"].get("trouble") is None
+        """Whether the daemon's replica has been renewed lately."""
+        return not self.status()["registry"]["behind"]
 
     def is_complete(self) -> bool:
         """Whether its replica has all peers, by the daemon's status."""
         return bool(self.status()["registry"].get("complete"))
+
+    def trouble(self) -> str:
+        """What keeps it from following the registry of record, by its status. Empty if nothing does."""
+        return str(self.status()["registry"].get("trouble") or "")
 
     def log(self) -> str:
         """All that its daemons have written to standard error."""

@@ -6,7 +6,9 @@ import pytest
 
 from lab.wireguard import Backend, kernel_has_wireguard
 from tests.contracts.fleet_engine import engine as engine
+from tests.contracts.fleet_engine import fleet as fleet
 from tests.contracts.fleet_engine import shared_engine as shared_engine
+from tests.contracts.fleet_engine import shared_fleet as shared_fleet
 
 
 def pytest_sessionstart() -> None:

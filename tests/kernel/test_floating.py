@@ -9,7 +9,6 @@ import pytest
 
 from bench.roamer import Roamer, send
 from lab.fleet.site import Fleet
-from tests.contracts.fleet_engine import fleet as fleet
 from tests.contracts.floating import FloatingContract, holder
 from tests.contracts.gateway_site import LONG, seamless, wait_for
 

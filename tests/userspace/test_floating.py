@@ -11,7 +11,6 @@ from lab.fleet.engine import Engine
 from lab.fleet.site import Fleet
 from lab.gateway import WGJIT
 from lab.netns import Lab, run
-from tests.contracts.fleet_engine import fleet as fleet
 from tests.contracts.floating import FloatingContract, holder
 from tests.contracts.floating_registry import FloatingRegistryContract
 from tests.contracts.gateway_site import LONG, seamless, wait_for
