@@ -134,7 +134,7 @@ def measure(text: Path, place: Place, peers: int) -> Iterator[Figure]:
 
 def opened(store: str) -> Registry:
     """The registry, opened as the API opens it."""
-    return open_registry(Where(store), pools=[POOL], timeout=PATIENCE)
+    return open_registry(Where(store), pools=[POOL], timeout=PATIENCE, patience=2 * PATIENCE)
 
 
 def asked(registry: Registry, peers: int, random: Random) -> Iterator[Figure]:

@@ -27,9 +27,10 @@ from tests.unit.stores.test_pools import (
     test_a_freed_prefix_is_given_out_address_by_address,
     test_a_freed_prefix_keeps_single_addresses_in_it_from_being_given_out,
 )
-from wgjit.errors import AddressConflict, PoolExhausted
+from wgjit.errors import AddressConflict, PoolExhausted, StoreBusy
 from wgjit.model import Peer, PublicKey
 from wgjit.stores.entries import AuditFilter, Pool
+from wgjit.stores.postgresql.database.connection import Database
 from wgjit.stores.postgresql.database.url import DatabaseUrl
 from wgjit.stores.postgresql.rows import pools
 
@@ -185,6 +186,23 @@ def test_an_address_that_others_take_meanwhile_is_not_the_last_word(
             assert thread.is_alive()
     thread.join()
     assert results == [["10.8.0.5/32"]]
+
+
+def test_who_gave_up_finds_nothing_registered_later(
+    registry: LabPostgres, shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    some = pool("10.8.0.0/24")
+    give(registry, some)  # type: ignore[arg-type]
+    shell.execute(
+        "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.02); RETURN NULL; END'"
+    )
+    shell.execute("CREATE TRIGGER slow AFTER INSERT ON audit FOR EACH STATEMENT EXECUTE FUNCTION slow()")
+    with monkeypatch.context() as patch:
+        patch.setattr(Database, "limit", property(lambda _: 1))
+        with pytest.raises(StoreBusy):
+            registry.hand_out(peer(9), {}, [some])
+    assert registry.count() == 1
+    assert give(registry, some) == ["10.8.0.2/32"]  # type: ignore[arg-type]
 
 
 def test_the_log_has_the_addresses_that_were_given_out(registry: LabPostgres) -> None:

@@ -152,7 +152,8 @@ class Peers:
                 with self._database.call() if at_once else self._database.change() as db:
                     idempotency.check(db, by, once, time.time())
                     label_rules.check_count(len(given))
-                    whole = registering.register(db, peer, given, wanted, by=by, wait=self._database.wait)
+                    wait, limit = self._database.wait, self._database.limit
+                    whole = registering.register(db, peer, given, wanted, by=by, wait=wait, limit=limit)
                     before_commit(whole)
                     idempotency.answered(db, by, once, Entry(whole, given))
                 return whole

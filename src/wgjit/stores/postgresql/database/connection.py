@@ -47,8 +47,7 @@ class Database:
         self.url = url
         self._timeout = timeout
         self._patience = patience
-        # A server that is alive gives up first, so that it does no work that nobody waits for.
-        self._limit = "" if patience is None else f"SET LOCAL statement_timeout = {max(1, round(800 * patience))};"
+        self._limit = "" if self.limit is None else f"SET LOCAL statement_timeout = {self.limit};"
         self._read_only = read_only
         self._free = threading.BoundedSemaphore(MOST)
         self._lock = threading.Lock()
@@ -72,14 +71,22 @@ class Database:
         """Milliseconds to wait for another program's lock."""
         return max(1, round(1000 * self._timeout))
 
+    @property
+    def limit(self) -> int | None:
+        """Milliseconds after which a statement is to be given up; None is never.
+
+        A server that is alive gives up before the client does, so that it does nothing that nobody waits for.
+        """
+        return None if self._patience is None else max(1, round(800 * self._patience))
+
     @contextlib.contextmanager
     def call(self) -> Iterator[Db]:
         """A connection for one statement that writes, and is a transaction of its own: two round trips less.
 
-        The statement has the server's defaults: it has to see to its isolation level, and to `wait`, by itself.
+        The statement has the server's defaults: it has to see to its isolation level, `wait` and `limit` by itself.
         """
         self._check_writable()
-        with self._use(None) as db:
+        with self._use() as db:
             yield db
 
     @contextlib.contextmanager

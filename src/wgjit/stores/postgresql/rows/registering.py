@@ -24,7 +24,7 @@ from wgjit.stores.postgresql.rows.texts import storable
 _REGISTER = """
     SELECT wgjit.register(
         %s, %s::cidr[], %s, %s, %s, %s, %s, %s, %s::text[], %s::text[],
-        %s::int[], %s::bigint[], %s::text[], %s, %s, %s, %s, %s, %s)"""
+        %s::int[], %s::bigint[], %s::text[], %s, %s, %s, %s, %s, %s, %s)"""
 
 
 class AddressLost(Exception):
@@ -36,12 +36,20 @@ class NeedsTransaction(Exception):
 
 
 def register(
-    db: Db, peer: Peer, given: Mapping[str, str], some: Sequence[tuple[Pool, int]], *, by: Author, wait: int
+    db: Db,
+    peer: Peer,
+    given: Mapping[str, str],
+    some: Sequence[tuple[Pool, int]],
+    *,
+    by: Author,
+    wait: int,
+    limit: int | None = None,
 ) -> Peer:
     """Register a peer with labels and an address of each of these pools, given with their numbers.
 
-    Returns the peer as registered. `wait`: milliseconds to wait for another writer. Raises NotReady, AddressLost,
-    NeedsTransaction, PeerExists, AddressConflict, InvalidValue.
+    Returns the peer as registered. `wait`: milliseconds to wait for another writer. `limit`: milliseconds after which
+    the server gives up; None is never. Raises NotReady, AddressLost, NeedsTransaction, PeerExists, AddressConflict,
+    InvalidValue.
     """
     checks.check_peer(peer)
     # A pool's own prefix stands for the address: the server writes the addresses into the log's entry.
@@ -58,6 +66,7 @@ def register(
         None if name is None else storable(name),
         details,
         wait,
+        limit,
     )
     try:
         row = db.execute(_REGISTER, parameters).fetchone()

@@ -57,12 +57,13 @@ CREATE INDEX idempotency_by_time ON wgjit.idempotency (at);
 -- an address lies in one of the peer's own allowed IPs.
 --
 -- One call, because each statement of its own would be a round trip, and would be planned anew each time. `wait`:
--- milliseconds to wait for another writer. It is safe as a statement without a transaction around it.
+-- milliseconds to wait for another writer. `most`: milliseconds after which all is undone, as by statement_timeout, which
+-- cannot be set for one statement alone; NULL is never. It is safe as a statement without a transaction around it.
 CREATE FUNCTION wgjit.register(
     its_key bytea, own cidr[], its_preshared_key bytea, its_keepalive integer, its_enabled boolean,
     its_expires_at bigint, its_name text, its_idle_timeout integer, label_keys text[], label_values text[],
     pool_ids integer[], quarantines bigint[], reserved text[], -- an inet[] as text for each pool
-    log_at double precision, log_actor text, log_verb text, log_name text, log_details json, wait integer
+    log_at double precision, log_actor text, log_verb text, log_name text, log_details json, wait integer, most integer
 ) RETURNS cidr[] LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
     SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET lock_timeout = 0 AS $$
 DECLARE
@@ -105,5 +106,8 @@ BEGIN
     END IF;
     INSERT INTO wgjit.audit (at, actor, verb, public_key, name, details)
         VALUES (log_at, log_actor, log_verb, its_key, log_name, log_details);
+    IF clock_timestamp() > statement_timestamp() + most * interval '1 millisecond' THEN
+        RAISE EXCEPTION USING ERRCODE = 'query_canceled', MESSAGE = format('gave up after %s ms', most);
+    END IF;
     RETURN given;
 END $$;
