@@ -204,21 +204,21 @@ def reset(db: sqlite3.Connection, keys: Sequence[bytes]) -> None:
 # --- claims and holdings ----------------------------------------------------------------------------------------
 
 
-def put_claims(db: sqlite3.Connection, rows: Sequence[Row]) -> None:
-    """Take claims of the registry of record, unless greater ones are here."""
-    db.executemany(_CLAIM, rows)
+def put_claims(db: sqlite3.Connection, rows: Sequence[Row]) -> list[Row]:
+    """Take claims of the registry of record. Returns those that were not, as equal or greater ones are here."""
+    return [row for row in rows if not db.execute(_CLAIM, row).rowcount]
 
 
-def put_holdings(db: sqlite3.Connection, rows: Sequence[Row]) -> int:
-    """Take holdings of the registry of record, unless greater ones are here. Returns how many were taken."""
+def put_holdings(db: sqlite3.Connection, rows: Sequence[Row]) -> list[Row]:
+    """Take holdings of the registry of record. Returns those that were not, as equal or greater ones are here."""
+    if not rows:
+        return []
     first = holding_rows.arrivals(db, len(rows))
-    taken = 0
-    for place, row in enumerate(rows):
-        taken += db.execute(holding_rows.TAKE, (*row, first + place)).rowcount
-    return taken
+    numbered = enumerate(rows, first)
+    return [row for number, row in numbered if not db.execute(holding_rows.TAKE, (*row, number)).rowcount]
 
 
-def greater_here(db: sqlite3.Connection, what: str, rows: Sequence[Row]) -> list[bytes]:
+def greater_here(db: sqlite3.Connection, what: str, rows: Iterable[Row]) -> list[bytes]:
     """The keys whose claim (`claim`) or holding (`holding`) here is greater than the one of the registry of record."""
     order = {"claim": ("claims", "coalesce(proven, timestamp)", "(?)"),
              "holding": ("holdings", "timestamp, takeovers, gateway, epoch", "?, ?, ?, ?")}  # fmt: skip

@@ -271,12 +271,12 @@ class Following:
             self._file.drop_peers(db, [key for key, _, is_registered in some if not is_registered])
             rows.put_removed(db, some)
         elif table == "claims":
-            rows.put_claims(db, some)
-            self._say_again(db, "claim", [row for row in some if row[2] != self._gateway])
+            self._say_again(db, "claim", rows.put_claims(db, some))
             return False
         elif table == "holdings":
-            self._say_again(db, "holding", [row for row in some if row[3] != self._gateway])
-            return rows.put_holdings(db, some) > 0
+            left = rows.put_holdings(db, some)
+            self._say_again(db, "holding", left)
+            return len(left) < len(some)
         else:
             return self._file.put_peers(db, [row for row in some if self._concerns(db, row[0])]) > 0
         return True
@@ -287,10 +287,11 @@ class Following:
             return True
         return db.execute("SELECT 1 FROM peers WHERE public_key = ?", (key,)).fetchone() is not None
 
-    def _say_again(self, db: sqlite3.Connection, what: str, some: list[Row]) -> None:
-        """A smaller one of another gateway is in the registry of record: say this gateway's own again."""
+    def _say_again(self, db: sqlite3.Connection, what: str, left: list[Row]) -> None:
+        """If one of another gateway in the registry of record is smaller than this gateway's own, say that again."""
+        gateway = {"claim": 2, "holding": 3}[what]
         query = f"SELECT 1 FROM {what}s WHERE public_key = ? AND gateway = ?"
-        for key in rows.greater_here(db, what, some):
+        for key in rows.greater_here(db, what, (row for row in left if row[gateway] != self._gateway)):
             if db.execute(query, (key, self._gateway)).fetchone():
                 holding_rows.queue(db, what, [key])
 

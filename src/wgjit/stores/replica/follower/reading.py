@@ -19,16 +19,6 @@ from wgjit.stores.replica.follower.snapshot import Snapshot
 
 Row = tuple[Any, ...]
 
-_STATE = """
-    SELECT value || convert_to((SELECT oid::text FROM pg_database WHERE datname = current_database())
-                               || '.' || 'wgjit.peers'::regclass::oid::text, 'UTF8'),
-           pg_is_in_recovery(),
-           CASE WHEN pg_is_in_recovery() THEN NULL ELSE substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) END,
-           pg_current_snapshot()::text,
-           CASE WHEN pg_is_in_recovery()
-                THEN extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp())::float8 END
-    FROM wgjit.meta WHERE what = 'identity'"""
-
 _PEERS = f"""
     SELECT p.public_key, wgjit.packed(p.allowed_ips), {packing.columns("p.", key=False).partition(", ")[2]}, {{written}}
     FROM wgjit.peers AS p"""
@@ -71,59 +61,68 @@ class State:
 
 def state(db: Db) -> State:
     """What the server says of itself, in a transaction that sees one moment."""
-    row = db.execute(_STATE).fetchone()
-    assert row is not None, "the schema was checked when the connection was made"
-    return _state(row)
-
-
-def _state(row: Row) -> State:
+    row = db.execute("SELECT identity, is_standby, timeline, snapshot, replayed FROM wgjit.server()").fetchone()
+    assert row is not None
     return State(bytes(row[0]), row[1], row[2], Snapshot.parse(row[3]), row[4])
 
 
 def news(db: Db, since: Snapshot, check: Callable[[State], bool], apply: Apply, extend: Callable[[], None]) -> None:
     """Give all that `since` does not see to `apply`, a table's rows at a time; the last call is `("place", [[PLACE]])`.
 
-    On a connection without a transaction. Mostly this is one round trip. `check` gets what the server says of itself,
+    On a connection without a transaction. Mostly this is one statement. `check` gets what the server says of itself,
     before anything is applied; if it returns False, nothing is. `extend` is called whenever the server has answered.
     """
-    limit = f" LIMIT {MOST + 1}"
-    queries = [_STATE, *(query + limit for _, query in _news(since))]
-    cursor = db.execute(f"{_BEGIN}; {'; '.join(queries)}; COMMIT".encode())
-    answers: list[list[Row]] = []
-    while cursor.nextset():
-        if cursor.description is not None:
-            answers.append(cursor.fetchall())
-    said = _state(answers[0][0])
+    with db.cursor(binary=True) as cursor:
+        rows = cursor.execute(_NEWS, (str(since), MOST + 1)).fetchall()
+    said = _state(rows[0])
     if not check(said):
         return
+    new: dict[str, list[Row]] = {name: [] for name, _, _ in _NEW}
+    for row in rows[1:]:
+        new[row[0]].append(row)
     seen: set[int] = set()
     reset: list[bytes] = []
-    if all(len(rows) <= MOST for rows in answers[1:]):
-        for (name, _, _), rows in zip(_NEW, answers[1:], strict=True):
-            seen.update(row[-1] for row in rows)
-            if rows:
-                apply(name, [row[:-1] for row in rows])
-            if name == "resets":
-                reset += [row[0] for row in rows]
+    if all(len(each) <= MOST for each in new.values()):
+        seen.update(row[1] for row in rows)
+        for name, each in new.items():
+            if each:
+                apply(name, [_ROWS[name](row) for row in each])
+        reset += [row[2] for row in new["resets"]]
     else:
-        del answers
+        del rows, new
         with db.transaction():
             db.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
             said = state(db)
             if not check(said):
                 return
             for name, query in _news(since):
-                for rows in _stream(db, query, extend):
-                    seen.update(row[-1] for row in rows)
-                    apply(name, [row[:-1] for row in rows])
+                for each in _stream(db, query, extend):
+                    seen.update(row[-1] for row in each)
+                    apply(name, [row[:-1] for row in each])
                     if name == "resets":
-                        reset += [row[0] for row in rows]
+                        reset += [row[0] for row in each]
     for start in range(0, len(reset), MOST):
         # Somebody may have said something new while another one deleted the old. The new is still there.
-        for name, rows in _of_keys(db, reset[start : start + MOST]):
-            apply(name, rows)
+        for name, each in _of_keys(db, reset[start : start + MOST]):
+            apply(name, each)
     place = since | (said.snapshot.with_seen(seen) if said.is_standby else said.snapshot)
     apply("place", [(place,)])
+
+
+_NEWS = "SELECT * FROM wgjit.news(%s::pg_snapshot, %s)"
+
+_ROWS: dict[str, Callable[[Row], Row]] = {
+    "resets": lambda row: (row[2], row[3]),
+    "removed": lambda row: (row[2], row[7], row[3]),
+    "claims": lambda row: (row[2], row[4], row[10], row[5], row[12], row[6]),
+    "holdings": lambda row: (row[2], row[4], row[7], row[10], row[8], row[5], row[12], row[13], row[11]),
+    "peers": lambda row: (row[2], row[4], row[5], row[7], row[3], row[8], row[10], row[9]),
+}
+"""From the columns of `wgjit.news`."""
+
+
+def _state(row: Row) -> State:
+    return State(bytes(row[4]), row[3], row[10], Snapshot.parse(row[11]), row[12])
 
 
 def _of_keys(db: Db, keys: Sequence[bytes]) -> Iterator[tuple[str, list[Row]]]:
@@ -134,17 +133,12 @@ def _of_keys(db: Db, keys: Sequence[bytes]) -> Iterator[tuple[str, list[Row]]]:
                 yield name, [row[:-1] for row in rows]
 
 
-_BEGIN = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
-
-
 def _news(since: Snapshot) -> Iterator[tuple[str, str]]:
     for name, select, alias in _NEW:
         written = f"{alias}.written"
         query = select.format(written=f"{written}::text::int8")
-        yield (
-            name,
-            (f"{query} WHERE {written} >= '{since.xmin}'::xid8 AND NOT pg_visible_in_snapshot({written}, '{since}')"),
-        )
+        new = f"{written} >= '{since.xmin}'::xid8 AND NOT pg_visible_in_snapshot({written}, '{since}')"
+        yield name, f"{query} WHERE {new}"
 
 
 def _stream(db: Db, query: str, extend: Callable[[], None]) -> Iterator[list[Row]]:

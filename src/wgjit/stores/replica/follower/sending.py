@@ -87,7 +87,8 @@ class Sending:
                 known = saved | held | {each.public_key for each in greater} | {each.public_key for each in holders}
                 told = [each.public_key for each in claims] + [each.public_key for each in holdings]
                 rows.forget_unknown(db, set(told) - known)
-                news = rows.put_holdings(db, [packing.holding_row(each) for each in holders]) if holders else 0
+                won = [packing.holding_row(each) for each in holders]
+                news = len(rows.put_holdings(db, won)) < len(won)
                 (left,) = db.execute("SELECT count(*) FROM (SELECT 1 FROM outbox LIMIT 100000)").fetchone()
             self._report.add(said=len(claims) + len(holdings), lost=len(greater) + len(holders))
             self._report.set(outbox=left)

@@ -128,3 +128,60 @@ CREATE FUNCTION wgjit.packed(prefixes cidr[]) RETURNS bytea LANGUAGE sql IMMUTAB
         CASE family(p) WHEN 4 THEN '\x04'::bytea ELSE '\x06'::bytea END || substr(cidr_send(p), 5)
             || set_byte('\x00'::bytea, 0, masklen(p)), ''::bytea ORDER BY place), ''::bytea)
         FROM unnest(prefixes) WITH ORDINALITY AS each (p, place));
+
+-- Where and what a server is: the registry's identity, whether it is a standby, its timeline if it is none, the snapshot
+-- of this statement, and on a standby the seconds since the last transaction that it has repeated was committed.
+CREATE FUNCTION wgjit.server()
+RETURNS TABLE (identity bytea, is_standby boolean, timeline text, snapshot text, replayed double precision)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    SELECT value || convert_to((SELECT oid::text FROM pg_database WHERE datname = current_database())
+                               || '.' || 'wgjit.peers'::regclass::oid::text, 'UTF8')
+        INTO identity FROM wgjit.meta WHERE what = 'identity';
+    is_standby := pg_is_in_recovery();
+    snapshot := pg_current_snapshot()::text;
+    IF is_standby THEN
+        replayed := extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp());
+    ELSE
+        timeline := substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8);
+    END IF;
+    RETURN NEXT;
+END $$;
+
+-- All that a snapshot does not see, in one statement and so of one moment, up to so many rows of each table. A function,
+-- because its plans are kept: gateways call it all the time, and mostly there is nothing. The first row is the server's.
+CREATE FUNCTION wgjit.news(since pg_snapshot, most bigint)
+RETURNS TABLE (what text, number bigint, public_key bytea, is_true boolean, a bytea, b bytea, c bytea,
+               i bigint, j bigint, k bigint, s text, t text, x double precision, y double precision)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+    SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET plan_cache_mode = force_generic_plan
+AS $$
+#variable_conflict use_column
+DECLARE
+    low xid8 := pg_snapshot_xmin(since);
+BEGIN
+    RETURN QUERY SELECT 'server', 0::bigint, NULL::bytea, v.is_standby, v.identity, NULL::bytea, NULL::bytea,
+            NULL::bigint, NULL::bigint, NULL::bigint, v.timeline, v.snapshot, v.replayed, NULL::float8
+        FROM wgjit.server() AS v;
+    RETURN QUERY SELECT 'resets', r.written::text::bigint, r.public_key, p.public_key IS NOT NULL, NULL::bytea, NULL::bytea,
+            NULL::bytea, NULL::bigint, NULL::bigint, NULL::bigint, NULL, NULL, NULL::float8, NULL::float8
+        FROM wgjit.resets AS r LEFT JOIN wgjit.peers AS p ON p.public_key = r.public_key
+        WHERE r.written >= low AND NOT pg_visible_in_snapshot(r.written, since) LIMIT most;
+    RETURN QUERY SELECT 'removed', r.written::text::bigint, r.public_key, p.public_key IS NOT NULL, NULL::bytea,
+            NULL::bytea, NULL::bytea, r.at, NULL::bigint, NULL::bigint, NULL, NULL, NULL::float8, NULL::float8
+        FROM wgjit.removed AS r LEFT JOIN wgjit.peers AS p ON p.public_key = r.public_key
+        WHERE r.written >= low AND NOT pg_visible_in_snapshot(r.written, since) LIMIT most;
+    RETURN QUERY SELECT 'claims', r.written::text::bigint, r.public_key, NULL::boolean, r.timestamp, r.endpoint, r.proven,
+            NULL::bigint, NULL::bigint, NULL::bigint, r.gateway, NULL, r.proven_at, NULL::float8
+        FROM wgjit.claims AS r
+        WHERE r.written >= low AND NOT pg_visible_in_snapshot(r.written, since) LIMIT most;
+    RETURN QUERY SELECT 'holdings', r.written::text::bigint, r.public_key, NULL::boolean, r.timestamp, r.endpoint,
+            NULL::bytea, r.takeovers, r.epoch, NULL::bigint, r.gateway, r.before, r.since, r.until
+        FROM wgjit.holdings AS r
+        WHERE r.written >= low AND NOT pg_visible_in_snapshot(r.written, news.since) LIMIT most;
+    RETURN QUERY SELECT 'peers', r.written::text::bigint, r.public_key, r.enabled, wgjit.packed(r.allowed_ips),
+            r.preshared_key, NULL::bytea, r.keepalive::bigint, r.expires_at, r.idle_timeout::bigint, r.name, NULL,
+            NULL::float8, NULL::float8
+        FROM wgjit.peers AS r
+        WHERE r.written >= low AND NOT pg_visible_in_snapshot(r.written, since) LIMIT most;
+END $$;

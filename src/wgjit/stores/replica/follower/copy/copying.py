@@ -172,11 +172,11 @@ class Copy:
             db.executemany("DELETE FROM removed WHERE public_key = ?", [(key,) for key in surplus])
             rows.put_removed(db, some)
         elif table == "claims":
-            rows.put_claims(db, some)
-            holding_rows.queue(db, "claim", [*surplus, *rows.greater_here(db, "claim", some)])
+            left = rows.put_claims(db, some)
+            holding_rows.queue(db, "claim", [*surplus, *rows.greater_here(db, "claim", left)])
         else:
-            rows.put_holdings(db, some)
-            holding_rows.queue(db, "holding", [*surplus, *rows.greater_here(db, "holding", some)])
+            left = rows.put_holdings(db, some)
+            holding_rows.queue(db, "holding", [*surplus, *rows.greater_here(db, "holding", left)])
 
 
 def _different(db: sqlite3.Connection, some: list[Row]) -> list[Row]:
