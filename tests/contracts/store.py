@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lab.registry import LabRegistry
+from lab.registry import LAB, LabRegistry
 from tests.fakes.store import FakeRegistry
-from wgjit.errors import AddressConflict, InvalidValue, NoSuchPeer, PeerExists, StoreError
+from wgjit.errors import AddressConflict, InvalidValue, NoSuchGateway, NoSuchPeer, PeerExists, StoreError
 from wgjit.model import (
     LEAST_IDLE_TIMEOUT,
     MOST_IDLE_TIMEOUT,
@@ -301,6 +301,15 @@ class StoreContract:
         registry.remove(key(1))
         assert len(before) >= 16
         assert registry.identity() == before
+
+    def test_no_gateway_is_listed_before_one_has_written_of_itself(self, registry: Kept) -> None:
+        if isinstance(registry, FakeRegistry):
+            pytest.skip("the registry in memory has a gateway's side alone")
+        registry.add([peer(1)])
+        registry.save_claims([claim(1, 1.0)])
+        assert registry.gateways.every() == []
+        with pytest.raises(NoSuchGateway, match="'paris'"):
+            registry.gateways.forget("paris", by=LAB)
 
     # --- claims -----------------------------------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ from lab.registry import LAB, LabPostgres
 from tests.contracts.store import claim, key, peer
 from tests.postgresql.conftest import Shell
 from tests.postgresql.replicas import EPOCH, Gateways, describe, equal, gateways, holding, until
+from tests.postgresql.test_connection import documented_grants
 from wgjit.errors import GatewayNameTaken, StoreDeferred, StoreError
 from wgjit.model import Registration, Removed
 from wgjit.stores.postgresql.database import schema
@@ -473,3 +474,29 @@ def test_heartbeats_tell_of_the_gateway(registry: LabPostgres, fleet: Gateways) 
     assert entry.lag is not None
     assert abs(entry.clock_offset or 0.0) < 5.0
     assert store.fleet.clock_offset() is not None
+
+
+def test_the_documented_role_of_gateways_is_enough(
+    registry: LabPostgres, shell: Shell, cluster: Cluster, fleet: Gateways, url: str
+) -> None:
+    shell.execute("CREATE ROLE gateways LOGIN; CREATE ROLE managers LOGIN")
+    try:
+        shell.execute(documented_grants())
+        registry.add([peer(1, "10.0.0.1/32"), peer(2)])
+        name = url.partition("@/")[2].partition("?")[0]
+        store = fleet.make(url=cluster.url(name, "gateways"))
+        store.fleet.say([claim(1, 5.0)], [holding(1, 5.0)])
+        until(lambda: (registry.lookup(key(1)) or Registration(peer(1))).holding)
+        registry.claims.reset(key(1), by=LAB)
+        registry.remove(key(2))
+        equal(store, url)
+        assert store.fleet.ask(key(3)) is None
+        assert store.figures()["beat"] == "ok"
+        assert store.fleet.trouble() is None
+        with contextlib.closing(LabPostgres(DatabaseUrl(cluster.url(name, "managers")))) as manager:
+            assert [gateway.name for gateway in manager.gateways.every()] == ["gw1"]
+            store.close()
+            shell.execute("UPDATE gateways SET seen_at = seen_at - 60")
+            manager.gateways.forget("gw1", by=LAB)
+    finally:
+        shell.execute("".join(f"DROP OWNED BY {role}; DROP ROLE {role}; " for role in ("gateways", "managers")))

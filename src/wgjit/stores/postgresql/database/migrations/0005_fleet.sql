@@ -80,7 +80,18 @@ BEGIN
     RETURN NEW;
 END $$;
 
-CREATE TRIGGER holdings_grow BEFORE UPDATE ON wgjit.holdings FOR EACH ROW EXECUTE FUNCTION wgjit.holdings_grow();
+-- To call a function costs more than to write the row. So an update that is right, and says so by `written`, calls none.
+CREATE TRIGGER holdings_grow BEFORE UPDATE ON wgjit.holdings FOR EACH ROW
+    WHEN (NEW.written <> pg_current_xact_id() OR NEW.public_key <> OLD.public_key
+          OR (NEW.timestamp, NEW.takeovers, NEW.gateway, NEW.epoch) < (OLD.timestamp, OLD.takeovers, OLD.gateway, OLD.epoch))
+    EXECUTE FUNCTION wgjit.holdings_grow();
+
+DROP TRIGGER claims_grow ON wgjit.claims;
+CREATE TRIGGER claims_grow BEFORE UPDATE ON wgjit.claims FOR EACH ROW
+    WHEN (NEW.written <> pg_current_xact_id() OR NEW.public_key <> OLD.public_key
+          OR coalesce(NEW.proven, NEW.timestamp) < coalesce(OLD.proven, OLD.timestamp)
+          OR (NEW.proven IS NOT NULL AND NEW.timestamp < OLD.timestamp))
+    EXECUTE FUNCTION wgjit.claims_grow();
 
 CREATE TRIGGER holdings_not_truncated BEFORE TRUNCATE ON wgjit.holdings EXECUTE FUNCTION wgjit.not_truncated();
 
@@ -184,4 +195,63 @@ BEGIN
             NULL::float8, NULL::float8
         FROM wgjit.peers AS r
         WHERE r.written >= low AND NOT pg_visible_in_snapshot(r.written, since) LIMIT most;
+END $$;
+
+-- --- what gateways say -----------------------------------------------------------------------------------------------
+-- Each keeps the greater of the row that it brings and of the row that is there, and gives back the keys that it saved: the
+-- others lost. Keys that nobody has are left out. Writers lock the rows in the order of keys, so that none waits in a
+-- circle; a key comes once. Functions, because their plans are kept: to plan them costs more than to save a few rows.
+
+-- As `Claim.over` in model.py.
+CREATE FUNCTION wgjit.save_claims(keys bytea[], timestamps bytea[], gateways text[], endpoints bytea[],
+                                  moments double precision[], greatest_proven bytea[]) RETURNS SETOF bytea
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+    SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET plan_cache_mode = force_generic_plan
+AS $$
+BEGIN
+    RETURN QUERY INSERT INTO wgjit.claims AS c (public_key, timestamp, gateway, endpoint, proven_at, proven)
+        SELECT n.* FROM unnest(keys, timestamps, gateways, endpoints, moments, greatest_proven)
+            AS n (public_key, timestamp, gateway, endpoint, proven_at, proven)
+        WHERE EXISTS (SELECT FROM wgjit.peers AS p WHERE p.public_key = n.public_key)
+           OR EXISTS (SELECT FROM wgjit.removed AS r WHERE r.public_key = n.public_key)
+        ORDER BY n.public_key
+        ON CONFLICT (public_key) DO UPDATE
+        SET timestamp = excluded.timestamp, gateway = excluded.gateway, endpoint = excluded.endpoint,
+            proven_at = excluded.proven_at, written = pg_current_xact_id(),
+            proven = CASE WHEN excluded.proven IS NOT NULL
+                          THEN greatest(excluded.proven, coalesce(c.proven, c.timestamp)) END
+        WHERE CASE WHEN excluded.proven IS NULL
+                   THEN excluded.timestamp > coalesce(c.proven, c.timestamp)
+                   ELSE excluded.timestamp > c.timestamp
+                        OR excluded.timestamp = c.timestamp AND excluded.proven > c.proven END
+        RETURNING c.public_key;
+END $$;
+
+-- As `Holding.over` in model.py. A holding that is there already is not written again.
+CREATE FUNCTION wgjit.save_holdings(keys bytea[], timestamps bytea[], counts bigint[], gateways text[], epochs bigint[],
+                                    endpoints bytea[], begins double precision[], ends double precision[],
+                                    befores text[]) RETURNS SETOF bytea
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+    SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET plan_cache_mode = force_generic_plan
+AS $$
+BEGIN
+    RETURN QUERY INSERT INTO wgjit.holdings AS h
+            (public_key, timestamp, takeovers, gateway, epoch, endpoint, since, until, before)
+        SELECT n.* FROM unnest(keys, timestamps, counts, gateways, epochs, endpoints, begins, ends, befores)
+            AS n (public_key, timestamp, takeovers, gateway, epoch, endpoint, since, until, before)
+        WHERE EXISTS (SELECT FROM wgjit.peers AS p WHERE p.public_key = n.public_key)
+           OR EXISTS (SELECT FROM wgjit.removed AS r WHERE r.public_key = n.public_key)
+        ORDER BY n.public_key
+        ON CONFLICT (public_key) DO UPDATE
+        SET timestamp = excluded.timestamp, takeovers = excluded.takeovers, gateway = excluded.gateway,
+            epoch = excluded.epoch, endpoint = excluded.endpoint, since = excluded.since, until = excluded.until,
+            written = pg_current_xact_id(),
+            before = CASE WHEN excluded.gateway = h.gateway THEN coalesce(excluded.before, h.before) ELSE h.gateway END
+        WHERE (excluded.timestamp, excluded.takeovers, excluded.gateway, excluded.epoch)
+            > (h.timestamp, h.takeovers, h.gateway, h.epoch)
+           OR (excluded.timestamp, excluded.takeovers, excluded.gateway, excluded.epoch)
+            = (h.timestamp, h.takeovers, h.gateway, h.epoch)
+              AND (excluded.endpoint, excluded.since, excluded.until, coalesce(excluded.before, h.before))
+                  IS DISTINCT FROM (h.endpoint, h.since, h.until, h.before)
+        RETURNING h.public_key;
 END $$;
