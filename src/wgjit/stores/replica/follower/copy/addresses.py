@@ -13,6 +13,7 @@ import contextlib
 import os
 import sqlite3
 import threading
+from bisect import bisect_right
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -31,23 +32,23 @@ MOVED = 5_000
 CACHE = 65_536
 """KiB of memory for the sorting."""
 
-_SINGLE = """
-    SELECT substr(allowed_ips, 1, {0} - 1) AS first, NULL AS last, public_key FROM main.peers
-    WHERE public_key > ?1 AND public_key <= ?2 AND length(allowed_ips) = {0} AND substr(allowed_ips, {0}) = x'{1}'"""
-_SINGLE_4, _SINGLE_6 = _SINGLE.format(6, "20"), _SINGLE.format(18, "80")
+_RANGE = "FROM main.peers WHERE public_key > ?1 AND public_key <= ?2 AND length(allowed_ips) > 0"
+_IS_SINGLE = """(length(allowed_ips) = 6 AND substr(allowed_ips, 6) = x'20'
+             OR length(allowed_ips) = 18 AND substr(allowed_ips, 18) = x'80')"""
 
-_OTHERS = """
-    SELECT public_key, allowed_ips FROM main.peers
-    WHERE public_key > ?1 AND public_key <= ?2 AND length(allowed_ips) > 0
-      AND NOT (length(allowed_ips) = 6 AND substr(allowed_ips, 6) = x'20')
-      AND NOT (length(allowed_ips) = 18 AND substr(allowed_ips, 18) = x'80')"""
+_SINGLES = f"""
+    SELECT CAST(substr(allowed_ips, 1, length(allowed_ips) - 1) AS TEXT), NULL, public_key {_RANGE} AND {_IS_SINGLE}
+    ORDER BY 1"""
+"""Those of peers with a single address each: SQLite alone handles them."""
 
-_RUN = """
-    CREATE TABLE aside.run{0} (
-        first BLOB NOT NULL, last BLOB, public_key BLOB NOT NULL, PRIMARY KEY (first, public_key)) WITHOUT ROWID"""
+_COUNT = f"SELECT count(*) {_RANGE}"
+_OTHERS = f"SELECT public_key, allowed_ips {_RANGE} AND NOT {_IS_SINGLE}"
+
+_RUN = "CREATE TABLE aside.run{0} (first, last, public_key)"
+"""The rows are in the order of `first`. It is a text, which SQLite's sorter compares faster; the bytes are the same."""
 
 _END = b"\xff" * 33
-"""After all keys, and after all addresses."""
+"""After all keys."""
 
 
 class Addresses:
@@ -65,7 +66,7 @@ class Addresses:
         self._is_sorted = False
         self._closing = False
         self._connection: sqlite3.Connection | None = None
-        self._bounds: list[bytes] = []
+        self._parts: list[list[int]] = []
         self._next = 0
         self._known: set[bytes] = set()
         self._noted: set[bytes] = set()
@@ -96,29 +97,43 @@ class Addresses:
             db.execute("ATTACH ? AS aside", (f"file:{quote(str(self._file))}?mode=ro",))
             db.execute("CREATE TEMP TABLE IF NOT EXISTS touched (public_key BLOB PRIMARY KEY) WITHOUT ROWID")
             self._known = set()
-        if not self._bounds:
-            # The runs are samples of one another: every so many addresses of the longest one bound a part of all.
-            query = "SELECT first FROM (SELECT first, row_number() OVER (ORDER BY first) AS place FROM aside.run0)"
-            every = max(1, MOVED // max(1, self._runs))
-            found = db.execute(f"{query} WHERE place % {every} = 0 ORDER BY first").fetchall()
-            self._bounds = [b"", *(first for (first,) in found), _END]
+        if not self._parts:
+            self._parts = self._cut(db)
+
+    def _cut(self, db: sqlite3.Connection) -> list[list[int]]:
+        """The runs in parts of all addresses between two: for each the last row of every run."""
+        sizes = [
+            db.execute(f"SELECT coalesce(max(rowid), 0) FROM aside.run{number}").fetchone()[0]
+            for number in range(self._runs)
+        ]
+        longest = max(range(self._runs), key=sizes.__getitem__)
+        every = max(1, MOVED * sizes[longest] // max(1, sum(sizes)))
+        parts = []
+        for row in range(every, sizes[longest], every):
+            bound = _first(db, longest, row)
+            parts.append([_rows_up_to(db, number, size, bound) for number, size in enumerate(sizes)])
+        return [[0] * self._runs, *parts, sizes]
 
     def move(self, db: sqlite3.Connection, touched: set[bytes]) -> bool:
         """Write some into the table, inside a transaction. Returns whether there are more."""
         self._noted = set(touched)
         fresh = [(key,) for key in self._noted.difference(self._known)]
         db.executemany("INSERT OR IGNORE INTO temp.touched VALUES (?)", fresh)
-        low, high = self._bounds[self._next : self._next + 2]
+        start, end = self._parts[self._next : self._next + 2]
         runs = " UNION ALL ".join(
-            f"SELECT first, last, public_key FROM aside.run{number} WHERE first > ?1 AND first <= ?2"
-            for number in range(self._runs)
+            f"SELECT first, last, public_key FROM aside.run{number} WHERE rowid > {after} AND rowid <= {last}"
+            for number, (after, last) in enumerate(zip(start, end, strict=True))
         )
-        query = f"""
-            INSERT OR IGNORE INTO main.addresses (first, last, public_key)
-            SELECT first, last, public_key FROM ({runs})
-            WHERE public_key NOT IN (SELECT public_key FROM temp.touched) ORDER BY first"""
-        db.execute(query, (low, high))
-        return self._next + 2 < len(self._bounds)
+        unless = " WHERE public_key NOT IN (SELECT public_key FROM temp.touched)" if touched else ""
+        db.execute("PRAGMA ignore_check_constraints = 1")  # the registry of record has the same checks
+        try:
+            db.execute(
+                "INSERT OR IGNORE INTO main.addresses (first, last, public_key) "
+                f"SELECT CAST(first AS BLOB), last, public_key FROM ({runs}){unless}"
+            )
+        finally:
+            db.execute("PRAGMA ignore_check_constraints = 0")
+        return self._next + 2 < len(self._parts)
 
     def moved(self) -> None:
         """What was written last is committed."""
@@ -174,24 +189,22 @@ class Addresses:
                 return
 
     def _sort(self, db: sqlite3.Connection, after: bytes, last: bytes) -> None:
-        """Make a run of the addresses of these peers."""
-        db.execute("CREATE TEMP TABLE others (first BLOB, last BLOB, public_key BLOB)")
-        db.execute(_RUN.format(self._runs))
+        """Make runs of the addresses of these peers."""
         db.execute("BEGIN")
-        with contextlib.closing(db.cursor()) as cursor:
-            cursor.execute(_OTHERS, (after, last))
-            while some := cursor.fetchmany(1000):
-                db.executemany("INSERT INTO temp.others VALUES (?, ?, ?)", _ranges(some))
-        # As texts, which SQLite's sorter compares faster; the bytes are the same, and so is their order.
-        db.execute(
-            f"INSERT INTO aside.run{self._runs} (first, last, public_key) "
-            "SELECT CAST(first AS BLOB), last, public_key FROM (SELECT CAST(first AS TEXT) AS first, last, public_key "
-            f"FROM ({_SINGLE_4} UNION ALL {_SINGLE_6} UNION ALL SELECT * FROM temp.others) ORDER BY 1)",
-            (after, last),
-        )
-        db.execute("COMMIT")
-        db.execute("DROP TABLE temp.others")
+        db.execute(_RUN.format(self._runs))
+        singles = db.execute(f"INSERT INTO aside.run{self._runs} {_SINGLES}", (after, last)).rowcount
         self._runs += 1
+        if db.execute(_COUNT, (after, last)).fetchone() != (singles,):
+            db.execute("CREATE TEMP TABLE others (first, last, public_key)")
+            with contextlib.closing(db.cursor()) as cursor:
+                cursor.execute(_OTHERS, (after, last))
+                while some := cursor.fetchmany(1000):
+                    db.executemany("INSERT INTO temp.others VALUES (CAST(? AS TEXT), ?, ?)", _ranges(some))
+            db.execute(_RUN.format(self._runs))
+            db.execute(f"INSERT INTO aside.run{self._runs} SELECT * FROM temp.others ORDER BY first")
+            db.execute("DROP TABLE temp.others")
+            self._runs += 1
+        db.execute("COMMIT")
 
 
 def _ranges(rows: list[tuple[bytes, bytes]]) -> Iterator[tuple[Any, ...]]:
@@ -203,3 +216,14 @@ def _ranges(rows: list[tuple[bytes, bytes]]) -> Iterator[tuple[Any, ...]]:
 
 def _is_attached(db: sqlite3.Connection) -> bool:
     return any(name == "aside" for _, name, _ in db.execute("PRAGMA database_list"))
+
+
+def _first(db: sqlite3.Connection, run: int, row: int) -> bytes:
+    """The first address of a row of a run."""
+    (first,) = db.execute(f"SELECT CAST(first AS BLOB) FROM aside.run{run} WHERE rowid = ?", (row,)).fetchone()
+    return bytes(first)
+
+
+def _rows_up_to(db: sqlite3.Connection, run: int, size: int, bound: bytes) -> int:
+    """How many of a run's rows have a first address up to this one."""
+    return bisect_right(range(1, size + 1), bound, key=lambda row: _first(db, run, row))
