@@ -1,10 +1,10 @@
 """Reads peers from text, a chunk at a time: JSON Lines, CSV, `wg show ... dump`, WireGuard configuration.
 
 Most lines of a large file are *plain*: they give a key and one IPv4 address, and nothing else. Each format has one
-regular expression for plain lines. A chunk with only plain lines is read by this expression alone, at some 1 µs per
-line. All other lines are read by the careful parser, which makes a `Peer` of a line or says what is wrong with it. So
-the expression may miss lines that the careful parser accepts, but must never accept a line that the careful parser
-refuses. A file is never in memory as a whole.
+regular expression for plain lines. A chunk with only plain lines is read by this expression alone, at some 2 µs per
+line, or in half of that if the lines differ in key and address alone. All other lines are read by the careful parser,
+which makes a `Peer` of a line or says what is wrong with it. So the expression may miss lines that the careful parser
+accepts, but must never accept a line that the careful parser refuses. A file is never in memory as a whole.
 """
 
 from __future__ import annotations
@@ -12,10 +12,12 @@ from __future__ import annotations
 import io
 import json
 import re
+from binascii import a2b_base64
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import accumulate, islice
+from socket import AF_INET, inet_pton
 from typing import Any, BinaryIO
 
 from wgjit.errors import InvalidValue
@@ -228,6 +230,9 @@ def _lines(
     """Chunks of a format that has one peer per line."""
     for number, block in blocks:
         plain = plain_of(block)
+        if (alike := _alike(block, plain)) is not None:
+            yield Chunk(range(number, number + len(alike)), alike, plain.unlabelled)
+            continue
         found = plain.pattern.findall(block)
         if len(found) == block.count(b"\n"):
             try:
@@ -237,6 +242,35 @@ def _lines(
             except (ValueError, OSError):
                 pass  # an address such as 10.0.0.256; the careful parser finds its line
         yield _carefully(number, block, plain, careful)
+
+
+def _alike(block: bytes, plain: _Plain) -> list[bytes] | None:
+    """The records of a block whose lines differ in key and address alone, as those of an export do. None for any other.
+
+    Takes half the time of the pattern, which only reads the first line.
+    """
+    first = plain.pattern.match(block)
+    if first is None or plain.groups != (1, 2):
+        return None
+    (key, key_end), (address, address_end) = first.span(1), first.span(2)
+    head, between = block[:key], block[key_end:address]
+    lines = block.split(block[address_end : block.index(b"\n") + 1])
+    if (
+        lines.pop()
+        or {line[key_end:address] for line in lines} != {between}
+        or {line[:key] for line in lines} != {head}
+    ):
+        return None
+    try:
+        return [
+            a2b_base64(line[key:key_end], strict_mode=True)
+            + b"\x04"
+            + inet_pton(AF_INET, line[address:].decode("ascii"))
+            + b"\x20"
+            for line in lines
+        ]
+    except (ValueError, OSError):
+        return None
 
 
 def _carefully(number: int, block: bytes, plain: _Plain, careful: Callable[[str], tuple[Peer, Labels] | None]) -> Chunk:

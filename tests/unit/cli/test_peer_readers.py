@@ -232,9 +232,11 @@ def test_the_fast_way_accepts_what_the_careful_way_does(
         at=st.integers(0, len(line) - 1),
         put=st.text('0123456789./AE= \t"\r,nulx{}:\u00e9', max_size=3),
         cut=st.integers(0, 3),
+        before=st.integers(0, 2),
     )
-    def agrees(at: int, put: str, cut: int) -> None:
-        text = "\n".join([header, line[:at] + put + line[at + cut :], line]).encode()
+    def agrees(at: int, put: str, cut: int, before: int) -> None:
+        changed = line[:at] + put + line[at + cut :]
+        text = "\n".join([*([header] if header else []), *[line] * before, changed, line]).encode()
         fast = outcome(list(peer_readers.read(io.BytesIO(text), form)))
         with monkeypatch.context() as patch:
             patch.setattr("wgjit.management.peer_readers._JSON", never)
@@ -245,6 +247,16 @@ def test_the_fast_way_accepts_what_the_careful_way_does(
         assert fast == careful
 
     agrees()
+
+
+def test_lines_that_are_alike_are_read_without_the_pattern(monkeypatch: pytest.MonkeyPatch) -> None:
+    for form, header, line in LINES[:3]:
+        text = "\n".join([*([header] if header else []), line, line.replace("10.0.0.1", "203.0.113.99"), ""]).encode()
+        chunks = list(peer_readers.read(io.BytesIO(text), form))
+        with monkeypatch.context() as patch:
+            patch.setattr(peer_readers, "pack_plain", None)
+            assert [chunk.plain for chunk in peer_readers.read(io.BytesIO(text), form)] == [c.plain for c in chunks]
+        assert [len(chunk.plain) for chunk in chunks] == [2]
 
 
 pieces = st.sampled_from(

@@ -94,7 +94,6 @@ INSERT INTO wgjit.numbers (what, value) VALUES ('changes', 0);
 
 -- The number of peers is the sum of these rows. Each statement adds its own row, so no writer waits for another.
 CREATE TABLE wgjit.tallies (
-    id    bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     peers bigint NOT NULL
 );
 
@@ -127,8 +126,8 @@ CREATE CONSTRAINT TRIGGER changes_numbered AFTER INSERT ON wgjit.changes DEFERRA
 CREATE FUNCTION wgjit.fold_tallies() RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     WITH gone AS ( -- rows that another transaction holds stay
-        DELETE FROM wgjit.tallies WHERE id IN (
-            SELECT id FROM wgjit.tallies ORDER BY id LIMIT 1000 FOR UPDATE SKIP LOCKED)
+        DELETE FROM wgjit.tallies WHERE ctid = ANY (ARRAY(
+            SELECT ctid FROM wgjit.tallies LIMIT 1000 FOR UPDATE SKIP LOCKED))
         RETURNING peers)
     INSERT INTO wgjit.tallies (peers) SELECT sum(peers) FROM gone HAVING count(*) > 0;
 END $$;
@@ -212,14 +211,11 @@ CREATE TRIGGER claims_not_truncated BEFORE TRUNCATE ON wgjit.claims EXECUTE FUNC
 -- `addresses` is the index of `peers.allowed_ips`: only the triggers above write it.
 CREATE FUNCTION wgjit.addresses_by_triggers() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    IF pg_trigger_depth() < 2 THEN
-        RAISE EXCEPTION USING ERRCODE = 'feature_not_supported', MESSAGE = 'write peers.allowed_ips instead';
-    END IF;
-    RETURN NULL;
+    RAISE EXCEPTION USING ERRCODE = 'feature_not_supported', MESSAGE = 'write peers.allowed_ips instead';
 END $$;
 
 CREATE TRIGGER addresses_by_triggers BEFORE INSERT OR UPDATE OR DELETE ON wgjit.addresses
-    FOR EACH STATEMENT EXECUTE FUNCTION wgjit.addresses_by_triggers();
+    FOR EACH STATEMENT WHEN (pg_trigger_depth() = 0) EXECUTE FUNCTION wgjit.addresses_by_triggers();
 
 -- --- claims ----------------------------------------------------------------------------------------------------------
 

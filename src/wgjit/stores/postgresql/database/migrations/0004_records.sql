@@ -69,12 +69,13 @@ CREATE FUNCTION wgjit.register(
 DECLARE
     given cidr[] := '{}';
     whole cidr[];
+    limited text;
 BEGIN
     IF current_setting('transaction_isolation') <> 'read committed' THEN
         RAISE EXCEPTION USING ERRCODE = 'feature_not_supported',
             MESSAGE = 'peers are registered in READ COMMITTED transactions only';
     END IF;
-    PERFORM set_config('lock_timeout', wait::text, true);
+    limited := set_config('lock_timeout', wait::text, true); -- an assignment is faster than a PERFORM
     FOR number IN 1 .. cardinality(pool_ids) LOOP
         given := given || wgjit.take_address(pool_ids[number], quarantines[number], reserved[number]::inet[])::cidr;
     END LOOP;
