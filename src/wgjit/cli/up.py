@@ -16,9 +16,9 @@ from wgjit.config import Loaded, listed_interfaces, load_all
 from wgjit.config.environment import put_store, unknown_variables
 from wgjit.config.layers import Named
 from wgjit.control.status import GatewayStatus
-from wgjit.daemon.process.secrecy import seal_memory
 from wgjit.daemon.process.serve import serve
 from wgjit.errors import ConfigError
+from wgjit.secrecy import seal_memory
 
 
 class DeliveryOption(StrEnum):

@@ -68,7 +68,7 @@ def test_sealed_memory() -> None:
     """In a process of its own: there is no way back to a core limit above zero."""
     code = """
 import ctypes, resource
-from wgjit.daemon.process.secrecy import seal_memory
+from wgjit.secrecy import seal_memory
 assert ctypes.CDLL(None).prctl(3, 0, 0, 0, 0) == 1  # PR_GET_DUMPABLE
 seal_memory()
 print(ctypes.CDLL(None).prctl(3, 0, 0, 0, 0), resource.getrlimit(resource.RLIMIT_CORE))

@@ -4,5 +4,4 @@
 | --------- | -------------------------------------------------------------------- |
 | `serve`   | runs a gateway on each interface, in one process                     |
 | `lock`    | a lock, so that each interface has one gateway only                  |
-| `secrecy` | keeps the process's memory from other processes and from core dumps  |
 """

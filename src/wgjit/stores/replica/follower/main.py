@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 from wgjit.errors import WgjitError
 from wgjit.model import PublicKey
+from wgjit.secrecy import seal_memory
 from wgjit.stores.replica import messages
 from wgjit.stores.replica.follower.asking import Asking
 from wgjit.stores.replica.follower.beating import Beating
@@ -35,6 +36,7 @@ def run(descriptor: int = 0) -> int:
     """Follow until the gateway stops or is gone. Returns the process's exit status."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # the gateway gets them, too, and may have something to say yet
+    seal_memory()  # it has the database's password and preshared keys
     link = socket.socket(fileno=descriptor)
     said = messages.receive(link)
     if said is None:

@@ -23,8 +23,8 @@ from wgjit.errors import StoreError
 from wgjit.stores import packing
 from wgjit.stores.sqlite.file import schema
 
-RUN = 250_000
-"""Peers whose addresses are sorted at once."""
+RUN = 100_000
+"""Peers whose addresses are sorted at once, at least; a twentieth of those that are there, so that runs stay few."""
 
 MOVED = 5_000
 """Addresses that are written in one transaction, about."""
@@ -175,7 +175,7 @@ class Addresses:
         while True:
             with self._changed:
                 self._connection = None
-                enough = peers + RUN
+                enough = peers + max(RUN, peers // 20)
                 while not (self._closing or self._is_last or self._peers >= enough):
                     self._changed.wait()
                 if self._closing:
