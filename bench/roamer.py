@@ -59,6 +59,23 @@ class Roamer:
                     return time.monotonic() - started
         return None
 
+    def talk(self, to: Member, until: Callable[[], bool], timeout: float = 60.0) -> bool:
+        """Knock once, and send through the session until something is so. Returns False if it was not so in time."""
+        session = self.session(to)
+        if session is None:
+            return False
+        udp, keys, started = session
+        with udp:
+            for number in itertools.count():
+                echo = Echo(self.address, ipaddress.IPv4Address(to.inside), os.urandom(8))
+                udp.sendto(keys.seal(number, echo.request), (to.address, PORT))
+                if until():
+                    return True
+                if time.monotonic() > started + timeout:
+                    return False
+                time.sleep(0.1)
+        raise AssertionError("the counter has no end")
+
     def session(self, to: Member, timeout: float = 4.8) -> tuple[socket.socket, SessionKeys, float] | None:
         """Knock once. Returns the socket, the keys of the session and when it knocked; None without an answer.
 

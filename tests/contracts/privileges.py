@@ -190,7 +190,9 @@ class PrivilegesContract:
         secret = "c2VjcmV0IHRoYXQgaXMgdG9vIHNob3J0"
         folder = site.lab.folder
         (folder / "key").write_text(secret)
-        (folder / "wg.toml").write_text(f'[interface]\nprivate_key_file = "{folder}/key"\n')
+        (folder / "wg.toml").write_text(
+            f'[interface]\nprivate_key_file = "{folder}/key"\n[store]\npath = "{folder}/absent.db"\n'
+        )
         done = subprocess.run(
             [*WGJIT, "up", "absent0", "--config", folder / "wg.toml"], capture_output=True, timeout=120
         )

@@ -138,7 +138,7 @@ class SeveralContract:
 
     def test_a_mistake_of_one_ends_the_start_of_all_with_its_name(self, site: Site) -> None:
         path = self.config(site)
-        path.write_text(path.read_text() + "[interfaces.absent0]\n")
+        path.write_text(path.read_text() + f'[interfaces.absent0]\nstore = "{self.other_path}"\n')
         with pytest.raises(CommandFailed, match="absent0: there is no such interface"):
             site.gateway.run(*WGJIT, "up", "--config", path, timeout=60)
         assert "wgjit" not in site.gateway.run("nft", "list", "ruleset")
