@@ -5,6 +5,7 @@
 | `errors`       | all exception types                                                                   |
 | `refusal`      | all reasons to refuse a packet, one enum                                              |
 | `notify`       | messages to systemd                                                                   |
+| `secrecy`      | keeps a process's memory from other processes and from core dumps                     |
 | `stderr`       | a standard error that neither raises nor waits                                        |
 | `wire`         | bytes and values: keys, messages, the first Noise message, packets, the filter        |
 | `model`        | Peer, Claim, Registration: the values that the packages hand to one another           |
