@@ -309,6 +309,21 @@ class Standby(Cluster):
                     raise TimeoutError(f"the standby has not come to {row[0]} within {timeout:g} s")
                 time.sleep(0.005)
 
+    @contextlib.contextmanager
+    def paused(self, timeout: float = 60.0) -> Iterator[None]:
+        """Repeat nothing of the primary's inside the block. The server pauses a moment after it was asked to."""
+        with self.shell() as shell:
+            shell.execute("SELECT pg_wal_replay_pause()")
+            deadline = time.monotonic() + timeout
+            while shell.execute("SELECT pg_get_wal_replay_pause_state()").fetchone() != ("paused",):
+                if time.monotonic() > deadline:
+                    raise TimeoutError(f"the standby does not pause within {timeout:g} s")
+                time.sleep(0.005)
+            try:
+                yield
+            finally:
+                shell.execute("SELECT pg_wal_replay_resume()")
+
 
 def _send(pid: int, number: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError):

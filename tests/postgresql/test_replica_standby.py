@@ -141,15 +141,13 @@ def test_a_standby_that_is_far_behind_is_not_read(
     record.add([peer(1)])
     standby.catch_up()
     store = fleet.make(read_url=standby.url())
-    with standby.shell() as shell:
-        shell.execute("SELECT pg_wal_replay_pause()")
+    with standby.paused():
         record.add([peer(2)])
         record.remove(key(1))
         until(lambda: store.lookup(key(2)) and store.lookup(key(1)) is None)
-        assert store.figures()["reads_primary"] is True
+        until(lambda: store.figures()["reads_primary"])
         record.add([peer(3)])
         until(lambda: store.lookup(key(3)))
-        shell.execute("SELECT pg_wal_replay_resume()")
     until(lambda: store.figures()["reads_primary"] is False)
     equal(store, primary.url())
 
@@ -159,11 +157,9 @@ def test_asked_for_what_the_standby_does_not_have_yet(
 ) -> None:
     standby.catch_up()
     store = fleet.make(read_url=standby.url())
-    with standby.shell() as shell:
-        shell.execute("SELECT pg_wal_replay_pause()")
+    with standby.paused():
         record.add([peer(2)])
         until(lambda: _asked(store, 2))
-        shell.execute("SELECT pg_wal_replay_resume()")
     equal(store, primary.url())
 
 
