@@ -7,6 +7,7 @@ not say meanwhile they say later.
 from __future__ import annotations
 
 import contextlib
+import errno
 import ipaddress
 import itertools
 import os
@@ -326,7 +327,14 @@ def late_key() -> PrivateKey:
 
 
 def fill(path: Path) -> None:
-    """Use up a disk."""
-    room = os.statvfs(path.parent)
+    """Use up a disk, to its last page, while another program may take some of them."""
+    size, at = 1 << 20, 0
     with open(path, "wb") as file:
-        os.posix_fallocate(file.fileno(), 0, room.f_bavail * room.f_frsize)
+        while size >= 512:
+            try:
+                os.posix_fallocate(file.fileno(), at, size)
+                at += size
+            except OSError as error:
+                if error.errno != errno.ENOSPC:
+                    raise
+                size //= 2
