@@ -7,6 +7,9 @@
 --
 -- Write `peers`, `labels` and `claims`. Triggers keep `addresses`, `removed`, `changes`, `tallies` and `freed`.
 --
+-- Functions have no JIT: their statements touch few rows, and the server took 0.2 s to compile one whose rows it had
+-- guessed too high.
+--
 -- Readers that follow the registry
 --   `peers.written` and `changes.xid` are the number of the writing transaction. A reader keeps the snapshot of its last
 --   poll, `pg_current_snapshot()`, and asks for all rows whose transaction is not visible in that snapshot:
@@ -99,7 +102,8 @@ CREATE TABLE wgjit.tallies (
 
 -- --- the change log --------------------------------------------------------------------------------------------------
 
-CREATE FUNCTION wgjit.number_changes() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+CREATE FUNCTION wgjit.number_changes() RETURNS trigger
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET jit = off AS $$
 DECLARE
     fresh bigint;
     newest bigint;
@@ -123,7 +127,8 @@ CREATE CONSTRAINT TRIGGER changes_numbered AFTER INSERT ON wgjit.changes DEFERRA
 -- --- the number of peers ---------------------------------------------------------------------------------------------
 
 -- Each statement that adds or removes peers adds a row, and one in a hundred folds old rows into one.
-CREATE FUNCTION wgjit.fold_tallies() RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+CREATE FUNCTION wgjit.fold_tallies() RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET jit = off AS $$
 BEGIN
     WITH gone AS ( -- rows that another transaction holds stay
         DELETE FROM wgjit.tallies WHERE ctid = ANY (ARRAY(
@@ -134,7 +139,8 @@ END $$;
 
 -- --- peers -----------------------------------------------------------------------------------------------------------
 
-CREATE FUNCTION wgjit.peers_inserted() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+CREATE FUNCTION wgjit.peers_inserted() RETURNS trigger
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET jit = off AS $$
 BEGIN
     INSERT INTO wgjit.addresses (prefix, public_key)
         SELECT unnest(allowed_ips), public_key FROM after_it ORDER BY 1;
@@ -148,7 +154,8 @@ END $$;
 CREATE TRIGGER peers_inserted AFTER INSERT ON wgjit.peers REFERENCING NEW TABLE AS after_it
     FOR EACH STATEMENT EXECUTE FUNCTION wgjit.peers_inserted();
 
-CREATE FUNCTION wgjit.peers_written() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+CREATE FUNCTION wgjit.peers_written() RETURNS trigger
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET jit = off AS $$
 BEGIN
     IF NEW.public_key <> OLD.public_key THEN
         RAISE EXCEPTION USING ERRCODE = 'check_violation', CONSTRAINT = 'peers_key_fixed',
@@ -162,7 +169,8 @@ CREATE TRIGGER peers_written BEFORE UPDATE ON wgjit.peers
     FOR EACH ROW EXECUTE FUNCTION wgjit.peers_written();
 
 -- These plans are kept, too (0002): the first call may come when the tables are empty, so none may read a whole table.
-CREATE FUNCTION wgjit.peers_updated() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+CREATE FUNCTION wgjit.peers_updated() RETURNS trigger
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET jit = off
     SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 BEGIN
     DELETE FROM wgjit.addresses WHERE prefix IN (
@@ -179,7 +187,8 @@ END $$;
 CREATE TRIGGER peers_updated AFTER UPDATE ON wgjit.peers REFERENCING OLD TABLE AS before_it NEW TABLE AS after_it
     FOR EACH STATEMENT EXECUTE FUNCTION wgjit.peers_updated();
 
-CREATE FUNCTION wgjit.peers_removed() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+CREATE FUNCTION wgjit.peers_removed() RETURNS trigger
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET jit = off
     SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 BEGIN
     DELETE FROM wgjit.addresses WHERE prefix IN (SELECT unnest(allowed_ips) FROM before_it);
@@ -199,7 +208,8 @@ CREATE TRIGGER peers_removed AFTER DELETE ON wgjit.peers REFERENCING OLD TABLE A
     FOR EACH STATEMENT EXECUTE FUNCTION wgjit.peers_removed();
 
 -- TRUNCATE fires none of these triggers: no gateway would learn of the removals.
-CREATE FUNCTION wgjit.not_truncated() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+CREATE FUNCTION wgjit.not_truncated() RETURNS trigger
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET jit = off AS $$
 BEGIN
     RAISE EXCEPTION USING ERRCODE = 'feature_not_supported', MESSAGE = 'use DELETE: a gateway has to learn of removals';
 END $$;
@@ -209,7 +219,8 @@ CREATE TRIGGER addresses_not_truncated BEFORE TRUNCATE ON wgjit.addresses EXECUT
 CREATE TRIGGER claims_not_truncated BEFORE TRUNCATE ON wgjit.claims EXECUTE FUNCTION wgjit.not_truncated();
 
 -- `addresses` is the index of `peers.allowed_ips`: only the triggers above write it.
-CREATE FUNCTION wgjit.addresses_by_triggers() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+CREATE FUNCTION wgjit.addresses_by_triggers() RETURNS trigger
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET jit = off AS $$
 BEGIN
     RAISE EXCEPTION USING ERRCODE = 'feature_not_supported', MESSAGE = 'write peers.allowed_ips instead';
 END $$;
@@ -219,7 +230,8 @@ CREATE TRIGGER addresses_by_triggers BEFORE INSERT OR UPDATE OR DELETE ON wgjit.
 
 -- --- claims ----------------------------------------------------------------------------------------------------------
 
-CREATE FUNCTION wgjit.claims_grow() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+CREATE FUNCTION wgjit.claims_grow() RETURNS trigger
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET jit = off AS $$
 BEGIN
     IF NEW.public_key <> OLD.public_key
         OR coalesce(NEW.proven, NEW.timestamp) < coalesce(OLD.proven, OLD.timestamp)
@@ -234,7 +246,8 @@ END $$;
 CREATE TRIGGER claims_grow BEFORE UPDATE ON wgjit.claims FOR EACH ROW EXECUTE FUNCTION wgjit.claims_grow();
 
 -- A claim that is reset is news for the gateway that remembers it. For a removed peer, 'removed' says it.
-CREATE FUNCTION wgjit.claims_reset() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+CREATE FUNCTION wgjit.claims_reset() RETURNS trigger
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET jit = off AS $$
 BEGIN
     INSERT INTO wgjit.changes (kind, public_key, opens)
         SELECT 'updated', public_key, row_number() OVER () = 1 FROM before_it JOIN wgjit.peers USING (public_key);

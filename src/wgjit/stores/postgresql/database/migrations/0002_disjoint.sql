@@ -27,7 +27,8 @@ CREATE FUNCTION wgjit.is_wide(prefix cidr) RETURNS boolean LANGUAGE sql IMMUTABL
     RETURN masklen(prefix) < CASE family(prefix) WHEN 4 THEN 32 ELSE 128 END;
 
 -- The plans of a function are kept, and the first call may come when the tables are empty: no plan may read a table.
-CREATE FUNCTION wgjit.addresses_disjoint() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+CREATE FUNCTION wgjit.addresses_disjoint() RETURNS trigger
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET jit = off
     SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 DECLARE
     clash record;
@@ -70,7 +71,7 @@ END $$;
 CREATE TRIGGER addresses_disjoint AFTER INSERT ON wgjit.addresses REFERENCING NEW TABLE AS after_it
     FOR EACH STATEMENT EXECUTE FUNCTION wgjit.addresses_disjoint();
 
-CREATE FUNCTION wgjit.wide_gone() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+CREATE FUNCTION wgjit.wide_gone() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET jit = off
     SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 BEGIN
     DELETE FROM wgjit.wide WHERE prefix IN (SELECT prefix FROM before_it WHERE wgjit.is_wide(prefix));

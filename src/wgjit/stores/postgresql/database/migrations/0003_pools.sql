@@ -27,7 +27,8 @@ CREATE TABLE wgjit.freed (
 CREATE INDEX freed_by_time ON wgjit.freed (pool, at, first);
 CREATE INDEX freed_wide ON wgjit.freed (pool, last) WHERE last > first;
 
-CREATE FUNCTION wgjit.addresses_freed() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+CREATE FUNCTION wgjit.addresses_freed() RETURNS trigger
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET jit = off AS $$
 BEGIN
     INSERT INTO wgjit.freed (pool, first, last, at)
         SELECT id, host(network(inner_one))::inet, host(broadcast(inner_one))::inet,
@@ -47,7 +48,7 @@ CREATE TRIGGER addresses_freed AFTER DELETE ON wgjit.addresses REFERENCING OLD T
 
 -- The first address of a range that has no owner, is not reserved, and does not rest. NULL if there is none.
 CREATE FUNCTION wgjit.first_free(pool_id integer, low inet, high inet, quarantine bigint, reserved inet[]) RETURNS inet
-    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET jit = off
     SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 DECLARE
     this inet := low;
@@ -81,7 +82,7 @@ END $$;
 
 -- A free address, taken off `freed` or `ready` by this transaction. NULL if none is ready.
 CREATE FUNCTION wgjit.take_address(pool_id integer, quarantine bigint, reserved inet[]) RETURNS inet
-    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET jit = off
     SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 DECLARE
     oldest record;
@@ -125,7 +126,7 @@ END $$;
 -- Prefixes have an owner now: take them off `freed`. A row that another transaction holds stays, since waiting for it
 -- could be waiting in a circle. A row that stays only costs a later search some time.
 CREATE FUNCTION wgjit.forget_freed(prefixes cidr[]) RETURNS void
-    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET jit = off
     SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 BEGIN
     DELETE FROM wgjit.freed WHERE ctid = ANY (ARRAY(

@@ -16,7 +16,8 @@ CREATE INDEX audit_by_key ON wgjit.audit (public_key, id) WHERE public_key IS NO
 CREATE INDEX audit_by_old_key ON wgjit.audit (old_key, id) WHERE old_key IS NOT NULL;
 CREATE INDEX audit_by_time ON wgjit.audit (at);
 
-CREATE FUNCTION wgjit.audit_fixed() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+CREATE FUNCTION wgjit.audit_fixed() RETURNS trigger
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET jit = off AS $$
 BEGIN
     RAISE EXCEPTION USING ERRCODE = 'check_violation', CONSTRAINT = 'audit_fixed',
         MESSAGE = 'an entry of the audit log does not change';
@@ -64,7 +65,7 @@ CREATE FUNCTION wgjit.register(
     its_expires_at bigint, its_name text, its_idle_timeout integer, label_keys text[], label_values text[],
     pool_ids integer[], quarantines bigint[], reserved text[], -- an inet[] as text for each pool
     log_at double precision, log_actor text, log_verb text, log_name text, log_details json, wait integer, most integer
-) RETURNS cidr[] LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+) RETURNS cidr[] LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET jit = off
     SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET lock_timeout = 0 AS $$
 DECLARE
     given cidr[] := '{}';

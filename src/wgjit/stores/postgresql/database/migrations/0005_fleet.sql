@@ -55,7 +55,8 @@ CREATE TABLE wgjit.gateways (
 
 -- --- claims and holdings only grow -----------------------------------------------------------------------------------
 
-CREATE OR REPLACE FUNCTION wgjit.claims_grow() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+CREATE OR REPLACE FUNCTION wgjit.claims_grow() RETURNS trigger
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET jit = off AS $$
 BEGIN
     IF NEW.public_key <> OLD.public_key
         OR coalesce(NEW.proven, NEW.timestamp) < coalesce(OLD.proven, OLD.timestamp)
@@ -68,7 +69,8 @@ BEGIN
     RETURN NEW;
 END $$;
 
-CREATE FUNCTION wgjit.holdings_grow() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+CREATE FUNCTION wgjit.holdings_grow() RETURNS trigger
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET jit = off AS $$
 BEGIN
     IF NEW.public_key <> OLD.public_key
         OR (NEW.timestamp, NEW.takeovers, NEW.gateway, NEW.epoch) < (OLD.timestamp, OLD.takeovers, OLD.gateway, OLD.epoch)
@@ -95,7 +97,8 @@ CREATE TRIGGER claims_grow BEFORE UPDATE ON wgjit.claims FOR EACH ROW
 
 CREATE TRIGGER holdings_not_truncated BEFORE TRUNCATE ON wgjit.holdings EXECUTE FUNCTION wgjit.not_truncated();
 
-CREATE FUNCTION wgjit.written_now() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+CREATE FUNCTION wgjit.written_now() RETURNS trigger
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET jit = off AS $$
 BEGIN
     NEW.written := pg_current_xact_id();
     RETURN NEW;
@@ -107,7 +110,8 @@ CREATE TRIGGER removed_written BEFORE UPDATE ON wgjit.removed FOR EACH ROW EXECU
 -- --- resets ----------------------------------------------------------------------------------------------------------
 
 -- A reset is for a client whose clock was set back. Its holding has the old timestamp, too, and would win for ever.
-CREATE OR REPLACE FUNCTION wgjit.claims_reset() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+CREATE OR REPLACE FUNCTION wgjit.claims_reset() RETURNS trigger
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET jit = off
     SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 BEGIN
     DELETE FROM wgjit.holdings WHERE public_key IN (SELECT public_key FROM before_it);
@@ -119,7 +123,8 @@ BEGIN
 END $$;
 
 -- Also when all that is left of a removed peer is deleted.
-CREATE FUNCTION wgjit.deleted() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+CREATE FUNCTION wgjit.deleted() RETURNS trigger
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET jit = off AS $$
 BEGIN
     INSERT INTO wgjit.resets (public_key) SELECT public_key FROM before_it ORDER BY 1
         ON CONFLICT (public_key) DO UPDATE SET written = excluded.written;
@@ -144,7 +149,7 @@ CREATE FUNCTION wgjit.packed(prefixes cidr[]) RETURNS bytea LANGUAGE sql IMMUTAB
 -- of this statement, and on a standby the seconds since the last transaction that it has repeated was committed.
 CREATE FUNCTION wgjit.server()
 RETURNS TABLE (identity bytea, is_standby boolean, timeline text, snapshot text, replayed double precision)
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET jit = off AS $$
 BEGIN
     SELECT value || convert_to((SELECT oid::text FROM pg_database WHERE datname = current_database())
                                || '.' || 'wgjit.peers'::regclass::oid::text, 'UTF8')
@@ -164,7 +169,7 @@ END $$;
 CREATE FUNCTION wgjit.news(since pg_snapshot, most bigint)
 RETURNS TABLE (what text, number bigint, public_key bytea, is_true boolean, a bytea, b bytea, c bytea,
                i bigint, j bigint, k bigint, s text, t text, x double precision, y double precision)
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET jit = off
     SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET plan_cache_mode = force_generic_plan
 AS $$
 #variable_conflict use_column
@@ -205,7 +210,7 @@ END $$;
 -- As `Claim.over` in model.py.
 CREATE FUNCTION wgjit.save_claims(keys bytea[], timestamps bytea[], gateways text[], endpoints bytea[],
                                   moments double precision[], greatest_proven bytea[]) RETURNS SETOF bytea
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET jit = off
     SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET plan_cache_mode = force_generic_plan
 AS $$
 BEGIN
@@ -231,7 +236,7 @@ END $$;
 CREATE FUNCTION wgjit.save_holdings(keys bytea[], timestamps bytea[], counts bigint[], gateways text[], epochs bigint[],
                                     endpoints bytea[], begins double precision[], ends double precision[],
                                     befores text[]) RETURNS SETOF bytea
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET jit = off
     SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET plan_cache_mode = force_generic_plan
 AS $$
 BEGIN
