@@ -266,11 +266,11 @@ class Loop:
 
     def _flush(self) -> None:
         """Send all verdicts in one message. The heartbeat sends verdicts that this call fails to send."""
+        self._fleet.flush()  # first: on one CPU a client near by may be faster than this process
         try:
             self._capture.flush()
         except Exception as error:
             self._faults.occurred("capture", error)
-        self._fleet.flush()  # before the first data of the new sessions, which comes a round trip later
         if self._feed:
             self._stages.look()  # this time is in no knock's stages, since several knocks share it
 
