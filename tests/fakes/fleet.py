@@ -20,6 +20,7 @@ class FakeFleet:
         self.answers: dict[PublicKey, Registration | Removed | StoreError] = {}
         """What the registry of record has, or how it fails."""
         self.behind = False
+        self.late: float | None = 0.0
         self.offset: float | None = None
         self.failure: StoreError | None = None
         """Raised by `say` while it is set."""
@@ -29,7 +30,8 @@ class FakeFleet:
         """The other gateways."""
         self.troubled: StoreError | None = None
         self.taken: StoreError | None = None
-        self.others: list[str] = []
+        self.keys: list[str] = []
+        """Gateways with another private key."""
         self._event = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
 
     def start(self) -> None:
@@ -54,6 +56,9 @@ class FakeFleet:
 
     def is_behind(self) -> bool:
         return self.behind
+
+    def lag(self) -> float | None:
+        return self.late
 
     def clock_offset(self) -> float | None:
         return self.offset
@@ -87,4 +92,4 @@ class FakeFleet:
         return self.taken
 
     def other_keys(self) -> list[str]:
-        return self.others
+        return self.keys

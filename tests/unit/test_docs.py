@@ -11,7 +11,7 @@ import pytest
 from pydantic import BaseModel
 
 from lab import settings_table
-from wgjit.cli import COMMANDS
+from wgjit.cli.shared.application import PLACES
 from wgjit.config import Config, load_config
 from wgjit.config.environment import OTHERS, VARIABLES
 from wgjit.config.layers import SECTIONS
@@ -86,7 +86,7 @@ def test_the_feeds_fields_are_documented() -> None:
 
 def test_every_command_is_in_the_documents() -> None:
     text = "".join(page.read_text() for page in PAGES)
-    assert [name for name in COMMANDS if f"wgjit {name}" not in text] == []
+    assert [name for name in PLACES if f"wgjit {name}" not in text] == []
 
 
 def test_every_dev_command_that_a_page_names_exists() -> None:

@@ -136,6 +136,9 @@ class Fleet(Protocol):
     def is_behind(self) -> bool:
         """Whether registered peers may be missing in the replica: it is being made, or has not been renewed lately."""
 
+    def lag(self) -> float | None:
+        """Seconds since the replica was as the registry of record; None if it does not have all peers yet."""
+
     def clock_offset(self) -> float | None:
         """Seconds by which the clock of the registry of record is ahead of ours; None if it is not known."""
 

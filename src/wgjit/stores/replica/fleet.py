@@ -55,6 +55,7 @@ class ReplicaFleet:
         self._follower = follower
         self._path = path
         self._fails = False
+        self._began = time.monotonic()
         self._told_at = -inf
 
     # --- Fleet ------------------------------------------------------------------------------------------------
@@ -111,6 +112,14 @@ class ReplicaFleet:
     def is_complete(self) -> bool:
         """Whether the replica has all peers, although maybe not as they are now."""
         return not self._fails and bool(self._follower.value("complete"))
+
+    def lag(self) -> float | None:
+        """Seconds since the replica was as the registry of record; None if it does not have all peers yet."""
+        if not self.is_complete():
+            return None
+        fresh_at: float = self._follower.value("fresh_at") or self._began
+        standby: float = self._follower.value("lag") or 0.0
+        return time.monotonic() - fresh_at + standby
 
     def clock_offset(self) -> float | None:
         """Seconds by which the clock of the registry of record is ahead of ours; None if it is not known."""
