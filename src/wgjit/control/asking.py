@@ -11,14 +11,23 @@ from typing import Any
 
 from wgjit.control.health import Health
 from wgjit.control.socket import interfaces, socket_path
-from wgjit.errors import ConfigError, GatewayUnavailable, NotPermitted, WgjitError
-from wgjit.wire.key_text import shown
+from wgjit.errors import ConfigError, GatewayUnavailable, NotInFleet, NotPermitted, WgjitError
 
 PATIENCE = 3.0
 """Seconds for an answer. A loop that does not answer within this time lets no client in either."""
 
 _MOST = 1 << 20
 """Bytes of an answer."""
+
+
+def shown(text: object) -> str:
+    """A text for people without keys. Its module is loaded only for a text that may hold one: that takes a while."""
+    told = str(text)
+    if len(told) < 43 and ":" not in told:
+        return told
+    from wgjit.wire import key_text
+
+    return key_text.shown(told)
 
 
 def the_gateway(interface: str | None) -> str:
@@ -36,7 +45,8 @@ def the_gateway(interface: str | None) -> str:
 def answers(interface: str, question: str, patience: float = PATIENCE) -> Iterator[dict[str, Any]]:
     """The answers of the gateway on this interface, as they come; it waits `patience` seconds for each at most.
 
-    Raises GatewayUnavailable if no gateway runs, if it does not answer, or if it refuses; NotPermitted, ConfigError.
+    Raises GatewayUnavailable if no gateway runs, if it does not answer, or if it refuses; NotInFleet, NotPermitted,
+    ConfigError.
     """
     path, name = socket_path(interface), shown(interface)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as link:
@@ -67,8 +77,14 @@ def _said(name: str, line: bytes) -> dict[str, Any]:
     if not isinstance(answer, dict):
         raise GatewayUnavailable(f"{name}: the gateway's answer is no JSON object; start it again with this wgjit")
     if "error" in answer:
-        raise GatewayUnavailable(f"{name}: {answer['error']}")
+        raise refusal(name, answer)
     return answer
+
+
+def refusal(name: str, answer: dict[str, Any]) -> WgjitError:
+    """The error for an answer that tells why the gateway does not do what it was asked for."""
+    kind = NotInFleet if answer.get("kind") == NotInFleet.__name__ else GatewayUnavailable
+    return kind(f"{name}: {answer['error']}")
 
 
 def health(interface: str, patience: float = PATIENCE) -> Health:

@@ -1,14 +1,13 @@
-"""Whether a gateway is fit to serve clients, as it says on its control socket. Imports little: see `asking`."""
+"""Whether a gateway is fit to serve clients, as it says on its control socket. Imports little, not even
+dataclasses: see `asking`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Health:
+class Health(NamedTuple):
     """A gateway's health at one moment."""
 
     interface: str

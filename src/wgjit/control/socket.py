@@ -6,7 +6,8 @@
     {"ask": "undrain"}  →  one line, then the end
     {"ask": "feed"}     →  {"feed": "open"}, then one line per initiation, until either side hangs up
 
-A drain goes on when its asker hangs up. An answer {"error": TEXT} tells why a question is not answered.
+A drain goes on when its asker hangs up. An answer {"error": TEXT, "kind": NAME} tells why a question is not
+answered; NAME is that of an exception.
 
 The socket's file permissions let only its owner ask. No message on the socket holds a private or preshared key.
 """

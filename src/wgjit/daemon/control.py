@@ -84,7 +84,8 @@ class ControlServer:
         except (ValueError, RecursionError, TimeoutError):
             await self._complain(writer, 'write {"ask": "status"} and a newline; also health, feed, drain, undrain')
         except Exception as error:
-            await self._complain(writer, str(error) if isinstance(error, WgjitError) else without_keys(repr(error)))
+            told = str(error) if isinstance(error, WgjitError) else without_keys(repr(error))
+            await self._complain(writer, told, type(error).__name__)
         finally:
             self._clients.discard(task)
             writer.close()
@@ -111,9 +112,9 @@ class ControlServer:
             subscription.close()
 
     @staticmethod
-    async def _complain(writer: asyncio.StreamWriter, error: str) -> None:
+    async def _complain(writer: asyncio.StreamWriter, error: str, kind: str = "InvalidValue") -> None:
         with suppress(ConnectionError):
-            await _send(writer, {"error": error})
+            await _send(writer, {"error": error, "kind": kind})
 
 
 async def _until_hung_up(reader: asyncio.StreamReader, work: Coroutine[Any, Any, None]) -> None:

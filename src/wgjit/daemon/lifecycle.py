@@ -222,7 +222,7 @@ class Service:
         """
         if self._store.fleet is None:
             raise NotInFleet(
-                f"{self._interface}: this gateway is in no fleet, so no other gateway takes its clients over; a fleet "
+                "this gateway is in no fleet, so no other gateway takes its clients over; a fleet "
                 "shares a registry in PostgreSQL (store.url)"
             )
         if drains != self._drains:

@@ -309,6 +309,22 @@ class Health(BaseModel):
     status: str
 
 
+class GatewayHealth(BaseModel):
+    """The gateway is fit to serve clients."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"healthy": True}]})
+    healthy: bool
+
+
+class Drain(BaseModel):
+    """How far a drain is."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"draining": True, "left": 12, "others": 2}]})
+    draining: bool
+    left: int = Field(description="Clients that the gateway still serves. The drain is over when this is 0.")
+    others: int = Field(description="Other gateways of the fleet that are known to live and not to drain.")
+
+
 class FieldError(BaseModel):
     """A field and its error."""
 

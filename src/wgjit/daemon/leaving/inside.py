@@ -122,4 +122,4 @@ def _checksum(data: bytes) -> int:
 def _told(error: OSError) -> str:
     if error.errno in (errno.EPERM, errno.EACCES):
         return "this process may not send ICMP; give it CAP_NET_RAW, or a target with a TCP port"
-    return error.strerror or str(error)
+    return os.strerror(error.errno) if error.errno else str(error)  # asyncio has sentences of its own
