@@ -53,7 +53,7 @@ class Member:
         )
         folder = internet.lab.folder
         self.replica = folder / f"{name}.replica.db"
-        self._config = folder / f"{name}.toml"
+        self.config = folder / f"{name}.toml"
         self.daemon: Gateway | None = None
 
     def __repr__(self) -> str:
@@ -74,8 +74,9 @@ class Member:
         store: Mapping[str, object] | None = None,
         clock: float = 0.0,
         hasty: Mapping[str, str] | None = None,
+        **more: Mapping[str, object],
     ) -> Gateway:
-        """Start `wgjit up`, with more settings of these sections. Raises GatewayFailed.
+        """Start `wgjit up`, with more settings of these sections and of those in `more`. Raises GatewayFailed.
 
         `clock`: seconds by which the daemon's clock is ahead, as lab.skewed does it. `hasty`: with the short times of
         lab.hasty, and these variables of it.
@@ -83,19 +84,20 @@ class Member:
         sections: dict[str, dict[str, object]] = {
             "store": {"url": self.engine.url(self.database), "path": str(self.replica), **(store or {})},
             "gateway": {"name": self.name, "address": self.endpoint, **(gateway or {})},
+            **{section: dict(settings) for section, settings in more.items()},
         }
-        self._config.write_text(
+        self.config.write_text(
             "".join(
                 f"[{section}]\n" + "".join(f"{name} = {json.dumps(value)}\n" for name, value in settings.items())
                 for section, settings in sections.items()
             )
         )
-        self._config.chmod(0o600)
+        self.config.chmod(0o600)
         self.daemon = Gateway(
             self.namespace,
             self.server.name,
             "--config",
-            self._config,
+            self.config,
             store=None,
             delivery=delivery,
             through=("env", f"LAB_CLOCK={clock}", *(f"{name}={value}" for name, value in (hasty or {}).items())),
