@@ -7,6 +7,7 @@ import json
 import sqlite3
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from lab.fleet.engine import Engine
@@ -53,7 +54,7 @@ class Member:
         )
         folder = internet.lab.folder
         self.replica = folder / f"{name}.replica.db"
-        self.config = folder / f"{name}.toml"
+        self._config = folder / f"{name}.toml"
         self.daemon: Gateway | None = None
 
     def __repr__(self) -> str:
@@ -63,6 +64,11 @@ class Member:
     def endpoint(self) -> str:
         """Where clients reach this gateway and no other."""
         return f"{self.address}:{PORT}"
+
+    @property
+    def config(self) -> Path:
+        """The file with its settings, once it was started."""
+        return self._config
 
     # --- its daemon -----------------------------------------------------------------------------------------
 
@@ -86,18 +92,18 @@ class Member:
             "gateway": {"name": self.name, "address": self.endpoint, **(gateway or {})},
             **{section: dict(settings) for section, settings in more.items()},
         }
-        self.config.write_text(
+        self._config.write_text(
             "".join(
                 f"[{section}]\n" + "".join(f"{name} = {json.dumps(value)}\n" for name, value in settings.items())
                 for section, settings in sections.items()
             )
         )
-        self.config.chmod(0o600)
+        self._config.chmod(0o600)
         self.daemon = Gateway(
             self.namespace,
             self.server.name,
             "--config",
-            self.config,
+            self._config,
             store=None,
             delivery=delivery,
             through=("env", f"LAB_CLOCK={clock}", *(f"{name}={value}" for name, value in (hasty or {}).items())),

@@ -27,6 +27,7 @@ class Lan:
             member.namespace.ip(
                 f"link set {link.b} down", f"link set {link.b} name {DEVICE}", f"link set {DEVICE} up",
                 f"address add 198.51.100.{number}/24 dev {DEVICE}",
+                f"route replace default via 198.51.100.1 dev {DEVICE}",  # WireGuard answers where it was asked
             )  # fmt: skip
             self._ports[member] = link.a
 

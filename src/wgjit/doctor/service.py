@@ -59,5 +59,5 @@ def _look(
     )
     return (
         False,
-        f"WireGuard would begin handshakes from {wrong}, not from {only}, and clients would not see them: {table}",
+        f"WireGuard would begin handshakes from {wrong}, not {only}, and clients would not see them: {table}",
     )
