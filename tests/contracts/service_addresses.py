@@ -28,6 +28,7 @@ from lab.wireguard import Backend
 from tests.contracts.floating import holder
 from tests.contracts.gateway_site import LONG, seamless, wait_for
 from tests.contracts.leaving import LONGER, draining, verb
+from wgjit.model import PrivateKey
 
 ROUTER = """
 router id 198.18.0.1;
@@ -42,16 +43,39 @@ template bgp one {
 """
 
 
-class ServiceAddressContract:
-    """Takes `engine` and `lab`, and makes a fleet of its own: what is run here would be in other tests' way."""
+@pytest.fixture
+def own_fleet(engine: Engine, backend: Backend) -> Iterator[Fleet]:
+    """A fleet for one test alone: what is run here would be in other tests' way."""
+    with Lab() as lab, Fleet(lab, engine, backend) as fleet:
+        fleet.up()
+        for member in fleet.members:
+            wait_until(member.hears_the_engine, LONG)
+        yield fleet
 
-    @pytest.fixture
-    def fleet(self, engine: Engine, backend: Backend) -> Iterator[Fleet]:
-        with Lab() as lab, Fleet(lab, engine, backend) as fleet:
-            fleet.up()
-            for member in fleet.members:
-                wait_until(member.hears_the_engine, LONG)
-            yield fleet
+
+class SourceContract:
+    """From which address WireGuard begins handshakes."""
+
+    def test_doctor_finds_the_wrong_source_and_the_rule_repairs_it(self, own_fleet: Fleet) -> None:
+        fleet, a = own_fleet, own_fleet.members[0]
+        a.down()
+        name, router = a.server.name, router_of(a)
+        a.namespace.ip(f"route replace default via {router} src {a.address}")
+        a.up(takeover={"addresses": [SERVICE]})
+        assert doctor(a)[:2] == (False, f"WireGuard would begin handshakes from {a.address}, not {SERVICE}")
+        assert calls_from(fleet, a, "10.8.200.1") == a.address
+        rule = configuration(
+            "the source of WireGuard's own handshakes", {"192.0.2.2": router, "203.0.113.1": SERVICE, "wg0": name}
+        )
+        a.namespace.run("sh", "-e", "-c", rule)
+        assert doctor(a) == (True, f"WireGuard begins handshakes from {SERVICE}")
+        assert calls_from(fleet, a, "10.8.200.2") == SERVICE
+        a.namespace.ip(f"address del {SERVICE}/32 dev lo")
+        assert doctor(a)[0] is None, "as on a VRRP backup"
+
+
+class ServiceAddressContract:
+    """Daemons that lead clients to a healthy gateway. Which WireGuard there is makes no difference to them."""
 
     @pytest.fixture
     def command(self) -> Iterator[Path]:
@@ -62,8 +86,8 @@ class ServiceAddressContract:
             program.chmod(0o755)
             yield program
 
-    def test_keepalived_moves_the_address(self, fleet: Fleet, command: Path) -> None:
-        a, b = fleet.members
+    def test_keepalived_moves_the_address(self, own_fleet: Fleet, command: Path) -> None:
+        fleet, (a, b) = own_fleet, own_fleet.members
         lan = Lan(fleet)
         client = fleet.client(machine=fleet.machine())
         client.redirect(f"{VIRTUAL}:{PORT}")
@@ -89,8 +113,8 @@ class ServiceAddressContract:
             b.kill()
             wait_for(lambda: lan.owners() == ["a"])  # where none is healthy, one has it all the same
 
-    def test_bird_announces_the_address_where_it_is_served(self, fleet: Fleet, command: Path) -> None:
-        a, b = fleet.members
+    def test_bird_announces_the_address_where_it_is_served(self, own_fleet: Fleet, command: Path) -> None:
+        fleet, (a, b) = own_fleet, own_fleet.members
         fleet.internet.ip(f"route del {SERVICE}/32")
         with ExitStack() as stack:
             router = ROUTER
@@ -128,20 +152,22 @@ class ServiceAddressContract:
             a.kill()
             wait_for(lambda: [path(a), path(b)] == [4, 4])
 
-    def test_doctor_finds_the_wrong_source_and_the_rule_repairs_it(self, fleet: Fleet) -> None:
-        a = fleet.members[0]
-        a.down()
-        name, router = a.server.name, router_of(a)
-        a.namespace.ip(f"route replace default via {router} src {a.address}")
-        a.up(takeover={"addresses": [SERVICE]})
-        assert doctor(a)[:2] == (False, f"WireGuard would begin handshakes from {a.address}, not {SERVICE}")
-        rule = configuration(
-            "the source of WireGuard's own handshakes", {"192.0.2.2": router, "203.0.113.1": SERVICE, "wg0": name}
-        )
-        a.namespace.run("sh", "-e", "-c", rule)
-        assert doctor(a) == (True, f"WireGuard begins handshakes from {SERVICE}")
-        a.namespace.ip(f"address del {SERVICE}/32 dev lo")
-        assert doctor(a)[0] is None, "as on a VRRP backup"
+
+def calls_from(fleet: Fleet, member: Member, inside: str) -> str:
+    """The address from which WireGuard calls a peer that has this address inside and has never been heard of."""
+    machine = fleet.machine()
+    with machine.socket() as listener:
+        listener.settimeout(LONG)
+        listener.bind(("0.0.0.0", 0))
+        host = machine.run("ip", "-o", "-4", "address", "show", "scope", "global").split()[3].partition("/")[0]
+        member.namespace.run(
+            "wg", "set", member.server.name, "peer", str(PrivateKey.generate().public()),
+            "endpoint", f"{host}:{listener.getsockname()[1]}", "allowed-ips", f"{inside}/32",
+        )  # fmt: skip
+        member.namespace.ping(inside, 0.1)
+        packet, source = listener.recvfrom(2048)
+    assert packet[0] == 1, "an initiation"
+    return str(source[0])
 
 
 def doctor(member: Member) -> tuple[bool | None, str]:

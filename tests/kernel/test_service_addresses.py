@@ -1,9 +1,10 @@
-"""Service addresses with kernel WireGuard."""
+"""From which address kernel WireGuard begins handshakes."""
 
 from __future__ import annotations
 
-from tests.contracts.service_addresses import ServiceAddressContract
+from tests.contracts.service_addresses import SourceContract
+from tests.contracts.service_addresses import own_fleet as own_fleet
 
 
-class TestServiceAddressesOnKernelWireGuard(ServiceAddressContract):
+class TestSourceOnKernelWireGuard(SourceContract):
     pass
