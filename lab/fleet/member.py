@@ -7,6 +7,7 @@ import json
 import sqlite3
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from lab.fleet.engine import Engine
@@ -64,6 +65,11 @@ class Member:
         """Where clients reach this gateway and no other."""
         return f"{self.address}:{PORT}"
 
+    @property
+    def config(self) -> Path:
+        """The file with its settings, once it was started."""
+        return self._config
+
     # --- its daemon -----------------------------------------------------------------------------------------
 
     def up(
@@ -74,8 +80,9 @@ class Member:
         store: Mapping[str, object] | None = None,
         clock: float = 0.0,
         hasty: Mapping[str, str] | None = None,
+        **more: Mapping[str, object],
     ) -> Gateway:
-        """Start `wgjit up`, with more settings of these sections. Raises GatewayFailed.
+        """Start `wgjit up`, with more settings of these sections and of those in `more`. Raises GatewayFailed.
 
         `clock`: seconds by which the daemon's clock is ahead, as lab.skewed does it. `hasty`: with the short times of
         lab.hasty, and these variables of it.
@@ -83,6 +90,7 @@ class Member:
         sections: dict[str, dict[str, object]] = {
             "store": {"url": self.engine.url(self.database), "path": str(self.replica), **(store or {})},
             "gateway": {"name": self.name, "address": self.endpoint, **(gateway or {})},
+            **{section: dict(settings) for section, settings in more.items()},
         }
         self._config.write_text(
             "".join(

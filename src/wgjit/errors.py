@@ -165,6 +165,10 @@ class InjectError(WgjitError):
 # --- daemon and its clients ---------------------------------------------------------------------------------
 
 
+class NotInFleet(WgjitError):
+    """Only a gateway of a fleet can do this."""
+
+
 class GatewayUnavailable(WgjitError):
     """No gateway answers on the control socket of this interface."""
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 
 from wgjit.errors import StoreError
-from wgjit.model import Claim, Holding, PublicKey, Registration, Removed
+from wgjit.model import Claim, Holding, OtherGateway, PublicKey, Registration, Removed
 
 
 class FakeFleet:
@@ -20,13 +20,18 @@ class FakeFleet:
         self.answers: dict[PublicKey, Registration | Removed | StoreError] = {}
         """What the registry of record has, or how it fails."""
         self.behind = False
+        self.late: float | None = 0.0
         self.offset: float | None = None
         self.failure: StoreError | None = None
         """Raised by `say` while it is set."""
         self.residents = 0
+        self.draining = False
+        self.gateways: list[OtherGateway] = []
+        """The other gateways."""
         self.troubled: StoreError | None = None
         self.taken: StoreError | None = None
-        self.others: list[str] = []
+        self.keys: list[str] = []
+        """Gateways with another private key."""
         self._event = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
 
     def start(self) -> None:
@@ -52,6 +57,9 @@ class FakeFleet:
     def is_behind(self) -> bool:
         return self.behind
 
+    def lag(self) -> float | None:
+        return self.late
+
     def clock_offset(self) -> float | None:
         return self.offset
 
@@ -71,6 +79,12 @@ class FakeFleet:
     def set_residents(self, count: int) -> None:
         self.residents = count
 
+    def set_draining(self, draining: bool) -> None:
+        self.draining = draining
+
+    def others(self) -> list[OtherGateway]:
+        return self.gateways
+
     def trouble(self) -> StoreError | None:
         return self.troubled
 
@@ -78,4 +92,4 @@ class FakeFleet:
         return self.taken
 
     def other_keys(self) -> list[str]:
-        return self.others
+        return self.keys

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import closing
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,23 +12,32 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from wgjit.config import InterfaceSettings
-from wgjit.doctor.choice import Choice, Finding, advise, choose_delivery, examine, obstacles
+from wgjit.config import InterfaceSettings, load
+from wgjit.doctor.choice import Choice, Fact, Finding, advise, choose_delivery, examine, obstacles
+from wgjit.doctor.service import look_at_service
 from wgjit.drivers.wireguard.open import open_device
-from wgjit.errors import DeviceError
+from wgjit.errors import ConfigError, DeviceError
 
 _SHOWN = {True: "[green]yes[/]", False: "[red]no[/]", None: "[yellow]?[/]"}
 
 
 def doctor(
-    interface: Annotated[str | None, typer.Argument(help="Also check this interface's port.")] = None,
+    interface: Annotated[
+        str | None, typer.Argument(help="Also check this interface's port, and the service addresses of its settings.")
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(envvar="WGJIT_CONFIG", help="The TOML file, as for `wgjit up`.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Show what this machine can do, which delivery `auto` takes and why, and what would make it better.
 
     Exit status 1 if no gateway can run here.
     """
-    findings = examine(interface, _port(interface) if interface else None)
+    port, mark = _about(interface) if interface else (None, 0)
+    findings = examine(interface, port)
+    if interface:
+        findings += _service(interface, config, mark)
     choice, hindered = choose_delivery(findings), obstacles(findings)
     advice = advise(findings)
     if as_json:
@@ -37,13 +47,23 @@ def doctor(
     raise typer.Exit(1 if hindered else 0)
 
 
-def _port(interface: str) -> int:
-    """The port that the interface listens on. If the interface cannot be read, the default port."""
+def _about(interface: str) -> tuple[int, int]:
+    """The port that the interface listens on, and its mark. If the interface cannot be read, the default port and 0."""
     try:
         with closing(open_device(interface)) as device:
-            return device.info().listen_port
+            info = device.info()
+            return info.listen_port, info.fwmark
     except DeviceError:
-        return InterfaceSettings().listen_port
+        return InterfaceSettings().listen_port, 0
+
+
+def _service(interface: str, config: Path | None, mark: int) -> list[Finding]:
+    """What there is to say about service addresses; empty without any."""
+    try:
+        shared = load(interface, config).config.takeover.addresses
+    except ConfigError as error:
+        return [Finding(Fact.SERVICE_ADDRESS, None, f"the settings cannot be used: {error}")]
+    return [look_at_service(shared, mark)] if shared else []
 
 
 def _answer(findings: list[Finding], choice: Choice, hindered: list[str], advice: list[str]) -> dict[str, object]:

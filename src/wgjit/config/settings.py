@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator, field_validator, model_validator
 
-from wgjit.config.addresses import AnyInterface, AnyNetwork
+from wgjit.config.addresses import AnyAddress, AnyInterface, AnyNetwork, AnyTarget
 from wgjit.config.folders import STATE_FOLDER
 from wgjit.config.validation import SettingsDisagree
 from wgjit.database_url import DatabaseUrl, is_database_url
@@ -245,6 +245,52 @@ class GatewaySettings(_Section):
         return text
 
 
+class TakeoverSettings(_Section):
+    """What a gateway of a fleet does for clients of another gateway that has died or left."""
+
+    addresses: list[AnyAddress] = []
+    """The service addresses: addresses to which clients connect and which this gateway shares with other gateways of
+    the fleet, by anycast or VRRP. Without `/` and prefix length. Only with a postgresql `store.url`."""
+
+    @field_validator("addresses")
+    @classmethod
+    def _can_be_shared(cls, addresses: list[AnyAddress]) -> list[AnyAddress]:
+        for address in addresses:
+            if address.is_unspecified or address.is_multicast or address.is_loopback or address.is_link_local:
+                raise ValueError(f"{address} is no address to which clients connect; write one that they can reach")
+            if addresses.count(address) > 1:
+                raise ValueError(f"{address} stands there twice; leave one out")
+        return addresses
+
+
+class FleetSettings(_Section):
+    """What a gateway does besides serving, as a member of a fleet."""
+
+    drain_on_stop: int = Field(default=0, ge=0, le=3600)
+    """Seconds for which a gateway of a fleet drains at SIGTERM before it ends, at most; it ends as soon as no client is
+    left. 0: it ends at once, and sessions stay up without it. systemd is asked for as much time as this takes."""
+
+
+class HealthSettings(_Section):
+    """What `wgjit health` tests, besides what cannot be switched off (LEAVING.md)."""
+
+    target: AnyTarget | None = None
+    """An address of the network behind the gateway that answers pings, or an address with a TCP port that takes
+    connections. While it cannot be reached, the gateway is unhealthy."""
+    interval: float = Field(default=1.0, ge=0.1, le=60)
+    """Seconds between two tries of `health.target`."""
+    timeout: float = Field(default=1.0, ge=0.05, le=60)
+    """Seconds that a try of `health.target` waits for an answer."""
+    failures: int = Field(default=3, ge=1, le=1000)
+    """Tries of `health.target` in a row that have to fail before it counts as out of reach. One success is enough to
+    count as reached."""
+    max_lag: float | None = Field(default=None, ge=1)
+    """Seconds by which a gateway's copy of the registry may be behind. Without it a gateway is healthy however long the
+    registry of record is away: all gateways of a fleet would be unhealthy at once, although they can serve."""
+    max_clock_offset: float = Field(default=5.0, ge=0)
+    """Seconds that the gateway's clock may differ from the database's. 0: any."""
+
+
 class ApiSettings(_Section):
     """`wgjit api`: the registry over HTTP."""
 
@@ -304,6 +350,9 @@ class Config(_Section):
     pool: PoolSettings = PoolSettings()
     client: ClientSettings = Field(default_factory=lambda: ClientSettings())
     gateway: GatewaySettings = Field(default_factory=lambda: GatewaySettings())
+    fleet: FleetSettings = FleetSettings()
+    takeover: TakeoverSettings = TakeoverSettings()
+    health: HealthSettings = HealthSettings()
     api: ApiSettings = Field(default_factory=lambda: ApiSettings())
 
     @field_validator("store", mode="before")
@@ -332,6 +381,19 @@ class Config(_Section):
                 "store.read_url",
                 "store.url",
             )
+        return self
+
+    @model_validator(mode="after")
+    def _is_in_a_fleet(self) -> Config:
+        only = (("takeover.addresses", self.takeover.addresses), ("fleet.drain_on_stop", self.fleet.drain_on_stop))
+        for name, value in (*only, ("health.max_lag", self.health.max_lag)):
+            if value and self.store.database is None:
+                raise SettingsDisagree(
+                    "is for gateways of a fleet, which share a registry in PostgreSQL; set store.url to its "
+                    "postgresql:// URL, or leave this out",
+                    name,
+                    "store.url",
+                )
         return self
 
     @model_validator(mode="after")

@@ -30,6 +30,10 @@ class GatewayStatus:
     """Peers on the interface."""
     holding: int | None = None
     """Residents that this gateway of a fleet holds. None without a fleet."""
+    draining: bool | None = None
+    """Whether this gateway of a fleet takes over no clients, since it is to leave. None without a fleet."""
+    unhealthy: Mapping[str, str] | None = None
+    """The checks of its health that fail, and why, for people. None if it is healthy."""
     calls_held: int | None = None
     """Calls (initiations of WireGuard's own) that a gateway of a fleet has held back, since the client may have moved
     to another gateway. None if calls are not held back."""

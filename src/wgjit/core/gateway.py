@@ -23,6 +23,7 @@ from wgjit.core.knock.door import Door
 from wgjit.core.knock.inquiries import Inquiries
 from wgjit.core.knock.knocks import Knock, Knocks
 from wgjit.core.knock.parking import REKEY_TIMEOUT, Parking
+from wgjit.core.knock.takeovers import Takeovers
 from wgjit.core.residents.residency import Residency
 from wgjit.core.residents.upkeep import Upkeep
 from wgjit.core.settings import Settings
@@ -37,9 +38,11 @@ from wgjit.core.vocabulary import (
     Count,
     Covered,
     DeviceRead,
+    Drain,
     Event,
     Evicted,
     FleetClock,
+    FleetMembers,
     FollowUp,
     FollowUpDue,
     HeldElsewhere,
@@ -55,6 +58,7 @@ from wgjit.core.vocabulary import (
     SaveClaim,
     Tell,
     Tick,
+    Undrain,
 )
 from wgjit.model import Claim, Delivery, Endpoint, Holding, Peer, PeerChange, PublicKey, Registration, Removed
 from wgjit.record import Decision, FeedRecord
@@ -80,6 +84,7 @@ class Gateway:
         self._refusals = RecentRefusals()
         self._claims = Claims(settings.gateway, settings.max_skew)
         self._knocks = Knocks()
+        self._takeovers = Takeovers()
         self._installing: dict[PublicKey, tuple[Peer, list[Knock]]] = {}
         self._inquiries = Inquiries()
         self._after_removal = Parking()
@@ -104,6 +109,9 @@ class Gateway:
             Confirmed: self._confirmed,
             HeldElsewhere: self._held_elsewhere,
             FleetClock: self._fleet_clock,
+            FleetMembers: self._fleet_members,
+            Drain: self._drain,
+            Undrain: self._undrain,
             Tick: self._tick,
         }
 
@@ -116,6 +124,21 @@ class Gateway:
     def holding(self) -> int:
         """Number of residents that this gateway holds; 0 without a fleet."""
         return len(self._upkeep.state.holders)
+
+    @property
+    def drains(self) -> bool:
+        """Whether the gateway takes over no clients of other gateways, since it is to leave."""
+        return self._takeovers.is_draining
+
+    @property
+    def others(self) -> int:
+        """Number of other gateways of the fleet that live and do not drain, as far as is known."""
+        return self._takeovers.serving
+
+    @property
+    def left(self) -> int:
+        """Number of residents that this gateway holds or awaits; 0 without a fleet. A drain is over when it is 0."""
+        return self._upkeep.state.holders.residents
 
     @property
     def sheltered(self) -> int:
@@ -267,6 +290,10 @@ class Gateway:
         if peer.public_key in self._installing:
             self._installing[peer.public_key][1].append(knock)
             return []
+        if refusal := self._may_take(knock, now):
+            gone = self._let_go(knock)
+            save = self._accept(knock.claim, knock, now, said=True)  # so that nobody can replay the packet later
+            return [*gone, save, *self._refuse(knock, refusal, now)]
         if not knock.looked and len(self.residency) < self._settings.watchful:
             return self._look_first(knock, now)
         if self._upkeep.state.free() <= len(self._installing):
@@ -276,6 +303,14 @@ class Gateway:
         if self._delivery_of(knock) is Delivery.FLIP:
             return [Install(initiation(peer, knock.source))]
         return [Install(PeerChange.install(peer))]
+
+    def _may_take(self, knock: Knock, now: Now) -> Refusal | None:
+        """Whether the peer may be taken from the gateway that holds it. Asked once, since a knock may be looked up
+        again."""
+        if knock.taken:
+            return None
+        knock.taken = True
+        return self._takeovers.judge(knock.key, knock.holding, now)
 
     def _learn_holder(self, knock: Knock, holding: Holding | None) -> None:
         knock.holding = holding
@@ -457,6 +492,20 @@ class Gateway:
     def _fleet_clock(self, event: FleetClock, _now: Now) -> list[Command]:
         self._claims.fleet_clock(event.offset)
         self._upkeep.state.holders.fleet_clock(event.offset)
+        return []
+
+    def _fleet_members(self, event: FleetMembers, _now: Now) -> list[Command]:
+        self._takeovers.others(event.others)
+        return []
+
+    def _drain(self, _event: Drain, _now: Now) -> list[Command]:
+        self._takeovers.drain()
+        self._upkeep.state.idleness.is_draining = True
+        return []
+
+    def _undrain(self, _event: Undrain, now: Now) -> list[Command]:
+        self._takeovers.undrain(now)
+        self._upkeep.state.idleness.is_draining = False
         return []
 
     # --- room -------------------------------------------------------------------------------------------------

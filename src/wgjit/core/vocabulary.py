@@ -23,6 +23,7 @@ from wgjit.model import (
     DevicePeer,
     Endpoint,
     Holding,
+    OtherGateway,
     PeerChange,
     PublicKey,
     Registration,
@@ -179,6 +180,23 @@ class FleetClock:
 
 
 @dataclass(frozen=True, slots=True)
+class FleetMembers:
+    """The other gateways of the fleet. The event comes again whenever this changes."""
+
+    others: tuple[OtherGateway, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """A person wants this gateway to leave: take over no clients of other gateways, and let idle peers go soon."""
+
+
+@dataclass(frozen=True, slots=True)
+class Undrain:
+    """The gateway serves as before."""
+
+
+@dataclass(frozen=True, slots=True)
 class Tick:
     """The moment that `Gateway.next_deadline` named has come, or some time has passed."""
 
@@ -196,6 +214,9 @@ Event = (
     | Confirmed
     | HeldElsewhere
     | FleetClock
+    | FleetMembers
+    | Drain
+    | Undrain
     | Tick
 )
 

@@ -20,6 +20,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
+from wgjit.config.settings import HealthSettings
 from wgjit.control.status import GatewayStatus
 from wgjit.core.agenda import Agenda, Installs, Verdicts
 from wgjit.core.gateway import Gateway
@@ -31,6 +32,7 @@ from wgjit.core.vocabulary import (
     Configure,
     Count,
     DeviceRead,
+    Drain,
     Event,
     Evict,
     FindCover,
@@ -55,12 +57,14 @@ from wgjit.core.vocabulary import (
     Sheltered,
     Tell,
     Tick,
+    Undrain,
 )
 from wgjit.daemon.alarm import Alarm
 from wgjit.daemon.effects.device_work import HEAD_START, DeviceWork
 from wgjit.daemon.effects.fleet_work import FleetWork
 from wgjit.daemon.faults import Faults
 from wgjit.daemon.feed_hub import FeedHub
+from wgjit.daemon.leaving.health import failing
 from wgjit.daemon.metrics import Metrics
 from wgjit.daemon.notices import Notices
 from wgjit.daemon.registry_watch import RegistryWatch
@@ -109,6 +113,8 @@ class Loop:
         `confirmations` tells which peers' sessions have passed data; without it, looks at the device tell it later.
         `restraint` keeps WireGuard from calling back clients that have moved.
         """
+        self.drains_at_first = False
+        """The gateway drains from the start of `run` on."""
         self._gateway = gateway
         self._capture = capture
         self._injector = injector
@@ -174,6 +180,8 @@ class Loop:
         """Serve until cancelled. `residents` is a reading of the device from before the capture was opened."""
         self._loop = asyncio.get_running_loop()
         self.feed_event(residents)
+        if self.drains_at_first:
+            self.set_draining(True)
         self._loop.add_reader(self._capture.fileno(), self._packets_wait)
         self._fleet.begin(self._loop, self._news.set)
         try:
@@ -189,6 +197,26 @@ class Loop:
             self._work.close()
             self._threads.shutdown(wait=False)
             self._registry_thread.shutdown(wait=False)
+
+    def set_draining(self, drains: bool) -> None:
+        """Let the gateway drain, or serve as before. The fleet hears of it at once."""
+        self.feed_event(Drain() if drains else Undrain())
+        if (fleet := self._store.fleet) is not None:
+            fleet.set_draining(drains)
+
+    @property
+    def left(self) -> int:
+        """Number of clients that a drain waits for."""
+        return self._gateway.left
+
+    @property
+    def others(self) -> int:
+        """Number of other gateways of the fleet that live and do not drain, as far as is known."""
+        return self._gateway.others
+
+    def failing(self, interface: str, settings: HealthSettings) -> dict[str, str]:
+        """The checks of the gateway's health that fail, and why, for people."""
+        return dict(failing(interface, self._store, self._faults, settings))
 
     # --- events in ----------------------------------------------------------------------------------------------
 
@@ -372,7 +400,7 @@ class Loop:
             self._stages.compare_clocks()
             self._work.retry()
             self._fleet.flush()
-            self._fleet.beat(len(self._gateway.residency))
+            self._fleet.beat(len(self._gateway.residency), drains=self._gateway.drains)
             self.feed_event(Tick())  # also for deadlines by the wall clock, which may have been stepped
             self._alive()
             await asyncio.sleep(HEARTBEAT)
@@ -401,6 +429,7 @@ class Loop:
             about,
             residents=len(self._gateway.residency),
             holding=self._gateway.holding if self._store.fleet is not None else None,
+            draining=self._gateway.drains if self._store.fleet is not None else None,
             waiting=len(self._captured),
             sheltered=self._gateway.sheltered,
             calls_held=self._fleet.calls_held(),

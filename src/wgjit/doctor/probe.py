@@ -33,6 +33,7 @@ class Fact(StrEnum):
     RAW_REPLAY_IPV6 = "raw_replay_ipv6"
     CONFIRMATIONS = "confirmations"
     PORT = "port"
+    SERVICE_ADDRESS = "service_address"
 
 
 class Finding(NamedTuple):

@@ -76,6 +76,11 @@ class Holders:
         """Number of residents that this gateway holds."""
         return self._held
 
+    @property
+    def residents(self) -> int:
+        """Number of registered residents: those that this gateway holds, and those whose data it awaits."""
+        return len(self._known)
+
     def fleet_clock(self, offset: float) -> None:
         """The fleet's common clock is ahead of ours by `offset` seconds."""
         self._ahead = offset

@@ -75,12 +75,13 @@ class FleetWork:
         if self._store.fleet is not None:
             loop.remove_reader(self._store.fleet.fileno())
 
-    def beat(self, residents: int) -> None:
+    def beat(self, residents: int, *, drains: bool) -> None:
         """Once a second: what the fleet has to know of this gateway, and what a person has to know of the fleet."""
         fleet = self._store.fleet
         if fleet is None:
             return
         fleet.set_residents(residents)
+        fleet.set_draining(drains)
         if (trouble := fleet.trouble()) is not None:
             self._faults.occurred("record", trouble)
         else:
