@@ -141,9 +141,6 @@ class RouteWork:
 
     def _mark(self, destination: _Destination) -> None:
         self._todo[destination] = None
-        self._failed.pop(destination, None)
-        if self._touched is not None:
-            self._touched.add(destination)
 
     # --- changes ------------------------------------------------------------------------------------------------
 
@@ -165,9 +162,12 @@ class RouteWork:
         for destination in destinations:
             self._todo.pop(destination, None)
             self._takes.pop(destination, None)
+            self._failed.pop(destination, None)
             changes += self._difference(destination)
         if not changes:
             return
+        if self._touched is not None:
+            self._touched.update(change.route[:2] for change in changes)
         try:
             failed = self._routes.apply(changes)
         except Exception as error:
@@ -277,7 +277,7 @@ class RouteWork:
         assert self._routes is not None
         self._audit_at = time.monotonic() + AUDIT
         self._again = False
-        self._touched = set(self._todo)
+        self._touched = set()
         seen: dict[_Destination, int | tuple[int, ...]] = {}
         try:
             for part in self._routes.dump():
