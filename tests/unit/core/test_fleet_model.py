@@ -320,9 +320,8 @@ class Node:
         holders = self.gateway._upkeep.state.holders
         taken = {key: found for key in PEERS if (found := holders.taken(key)) is not None}
         settled = self.gateway._upkeep.state.removals.is_settled
-        wanted = {
-            p: metric_of(found) for key, found in taken.items() if not settled(key) for p in PEERS[key].allowed_ips
-        }
+        held = {key: metric_of(found) for key, found in taken.items() if not settled(key)}
+        wanted = {prefix: metric for key, metric in held.items() for prefix in PEERS[key].allowed_ips}
         assert self.routes == wanted, f"{self.name} has routes of others than it holds"
 
     def holds(self, key: PublicKey) -> bool:
