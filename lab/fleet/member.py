@@ -72,6 +72,7 @@ class Member:
         delivery: str = "auto",
         gateway: Mapping[str, object] | None = None,
         store: Mapping[str, object] | None = None,
+        routes: Mapping[str, object] | None = None,
         clock: float = 0.0,
         hasty: Mapping[str, str] | None = None,
     ) -> Gateway:
@@ -83,6 +84,7 @@ class Member:
         sections: dict[str, dict[str, object]] = {
             "store": {"url": self.engine.url(self.database), "path": str(self.replica), **(store or {})},
             "gateway": {"name": self.name, "address": self.endpoint, **(gateway or {})},
+            **({} if routes is None else {"routes": dict(routes)}),
         }
         self._config.write_text(
             "".join(

@@ -258,7 +258,7 @@ class RoutesSettings(_Section):
     wgjit takes away all routes of this number on its interface that it does not know."""
     metric: Literal["fixed", "claim"] = "fixed"
     """`fixed`: 1 for all. `claim`, in a fleet: 2^32-1 minus the seconds of the time when the peer was taken, so that
-    routers prefer the gateway that has taken it last. Not for FRR, see ROUTING.md."""
+    routers prefer the gateway that has taken it last. ROUTING.md says how."""
     skip_covered: bool = False
     """Put in no route for a prefix that lies in `interface.addresses` or `interface.routes`."""
 
