@@ -5,6 +5,8 @@ How long it takes is measured by `./dev bench routes`: here a busy machine only 
 
 from __future__ import annotations
 
+import re
+import sys
 import time
 from collections.abc import Iterator
 
@@ -14,6 +16,7 @@ from bench.roamer import Roamer, send
 from lab.fleet.engine import Engine
 from lab.fleet.site import Fleet
 from lab.netns import Lab
+from lab.routing.pages import configuration
 from lab.routing.site import Inside, routes
 from lab.wireguard import Backend
 from tests.contracts.floating import holder
@@ -52,6 +55,8 @@ class RoutingContract:
         assert WORST - metrics[-1] == pytest.approx(time.time(), abs=3600)
         for member in fleet.members:
             assert member.status()["routes"]["failing"] == 0
+            told = member.namespace.run(sys.executable, "-m", "wgjit", "doctor", member.server.name)
+            assert re.search(r"^routes: \d+ of \d+ are in the kernel, 0 under way$", told, re.MULTILINE)
 
     def test_an_initiation_that_no_data_follows_has_no_route(self, inside: Inside) -> None:
         (a, b), machine = inside.fleet.members, inside.fleet.machine()
@@ -65,6 +70,22 @@ class RoutingContract:
         assert b.let_go(roamer.public_key, LONG) is not None
         assert host not in routes(b)
         assert inside.leads_to(host) is a
+
+    def test_clients_reach_clients_at_other_gateways(self, inside: Inside) -> None:
+        """By the rules of docs/ROUTING.md: what is for no client of this gateway goes to the router."""
+        one, other = (inside.fleet.client(member) for member in inside.fleet.members)
+        for client, member in ((one, inside.fleet.members[0]), (other, inside.fleet.members[1])):
+            assert seamless(client.first_ping(member.inside))
+            inside.until_it_leads_to(client.host, member)
+        for member in inside.fleet.members:
+            text = configuration("ip(8) on each gateway", {"wg0": member.server.name})
+            member.namespace.ip(*(line.removeprefix("ip ") for line in text.splitlines()))
+        assert seamless(one.ping(other.host))
+        assert seamless(other.ping(one.host))
+        one.move(inside.fleet.members[1])
+        assert seamless(one.first_ping(inside.fleet.members[1].inside))
+        inside.until_it_leads_to(one.host, inside.fleet.members[1])
+        assert seamless(one.ping(other.host)), "both are at the same one now"
 
     def test_routes_outlive_a_killed_daemon_and_are_put_right_by_the_next(self, inside: Inside) -> None:
         a, b = inside.fleet.members

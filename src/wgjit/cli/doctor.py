@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from contextlib import closing
+from collections.abc import Mapping
+from contextlib import closing, suppress
 from typing import Annotated
 
 import typer
@@ -12,9 +14,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from wgjit.config import InterfaceSettings
+from wgjit.control import client
 from wgjit.doctor.choice import Choice, Finding, advise, choose_delivery, examine, obstacles
 from wgjit.drivers.wireguard.open import open_device
-from wgjit.errors import DeviceError
+from wgjit.errors import DeviceError, WgjitError
 
 _SHOWN = {True: "[green]yes[/]", False: "[red]no[/]", None: "[yellow]?[/]"}
 
@@ -28,12 +31,15 @@ def doctor(
     Exit status 1 if no gateway can run here.
     """
     findings = examine(interface, _port(interface) if interface else None)
+    routes = _routes(interface) if interface else None
     choice, hindered = choose_delivery(findings), obstacles(findings)
     advice = advise(findings)
     if as_json:
-        print(json.dumps(_answer(findings, choice, hindered, advice)))
+        print(json.dumps({**_answer(findings, choice, hindered, advice), **({"routes": routes} if routes else {})}))
     else:
         _show(findings, choice, hindered, advice)
+        if routes:
+            _show_routes(routes)
     raise typer.Exit(1 if hindered else 0)
 
 
@@ -44,6 +50,24 @@ def _port(interface: str) -> int:
             return device.info().listen_port
     except DeviceError:
         return InterfaceSettings().listen_port
+
+
+def _routes(interface: str) -> Mapping[str, int] | None:
+    """The numbers of the running gateway's routes; None if it has none, or none runs that this user may ask."""
+    with suppress(WgjitError):
+        return asyncio.run(client.status(interface)).routes
+    return None
+
+
+def _show_routes(routes: Mapping[str, int]) -> None:
+    """Say how the running gateway's routes are, and what to do if some are missing."""
+    print(f"routes: {routes['there']} of {routes['wanted']} are in the kernel, {routes['waiting']} under way")
+    if routes["failing"]:
+        print(f"  {routes['failing']} fail and are tried again each second: the gateway's log says why (part=routes)")
+    if routes["left_out"]:
+        print(f"  {routes['left_out']} prefixes get none, since it would do harm: the gateway's log names them")
+    if routes["put_back"]:
+        print(f"  {routes['put_back']} were put back: another program takes them away (docs/ROUTING.md, other traps)")
 
 
 def _answer(findings: list[Finding], choice: Choice, hindered: list[str], advice: list[str]) -> dict[str, object]:
