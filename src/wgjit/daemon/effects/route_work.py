@@ -248,8 +248,8 @@ class RouteWork:
         self._faults.occurred(
             "routes_lost",
             RouteError(
-                "another program, or the interface's going down, took routes of this gateway away; they are put back",
-                advice="if a daemon does it again and again, let it leave routes of this protocol alone",
+                "routes of residents were taken away, by another program or because the interface went down",
+                advice="they are put back; if it happens again and again, let that program leave them alone",
             ),
         )
         self._putting_back = self._loop.call_later(self._pause, self._put_lost)
