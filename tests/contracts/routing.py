@@ -14,7 +14,7 @@ import pytest
 
 from bench.roamer import Roamer, send
 from lab.fleet.engine import Engine
-from lab.fleet.site import Fleet
+from lab.fleet.site import TUNNEL, Fleet, Traveller
 from lab.netns import Lab
 from lab.routing.pages import configuration
 from lab.routing.site import Inside, routes
@@ -128,6 +128,19 @@ class RoutingContract:
         inside.until_reached(client)
         assert a.status()["routes"]["put_back"] > back
         assert "fault" in a.log()
+
+    def test_a_prefix_that_nothing_covers(self, inside: Inside) -> None:
+        """The gateway's first reply comes before the route, so only later ones have to find the way."""
+        fleet, (a, _) = inside.fleet, inside.fleet.members
+        client = Traveller(
+            fleet.machine(), fleet.key.public(), a.endpoint, ["10.77.0.9/32"], [str(TUNNEL)], backend=fleet.backend
+        )
+        fleet.registry.add([client.registration])
+        fleet.spread(client.registration)
+        client.first_ping(a.inside)
+        wait_for(lambda: client.host in routes(a))
+        assert seamless(client.ping(a.inside))
+        assert seamless(a.namespace.ping(client.host))
 
     def test_a_revoked_peer_loses_its_route(self, inside: Inside) -> None:
         a, _ = inside.fleet.members

@@ -227,6 +227,24 @@ def test_a_peer_that_roams_into_its_own_prefix_and_out_again(stage: Stage, clien
     assert stage.gateway.routes_left_out == 0
 
 
+def test_a_peer_with_many_prefixes_that_roams_into_one_of_them(stage: Stage, client: Client) -> None:
+    many = tuple(f"198.18.{number}.0/24" for number in range(20))
+    assert len(put(install(stage, client, *many))) == 20
+
+    def seen_at(endpoint: str, *prefixes: str) -> list[Command]:
+        stage.wait(10)
+        ips = tuple(map(prefix, prefixes))
+        where = Endpoint.parse(endpoint)
+        peer = DevicePeer(client.key, ips, endpoint=where, last_handshake=stage.wall)
+        return stage.hear(DeviceRead(stage.monotonic, [peer]))
+
+    assert taken(seen_at("198.18.7.2:9", *many)) == [prefix("198.18.7.0/24")]
+    assert taken(seen_at("198.18.7.2:9", *many)) == []
+    assert put(seen_at("198.18.99.2:9", *many)) == [(prefix("198.18.7.0/24"), FIXED)]
+    assert taken(seen_at("198.18.99.2:9", *many, "198.18.99.0/24")) == [], "it got no route at all"
+    assert stage.gateway.routes_left_out == 1
+
+
 def test_covered_prefixes_can_be_left_out_in_silence(make_stage: Callable[..., Stage]) -> None:
     stage = make_stage(routes=RouteRule(leave_out=(parse_allowed_ip("10.8.0.0/16"),)))
     commands = install(stage, stage.client(), "10.8.0.1/32", "10.9.0.1/32", "fd08::1/128")

@@ -25,6 +25,9 @@ gateway that holds a peer must not send its packets to another gateway. Not 0: f
 WORST = 2**32 - 1
 """The greatest metric."""
 
+FEW = 4
+"""Prefixes of a peer that are compared with its endpoint at each look, since that takes no longer than to remember."""
+
 UNKNOWN = 0
 """In place of a metric: an earlier process may have made a route. It stays until the registry tells of its peer."""
 
@@ -43,6 +46,8 @@ class Routes:
         """Peers that may need other routes."""
         self._around: dict[PublicKey, frozenset[AllowedIP]] = {}
         """The prefixes of a peer that contain its own endpoint, of the few peers that have such."""
+        self._looked_at: dict[PublicKey, tuple[bytes, tuple[AllowedIP, ...]]] = {}
+        """Of peers with many prefixes: the endpoint's address and the prefixes that were last compared."""
         self._unanswered: set[PublicKey] = set()
         """Residents of an earlier process about which the registry has not been heard yet."""
         self._left_out: dict[PublicKey, tuple[AllowedIP, ...]] = {}
@@ -67,6 +72,11 @@ class Routes:
         """The peer has this endpoint. Its packets to the tunnel's outside must not be routed into the tunnel."""
         if self._rule is None or endpoint is None:
             return
+        if len(resident.allowed_ips) > FEW:
+            looked_at = endpoint.address, resident.allowed_ips
+            if self._looked_at.get(key) == looked_at:
+                return
+            self._looked_at[key] = looked_at
         around = [prefix for prefix in resident.allowed_ips if _contains(prefix, endpoint)]
         if not around and key not in self._around:
             return
@@ -187,6 +197,7 @@ class Routes:
         self._unanswered.discard(key)
         if key not in self._residency:
             self._around.pop(key, None)
+            self._looked_at.pop(key, None)
 
 
 def metric_of(taken: Holding) -> int:
