@@ -32,11 +32,18 @@ TITLES = {
     "frr": ("/etc/frr/frr.conf on each gateway", "/etc/frr/frr.conf on the router behind them"),
 }
 
+PATIENT = {
+    "bird": {"multiplier 5": "multiplier 50"},
+    "frr": {"detect-multiplier 5": "detect-multiplier 50"},
+}
+
 
 class Inside:
     """The network behind a fleet of two. A context manager, which ends the routing daemons."""
 
-    def __init__(self, fleet: Fleet, daemon: Daemon) -> None:
+    def __init__(self, fleet: Fleet, daemon: Daemon, *, patient: bool = False) -> None:
+        """`patient`: BFD waits for ten seconds and not for one, so that a busy machine does not count as a dead one."""
+        self._patience = PATIENT[daemon] if patient else {}
         self.fleet, self.kind = fleet, daemon
         lab = fleet.lab
         self.router, self.host = lab.namespace("router"), lab.namespace("host")
@@ -69,10 +76,10 @@ class Inside:
         with contextlib.ExitStack() as stack:
             stack.callback(self.close)
             gateway, router = TITLES[self.kind]
-            change = {'"eth1"': '"lan"'} if self.kind == "bird" else None
-            self.at_router = self._start(self.router, configuration(router, change))
+            change = {'"eth1"': '"lan"'} if self.kind == "bird" else {}
+            self.at_router = self._start(self.router, configuration(router, {**change, **self._patience}))
             for number, member in enumerate(self.fleet.members, start=1):
-                text = configuration(gateway, {"10.7.0.1": f"10.7.0.{number}"})
+                text = configuration(gateway, {"10.7.0.1": f"10.7.0.{number}", **self._patience})
                 self.daemons[member] = self._start(member.namespace, text)
             wait_until(self._are_joined, PATIENCE)
             stack.pop_all()
@@ -119,7 +126,7 @@ class Inside:
     def until_reached(self, client: Traveller, timeout: float = PATIENCE) -> float:
         """Ping a client from the host again and again; the seconds until the first reply."""
         began = time.monotonic()
-        _until(lambda: self.reaches(client, 0.05) is not None, timeout)
+        _until(lambda: self.reaches(client, 0.2) is not None, timeout)
         return time.monotonic() - began
 
     def die(self, member: Member) -> None:

@@ -29,7 +29,11 @@ ROUTES = {"mode": "residents", "metric": "claim"}
 @pytest.fixture(scope="module", params=["bird", "frr"])
 def inside(request: pytest.FixtureRequest, shared_engine: Engine, backend: Backend) -> Iterator[Inside]:
     """A network behind two gateways that run, for all tests of a module."""
-    with Lab() as lab, Fleet(lab, shared_engine, backend) as fleet, Inside(fleet, request.param) as inside:
+    with (
+        Lab() as lab,
+        Fleet(lab, shared_engine, backend) as fleet,
+        Inside(fleet, request.param, patient=True) as inside,
+    ):
         fleet.up(routes=ROUTES)
         yield inside
 
