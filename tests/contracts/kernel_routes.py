@@ -126,6 +126,21 @@ class KernelRoutesContract(RoutesContract):
         self.news(machine, lambda news: news.unsure)
         assert self.there(machine) == []
 
+    def test_what_is_lost_after_an_overrun_is_not_missed(self, machine: RealMachine) -> None:
+        """The kernel tells of lost news once, and no more until all is read."""
+        many = [route(f"10.8.{number >> 8}.{number & 255}/32") for number in range(4000)]
+        machine.routes.apply(put(*many))
+        assert isinstance(machine.routes, KernelRoutes)
+        machine.routes._news.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 100_000)
+        other = machine.open()
+        other.apply(take(*many[:2000]))  # of another process, as far as the news goes
+        self.news(machine, lambda news: news.unsure)
+        seen = set(self.there(machine))
+        other.apply(take(*many[2000:]))
+        news = self.news(machine, lambda news: news.unsure or len(news.lost) == 2000)
+        assert news.unsure or seen == set(news.lost)
+        other.close()
+
     def test_a_dump_goes_on_while_routes_change(self, machine: RealMachine) -> None:
         many = [route(f"10.8.{number >> 8}.{number & 255}/32") for number in range(1000)]
         machine.routes.apply(put(*many))

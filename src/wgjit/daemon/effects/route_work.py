@@ -29,6 +29,9 @@ from wgjit.model import AllowedIP
 AT_ONCE = 32
 """Most routes changed in one turn of the loop: some 0.2 ms, for which a packet may wait."""
 
+PART = 512
+"""Most routes that are only compared in one turn of the loop: as long."""
+
 RETRY = 64
 """Most failed routes that are tried again each second."""
 
@@ -255,12 +258,13 @@ class RouteWork:
         self._putting_back = self._loop.call_later(self._pause, self._put_lost)
 
     def _put_lost(self) -> None:
-        self._putting_back = None
-        lost, self._lost = self._lost, {}
-        for destination in lost:
+        assert self._loop is not None
+        for destination in list(islice(self._lost, PART)):
+            del self._lost[destination]
             if destination in self._wanted and destination not in self._there:
                 self._counts["put_back"] += 1
                 self._mark(destination)
+        self._putting_back = self._loop.call_later(0.0, self._put_lost) if self._lost else None
         self._schedule()
 
     # --- a dump -------------------------------------------------------------------------------------------------
@@ -314,7 +318,7 @@ class RouteWork:
                 self._there.pop(destination, None)
                 if destination in self._wanted:
                     self._put_back(destination)
-            if step % 512 == 511:
+            if step % PART == PART - 1:
                 await asyncio.sleep(0)
         for step, (destination, metrics) in enumerate(seen.items()):
             if destination not in self._touched:
@@ -324,7 +328,7 @@ class RouteWork:
                 wanted = self._wanted.get(destination)
                 if metrics != wanted and (wanted or (wanted is None and self._known)):
                     self._todo[destination] = None
-            if step % 512 == 511:
+            if step % PART == PART - 1:
                 await asyncio.sleep(0)
         self._todo.update(self._failed)  # what was in their way may be gone
 

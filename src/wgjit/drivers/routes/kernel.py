@@ -66,6 +66,8 @@ class KernelRoutes:
     def __init__(self, ifindex: int, table: int, protocol: int) -> None:
         self._kind = Kind(ifindex, table, protocol)
         self._up: bool | None = None
+        self._overrun = False
+        """News was lost, and what is left of it has to be read before a dump."""
         try:
             self._changes = _Batches(self._kind)
             try:
@@ -125,13 +127,17 @@ class KernelRoutes:
             try:
                 data, (sender, _groups) = self._news.recvfrom(_RECEIVE)
             except BlockingIOError:
+                unsure |= self._overrun
+                self._overrun = False
                 break
             except OSError as error:
                 if error.errno != errno.ENOBUFS:
                     raise _error(error, "news of routes") from None
-                unsure = True  # some was lost
+                # Some was lost, and until all is read the kernel does not tell if more is. So a dump has to wait for
+                # that, and it tells all that is read until then.
+                self._overrun, self._up = True, None
                 continue
-            if sender == 0:
+            if sender == 0 and not self._overrun:
                 unsure |= self._take_in(data, lost)
         return RouteNews(lost, unsure)
 
