@@ -158,6 +158,10 @@ class CaptureError(WgjitError):
     """Initiations cannot be captured: a socket, filter, queue or firewall rule was refused."""
 
 
+class RouteError(WgjitError):
+    """A route could not be put in or taken away, or the kernel's routes could not be read."""
+
+
 class InjectError(WgjitError):
     """A captured packet could not be put back into the kernel."""
 

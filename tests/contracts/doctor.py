@@ -37,6 +37,7 @@ class DoctorContract:
         assert found["raw_replay_ipv4"]
         assert found["raw_replay_ipv6"]
         assert found["confirmations"]
+        assert found["routes"]
         assert found["capabilities"]
 
         table = wgjit("doctor")

@@ -100,11 +100,7 @@ def test_every_dev_command_that_a_page_names_exists() -> None:
 # --- a promise names the test that holds it -------------------------------------------------------------------------
 
 PROMISES = [
-    ROOT / "docs/CONFIRMED.md",
-    ROOT / "docs/RELIABILITY.md",
-    ROOT / "docs/SECURITY.md",
-    ROOT / "docs/FLEET.md",
-    ROOT / "docs/LEAVING.md",
+    ROOT / "docs" / f"{name}.md" for name in ("CONFIRMED", "RELIABILITY", "SECURITY", "FLEET", "LEAVING", "ROUTING")
 ]
 TESTS = ROOT / "tests"
 REFERENCE = re.compile(r"`((?:contracts|guest|kernel|postgresql|unit|userspace)/[\w/]+\.py)(?:(?:::…)?::(\w+))?`")

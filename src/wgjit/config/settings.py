@@ -291,6 +291,48 @@ class HealthSettings(_Section):
     """Seconds that the gateway's clock may differ from the database's. 0: any."""
 
 
+class RoutesSettings(_Section):
+    """Routes for residents, so that traffic from inside finds the gateway that serves its peer; see ROUTING.md."""
+
+    mode: Literal["off", "residents"] = "off"
+    """`residents`: the kernel gets a route for each allowed IP of a peer while this gateway serves it. A routing daemon
+    tells other routers of them."""
+    table: int = Field(default=254, ge=1, le=2**32 - 1)
+    """The kernel's routing table for them, by number. 254 is `main`."""
+    protocol: int = Field(default=87, ge=5, le=255)
+    """The number that marks these routes as wgjit's own. It must not be that of another program (rt_protos(5)), since
+    wgjit takes away all routes of this number on its interface that it does not know."""
+    metric: Literal["fixed", "claim"] = "fixed"
+    """`fixed`: 1 for all. `claim`, in a fleet: 2^32-1 minus the seconds of the time when the peer was taken, so that
+    routers prefer the gateway that has taken it last. ROUTING.md says how."""
+    skip_covered: bool = False
+    """Put in no route for a prefix that lies in `interface.addresses` or `interface.routes`."""
+
+    @field_validator("protocol")
+    @classmethod
+    def _is_our_own(cls, number: int) -> int:
+        if number in _PROTOCOLS:
+            raise ValueError(f"{number} is the number of {_PROTOCOLS[number]}, which may take such routes away")
+        return number
+
+    @field_validator("table")
+    @classmethod
+    def _is_no_local_table(cls, number: int) -> int:
+        if number in (252, 255):
+            raise ValueError(f"{number} is the kernel's own table; write 254 for main, or a number of your own")
+        return number
+
+
+_PROTOCOLS = {
+    8: "gated", 9: "routers' advertisements", 10: "MRT", 11: "zebra (FRR)", 12: "BIRD", 13: "DECnet", 14: "XORP",
+    15: "netsukuku", 16: "DHCP clients and systemd-networkd", 17: "mrouted", 18: "keepalived", 42: "babeld",
+    84: "OVN", 99: "Open/R", 186: "FRR's BGP", 187: "FRR's IS-IS", 188: "FRR's OSPF", 189: "FRR's RIP",
+    190: "FRR's RIPng", 191: "FRR's NHRP", 192: "FRR's EIGRP", 193: "FRR's LDP", 194: "FRR's sharpd",
+    195: "FRR's PBR", 196: "FRR's static routes", 197: "FRR's OpenFabric", 198: "FRR's SRTE",
+}  # fmt: skip
+"""linux/rtnetlink.h, and FRR's zebra/rt_netlink.h."""
+
+
 class ApiSettings(_Section):
     """`wgjit api`: the registry over HTTP."""
 
@@ -353,6 +395,7 @@ class Config(_Section):
     fleet: FleetSettings = FleetSettings()
     takeover: TakeoverSettings = TakeoverSettings()
     health: HealthSettings = HealthSettings()
+    routes: RoutesSettings = RoutesSettings()
     api: ApiSettings = Field(default_factory=lambda: ApiSettings())
 
     @field_validator("store", mode="before")
@@ -394,6 +437,16 @@ class Config(_Section):
                     name,
                     "store.url",
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _claims_are_known(self) -> Config:
+        if self.routes.metric == "claim" and self.store.database is None:
+            raise SettingsDisagree(
+                "claim compares the gateways of a fleet, and store.url is no postgresql:// URL; write fixed",
+                "routes.metric",
+                "store.url",
+            )
         return self
 
     @model_validator(mode="after")

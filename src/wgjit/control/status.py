@@ -37,6 +37,9 @@ class GatewayStatus:
     calls_held: int | None = None
     """Calls (initiations of WireGuard's own) that a gateway of a fleet has held back, since the client may have moved
     to another gateway. None if calls are not held back."""
+    routes: Mapping[str, int] | None = None
+    """Routes for residents: how many are wanted and there, wait, fail, were put back and so on (docs/ROUTING.md). None
+    if `routes.mode` is off."""
     waiting_for: str | None = None
     """What the gateway waits for before it can serve, for people. None while it serves."""
     waiting: int | None = None
@@ -55,7 +58,7 @@ class GatewayStatus:
     """How often another program put a revoked peer into the interface again."""
     faults: Mapping[str, int] | None = None
     """Faults by the part that failed: store, device, inject, capture, heartbeat, registry, core,
-    fleet, record, confirmations, restraint."""
+    fleet, record, confirmations, restraint, routes, routes_lost."""
     captured: int | None = None
     """Packets that the capture delivered."""
     capture_dropped: int | None = None

@@ -141,6 +141,11 @@ class Gateway:
         return self._upkeep.state.holders.residents
 
     @property
+    def routes_left_out(self) -> int:
+        """Number of prefixes of held peers that get no route, since it would do harm."""
+        return self._upkeep.state.routes.left_out
+
+    @property
     def sheltered(self) -> int:
         """Number of prefixes that the placeholder keeps for registered peers that are not in the device."""
         return self._upkeep.state.placeholder.size
@@ -155,7 +160,7 @@ class Gateway:
         commands = self._handlers[type(event)](event, now)
         if self._settings.fleet:
             commands += self._upkeep.state.holders.take_commands()
-        return commands
+        return self._upkeep.state.routes.follow(commands)
 
     def next_deadline(self) -> float | None:
         """The latest time for the next Tick, monotonic seconds; None if nothing waits."""
@@ -397,6 +402,7 @@ class Gateway:
         arrived = max(knock.arrived for knock in knocks)
         resident = self._upkeep.state.installed(peer, arrived, knocks[0].holding, now)
         resident.static_secret = knocks[0].claimed.static_secret if knocks[0].claimed else None
+        self._upkeep.state.routes.at(peer.public_key, knocks[-1].source, resident)
         newest = max(knocks, key=lambda knock: knock.record.timestamp or b"")
         firsts = {knock.record.timestamp: knock for knock in reversed(knocks)}
         commands: list[Command] = []

@@ -346,6 +346,53 @@ class SessionOver:
 
 
 @dataclass(frozen=True, slots=True)
+class PutRoutes:
+    """Route these prefixes into the tunnel, each with a metric, soon and in batches. A later metric replaces it."""
+
+    routes: tuple[tuple[AllowedIP, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TakeRoutes:
+    """Take the routes of these prefixes away, at the latest before the next Configure or Evict is performed.
+
+    So traffic goes elsewhere before its peer is gone.
+    """
+
+    prefixes: tuple[AllowedIP, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RoutesKnown:
+    """The residents of an earlier process are known: take away what is left of its routes, but for these prefixes.
+
+    They are of residents about which the registry has not been heard yet.
+    """
+
+    kept: tuple[AllowedIP, ...]
+
+
+class NoRoute(StrEnum):
+    """Why a prefix of a held peer gets no route."""
+
+    DEFAULT = "default"
+    """It is the default route, which would take all of this machine's traffic."""
+    ENDPOINT = "endpoint"
+    """It contains the peer's own endpoint: the tunnel's packets would go into the tunnel."""
+    COVERED = "covered"
+    """The interface's own routes lead there already, and the settings leave such prefixes out."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """Log that a prefix of a held peer gets no route."""
+
+    key: PublicKey
+    prefix: AllowedIP
+    why: NoRoute
+
+
+@dataclass(frozen=True, slots=True)
 class ReadDevice:
     """Read all residents; answer with DeviceRead."""
 
@@ -478,6 +525,10 @@ Command = (
     | AwaitData
     | SessionUp
     | SessionOver
+    | PutRoutes
+    | TakeRoutes
+    | RoutesKnown
+    | LeftOut
     | ReadDevice
     | FindCover
     | Sheltered

@@ -30,12 +30,13 @@ from wgjit.daemon.leaving.inside import Inside
 from wgjit.daemon.loop import Loop
 from wgjit.daemon.metrics import Metrics
 from wgjit.doctor.choice import Choice, choose_delivery, examine, hold_by
-from wgjit.drivers.base import Capture, Confirmations, Restraint
+from wgjit.drivers.base import Capture, Confirmations, Restraint, Routes
 from wgjit.drivers.capture.packet import PacketCapture
 from wgjit.drivers.capture.queue import NfqueueCapture
 from wgjit.drivers.confirm.packets import PacketConfirmations
 from wgjit.drivers.replay.inject import ReplayInjector
 from wgjit.drivers.restraint.nft import NftRestraint
+from wgjit.drivers.routes.kernel import KernelRoutes
 from wgjit.drivers.wireguard.interface import create_interface, delete_interface, interface_exists
 from wgjit.drivers.wireguard.open import open_device
 from wgjit.errors import CaptureError, ConfigError, DeviceError, NotInFleet, NotPermitted, WgjitError
@@ -143,6 +144,7 @@ class Service:
         is_fleet = self._store.fleet is not None
         self._confirmations = _open_confirmations(self._interface, stack) if is_fleet else None
         self._restraint = _open_restraint(self._info, self._config.gateway.capacity, stack) if is_fleet else None
+        self._routes = _open_routes(self._info, self._config, stack)
         began = time.monotonic()
         self._residents = DeviceRead(began, list(self._device.peers()))
 
@@ -165,6 +167,7 @@ class Service:
             lambda: self._supervisor.alive(self._interface),
             self._confirmations,
             self._restraint,
+            self._routes,
         )
         self._loop.drains_at_first = self._drains
         self._about = GatewayStatus(
@@ -339,6 +342,14 @@ def _open_restraint(info: DeviceInfo, capacity: int, stack: ExitStack) -> Restra
             why=str(error),
         )
         return None
+
+
+def _open_routes(info: DeviceInfo, config: Config, stack: ExitStack) -> Routes | None:
+    """What puts routes for residents into the kernel, if it is to. Raises RouteError: the operator has asked for it."""
+    wanted = config.routes
+    if wanted.mode == "off":
+        return None
+    return stack.enter_context(closing(KernelRoutes(info.index, wanted.table, wanted.protocol)))
 
 
 def _responder(info: DeviceInfo) -> Responder:

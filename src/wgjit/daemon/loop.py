@@ -42,19 +42,23 @@ from wgjit.core.vocabulary import (
     Install,
     Installed,
     Left,
+    LeftOut,
     LookedUp,
     Lookup,
     OfKnock,
     PutBack,
+    PutRoutes,
     ReadDevice,
     Recheck,
     Release,
     Replay,
+    RoutesKnown,
     SaveClaim,
     SayHolding,
     SessionOver,
     SessionUp,
     Sheltered,
+    TakeRoutes,
     Tell,
     Tick,
     Undrain,
@@ -62,6 +66,7 @@ from wgjit.core.vocabulary import (
 from wgjit.daemon.alarm import Alarm
 from wgjit.daemon.effects.device_work import HEAD_START, DeviceWork
 from wgjit.daemon.effects.fleet_work import FleetWork
+from wgjit.daemon.effects.route_work import RouteWork
 from wgjit.daemon.faults import Faults
 from wgjit.daemon.feed_hub import FeedHub
 from wgjit.daemon.leaving.health import failing
@@ -69,7 +74,7 @@ from wgjit.daemon.metrics import Metrics
 from wgjit.daemon.notices import Notices
 from wgjit.daemon.registry_watch import RegistryWatch
 from wgjit.daemon.stages import Stages
-from wgjit.drivers.base import Capture, Captured, Confirmations, Device, Injector, Restraint
+from wgjit.drivers.base import Capture, Captured, Confirmations, Device, Injector, Restraint, Routes
 from wgjit.errors import WgjitError
 from wgjit.model import PublicKey
 from wgjit.refusal import Refusal
@@ -107,11 +112,12 @@ class Loop:
         alive: Callable[[], None] = lambda: None,
         confirmations: Confirmations | None = None,
         restraint: Restraint | None = None,
+        routes: Routes | None = None,
     ) -> None:
         """`alive` is called with each heartbeat. It tells a supervisor's watchdog that the loop runs.
 
         `confirmations` tells which peers' sessions have passed data; without it, looks at the device tell it later.
-        `restraint` keeps WireGuard from calling back clients that have moved.
+        `restraint` keeps WireGuard from calling back clients that have moved. `routes` lead traffic to residents.
         """
         self.drains_at_first = False
         """The gateway drains from the start of `run` on."""
@@ -141,6 +147,7 @@ class Loop:
         self._watch = RegistryWatch(store, self._faults, gateway.concerned)
         self._notices = Notices(metrics)
         self._fleet = FleetWork(store, confirmations, restraint, self._faults, self.feed_event)
+        self._routes = RouteWork(routes, self._faults)
         self._work = DeviceWork(device, self._faults, head_start=0.0 if capture.holds else HEAD_START)
         self._turns: dict[type, Callable[[Any], None]] = {
             Verdicts: lambda _: self._flush(),
@@ -164,6 +171,10 @@ class Loop:
             AwaitData: self._fleet.await_data,
             SessionUp: self._fleet.session_up,
             SessionOver: self._fleet.session_over,
+            PutRoutes: self._routes.put,
+            TakeRoutes: self._routes.take,
+            RoutesKnown: self._routes.known,
+            LeftOut: self._notices.left_out,
             ReadDevice: self._read_device,
             FindCover: lambda command: self._watch.find_cover(command.within),
             Sheltered: self._notices.sheltered,
@@ -179,6 +190,7 @@ class Loop:
     async def run(self, residents: DeviceRead) -> None:
         """Serve until cancelled. `residents` is a reading of the device from before the capture was opened."""
         self._loop = asyncio.get_running_loop()
+        self._routes.begin(self._loop)
         self.feed_event(residents)
         if self.drains_at_first:
             self.set_draining(True)
@@ -189,6 +201,7 @@ class Loop:
         finally:
             self._loop.remove_reader(self._capture.fileno())
             self._fleet.end(self._loop)
+            self._routes.end(self._loop)
             self._alarm.cancel()
             for task in self._tasks:
                 task.cancel()
@@ -348,6 +361,7 @@ class Loop:
             self._agenda.hear(Installed(change.public_key, failures.get(change.public_key)))
 
     async def _evict(self, command: Evict) -> None:
+        self._routes.take_now()
         self.feed_event(await self._work.evict(command.keys, command.first))
 
     def _read_device(self, command: ReadDevice) -> None:
@@ -363,6 +377,7 @@ class Loop:
     def _configure(self, command: Configure) -> None:
         if self._agenda.take_verdicts():
             self._flush()  # no packet waits behind a configuration
+        self._routes.take_now()
         self._work.configure(command.changes)
         self._stages.look()  # this time is in no knock's stages
 
@@ -401,6 +416,7 @@ class Loop:
             self._work.retry()
             self._fleet.flush()
             self._fleet.beat(len(self._gateway.residency), drains=self._gateway.drains)
+            self._routes.beat()
             self.feed_event(Tick())  # also for deadlines by the wall clock, which may have been stepped
             self._alive()
             await asyncio.sleep(HEARTBEAT)
@@ -433,6 +449,7 @@ class Loop:
             waiting=len(self._captured),
             sheltered=self._gateway.sheltered,
             calls_held=self._fleet.calls_held(),
+            routes=self._routes.status(self._gateway.routes_left_out),
             **self._metrics.as_dict(counters),
             feed_dropped=self._feed.dropped,
             registry=self._store.figures() or None,

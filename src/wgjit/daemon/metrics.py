@@ -21,7 +21,7 @@ class Metrics:
     deliveries: Counter[str] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)
     """Faults by the part that failed: store, device, inject, capture, heartbeat, registry, core,
-    fleet, record, confirmations, restraint."""
+    fleet, record, confirmations, restraint, routes, routes_lost."""
     flips: Counter[str] = field(default_factory=Counter)
     """Outcomes of flips, including flips after a failed replay: completed, repeated, given_up."""
     arrivals: Counter[str] = field(default_factory=Counter)

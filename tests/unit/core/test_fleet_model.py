@@ -7,6 +7,8 @@ The world knows the truth: which session of a client has passed data, and where.
 - F2: in the record and in each replica a peer's holding only grows, in any order of arrival;
 - F4: a gateway that hears of a greater confirmed claim lets the peer go at once, unless the client is back already;
 - F7: a gateway that hears of a smaller claim for a peer that it holds says its own again;
+- routes (docs/ROUTING.md): a gateway has a peer's routes exactly while it holds the peer, and they go before the peer
+  or its addresses go; so no replayed initiation moves a route;
 - a client's session that is up is never dropped because of what gateways say to one another.
 
 Once all news has arrived, each connected client has one holder: the gateway of its session. Nobody else has the peer.
@@ -23,7 +25,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from tests.unit.core.conftest import SERVER, START, Client
 from wgjit.core.agenda import Agenda, Installs, Verdicts
 from wgjit.core.gateway import Gateway
-from wgjit.core.settings import Settings
+from wgjit.core.residents.routes import metric_of
+from wgjit.core.settings import RouteRule, Settings
 from wgjit.core.vocabulary import (
     Arrived,
     Ask,
@@ -45,15 +48,19 @@ from wgjit.core.vocabulary import (
     LookedUp,
     Lookup,
     Now,
+    PutRoutes,
     ReadDevice,
     Recheck,
     RegistryChanged,
+    RoutesKnown,
     SaveClaim,
     SayHolding,
+    TakeRoutes,
     Tell,
     Tick,
 )
 from wgjit.model import (
+    AllowedIP,
     Claim,
     Delivery,
     DevicePeer,
@@ -129,6 +136,8 @@ class Node:
         """`quick`: a driver sees awaited data; else looks alone confirm sessions."""
         self.world, self.name, self.quick = world, name, quick
         self.device: dict[PublicKey, InDevice] = {}
+        self.routes: dict[AllowedIP, int] = {}
+        """The kernel's routes into the tunnel, with their metrics. They outlive a process."""
         self.replica = Shared()
         self.outbox: list[Claim | Holding] = []
         self.ahead = 0.0
@@ -142,8 +151,12 @@ class Node:
         """A new process over the device and the replica as they are."""
         self.epoch += 1
         self.gateway = Gateway(
-            RESPONDER, Settings(gateway=self.name, delivery=Delivery.NONE, fleet=True, epoch=self.epoch)
+            RESPONDER,
+            Settings(
+                gateway=self.name, delivery=Delivery.NONE, fleet=True, epoch=self.epoch, routes=RouteRule(by_claim=True)
+            ),
         )
+        self.routes_known = False
         self.agenda = Agenda()
         self.awaited: set[PublicKey] = set()
         self.number = 0
@@ -153,6 +166,7 @@ class Node:
         self.hear(FleetClock(-self.ahead))
         self.hear(DeviceRead(self.world.clock, self.read()))
         self.recheck(tuple(self.device))
+        self.check_routes()
 
     def now(self) -> Now:
         return Now(self.world.clock, START + self.world.clock + self.ahead)
@@ -208,6 +222,8 @@ class Node:
                     for command in self.gateway.handle(task, self.now()):
                         self.perform(command)
         self.handling = False
+        if not isinstance(event, FleetClock | DeviceRead):
+            self.check_routes()
 
     def perform(self, command: Command) -> None:
         match command:
@@ -226,13 +242,22 @@ class Node:
             case Configure(changes):
                 for change in changes:
                     if change.allowed_ips == () and change.public_key in self.device:
+                        self.check_no_route(change.public_key)
                         self.world.check_dropped(self, change.public_key)
                         self.device[change.public_key].has_addresses = False
             case Evict(keys):
                 for key in keys:
+                    self.check_no_route(key)
                     self.world.check_dropped(self, key)
                     self.device.pop(key, None)
                 self.agenda.hear(Evicted(keys, frozenset(), 0.0001))
+            case PutRoutes(routes):
+                self.routes.update(routes)
+            case TakeRoutes(prefixes):
+                for prefix in prefixes:
+                    self.routes.pop(prefix, None)
+            case RoutesKnown(kept):
+                self.routes = {prefix: metric for prefix, metric in self.routes.items() if prefix in kept}
             case ReadDevice():
                 self.reading = True
             case Recheck(keys):
@@ -287,6 +312,17 @@ class Node:
         assert passed, f"F1: {self.name} says that it holds a peer whose session has passed nothing"
         if why is Hold.LEFT:
             assert holding.until is not None
+
+    def check_no_route(self, key: PublicKey) -> None:
+        assert not self.routes.keys() & set(PEERS[key].allowed_ips), "F4: the peer goes before its route"
+
+    def check_routes(self) -> None:
+        holders = self.gateway._upkeep.state.holders
+        taken = {key: found for key in PEERS if (found := holders.taken(key)) is not None}
+        settled = self.gateway._upkeep.state.removals.is_settled
+        held = {key: metric_of(found) for key, found in taken.items() if not settled(key)}
+        wanted = {prefix: metric for key, metric in held.items() for prefix in PEERS[key].allowed_ips}
+        assert self.routes == wanted, f"{self.name} has routes of others than it holds"
 
     def holds(self, key: PublicKey) -> bool:
         return self.own(key) is not None

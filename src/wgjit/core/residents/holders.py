@@ -11,7 +11,7 @@ the new session has passed data. docs/FLEET.md has the rules. Without a fleet th
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
 from wgjit.core.knock.claims import Claims
@@ -53,6 +53,8 @@ class _Known:
     """The source of the newest of these."""
     own: Holding | None = None
     """What this gateway holds; None while it awaits data."""
+    taken: Holding | None = None
+    """`own` as it was when the peer was taken. Rekeys do not change it."""
     said: float = 0.0
     """Monotonic seconds when `own` or the peer's claim was last said."""
 
@@ -71,6 +73,16 @@ class Holders:
         self._leaving: dict[PublicKey, set[Endpoint | None]] = {}
         """The endpoints of peers that have lost their addresses and are still in the device."""
         self._commands: list[Command] = []
+        self._tell: Callable[[PublicKey], None] = lambda _: None
+
+    def on_change(self, tell: Callable[[PublicKey], None]) -> None:
+        """Call this with each peer that this gateway begins to hold, takes anew, or holds no more."""
+        self._tell = tell
+
+    @property
+    def on(self) -> bool:
+        """Whether there is a fleet."""
+        return self._on
 
     def __len__(self) -> int:
         """Number of residents that this gateway holds."""
@@ -94,6 +106,15 @@ class Holders:
         """What this gateway holds of the peer; None if it does not hold it."""
         known = self._known.get(key)
         return None if known is None else known.own
+
+    def taken(self, key: PublicKey) -> Holding | None:
+        """What this gateway holds of the peer, as it was when it was taken; None if it does not hold it.
+
+        A holding's timestamp grows with each rekey. It is the first one that tells which of two gateways took the peer
+        last: a client that comes back has a greater one than any rekey before.
+        """
+        known = self._known.get(key)
+        return None if known is None or known.own is None else known.taken or known.own
 
     def awaits(self, key: PublicKey) -> bool:
         """Whether the peer is resident, and its session is not confirmed."""
@@ -174,6 +195,8 @@ class Holders:
             before=None if other is None else other.before if is_ours else other.gateway,
         )
         self._held += 1
+        known.taken = own
+        self._tell(key)
         taken_over = other is not None and other.until is None and not is_ours
         self._say(known, own, Hold.TAKEN_OVER if taken_over else Hold.TAKEN, now)
 
@@ -202,6 +225,7 @@ class Holders:
         if known.own is not None or known.other != holding:
             self._held -= known.own is not None
             known.own, known.other = None, holding
+            self._tell(holding.public_key)
             known.proofs.forget_before(holding.timestamp)
             resident.confirmed_after = known.proofs.first_at
         return False
@@ -223,7 +247,9 @@ class Holders:
             known.endpoint = claim.endpoint
         if holding is not None and holding.gateway == self._gateway and holding.until is None:
             known.own, known.said = replace(holding, epoch=self._epoch), now.monotonic
+            known.taken = known.own
             self._held += 1
+            self._tell(key)
             return False
         if holding is not None and self.elsewhere(holding, resident, now):
             return True
@@ -256,6 +282,7 @@ class Holders:
             self._commands.append(AwaitData(key, ()))
             return
         self._held -= 1
+        self._tell(key)
         if not moved:
             self._say(known, replace(known.own, until=now.wall + self._ahead), Hold.LEFT, now)
             self._say_claim(key)

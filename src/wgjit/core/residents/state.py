@@ -12,6 +12,7 @@ from wgjit.core.residents.idleness import Idleness
 from wgjit.core.residents.placeholder import Placeholder
 from wgjit.core.residents.removals import Removals
 from wgjit.core.residents.residency import Residency, Resident
+from wgjit.core.residents.routes import Routes
 from wgjit.core.settings import Settings
 from wgjit.core.vocabulary import Departure, Now
 from wgjit.model import AllowedIP, Holding, Peer, PeerChange, PublicKey
@@ -31,6 +32,7 @@ class State:
         self.removals = Removals()
         self.expiries = Expiries(self.residency)
         self.holders = Holders(settings, claims)
+        self.routes = Routes(settings.routes, self.residency, self.removals, self.holders)
         self.foreign: dict[PublicKey, None] = {}
         """Residents that the registry has not been seen to know; the peer that was looked up longest ago is first."""
         self.overdue: dict[PublicKey, Departure] = {}
@@ -74,6 +76,7 @@ class State:
         if not resident.is_registered_as(peer):
             self.stays(key)
         resident.registered_as(peer)
+        self.routes.touch(key)
         self.foreign.pop(key, None)
         self.placeholder.not_foreign(key)
         if peer.is_pinned:
