@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 
 from wgjit.errors import StoreError
-from wgjit.model import Claim, Holding, OtherGateway, PublicKey, Registration, Removed
+from wgjit.model import Claim, Endpoint, Holding, OtherGateway, PublicKey, Registration, Removed
 
 
 class FakeFleet:
@@ -19,6 +19,8 @@ class FakeFleet:
         """What other gateways hold, in the order of arrival."""
         self.answers: dict[PublicKey, Registration | Removed | StoreError] = {}
         """What the registry of record has, or how it fails."""
+        self.held: dict[Endpoint, list[Registration]] = {}
+        """Who is held where."""
         self.behind = False
         self.late: float | None = 0.0
         self.offset: float | None = None
@@ -47,6 +49,20 @@ class FakeFleet:
             return [], len(self.arrived)
         heard = self.arrived[after : after + limit]
         return heard, after + len(heard)
+
+    def held_at(self, endpoint: Endpoint) -> list[Registration]:
+        if self.failure is not None:
+            raise self.failure
+        return self.held.get(endpoint, [])
+
+    def held_elsewhere(self, after: PublicKey | None, limit: int = 1000) -> tuple[list[Endpoint], PublicKey | None]:
+        if self.failure is not None:
+            raise self.failure
+        found = sorted(
+            (one.peer.public_key, endpoint) for endpoint, registrations in self.held.items() for one in registrations
+        )
+        rest = [(key, endpoint) for key, endpoint in found if after is None or key > after]
+        return [endpoint for _, endpoint in rest[:limit]], rest[limit - 1][0] if len(rest) >= limit else None
 
     def ask(self, key: PublicKey) -> Registration | Removed | None:
         answer = self.answers.get(key)

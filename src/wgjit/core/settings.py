@@ -84,4 +84,7 @@ class Settings:
     """The start of this process, Unix milliseconds. It tells this gateway's holdings from those of its last process."""
     routes: RouteRule | None = None
     """Held residents get routes of their own. None: the operator sees to routes."""
+    shared: frozenset[bytes] = frozenset()
+    """Packed service addresses, which other gateways of the fleet have, too. Data that comes there, and whose session
+    is another gateway's, makes this gateway take its peer over. Empty: it never does."""
     pace: Pace = Pace()

@@ -36,6 +36,7 @@ def core_settings(config: Config, delivery: Delivery, *, store_is_local: bool, f
         fleet=fleet,
         epoch=EPOCH if fleet else 0,
         routes=_route_rule(config),
+        shared=frozenset(address.packed for address in config.takeover.addresses) if fleet else frozenset(),
     )
 
 

@@ -30,13 +30,14 @@ from wgjit.daemon.leaving.inside import Inside
 from wgjit.daemon.loop import Loop
 from wgjit.daemon.metrics import Metrics
 from wgjit.doctor.choice import Choice, choose_delivery, examine, hold_by
-from wgjit.drivers.base import Capture, Confirmations, Restraint, Routes
+from wgjit.drivers.base import Capture, Confirmations, Restraint, Routes, StrayWatch
 from wgjit.drivers.capture.packet import PacketCapture
 from wgjit.drivers.capture.queue import NfqueueCapture
 from wgjit.drivers.confirm.packets import PacketConfirmations
 from wgjit.drivers.replay.inject import ReplayInjector
 from wgjit.drivers.restraint.nft import NftRestraint
 from wgjit.drivers.routes.kernel import KernelRoutes
+from wgjit.drivers.strays.nft import NftStrays
 from wgjit.drivers.wireguard.interface import create_interface, delete_interface, interface_exists
 from wgjit.drivers.wireguard.open import open_device
 from wgjit.errors import CaptureError, ConfigError, DeviceError, NotInFleet, NotPermitted, WgjitError
@@ -145,6 +146,7 @@ class Service:
         self._confirmations = _open_confirmations(self._interface, stack) if is_fleet else None
         self._restraint = _open_restraint(self._info, self._config.gateway.capacity, stack) if is_fleet else None
         self._routes = _open_routes(self._info, self._config, stack)
+        self._strays = _open_strays(self._info, self._config, stack) if is_fleet else None
         began = time.monotonic()
         self._residents = DeviceRead(began, list(self._device.peers()))
 
@@ -168,6 +170,8 @@ class Service:
             self._confirmations,
             self._restraint,
             self._routes,
+            self._strays,
+            self._info.fwmark,
         )
         self._loop.drains_at_first = self._drains
         self._about = GatewayStatus(
@@ -350,6 +354,23 @@ def _open_routes(info: DeviceInfo, config: Config, stack: ExitStack) -> Routes |
     if wanted.mode == "off":
         return None
     return stack.enter_context(closing(KernelRoutes(info.index, wanted.table, wanted.protocol)))
+
+
+def _open_strays(info: DeviceInfo, config: Config, stack: ExitStack) -> StrayWatch | None:
+    """What notices clients that the network has led here from another gateway. Without it they knock after 15 s."""
+    addresses = [str(address) for address in config.takeover.addresses]
+    if not addresses:
+        return None
+    try:
+        return stack.enter_context(closing(NftStrays(info.name, info.listen_port, addresses)))
+    except (CaptureError, NotPermitted) as error:
+        log.warning(
+            "takeover.addresses has no effect: a client that the network has led here knocks by itself, after 15 s",
+            interface=info.name,
+            do="let wgjit use nftables: install nft, and have the kernel's nf_tables and nfnetlink_log",
+            why=str(error),
+        )
+        return None
 
 
 def _responder(info: DeviceInfo) -> Responder:

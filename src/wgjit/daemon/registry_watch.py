@@ -64,6 +64,8 @@ class RegistryWatch:
         """The place up to which other gateways' holdings have been heard; None before the first round."""
         self._others: tuple[OtherGateway, ...] = ()
         """The other gateways that the core knows of."""
+        self.heard: Callable[[list[Holding]], None] = lambda holdings: None
+        """Called on the registry's thread with all that other gateways say they hold."""
         self._offset: float | None = None
         """The offset of the fleet's clock that the core knows of."""
         self._changed: dict[PublicKey, None] = {}
@@ -182,6 +184,7 @@ class RegistryWatch:
             if place == self._heard:
                 return events
             self._heard, concerned = place, self._residents()
+            self.heard(holdings)
             if here := tuple(holding for holding in holdings if holding.public_key in concerned):
                 events.append(HeldElsewhere(here))
 
