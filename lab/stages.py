@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
 GUEST_LIMIT = "10800"
-"""Seconds after which a guest is taken to hang. This is far more than a guest takes on a quiet machine, because five
+"""Seconds after which a guest is taken to hang. This is far more than a guest takes on a quiet machine, because six
 guests share two CPUs."""
 
 NO_TESTS = 5
@@ -54,7 +54,9 @@ STAGES = {
         "tests/userspace",
         apart=(
             ("test_gateway.py", "test_eviction.py"),
-            ("test_floating.py", "test_floating_outages.py", "test_fleet_lab.py", "test_demo_fleet.py"),
+            ("test_floating.py", "test_fleet_lab.py", "test_demo_fleet.py"),
+            ("test_floating_outages.py",),
+            ("test_adoption.py", "test_handing_out.py", "test_load.py", "test_remote_registry.py", "test_several.py"),
         ),
     ),
     "guest": Stage("the guest kernels themselves", "tests/guest"),
@@ -75,6 +77,7 @@ STAGES = {
                 "test_several_rules.py",
             ),
             ("test_floating.py", "test_fleet_lab.py"),
+            ("test_flood.py", "test_vectors.py", "test_handing_out.py"),
         ),
     ),
     "smp": Stage(

@@ -18,7 +18,7 @@ import pytest
 from lab.pgbouncer import PgBouncer
 from lab.postgresql import Cluster
 from lab.registry import LAB, LabPostgres
-from tests.contracts.store import FULL, StoreContract, claim, key, peer
+from tests.contracts.store import FULL, PeoplesRegistryContract, claim, key, peer
 from tests.postgresql import test_as_the_file
 from tests.postgresql.conftest import Shell
 from tests.postgresql.replicas import Gateways, gateways, of_record, of_replica, until
@@ -60,7 +60,7 @@ def shell(direct: str, cluster: Cluster) -> Iterator[Shell]:
         yield Shell(connection)
 
 
-class TestRegistryThroughPgbouncer(StoreContract):
+class TestRegistryThroughPgbouncer(PeoplesRegistryContract):
     """The contract of a registry. The fixture `registry` is the folder's, with the URL of this file."""
 
 

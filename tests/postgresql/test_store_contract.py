@@ -1,7 +1,7 @@
 """The contract of a registry, over a real PostgreSQL server."""
 
-from tests.contracts.store import StoreContract
+from tests.contracts.store import PeoplesRegistryContract
 
 
-class TestPostgresRegistry(StoreContract):
+class TestPostgresRegistry(PeoplesRegistryContract):
     """The fixture `registry` is the folder's."""

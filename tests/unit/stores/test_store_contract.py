@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from lab.registry import LabRegistry
-from tests.contracts.store import StoreContract, key, peer
+from tests.contracts.store import PeoplesRegistryContract, StoreContract, key, peer
 from tests.fakes.store import FakeRegistry
 from wgjit.errors import StoreBusy, StoreError
 
 
-class TestLabRegistry(StoreContract):
+class TestLabRegistry(PeoplesRegistryContract):
     @pytest.fixture
     def registry(self, tmp_path: Path) -> Iterator[LabRegistry]:
         registry = LabRegistry(tmp_path / "registry.db")
