@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 
 from wgjit.errors import StoreError
-from wgjit.model import Claim, Holding, PublicKey, Registration, Removed
+from wgjit.model import Claim, Holding, OtherGateway, PublicKey, Registration, Removed
 
 
 class FakeFleet:
@@ -24,6 +24,9 @@ class FakeFleet:
         self.failure: StoreError | None = None
         """Raised by `say` while it is set."""
         self.residents = 0
+        self.draining = False
+        self.gateways: list[OtherGateway] = []
+        """The other gateways."""
         self.troubled: StoreError | None = None
         self.taken: StoreError | None = None
         self.others: list[str] = []
@@ -70,6 +73,12 @@ class FakeFleet:
 
     def set_residents(self, count: int) -> None:
         self.residents = count
+
+    def set_draining(self, draining: bool) -> None:
+        self.draining = draining
+
+    def others(self) -> list[OtherGateway]:
+        return self.gateways
 
     def trouble(self) -> StoreError | None:
         return self.troubled

@@ -7,7 +7,17 @@ packages' metadata. That would take a twentieth of a gateway's start.
 from __future__ import annotations
 
 from collections.abc import Callable
-from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network, ip_interface, ip_network
+from ipaddress import (
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Address,
+    IPv6Interface,
+    IPv6Network,
+    ip_address,
+    ip_interface,
+    ip_network,
+)
 from typing import Annotated, Any, TypeVar
 
 from pydantic import PlainSerializer, PlainValidator
@@ -25,6 +35,8 @@ def _validator(parse: Callable[[Any], T], what: str) -> PlainValidator:
     return PlainValidator(validate)
 
 
+AnyAddress = Annotated[IPv4Address | IPv6Address, _validator(ip_address, "address"), PlainSerializer(str)]
+"""An address without a prefix length, such as 192.0.2.1."""
 AnyInterface = Annotated[IPv4Interface | IPv6Interface, _validator(ip_interface, "interface"), PlainSerializer(str)]
 """An address with its prefix length, such as 10.8.0.1/16."""
 AnyNetwork = Annotated[IPv4Network | IPv6Network, _validator(ip_network, "network"), PlainSerializer(str)]

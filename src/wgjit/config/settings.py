@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator, field_validator, model_validator
 
-from wgjit.config.addresses import AnyInterface, AnyNetwork
+from wgjit.config.addresses import AnyAddress, AnyInterface, AnyNetwork
 from wgjit.config.folders import STATE_FOLDER
 from wgjit.config.validation import SettingsDisagree
 from wgjit.database_url import DatabaseUrl, is_database_url
@@ -245,6 +245,24 @@ class GatewaySettings(_Section):
         return text
 
 
+class TakeoverSettings(_Section):
+    """What a gateway of a fleet does for clients of another gateway that has died or left."""
+
+    addresses: list[AnyAddress] = []
+    """The service addresses: addresses to which clients connect and which this gateway shares with other gateways of
+    the fleet, by anycast or VRRP. Without `/` and prefix length. Only with a postgresql `store.url`."""
+
+    @field_validator("addresses")
+    @classmethod
+    def _can_be_shared(cls, addresses: list[AnyAddress]) -> list[AnyAddress]:
+        for address in addresses:
+            if address.is_unspecified or address.is_multicast or address.is_loopback or address.is_link_local:
+                raise ValueError(f"{address} is no address to which clients connect; write one that they can reach")
+            if addresses.count(address) > 1:
+                raise ValueError(f"{address} stands there twice; leave one out")
+        return addresses
+
+
 class ApiSettings(_Section):
     """`wgjit api`: the registry over HTTP."""
 
@@ -304,6 +322,7 @@ class Config(_Section):
     pool: PoolSettings = PoolSettings()
     client: ClientSettings = Field(default_factory=lambda: ClientSettings())
     gateway: GatewaySettings = Field(default_factory=lambda: GatewaySettings())
+    takeover: TakeoverSettings = TakeoverSettings()
     api: ApiSettings = Field(default_factory=lambda: ApiSettings())
 
     @field_validator("store", mode="before")
@@ -330,6 +349,17 @@ class Config(_Section):
                 "is a standby of a registry in PostgreSQL, and store.url is none; set store.url to the primary's "
                 "postgresql:// URL, or leave this out",
                 "store.read_url",
+                "store.url",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _shares_with_a_fleet(self) -> Config:
+        if self.takeover.addresses and self.store.database is None:
+            raise SettingsDisagree(
+                "is for gateways of a fleet, which share a registry in PostgreSQL; set store.url to its postgresql:// "
+                "URL, or leave this out",
+                "takeover.addresses",
                 "store.url",
             )
         return self

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from wgjit.errors import StoreError
-from wgjit.model import AllowedIP, Change, Claim, Cover, Holding, Peer, PublicKey, Registration, Removed
+from wgjit.model import AllowedIP, Change, Claim, Cover, Holding, OtherGateway, Peer, PublicKey, Registration, Removed
 from wgjit.stores.entries import (
     EVERY,
     Answer,
@@ -141,6 +141,15 @@ class Fleet(Protocol):
 
     def set_residents(self, count: int) -> None:
         """Tell the fleet how many residents this gateway has, with its next heartbeat."""
+
+    def set_draining(self, draining: bool) -> None:
+        """Tell the fleet at once whether this gateway drains, and with its heartbeats."""
+
+    def others(self) -> list[OtherGateway]:
+        """The other gateways of the fleet by name, as the last heartbeat heard of them. Raises StoreError.
+
+        Whether they live is known only while heartbeats succeed: otherwise none is said to live.
+        """
 
     def trouble(self) -> StoreError | None:
         """Why the registry of record is not followed or not written to at the moment; None if all is well."""

@@ -16,6 +16,8 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from wgjit.errors import StoreError
 from wgjit.model import AllowedIP, Claim, Endpoint, Holding, Peer, PresharedKey, PublicKey, Tai64n
@@ -245,6 +247,15 @@ def row_holding(
         )
     except (ValueError, TypeError):
         raise damaged("holding", key) from None
+
+
+def unpack_service(text: str | None) -> tuple[IPv4Address | IPv6Address, ...]:
+    """The addresses that a gateway shares with others, as its row has them. What is no address is left out."""
+    found: list[IPv4Address | IPv6Address] = []
+    for each in (text or "").split(","):
+        with suppress(ValueError):
+            found.append(ip_address(each))
+    return tuple(found)
 
 
 def damaged(what: str, key: bytes) -> StoreError:

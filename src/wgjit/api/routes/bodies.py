@@ -172,6 +172,8 @@ class GatewayBody(BaseModel):
     residents: int
     lag: float | None = Field(description="Seconds by which its copy of the registry is behind.")
     clock_offset: float | None = Field(description="Seconds by which the database's clock is ahead of its own.")
+    draining: bool = Field(description="It takes over no clients, and lets its own go.")
+    service: list[str] = Field(description="The addresses that it shares with other gateways.")
     started_at: str | None
     seen_at: str | None
 

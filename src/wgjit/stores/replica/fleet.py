@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from wgjit.errors import GatewayNameTaken, StoreDamaged, StoreError, StoreMissing, StoreUnreachable
-from wgjit.model import Claim, Holding, PublicKey, Registration, Removed
+from wgjit.model import Claim, Holding, OtherGateway, PublicKey, Registration, Removed
 from wgjit.stores import packing
 from wgjit.stores.replica.messages import Terms
 from wgjit.stores.replica.process import Follower
@@ -163,6 +163,19 @@ class ReplicaFleet:
         """The names of living gateways of the fleet whose interface has another key than this gateway's."""
         return list(self._follower.value("other_keys") or ())
 
+    def others(self) -> list[OtherGateway]:
+        """The other gateways of the fleet by name, as the last heartbeat heard of them. Raises StoreError.
+
+        Whether they live is known only while heartbeats succeed: otherwise none is said to live.
+        """
+        is_known = self._follower.value("beat") == "ok"
+        with self.reading() as db:
+            rows = db.execute("SELECT name, lives, draining, service FROM gateways ORDER BY name").fetchall()
+        return [
+            OtherGateway(name, bool(lives) and is_known, bool(draining), packing.unpack_service(service))
+            for name, lives, draining, service in rows
+        ]
+
     def fileno(self) -> int:
         """A descriptor that can be read when there is news: rows in the replica, or a change of the status."""
         return self._follower.fileno()
@@ -173,7 +186,11 @@ class ReplicaFleet:
 
     def set_residents(self, count: int) -> None:
         """Have this number of residents in the gateway's heartbeats."""
-        self._follower.set_residents(count)
+        self._follower.set_facts(residents=count)
+
+    def set_draining(self, draining: bool) -> None:
+        """Tell the fleet at once whether this gateway drains, and in its heartbeats."""
+        self._follower.set_facts(draining=draining)
 
     def status(self) -> dict[str, Any]:
         """The state of replica and follower, for people."""
