@@ -26,6 +26,7 @@ from wgjit.core.knock.parking import REKEY_TIMEOUT, Parking
 from wgjit.core.residents.residency import Residency
 from wgjit.core.residents.upkeep import Upkeep
 from wgjit.core.settings import Settings
+from wgjit.core.takeover.strays import Strays
 from wgjit.core.vocabulary import (
     Arrival,
     Arrived,
@@ -43,6 +44,7 @@ from wgjit.core.vocabulary import (
     FollowUp,
     FollowUpDue,
     HeldElsewhere,
+    HoldersFound,
     Install,
     Installed,
     LookedUp,
@@ -53,6 +55,7 @@ from wgjit.core.vocabulary import (
     Release,
     Replay,
     SaveClaim,
+    Stray,
     Tell,
     Tick,
 )
@@ -89,6 +92,7 @@ class Gateway:
         self._for_look = Parking()
         """Knocks that wait for a reading of the device before the install. Only for devices with few residents."""
         self._upkeep = Upkeep(settings, self._claims, self._for_room, responder.public_key)
+        self._strays = Strays(settings, self._upkeep.state, self._upkeep.looks)
         self._last_suspicion = float("-inf")
         self._wall_offset = 0.0
         self._handlers: dict[type, Callable[[Any, Now], list[Command]]] = {
@@ -104,8 +108,15 @@ class Gateway:
             Confirmed: self._confirmed,
             HeldElsewhere: self._held_elsewhere,
             FleetClock: self._fleet_clock,
+            Stray: self._strays.came,
+            HoldersFound: self._holders_found,
             Tick: self._tick,
         }
+
+    @property
+    def settings(self) -> Settings:
+        """The operator's settings."""
+        return self._settings
 
     @property
     def residency(self) -> Residency:
@@ -116,6 +127,12 @@ class Gateway:
     def holding(self) -> int:
         """Number of residents that this gateway holds; 0 without a fleet."""
         return len(self._upkeep.state.holders)
+
+    @property
+    def takes_nobody_over(self) -> str | None:
+        """Why this gateway does not take over clients that the network leads here, for people; None if it does."""
+        why_not = self._strays.why_not()
+        return None if why_not is None else why_not[1]
 
     @property
     def sheltered(self) -> int:
@@ -139,7 +156,7 @@ class Gateway:
         first = self._knocks.first_held()
         hold = first.arrived + self._settings.hold_deadline if first else None
         upkeep = self._upkeep.next_deadline(self._wall_offset, may_evict=not self._installing)
-        return min((d for d in (hold, upkeep) if d is not None), default=None)
+        return min((d for d in (hold, upkeep, self._strays.next_deadline()) if d is not None), default=None)
 
     # --- a packet arrives: checks of its bytes alone --------------------------------------------------------
 
@@ -356,15 +373,20 @@ class Gateway:
 
     def _installed(self, event: Installed, now: Now) -> list[Command]:
         peer, knocks = self._installing.pop(event.key)
-        outdated = self._inquiries.end(event.key, knocks[0].ticket)
+        call = self._strays.call(event.key)
+        outdated = self._inquiries.end(event.key, knocks[0].ticket if call is None else call.ticket)
         if event.failure is not None:
-            return [command for knock in knocks for command in self._refuse(knock, event.failure, now)]
+            failed = [] if call is None else self._strays.failed(call, event.failure)
+            return failed + [command for knock in knocks for command in self._refuse(knock, event.failure, now)]
+        if call is not None and not knocks:
+            called = self._strays.installed(call, now)
+            return [*called, Recheck((event.key,))] if outdated else called
         arrived = max(knock.arrived for knock in knocks)
         resident = self._upkeep.state.installed(peer, arrived, knocks[0].holding, now)
         resident.static_secret = knocks[0].claimed.static_secret if knocks[0].claimed else None
         newest = max(knocks, key=lambda knock: knock.record.timestamp or b"")
         firsts = {knock.record.timestamp: knock for knock in reversed(knocks)}
-        commands: list[Command] = []
+        commands: list[Command] = [] if call is None else self._strays.overtaken(call)
         for knock in knocks:
             if knock is firsts[knock.record.timestamp]:
                 commands += self._deliver(knock, peer, newest, now)
@@ -432,6 +454,9 @@ class Gateway:
             return commands
         for knock in self._for_look.take_first(len(self._for_look)):
             commands += self._look_up(knock, now)
+        commands += self._strays.confirmed()
+        for found in self._strays.looked():
+            commands += self._holders_found(found, now)
         return commands + self._give_room(now) + self._evict(now)
 
     def _registry_changed(self, event: RegistryChanged, now: Now) -> list[Command]:
@@ -449,7 +474,7 @@ class Gateway:
             if resident is not None and state.holders.confirmed(key, resident, now):
                 state.idleness.confirmed(key)
                 state.stays(key)  # a look may just have found the peer without a session
-        return []
+        return self._strays.confirmed(event.keys)
 
     def _held_elsewhere(self, event: HeldElsewhere, now: Now) -> list[Command]:
         return self._upkeep.news.held_elsewhere(event, now) + self._evict(now)
@@ -457,7 +482,15 @@ class Gateway:
     def _fleet_clock(self, event: FleetClock, _now: Now) -> list[Command]:
         self._claims.fleet_clock(event.offset)
         self._upkeep.state.holders.fleet_clock(event.offset)
+        self._strays.fleet_clock(event.offset)
         return []
+
+    def _holders_found(self, event: HoldersFound, now: Now) -> list[Command]:
+        commands, call = self._strays.found(event, now, self._installing.keys())
+        if call is not None:
+            call.ticket = self._inquiries.begin(call.peer.public_key)
+            self._installing[call.peer.public_key] = (call.peer, [])
+        return commands
 
     # --- room -------------------------------------------------------------------------------------------------
 
@@ -492,4 +525,4 @@ class Gateway:
             commands += self._refuse(knock, Refusal.FULL, now)
         for knock in self._for_look.take_overdue(now.monotonic):
             commands += self._refuse(knock, Refusal.DEVICE_FAILED, now)
-        return commands + self._upkeep.tick(now) + self._evict(now)
+        return commands + self._strays.tick(now) + self._upkeep.tick(now) + self._evict(now)

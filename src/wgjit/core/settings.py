@@ -72,4 +72,7 @@ class Settings:
     """This gateway shares its peers with other gateways, which have the same private key."""
     epoch: int = 0
     """The start of this process, Unix milliseconds. It tells this gateway's holdings from those of its last process."""
+    shared: frozenset[bytes] = frozenset()
+    """Packed service addresses, which other gateways of the fleet have, too. Data that comes there, and whose session
+    is another gateway's, makes this gateway take its peer over. Empty: it never does."""
     pace: Pace = Pace()
