@@ -11,7 +11,19 @@ from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from wgjit.errors import StoreError
-from wgjit.model import AllowedIP, Change, Claim, Cover, Holding, OtherGateway, Peer, PublicKey, Registration, Removed
+from wgjit.model import (
+    AllowedIP,
+    Change,
+    Claim,
+    Cover,
+    Endpoint,
+    Holding,
+    OtherGateway,
+    Peer,
+    PublicKey,
+    Registration,
+    Removed,
+)
 from wgjit.stores.entries import (
     EVERY,
     Answer,
@@ -119,6 +131,15 @@ class Fleet(Protocol):
 
         Also this gateway's own holdings of another epoch. A peer's older holding is left out once a newer one has
         arrived. The first place is 0. With a `limit` of 0 only the newest place is told. Raises StoreError.
+        """
+
+    def held_at(self, endpoint: Endpoint) -> list[Registration]:
+        """The registered peers that are held at this endpoint now, by any gateway; three at most. Raises StoreError."""
+
+    def held_elsewhere(self, after: PublicKey | None, limit: int = 1000) -> tuple[list[Endpoint], PublicKey | None]:
+        """Endpoints of peers that other gateways hold, in the order of keys after `after`, and the last key.
+
+        None as the last key: there are no more. Raises StoreError.
         """
 
     def ask(self, key: PublicKey) -> Registration | Removed | None:

@@ -272,7 +272,7 @@ async def test_a_registry_of_record_that_is_away_is_told_and_its_return() -> Non
 @in_loop
 async def test_trouble_of_a_fleet_is_told_once() -> None:
     fleet = FakeFleet()
-    fleet.taken, fleet.others = StoreError("gateway name 'g': another has it"), ["ams1"]
+    fleet.taken, fleet.keys = StoreError("gateway name 'g': another has it"), ["ams1"]
     with capture_logs() as log:
         async with running(delivery=Delivery.HOLD, fleet=fleet) as stage:
             await until(lambda: stage.metrics.faults["fleet"] >= 2)
