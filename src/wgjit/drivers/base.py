@@ -1,4 +1,4 @@
-"""The protocols by which the daemon reaches the kernel: Device, Capture, Injector, Confirmations, Restraint.
+"""The protocols by which the daemon reaches the kernel: Device, Capture, Injector, Confirmations and others.
 
 All calls are synchronous and short, except `peers`: for a crowded device it may take seconds, so it runs on a thread.
 The drivers turn errno into the errors of `wgjit.errors`.
@@ -185,3 +185,55 @@ class Restraint(Protocol):
 
     def close(self) -> None:
         """End the restraint. Nothing is left in the kernel."""
+
+
+class StrayCounters(NamedTuple):
+    """Numbers of a watch for strays."""
+
+    known: int
+    """Endpoints that are watched, about: one that is put in twice counts twice until the watch is filled anew."""
+    seen: int
+    """Strays that were reported since the start, as of the last heartbeat."""
+    lost: int
+    """Reports that nobody has read in time."""
+
+
+class StrayWatch(Protocol):
+    """Tells of transport data that comes to a service address from endpoints whose peers other gateways hold.
+
+    The kernel looks each packet up in a set, and passes it on unchanged. It reports an endpoint once a minute, when it
+    has sent as many bytes as an initiation back to it would take. So a gateway that answers a report by an initiation
+    never sends more than it got. Data from other endpoints costs one lookup in the set and is never reported.
+
+    `put`, `forget`, `clear`, `heartbeat` and `counters` may be called from any thread. Raises CaptureError,
+    NotPermitted.
+    """
+
+    def put(self, endpoints: Iterable[Endpoint]) -> None:
+        """Watch these endpoints, too."""
+
+    def put_anew(self, endpoints: Iterable[Endpoint]) -> None:
+        """As `put`, for a few: their peers have just begun to be held elsewhere, so their data is news even if it was
+        reported a moment ago."""
+
+    def forget(self, endpoints: Iterable[Endpoint]) -> None:
+        """Watch these endpoints no longer. Harmless if they are not watched."""
+
+    def clear(self) -> None:
+        """Watch no endpoint, before all are put in anew."""
+
+    def fileno(self) -> int:
+        """A descriptor that is readable when reports wait."""
+
+    def read(self) -> list[tuple[Endpoint, Endpoint]]:
+        """Some of the reports that wait: whence data has come, and where to. Never blocks. May be empty."""
+
+    def heartbeat(self) -> bool:
+        """Put the watch back in force if another program has taken it away. Returns True if all endpoints have to be
+        put in anew. Call this every second."""
+
+    def counters(self) -> StrayCounters:
+        """How many endpoints are watched; reports."""
+
+    def close(self) -> None:
+        """End the watch. Nothing is left in the kernel."""
