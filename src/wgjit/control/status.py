@@ -47,11 +47,18 @@ class GatewayStatus:
     departures: Mapping[str, int] | None = None
     said: Mapping[str, int] | None = None
     """Holdings that were said to the fleet, by reason. None without a fleet."""
+    takeover: Mapping[str, Any] | None = None
+    """How this gateway takes over clients that the network leads here. `off` says why it does not, None if it does.
+    `shared_with`: the other gateways that have a service address of this one. `known` endpoints of other gateways'
+    clients, `seen` and `lost` reports of their data. None without takeover.addresses, or where no filter can report
+    data."""
+    takeovers: Mapping[str, int] | None = None
+    """What became of such data, by outcome."""
     put_back: int | None = None
     """How often another program put a revoked peer into the interface again."""
     faults: Mapping[str, int] | None = None
     """Faults by the part that failed: store, device, inject, capture, heartbeat, registry, core,
-    fleet, record, confirmations, restraint."""
+    fleet, record, confirmations, restraint, strays."""
     captured: int | None = None
     """Packets that the capture delivered."""
     capture_dropped: int | None = None

@@ -35,6 +35,7 @@ def core_settings(config: Config, delivery: Delivery, *, store_is_local: bool, f
         watchful=WATCHFUL,
         fleet=fleet,
         epoch=EPOCH if fleet else 0,
+        shared=frozenset(address.packed for address in config.takeover.addresses) if fleet else frozenset(),
     )
 
 

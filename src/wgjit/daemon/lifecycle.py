@@ -28,12 +28,13 @@ from wgjit.daemon.interface_watch import INTERVAL, until_changed
 from wgjit.daemon.loop import Loop
 from wgjit.daemon.metrics import Metrics
 from wgjit.doctor.choice import Choice, choose_delivery, examine, hold_by
-from wgjit.drivers.base import Capture, Confirmations, Restraint
+from wgjit.drivers.base import Capture, Confirmations, Restraint, StrayWatch
 from wgjit.drivers.capture.packet import PacketCapture
 from wgjit.drivers.capture.queue import NfqueueCapture
 from wgjit.drivers.confirm.packets import PacketConfirmations
 from wgjit.drivers.replay.inject import ReplayInjector
 from wgjit.drivers.restraint.nft import NftRestraint
+from wgjit.drivers.strays.nft import NftStrays
 from wgjit.drivers.wireguard.interface import create_interface, delete_interface, interface_exists
 from wgjit.drivers.wireguard.open import open_device
 from wgjit.errors import CaptureError, ConfigError, DeviceError, NotPermitted, WgjitError
@@ -130,6 +131,7 @@ class Service:
         is_fleet = self._store.fleet is not None
         self._confirmations = _open_confirmations(self._interface, stack) if is_fleet else None
         self._restraint = _open_restraint(self._info, self._config.gateway.capacity, stack) if is_fleet else None
+        self._strays = _open_strays(self._info, self._config, stack) if is_fleet else None
         began = time.monotonic()
         self._residents = DeviceRead(began, list(self._device.peers()))
 
@@ -152,6 +154,8 @@ class Service:
             lambda: self._supervisor.alive(self._interface),
             self._confirmations,
             self._restraint,
+            self._strays,
+            self._info.fwmark,
         )
         self._about = GatewayStatus(
             interface=self._interface,
@@ -265,6 +269,23 @@ def _open_restraint(info: DeviceInfo, capacity: int, stack: ExitStack) -> Restra
             "a client that a route has moved to another gateway may be called back, or not be served for two minutes",
             interface=info.name,
             do="let wgjit use nftables: install nft, and have the kernel's nf_tables",
+            why=str(error),
+        )
+        return None
+
+
+def _open_strays(info: DeviceInfo, config: Config, stack: ExitStack) -> StrayWatch | None:
+    """What notices clients that the network has led here from another gateway. Without it they knock after 15 s."""
+    addresses = [str(address) for address in config.takeover.addresses]
+    if not addresses:
+        return None
+    try:
+        return stack.enter_context(closing(NftStrays(info.name, info.listen_port, addresses)))
+    except (CaptureError, NotPermitted) as error:
+        log.warning(
+            "takeover.addresses has no effect: a client that the network has led here knocks by itself, after 15 s",
+            interface=info.name,
+            do="let wgjit use nftables: install nft, and have the kernel's nf_tables and nfnetlink_log",
             why=str(error),
         )
         return None

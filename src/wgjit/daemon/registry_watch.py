@@ -62,6 +62,8 @@ class RegistryWatch:
         """Holdings to say to the fleet."""
         self._heard: int | None = None
         """The place up to which other gateways' holdings have been heard; None before the first round."""
+        self.heard: Callable[[list[Holding]], None] = lambda holdings: None
+        """Called on the registry's thread with all that other gateways say they hold."""
         self._offset: float | None = None
         """The offset of the fleet's clock that the core knows of."""
         self._changed: dict[PublicKey, None] = {}
@@ -177,6 +179,7 @@ class RegistryWatch:
             if place == self._heard:
                 return events
             self._heard, concerned = place, self._residents()
+            self.heard(holdings)
             if here := tuple(holding for holding in holdings if holding.public_key in concerned):
                 events.append(HeldElsewhere(here))
 

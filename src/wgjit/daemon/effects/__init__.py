@@ -4,4 +4,5 @@
 | ------------- | ------------------------------------------------------------------ |
 | `device_work` | installs, changes, removals and readings of the device             |
 | `fleet_work`  | data that is awaited, and questions to the registry of record      |
+| `stray_work`  | clients of other gateways whose data comes here                    |
 """

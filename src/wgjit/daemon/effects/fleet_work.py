@@ -151,8 +151,12 @@ class FleetWork:
         self._tell(command.endpoint, command.seconds)
 
     def session_over(self, command: SessionOver) -> None:
-        """Tell the restraint that a session is over, soon and together with others."""
-        self._tell(command.endpoint, 0.0)
+        """Tell the restraint that a session is over, soon and together with others; at once what it has yet to hear."""
+        if command.at_once:
+            if self._sessions.pop(command.endpoint, None) is not None:
+                self._restrain(lambda restraint: restraint.forget([command.endpoint]))
+        else:
+            self._tell(command.endpoint, 0.0)
 
     def calls_held(self) -> int | None:
         """The number of calls that were held back; None if nothing holds them back."""
