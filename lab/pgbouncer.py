@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pwd
 import shutil
 import subprocess
 import tempfile
@@ -23,7 +22,7 @@ from urllib.parse import quote
 
 import psycopg
 
-from lab.postgresql import ACCOUNT, Cluster
+from lab.postgresql import ACCOUNT, Cluster, as_account, give
 
 _PORT = 6432
 _PATIENCE = 60.0
@@ -54,10 +53,7 @@ class PgBouncer:
             self.folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="wgjit-pgb-")))
             (self.folder / "users").write_text("".join(f'"{user}" ""\n' for user in self._users))
             (self.folder / "pgbouncer.ini").write_text(self._settings())
-            if os.geteuid() == 0:
-                account = pwd.getpwnam(ACCOUNT)
-                for path in (self.folder, *self.folder.iterdir()):
-                    os.chown(path, account.pw_uid, account.pw_gid)
+            give(self.folder, *self.folder.iterdir())
             stack.callback(self.stop)
             self.start()
             self._stack = stack.pop_all()
@@ -76,9 +72,7 @@ class PgBouncer:
 
     def start(self) -> None:
         """Start it, and wait until it takes connections."""
-        # It refuses to run as root.
-        prefix = ["setpriv", f"--reuid={ACCOUNT}", f"--regid={ACCOUNT}", "--init-groups"] if os.geteuid() == 0 else []
-        command = [*prefix, program(), "-q", str(self.folder / "pgbouncer.ini")]
+        command = [*as_account(), program(), "-q", str(self.folder / "pgbouncer.ini")]
         self._process = subprocess.Popen(command, cwd=self.folder, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + _PATIENCE
         while True:

@@ -96,9 +96,7 @@ class Cluster:
         with contextlib.ExitStack() as stack:
             # The path of a Unix socket has 107 bytes at most, so pytest's long folders do not do.
             self.folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="wgjit-pg-")))
-            if os.geteuid() == 0:
-                account = pwd.getpwnam(ACCOUNT)
-                os.chown(self.folder, account.pw_uid, account.pw_gid)
+            give(self.folder)
             self._make()
             stack.callback(self.stop)
             self.start()
@@ -133,7 +131,7 @@ class Cluster:
 
     def run(self, program: str, *arguments: str) -> None:
         """Run a program of PostgreSQL as the server's account. Raises RuntimeError with what it wrote."""
-        prefix = ["setpriv", f"--reuid={ACCOUNT}", f"--regid={ACCOUNT}", "--init-groups"] if os.geteuid() == 0 else []
+        prefix = as_account()
         if self.namespace is not None:
             prefix = ["ip", "netns", "exec", self.namespace.name, *prefix]
         done = subprocess.run(
@@ -323,6 +321,19 @@ class Standby(Cluster):
                 yield
             finally:
                 shell.execute("SELECT pg_wal_replay_resume()")
+
+
+def give(*paths: Path) -> None:
+    """Give files of root's to the servers' account."""
+    if os.geteuid() == 0:
+        account = pwd.getpwnam(ACCOUNT)
+        for path in paths:
+            os.chown(path, account.pw_uid, account.pw_gid)
+
+
+def as_account() -> list[str]:
+    """The command that runs another one as the servers' account. PostgreSQL and pgbouncer refuse to run as root."""
+    return ["setpriv", f"--reuid={ACCOUNT}", f"--regid={ACCOUNT}", "--init-groups"] if os.geteuid() == 0 else []
 
 
 def _send(pid: int, number: signal.Signals) -> None:

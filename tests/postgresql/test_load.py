@@ -14,9 +14,14 @@ from lab.registry import LAB, LabPostgres
 from tests.contracts.store import FULL, claim, key, peer
 from tests.fakes.store import FakeRegistry
 from tests.postgresql.conftest import Shell
-from tests.unit.stores.test_bulk import fail, load_all, peers, stage
+from tests.unit.stores.test_bulk import (  # its tests of labels run here, too, on this module's registry
+    fail,
+    load_all,
+    peers,
+    stage,
+)
 from wgjit.errors import AddressConflict, PeerExists, PeerRefused, StoreError
-from wgjit.model import Peer, PublicKey
+from wgjit.model import Peer
 from wgjit.stores.entries import Loaded, Pool
 from wgjit.stores.postgresql import load as load_module
 from wgjit.stores.postgresql import spill
@@ -152,60 +157,6 @@ def test_who_registers_meanwhile_is_not_undone_and_not_missed(
     assert len(tries) == 2
     assert registry.count() == 6
     assert single_out == list(load_module._SINGLE_OUT)
-
-
-def labels_of(registry: LabPostgres) -> dict[PublicKey, dict[str, str]]:
-    found = {each.public_key: registry.peers.labels(each.public_key) for each in registry.every()}
-    return {key: labels for key, labels in found.items() if labels}
-
-
-@pytest.mark.parametrize("conflict", [False, True], ids=["together", "one by one"])
-def test_labels_go_in_with_their_peers(registry: LabPostgres, conflict: bool) -> None:
-    registry.add([peer(9, "10.0.0.9/32")])
-    its = {2: {"env": "prod", "team": "infra"}, 3: {}}
-    others = [(line, peer(line, f"10.0.0.{line}/32", name=f"n{line}")) for line in range(2, 5)]
-    with registry.load() as load:
-        stage(load, [(1, peer(1, "10.0.0.1/32"))])  # type: ignore[arg-type]
-        load.peers(others, its)
-        if conflict:
-            load.peers([(5, peer(8, "10.0.0.0/29"))])  # around all of them
-        refused: list[int] = []
-        assert load.commit(lambda line, error: refused.append(line)) == Loaded(4, 0, int(conflict))
-    assert refused == [5] * conflict
-    assert labels_of(registry) == {key(2): its[2]}
-
-
-def test_labels_stay_in_their_batch(registry: LabPostgres) -> None:
-    """Lines begin anew with each file."""
-    with registry.load() as load:
-        for number, its in enumerate([{"a": "1"}, {}, {"b": "2"}, None]):
-            load.peers([(1, peer(number, name=f"n{number}"))], {} if its is None else {1: its})
-            load.commit(fail)
-    assert labels_of(registry) == {key(0): {"a": "1"}, key(2): {"b": "2"}}
-
-
-def test_present_means_equal_labels_if_any_are_said(registry: LabPostgres) -> None:
-    plain, named, other = peer(1, "10.0.0.1/32"), peer(2, "10.0.0.2/32", name="b"), peer(3, "10.0.0.3/32", name="c")
-    with registry.load() as load:
-        load.peers([(1, plain), (2, named), (3, other)], {1: {"a": "1"}, 2: {"a": "1", "b": "2"}})
-        load.commit(fail)
-    before = labels_of(registry)
-    record = plain.public_key + b"\x04\x0a\x00\x00\x01\x20"
-
-    def again(*said: tuple[int, Peer, dict[str, str] | None], unlabelled: bool | None = None) -> Loaded:
-        with registry.load() as load:
-            if unlabelled is not None:
-                load.plain([0], [record], unlabelled=unlabelled)
-            load.peers([(line, each) for line, each, _ in said], {n: its for n, _, its in said if its is not None})
-            return load.commit(lambda line, error: None)
-
-    assert again((1, named, None), (2, other, {}), (3, named, {"b": "2", "a": "1"})) == Loaded(0, 3, 0)
-    assert again(unlabelled=False) == Loaded(0, 1, 0)
-    assert again(unlabelled=True) == Loaded(0, 0, 1)
-    for said in ({}, {"a": "1"}, {"a": "1", "b": "3"}, {"a": "1", "b": "2", "c": "3"}):
-        assert again((1, named, said)) == Loaded(0, 0, 1)
-    assert again((1, other, {"a": "1"})) == Loaded(0, 0, 1)
-    assert labels_of(registry) == before
 
 
 @pytest.mark.parametrize("conflict", [False, True], ids=["together", "one by one"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from wgjit.errors import AddressConflict, GatewayLives, InvalidValue, NoSuchGateway, NoSuchPeer, PeerExists
-from wgjit.model import AllowedIP, Peer, PublicKey, refuse_key
+from wgjit.model import AllowedIP, Peer, PublicKey, Registration, Removed, refuse_key
 from wgjit.wire.key_text import WITHHELD, holds_key, quoted
 
 NAME_LENGTH = 200
@@ -62,6 +62,23 @@ def parse_key(handle: str) -> PublicKey | None:
         return PublicKey.parse(handle)
     except InvalidValue:
         return None
+
+
+def claim_holder(
+    handle: str, registration: Callable[[str], Registration], former: Callable[[PublicKey], Removed | None]
+) -> Registration | Removed:
+    """The peer whose claim a handle means: a registered one, or a removed one by its whole key.
+
+    `registration` finds a registered peer by a handle, `former` a removed one by its key. Raises NoSuchPeer,
+    AmbiguousHandle.
+    """
+    try:
+        return registration(handle)
+    except NoSuchPeer:
+        key = parse_key(handle)
+        if key is None or (found := former(key)) is None:
+            raise
+        return found
 
 
 def printable(text: str | None) -> str:

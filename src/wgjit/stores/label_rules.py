@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from wgjit.errors import InvalidValue
-from wgjit.model import refuse_key
-from wgjit.wire.key_text import quoted
+from wgjit.model import PublicKey, refuse_key
+from wgjit.wire.key_text import holds_key, quoted
 
 KEY_LENGTH = 63
 """Greatest length of a label's key, characters."""
@@ -38,6 +38,33 @@ def check(key: str, value: str) -> None:
             field="labels",
         )
     refuse_key(value, f"label {key}", "labels")
+
+
+def refuse_keys(labels: Mapping[str, str]) -> None:
+    """Raise InvalidValue for a label with a WireGuard key in it."""
+    for key, value in labels.items():
+        refuse_key(key, "label", "labels")
+        refuse_key(value, f"label {key}", "labels")
+
+
+def shown(rows: Iterable[tuple[bytes, str, str]]) -> tuple[dict[PublicKey, dict[str, str]], set[PublicKey]]:
+    """Labels by peer, and the peers with a label that is left out because it has a WireGuard key in it.
+
+    `rows`: public key, label's key, label's value. An older wgjit or another program may have written such a label.
+    """
+    found: dict[PublicKey, dict[str, str]] = {}
+    withheld = set[PublicKey]()
+    for public_key, key, value in rows:
+        if is_withheld(key, value):
+            withheld.add(PublicKey(public_key))
+        else:
+            found.setdefault(PublicKey(public_key), {})[key] = value
+    return found, withheld
+
+
+def is_withheld(key: str, value: str) -> bool:
+    """Whether a label is never shown, because it has a WireGuard key in it."""
+    return holds_key(key) or holds_key(value)
 
 
 def check_key(key: str) -> None:

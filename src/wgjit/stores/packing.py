@@ -18,7 +18,7 @@ import ipaddress
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import Any
+from typing import Any, TypeVar
 
 from wgjit.errors import StoreError
 from wgjit.model import AllowedIP, Claim, Endpoint, Holding, Peer, PresharedKey, PublicKey, Registration, Tai64n
@@ -26,6 +26,8 @@ from wgjit.wire.key_text import holds_key, shown
 
 PeerRow = tuple[PublicKey, bytes, bytes | None, int, bool, int | None, str | None, int | None]
 """The values of a peer's columns, in the order of `PEER_COLUMNS`."""
+
+_Prefixes = TypeVar("_Prefixes")
 
 PEER_COLUMNS = (
     "public_key",
@@ -103,9 +105,16 @@ def unpack_range(first: bytes, last: bytes | None) -> AllowedIP:
 
 def peer_row(peer: Peer) -> PeerRow:
     """A peer as the columns of its row. Keep the row out of errors, since it holds the preshared key."""
+    return peer_columns(peer, pack_allowed_ips(peer.allowed_ips))
+
+
+def peer_columns(
+    peer: Peer, allowed_ips: _Prefixes
+) -> tuple[PublicKey, _Prefixes, bytes | None, int, bool, int | None, str | None, int | None]:
+    """As `peer_row`, with the allowed IPs as a database of another kind takes them."""
     return (
         peer.public_key,
-        pack_allowed_ips(peer.allowed_ips),
+        allowed_ips,
         peer.preshared_key.reveal() if peer.preshared_key else None,
         peer.keepalive,
         peer.enabled,

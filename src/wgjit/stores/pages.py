@@ -7,7 +7,7 @@ from itertools import islice
 from typing import TypeVar
 
 from wgjit.errors import InvalidValue
-from wgjit.model import PublicKey
+from wgjit.model import Peer, PublicKey
 from wgjit.stores import checks
 from wgjit.stores.entries import Entry
 from wgjit.wire.key_text import quoted
@@ -50,6 +50,14 @@ def fill(
             left -= weight
         entries += read(some)
     return entries, True
+
+
+def hidden_fields(peer: Peer, name: str | None, *, labels: bool) -> tuple[str, ...]:
+    """The fields of a peer that are not shown, because another program put a key into them.
+
+    `name`: the name in its row, which the peer is without in that case. `labels`: some of its labels are not shown.
+    """
+    return (*(("name",) if peer.name is None and name is not None else ()), *(("labels",) if labels else ()))
 
 
 def parse_cursor(after: str, *, with_expiry: bool) -> tuple[PublicKey, int | None]:

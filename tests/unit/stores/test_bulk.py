@@ -21,7 +21,6 @@ from wgjit.model import Peer, PublicKey
 from wgjit.stores import packing
 from wgjit.stores.entries import Loaded, Pool
 from wgjit.stores.sqlite.bulk.load import BulkLoad
-from wgjit.stores.sqlite.rows import labels
 
 
 def stage(load: BulkLoad, batch: list[tuple[int, Peer]]) -> None:
@@ -205,9 +204,8 @@ def test_a_record_of_the_wrong_size_does_not_get_in(registry: LabRegistry, recor
 
 
 def labels_of(registry: LabRegistry) -> dict[PublicKey, dict[str, str]]:
-    keys = [each.public_key for each in registry.peers.every()]
-    with registry._reader as db:
-        return labels.read(db, keys)
+    found = {each.public_key: registry.peers.labels(each.public_key) for each in registry.peers.every()}
+    return {key: labels for key, labels in found.items() if labels}
 
 
 @pytest.mark.parametrize("conflict", [False, True], ids=["together", "one by one"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from wgjit.errors import NoSuchPeer
 from wgjit.model import Claim, PublicKey, Registration, Removed
 from wgjit.stores import checks, packing
 from wgjit.stores.entries import Author
@@ -29,13 +28,7 @@ class Claims:
     def holder(self, handle: str) -> Registration | Removed:
         """The peer whose claim a handle means. A removed peer is found by its whole key. Raises NoSuchPeer,
         AmbiguousHandle."""
-        try:
-            return self._registration(handle)
-        except NoSuchPeer:
-            key = checks.parse_key(handle)
-            if key is None or (found := self._former(key)) is None:
-                raise
-            return found
+        return checks.claim_holder(handle, self._registration, self._former)
 
     def reset(self, key: PublicKey, *, by: Author) -> Claim | None:
         """Delete a peer's claim, so that a client whose clock was set back may connect. Returns the claim, or None.

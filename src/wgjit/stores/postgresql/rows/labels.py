@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from wgjit.model import PublicKey, refuse_key
+from wgjit.model import PublicKey
+from wgjit.stores import label_rules
 from wgjit.stores.postgresql.database.schema import Db
-from wgjit.wire.key_text import holds_key
 
 
 def read(db: Db, keys: Sequence[PublicKey]) -> dict[PublicKey, dict[str, str]]:
@@ -16,16 +16,8 @@ def read(db: Db, keys: Sequence[PublicKey]) -> dict[PublicKey, dict[str, str]]:
 
 def read_all(db: Db, keys: Sequence[PublicKey]) -> tuple[dict[PublicKey, dict[str, str]], set[PublicKey]]:
     """As `read`, and the peers with a label that is left out because another program put a key into it."""
-    found: dict[PublicKey, dict[str, str]] = {}
-    withheld = set[PublicKey]()
     query = "SELECT public_key, key, value FROM wgjit.labels WHERE public_key = ANY(%b) ORDER BY key"
-    rows = db.execute(query, (list(keys),))
-    for public_key, key, value in rows:
-        if holds_key(key) or holds_key(value):
-            withheld.add(PublicKey(public_key))
-        else:
-            found.setdefault(PublicKey(public_key), {})[key] = value
-    return found, withheld
+    return label_rules.shown(db.execute(query, (list(keys),)))
 
 
 def size(key: str, value: str) -> int:
@@ -49,11 +41,9 @@ def write(db: Db, peer: PublicKey, add: Mapping[str, str], remove: Iterable[str]
 
     A label of the peer with a key in it is removed, too. Such a label is never shown, so no person could remove it.
     """
-    for key, value in add.items():
-        refuse_key(key, "label", "labels")
-        refuse_key(value, f"label {key}", "labels")
+    label_rules.refuse_keys(add)
     old = db.execute("SELECT key, value FROM wgjit.labels WHERE public_key = %s", (peer,)).fetchall()
-    gone = {*remove, *(key for key, value in old if holds_key(key) or holds_key(value))} & {key for key, _ in old}
+    gone = {*remove, *(key for key, value in old if label_rules.is_withheld(key, value))} & {key for key, _ in old}
     if gone:
         db.execute("DELETE FROM wgjit.labels WHERE public_key = %s AND key = ANY(%s)", (peer, sorted(gone)))
     add_new(db, peer, add)

@@ -18,10 +18,10 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from wgjit.model import Peer, PublicKey, Standing
-from wgjit.stores import checks, handle_rules, packing
+from wgjit.model import PublicKey, Standing
+from wgjit.stores import checks, handle_rules, label_rules, packing
 from wgjit.stores.entries import Entry, Filter, Page
-from wgjit.stores.pages import BEYOND_TEXT, PEER_SIZE, PREFIX_FACTOR, fill, parse_cursor
+from wgjit.stores.pages import BEYOND_TEXT, PEER_SIZE, PREFIX_FACTOR, fill, hidden_fields, parse_cursor
 from wgjit.stores.postgresql.database.schema import Db
 from wgjit.stores.postgresql.rows import handles, labels
 from wgjit.stores.postgresql.rows.texts import storable
@@ -132,7 +132,7 @@ def _entries_of(db: Db, rows: Sequence[tuple[Any, ...]], *, labelled: bool = Tru
     found, withheld = labels.read_all(db, [peer.public_key for peer in peers]) if labelled else ({}, set())
     entries = []
     for peer, row in zip(peers, rows, strict=True):
-        left_out = _left_out(peer, row, withheld=peer.public_key in withheld)
+        left_out = hidden_fields(peer, row[6], labels=peer.public_key in withheld)
         entries.append(Entry(peer, found.get(peer.public_key, {}), left_out))
     return entries
 
@@ -178,15 +178,10 @@ def _entries_labelled(rows: Sequence[_Labelled]) -> list[Entry]:
     entries = []
     for row, its in rows:
         peer = packing.make_peer(*row)
-        shown = {key: value for key, value in its.items() if not (holds_key(key) or holds_key(value))} if its else {}
-        left_out = _left_out(peer, row, withheld=len(shown) < len(its))
+        shown = {key: value for key, value in its.items() if not label_rules.is_withheld(key, value)} if its else {}
+        left_out = hidden_fields(peer, row[6], labels=len(shown) < len(its))
         entries.append(Entry(peer, shown, left_out))
     return entries
-
-
-def _left_out(peer: Peer, row: Sequence[Any], *, withheld: bool) -> tuple[str, ...]:
-    """The fields that are not shown, because another program put a key into them. `withheld`: so into a label."""
-    return (*(("name",) if peer.name is None and row[6] is not None else ()), *(("labels",) if withheld else ()))
 
 
 def _query(wanted: Filter, now: float, after: str | None, columns: str = _COLUMNS) -> tuple[str, dict[str, Any]]:

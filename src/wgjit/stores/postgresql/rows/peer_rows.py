@@ -40,16 +40,7 @@ REFUSED = (pg.UniqueViolation, pg.ExclusionViolation)
 
 def columns(peer: Peer) -> tuple[Any, ...]:
     """A peer as the columns of its row. Keep the row out of errors, since it holds the preshared key."""
-    return (
-        peer.public_key,
-        array(peer.allowed_ips),
-        peer.preshared_key.reveal() if peer.preshared_key else None,
-        peer.keepalive,
-        peer.enabled,
-        peer.expires_at,
-        peer.name,
-        peer.idle_timeout,
-    )
+    return packing.peer_columns(peer, array(peer.allowed_ips))
 
 
 def find(db: Db, key: PublicKey, *, lock: bool = False) -> Peer:

@@ -7,10 +7,10 @@ new label is no change in the change log.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from wgjit.model import PublicKey, refuse_key
-from wgjit.wire.key_text import holds_key
+from wgjit.model import PublicKey
+from wgjit.stores import label_rules
 
 
 def read(db: sqlite3.Connection, keys: Sequence[PublicKey]) -> dict[PublicKey, dict[str, str]]:
@@ -22,25 +22,23 @@ def read_all(
     db: sqlite3.Connection, keys: Sequence[PublicKey]
 ) -> tuple[dict[PublicKey, dict[str, str]], set[PublicKey]]:
     """As `read`, and the peers with a label that is left out because an older wgjit accepted a key in it."""
-    found: dict[PublicKey, dict[str, str]] = {}
-    withheld = set[PublicKey]()
-    for start in range(0, len(keys), 500):  # SQLite's oldest limit is 999 parameters
-        some = keys[start : start + 500]
-        marks = ",".join("?" * len(some))
-        rows = db.execute(f"SELECT public_key, key, value FROM labels WHERE public_key IN ({marks})", some)
-        for public_key, key, value in rows:
-            if holds_key(key) or holds_key(value):
-                withheld.add(PublicKey(public_key))
-            else:
-                found.setdefault(PublicKey(public_key), {})[key] = value
-    return found, withheld
+    return label_rules.shown(row for some in _rounds(keys) for row in _labels(db, some))
+
+
+def _labels(db: sqlite3.Connection, keys: Sequence[PublicKey]) -> sqlite3.Cursor:
+    marks = ",".join("?" * len(keys))
+    return db.execute(f"SELECT public_key, key, value FROM labels WHERE public_key IN ({marks})", keys)
+
+
+def _rounds(keys: Sequence[PublicKey]) -> Iterator[Sequence[PublicKey]]:
+    """The keys in parts, since SQLite's oldest limit is 999 parameters."""
+    return (keys[start : start + 500] for start in range(0, len(keys), 500))
 
 
 def sizes(db: sqlite3.Connection, keys: Sequence[PublicKey]) -> dict[bytes, int]:
     """Bytes of JSON of these peers' labels, found without reading the labels. A peer without labels is left out."""
     found: dict[bytes, int] = {}
-    for start in range(0, len(keys), 500):
-        some = keys[start : start + 500]
+    for some in _rounds(keys):
         marks = ",".join("?" * len(some))
         # JSON writes a character of two to four bytes as 6 or 12 bytes; `"": "", ` is 8.
         rows = db.execute(
@@ -57,11 +55,9 @@ def write(db: sqlite3.Connection, peer: PublicKey, add: Mapping[str, str], remov
 
     A label of the peer with a key in it is removed, too. Such a label is never shown, so no person could remove it.
     """
-    for key, value in add.items():
-        refuse_key(key, "label", "labels")
-        refuse_key(value, f"label {key}", "labels")
+    label_rules.refuse_keys(add)
     old = db.execute("SELECT key, value FROM labels WHERE public_key = ?", (peer,)).fetchall()
-    remove = [*remove, *(key for key, value in old if holds_key(key) or holds_key(value))]
+    remove = [*remove, *(key for key, value in old if label_rules.is_withheld(key, value))]
     db.executemany("DELETE FROM labels WHERE public_key = ? AND key = ?", [(peer, key) for key in remove])
     db.executemany(
         "INSERT INTO labels (public_key, key, value) VALUES (?, ?, ?) "

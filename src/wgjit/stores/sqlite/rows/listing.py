@@ -21,7 +21,7 @@ from typing import Any
 from wgjit.model import PublicKey, Standing
 from wgjit.stores import checks, handle_rules, packing
 from wgjit.stores.entries import Entry, Filter, Page
-from wgjit.stores.pages import BEYOND_TEXT, PEER_SIZE, PREFIX_FACTOR, fill, parse_cursor
+from wgjit.stores.pages import BEYOND_TEXT, PEER_SIZE, PREFIX_FACTOR, fill, hidden_fields, parse_cursor
 from wgjit.stores.sqlite.rows import labels
 from wgjit.wire.key_text import holds_key
 
@@ -91,10 +91,7 @@ def entries_of(db: sqlite3.Connection, rows: Sequence[tuple[Any, ...]], *, label
     found, withheld = labels.read_all(db, [peer.public_key for peer in peers]) if labelled else ({}, set())
     entries = []
     for peer, row in zip(peers, rows, strict=True):
-        left_out = (
-            *(("name",) if peer.name is None and row[6] is not None else ()),
-            *(("labels",) if peer.public_key in withheld else ()),
-        )
+        left_out = hidden_fields(peer, row[6], labels=peer.public_key in withheld)
         entries.append(Entry(peer, found.get(peer.public_key, {}), left_out))
     return entries
 
