@@ -45,10 +45,10 @@ from lab.fleet.engine import Engine
 from lab.fleet.site import Fleet
 from lab.gateway import Gateway
 from lab.netns import Lab, Namespace, checksum
+from lab.recipes import configuration
 from lab.registry import LAB, LabRegistry
 from lab.registry_service import wait_until
 from lab.routing.bird import Bird
-from lab.routing.pages import configuration
 from lab.routing.site import Daemon, Inside
 from lab.wireguard import Backend, Client
 from wgjit.model import AllowedIP, Peer, PrivateKey
@@ -78,7 +78,7 @@ def settings(folder: Path, mode: str) -> Path:
 
 def bird(machine: Namespace) -> Bird:
     """BIRD on a gateway that no router is behind."""
-    return Bird(machine, configuration("/etc/bird/bird.conf on each gateway"))
+    return Bird(machine, configuration("ROUTING.md", "/etc/bird/bird.conf on each gateway"))
 
 
 # --- churn ------------------------------------------------------------------------------------------------------

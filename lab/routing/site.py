@@ -19,10 +19,10 @@ from typing import Literal, Self
 from lab.fleet.member import Member
 from lab.fleet.site import Fleet, Traveller
 from lab.netns import Namespace
+from lab.recipes import configuration
 from lab.registry_service import wait_until
 from lab.routing.bird import Bird
 from lab.routing.frr import Frr
-from lab.routing.pages import configuration
 
 Daemon = Literal["bird", "frr"]
 HOST, HOSTS, ROUTER = "10.8.254.2", "10.8.254.0/24", "10.7.0.254"
@@ -77,9 +77,9 @@ class Inside:
             stack.callback(self.close)
             gateway, router = TITLES[self.kind]
             change = {'"eth1"': '"lan"'} if self.kind == "bird" else {}
-            self.at_router = self._start(self.router, configuration(router, {**change, **self._patience}))
+            self.at_router = self._start(self.router, configuration("ROUTING.md", router, {**change, **self._patience}))
             for number, member in enumerate(self.fleet.members, start=1):
-                text = configuration(gateway, {"10.7.0.1": f"10.7.0.{number}", **self._patience})
+                text = configuration("ROUTING.md", gateway, {"10.7.0.1": f"10.7.0.{number}", **self._patience})
                 self.daemons[member] = self._start(member.namespace, text)
             wait_until(self._are_joined, PATIENCE)
             stack.pop_all()

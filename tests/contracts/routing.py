@@ -16,7 +16,7 @@ from bench.roamer import Roamer, send
 from lab.fleet.engine import Engine
 from lab.fleet.site import TUNNEL, Fleet, Traveller
 from lab.netns import Lab
-from lab.routing.pages import configuration
+from lab.recipes import configuration
 from lab.routing.site import Inside, routes
 from lab.wireguard import Backend
 from tests.contracts.floating import holder
@@ -82,7 +82,7 @@ class RoutingContract:
             assert seamless(client.first_ping(member.inside))
             inside.until_it_leads_to(client.host, member)
         for member in inside.fleet.members:
-            text = configuration("ip(8) on each gateway", {"wg0": member.server.name})
+            text = configuration("ROUTING.md", "ip(8) on each gateway", {"wg0": member.server.name})
             member.namespace.ip(*(line.removeprefix("ip ") for line in text.splitlines()))
         assert seamless(one.ping(other.host))
         assert seamless(other.ping(one.host))

@@ -20,8 +20,8 @@ from lab.fleet.site import Fleet
 from lab.gateway import WGJIT
 from lab.leaving.keepalived import Keepalived
 from lab.leaving.lan import VIRTUAL, Lan
-from lab.leaving.pages import configuration
 from lab.netns import CommandFailed, Lab
+from lab.recipes import configuration
 from lab.registry_service import wait_until
 from lab.routing.bird import Bird
 from lab.wireguard import Backend
@@ -65,7 +65,9 @@ class SourceContract:
         assert doctor(a)[:2] == (False, f"WireGuard would begin handshakes from {a.address}, not {SERVICE}")
         assert calls_from(fleet, a, "10.8.200.1") == a.address
         rule = configuration(
-            "the source of WireGuard's own handshakes", {"192.0.2.2": router, "203.0.113.1": SERVICE, "wg0": name}
+            "LEAVING.md",
+            "the source of WireGuard's own handshakes",
+            {"192.0.2.2": router, "203.0.113.1": SERVICE, "wg0": name},
         )
         a.namespace.run("sh", "-e", "-c", rule)
         assert doctor(a) == (True, f"WireGuard begins handshakes from {SERVICE}")
@@ -195,6 +197,7 @@ def leads_to(fleet: Fleet) -> str:
 @contextmanager
 def keepalived(member: Member, priority: str, command: Path) -> Iterator[Keepalived]:
     text = configuration(
+        "LEAVING.md",
         "/etc/keepalived/keepalived.conf on each gateway",
         {
             "/usr/bin/wgjit": str(command),
@@ -214,12 +217,14 @@ def anycast(member: Member, command: Path) -> Iterator[Bird]:
     """BIRD on a gateway, and the script that tells it of the gateway's health."""
     router = router_of(member)
     text = configuration(
+        "LEAVING.md",
         "/etc/bird/bird.conf on each gateway",
         {"192.0.2.1": member.address, "192.0.2.2": router, "203.0.113.1": SERVICE},
     )
     bird = Bird(member.namespace, text)
     control = member.namespace.lab.folder / f"{member.namespace.name}.bird.ctl"
     script = configuration(
+        "LEAVING.md",
         "/usr/local/sbin/wgjit-anycast on each gateway",
         {"wgjit health": f"{command} health", "wg0": member.server.name, "birdc": f"birdc -s {control}"},
     )
