@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from ipaddress import ip_address
 
 import pytest
+from structlog.testing import capture_logs
 
 from tests.fakes.fleet import FakeFleet
 from tests.fakes.store import FakeRegistry
@@ -225,7 +226,7 @@ def test_the_core_hears_of_strays_and_who_is_held_where(watch: FakeWatch) -> Non
     asyncio.run(run())
 
 
-def test_what_a_person_has_to_do_is_told_once(watch: FakeWatch, capfd: pytest.CaptureFixture[str]) -> None:
+def test_what_a_person_has_to_do_is_told_once(watch: FakeWatch) -> None:
     async def run() -> None:
         place = Place(watch)
         for _ in range(3):
@@ -233,9 +234,9 @@ def test_what_a_person_has_to_do_is_told_once(watch: FakeWatch, capfd: pytest.Ca
             place.work.tell(Takeover.COMPLETED)
         place.end()
 
-    asyncio.run(run())
-    said = "".join(capfd.readouterr())
-    assert said.count("it would be called from another address") == 1
+    with capture_logs() as said:
+        asyncio.run(run())
+    assert ["it would be called from another address" in line["event"] for line in said] == [True]
 
 
 def test_without_a_watch_nothing_is_done() -> None:
