@@ -81,7 +81,7 @@ STAGES = {
             ("test_floating.py", "test_fleet_lab.py"),
             ("test_flood.py", "test_vectors.py", "test_handing_out.py"),
             ("test_leaving.py", "test_takeover.py"),
-            ("test_routing.py", "test_service_addresses.py", "test_routes.py", "test_strays.py"),
+            ("test_routing.py", "test_service_addresses.py"),
         ),
     ),
     "smp": Stage(

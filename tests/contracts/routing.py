@@ -9,6 +9,7 @@ import re
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -26,14 +27,10 @@ from wgjit.core.residents.routes import WORST
 ROUTES = {"mode": "residents", "metric": "claim"}
 
 
-@pytest.fixture(scope="module", params=["bird", "frr"])
-def inside(request: pytest.FixtureRequest, shared_engine: Engine, backend: Backend) -> Iterator[Inside]:
-    """A network behind two gateways that run, for all tests of a module."""
-    with (
-        Lab() as lab,
-        Fleet(lab, shared_engine, backend) as fleet,
-        Inside(fleet, request.param, patient=True) as inside,
-    ):
+@contextmanager
+def network(engine: Engine, backend: Backend, daemon: str) -> Iterator[Inside]:
+    """A network behind two gateways that run, for all tests of a module. `daemon`: bird or frr."""
+    with Lab() as lab, Fleet(lab, engine, backend) as fleet, Inside(fleet, daemon, patient=True) as inside:
         fleet.up(routes=ROUTES)
         yield inside
 

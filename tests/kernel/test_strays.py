@@ -1,7 +1,0 @@
-"""A fleet's gateway notices strays: rules on the wire, on the guest's kernel."""
-
-from tests.contracts.strays import StraysContract
-
-
-class TestStrays(StraysContract):
-    pass
