@@ -4,6 +4,7 @@ Each message of a datagram goes to the decoders of its type, as if the kernel ha
 
 - NLMSG_ERROR and NLMSG_DONE: an errno and a text.
 - Netfilter's queue: a held packet.
+- Netfilter's log: the ends of a reported packet.
 - Any other type: WireGuard's generic netlink. The interface, and the peers of all messages joined as one dump.
 
 Decoded values are also encoded again. Every table encodes its values to attributes that decode to the same values. A
@@ -30,6 +31,7 @@ from wgjit.drivers.netlink.codec import (
 from wgjit.drivers.netlink.generic import CONTROLLER, MESSAGE_HEADERS, attributes_of
 from wgjit.drivers.netlink.netfilter import content
 from wgjit.drivers.netlink.route import ADDRESS, LINK, ROUTE
+from wgjit.drivers.strays import reports
 from wgjit.drivers.wireguard.kernel.messages import (
     DEVICE,
     PEER,
@@ -47,11 +49,14 @@ from wgjit.model import DevicePeer, PeerChange
 _TABLES: Final = (DEVICE, PEER, CONTROLLER, PACKET, VERDICT, CONFIG, LINK, ADDRESS, ROUTE)
 _GENERIC: Final = 30
 _QUEUE_SUBSYSTEM: Final = MessageKind.PACKET >> 8
+_LOG_SUBSYSTEM: Final = reports.PACKET >> 8
 _LIMITS: Final = (512, 4096)
 """Bytes in a message: one that few peers fill, and one of a realistic size."""
 
 # Names of ours, a number of ours, and no place for anything of theirs.
-_SILENT: Final = re.compile(r"(netlink|netfilter|nfnetlink_queue): [A-Za-z_ ,:'-]+(0x[0-9a-f]{1,4} is no packet)?")
+_SILENT: Final = re.compile(
+    r"(netlink|netfilter|nfnetlink_queue|nfnetlink_log): [A-Za-z_ ,:'-]+(0x[0-9a-f]{1,4} is no packet)?"
+)
 
 
 def check(data: bytes) -> None:
@@ -65,9 +70,12 @@ def check(data: bytes) -> None:
             _check_verdict(message)
         elif message.kind >> 8 == _QUEUE_SUBSYSTEM:
             _check_queue(message)
+        elif message.kind >> 8 == _LOG_SUBSYSTEM:
+            _check_log(message)
         else:
             _check_device(message)
-    dump = [message for message in messages if message.kind >> 8 != _QUEUE_SUBSYSTEM and message.kind > NLMSG_DONE]
+    others = (_QUEUE_SUBSYSTEM, _LOG_SUBSYSTEM)
+    dump = [message for message in messages if message.kind >> 8 not in others and message.kind > NLMSG_DONE]
     peers: list[DevicePeer] = []
     _try(lambda: peers.extend(decode_peers(dump)))
     _check_changes(peers)
@@ -105,6 +113,14 @@ def _check_queue(message: Message) -> None:
     assert packet.packet in message.body
     assert 0 <= packet.id < 1 << 32 > packet.ifindex >= 0
     assert PACKET.decode(content(message))["header"][0] == packet.id
+
+
+def _check_log(message: Message) -> None:
+    ends = _try(lambda: reports.ends(message))
+    for end in ends or ():
+        assert end.address in message.body
+        assert len(end.address) in (4, 16)
+        assert end.port.to_bytes(2, "big") in message.body
 
 
 def _check_device(message: Message) -> None:

@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
 GUEST_LIMIT = "10800"
-"""Seconds after which a guest is taken to hang. This is far more than a guest takes on a quiet machine, because six
+"""Seconds after which a guest is taken to hang. This is far more than a guest takes on a quiet machine, because many
 guests share two CPUs."""
 
 NO_TESTS = 5
@@ -57,6 +57,8 @@ STAGES = {
             ("test_floating.py", "test_fleet_lab.py", "test_demo_fleet.py"),
             ("test_floating_outages.py",),
             ("test_adoption.py", "test_handing_out.py", "test_load.py", "test_remote_registry.py", "test_several.py"),
+            ("test_leaving.py", "test_takeover.py"),
+            ("test_routing.py", "test_service_addresses.py", "test_routes.py", "test_strays.py"),
         ),
     ),
     "guest": Stage("the guest kernels themselves", "tests/guest"),
@@ -78,6 +80,8 @@ STAGES = {
             ),
             ("test_floating.py", "test_fleet_lab.py"),
             ("test_flood.py", "test_vectors.py", "test_handing_out.py"),
+            ("test_leaving.py", "test_takeover.py"),
+            ("test_routing.py", "test_service_addresses.py"),
         ),
     ),
     "smp": Stage(

@@ -18,6 +18,7 @@
 engine    Engine: PostgreSQL in a namespace, with a standby if wanted; databases with an empty registry; links
 member    Member: one gateway of a fleet: its machine, its interface, its replica, its link to the engine
 site      Fleet, Traveller: all of it, and clients that move from gateway to gateway
+streams   Streams: downloads that go on, and for how long they pause
 traffic   Traffic: datagrams that are sent again and again
 demo      the demo: ./dev demo fleet
 """

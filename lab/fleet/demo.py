@@ -1,5 +1,7 @@
 """`./dev demo fleet`: three gateways share a registry in PostgreSQL, and clients move from one to another.
 
+At the end one of them dies, with clients that download through it by the service address.
+
 The picture in the head of this package shows the networks. WireGuard is the kernel's if the kernel has it, else
 wireguard-go. The gateways are the real `wgjit up`, the database is a real PostgreSQL server. Each time shown is the
 time from one ICMP echo request, sent into a new tunnel, until its reply. No request is sent twice.
@@ -18,8 +20,9 @@ from rich.console import Console
 
 from lab.demo import Broken, Demo, milliseconds, perform
 from lab.fleet.engine import Engine
-from lab.fleet.member import Member
+from lab.fleet.member import SERVICE, Member
 from lab.fleet.site import NAMES, Fleet, Traveller
+from lab.fleet.streams import Streams
 from lab.netns import Lab
 from lab.wireguard import kernel_has_wireguard
 
@@ -27,6 +30,8 @@ PATIENCE = 20.0
 """Seconds to wait for a first ping."""
 LONG = 60.0
 """Seconds for anything else."""
+SHIFT = 0.3
+"""Seconds that routing takes to notice that a gateway is dead, as BFD or VRRP do."""
 ROW = "  {:10}{:>18}{:>20}{:>16}{:>17}"
 
 
@@ -65,7 +70,7 @@ class FleetDemo:
         """Start the gateways; each is ready before its copy is."""
         for member in self.fleet.members:
             began = time.monotonic()
-            member.up()
+            member.up(takeover={"addresses": [SERVICE]})
             ready = time.monotonic() - began
             self.say(
                 f"gateway {member.name} is ready after {ready:.2f} s; its copy of the registry is still being made"
@@ -153,6 +158,41 @@ class FleetDemo:
             raise Broken("gateway a did not let go of the client that had moved")
         self.say(f"all claims are in it after {said:.1f} s, and a has let go after {time.monotonic() - began:.1f} s")
 
+    def a_gateway_dies(self, count: int) -> None:
+        """Kill a gateway under downloads. Routing moves its address to another one, which calls the clients."""
+        a, b, _ = self.fleet.members
+        self.fleet.serve_by(a)
+        clients = self.clients(count)
+        with Streams(self.fleet.members, clients) as streams:
+            wait(lambda: streams.all_since(time.monotonic() - 1.0), f"{count} clients to download through gateway a")
+            wait(lambda: all(b.holder(client.public_key) == "a" for client in clients), "gateway b to know them")
+            wait(lambda: b.status()["takeover"]["off"] is None, "gateway b to know its clock")
+            before = dict(b.status()["decisions"])
+            self.console.print(
+                f"\n  [bold]gateway a dies[/], while {count} clients download through it", highlight=False
+            )
+            died = time.monotonic()
+            a.die()
+            time.sleep(max(0.0, died + SHIFT - time.monotonic()))
+            self.fleet.serve_by(b)
+            moved = time.monotonic()
+            wait(lambda: streams.all_since(moved), "the downloads to go on through gateway b")
+            time.sleep(0.5)
+            silences = streams.silences(died)
+            after = b.status()["decisions"]
+        called, knocks = (after.get(one, 0) - before.get(one, 0) for one in ("called", "installed"))
+        self.say(
+            f"routing leads them to gateway b after {moved - died:.2f} s; it calls {called}, {knocks} have to knock"
+        )
+        row = "  {:>14}" + 4 * "{:>12}"
+        self.console.print(
+            "[bold]" + row.format("without data", "least", "median", "90 %", "most") + "[/]", highlight=False
+        )
+        shown = (silences[0], statistics.median(silences), silences[int(0.9 * (count - 1))], silences[-1])
+        self.console.print(row.format("seconds", *(f"{seconds:.2f}" for seconds in shown)), highlight=False)
+        if knocks:
+            raise Broken(f"{knocks} of {count} clients had to knock at gateway b by themselves")
+
     def say(self, text: str) -> None:
         self.console.print(f"[green]✓[/] {text}", highlight=False)
 
@@ -177,7 +217,8 @@ def show(console: Console, lab: Lab, options: argparse.Namespace) -> None:
         demo.medians()
         demo.say(f"{2 * len(clients)} lookups in the gateways' own copies; the registry of record was asked 0 times")
         demo.without_the_engine(options.new)
-        for member in fleet.members:
+        demo.a_gateway_dies(options.downloads)
+        for member in fleet.members[1:]:
             if faults := member.status()["faults"]:
                 console.print(f"  gateway {member.name} counts as troubles: {faults}", highlight=False)
 
@@ -187,14 +228,18 @@ def main() -> int:
     parser.add_argument("--peers", type=int, default=100_000, help="how many are registered (100,000)")
     parser.add_argument("--clients", type=int, default=6, help="how many move (6)")
     parser.add_argument("--new", type=int, default=4, help="how many connect while PostgreSQL is stopped (4)")
+    parser.add_argument("--downloads", type=int, default=50, help="how many download when a gateway dies (50)")
     options = parser.parse_args()
     if not (1 <= options.peers <= 1_000_000 and 1 <= options.clients <= 100 and 1 <= options.new <= 100):
         parser.error("--peers is 1 to 1,000,000, --clients and --new 1 to 100")
+    if not 1 <= options.downloads <= 200:
+        parser.error("--downloads is 1 to 200")
     console = Console(width=None if sys.stdout.isatty() else 100)
     console.print(
         f"[bold]wgjit demo fleet[/]: {options.peers:,} peers are registered in PostgreSQL, for three gateways.\n"
         f"{options.clients} clients connect to one gateway and move to another. Then PostgreSQL is stopped.\n"
-        "All in network namespaces of its own, in about a minute; nothing is left behind.\n",
+        f"At last a gateway dies, through which {options.downloads} clients download.\n"
+        "All in network namespaces of its own, in about two minutes; nothing is left behind.\n",
         highlight=False,
     )
     return perform(console, lambda lab: show(console, lab, options))

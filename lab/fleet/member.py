@@ -7,6 +7,7 @@ import json
 import sqlite3
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from lab.fleet.engine import Engine
@@ -39,14 +40,14 @@ class Member:
         key: PrivateKey,
         backend: Backend,
     ) -> None:
-        self.name, self.database, self.engine = name, database, engine
+        self.name, self.number, self.database, self.engine = name, number, database, engine
         self.namespace = internet.lab.namespace(name)
-        self.address, router = f"192.0.2.{4 * number - 3}", f"192.0.2.{4 * number - 2}"
+        self.address, self.router = f"192.0.2.{4 * number - 3}", f"192.0.2.{4 * number - 2}"
         self.inside = f"10.8.255.{number}"
         """The address inside the tunnel that this gateway alone has."""
-        internet.lab.link(internet, self.namespace, [f"{router}/30"], [f"{self.address}/30"])
+        self._outside = internet.lab.link(internet, self.namespace, [f"{self.router}/30"], [f"{self.address}/30"])
         # What WireGuard begins by itself comes from the service address, as where there is anycast.
-        self.namespace.ip(f"address add {SERVICE}/32 dev lo", f"route add default via {router} src {SERVICE}")
+        self.namespace.ip(f"address add {SERVICE}/32 dev lo", f"route add default via {self.router} src {SERVICE}")
         self.link = engine.link(self.namespace)
         self.server = WireGuard(
             self.namespace, [f"{INSIDE}/16", f"{self.inside}/32"], private_key=key, listen_port=PORT, backend=backend
@@ -64,6 +65,11 @@ class Member:
         """Where clients reach this gateway and no other."""
         return f"{self.address}:{PORT}"
 
+    @property
+    def config(self) -> Path:
+        """The file with its settings, once it was started."""
+        return self._config
+
     # --- its daemon -----------------------------------------------------------------------------------------
 
     def up(
@@ -74,8 +80,9 @@ class Member:
         store: Mapping[str, object] | None = None,
         clock: float = 0.0,
         hasty: Mapping[str, str] | None = None,
+        **more: Mapping[str, object],
     ) -> Gateway:
-        """Start `wgjit up`, with more settings of these sections. Raises GatewayFailed.
+        """Start `wgjit up`, with more settings of these sections and of those in `more`. Raises GatewayFailed.
 
         `clock`: seconds by which the daemon's clock is ahead, as lab.skewed does it. `hasty`: with the short times of
         lab.hasty, and these variables of it.
@@ -83,6 +90,7 @@ class Member:
         sections: dict[str, dict[str, object]] = {
             "store": {"url": self.engine.url(self.database), "path": str(self.replica), **(store or {})},
             "gateway": {"name": self.name, "address": self.endpoint, **(gateway or {})},
+            **{section: dict(settings) for section, settings in more.items()},
         }
         self._config.write_text(
             "".join(
@@ -113,6 +121,12 @@ class Member:
         """End the daemon by SIGKILL. WireGuard and its sessions stay."""
         self.running.kill()
         self.daemon = None
+
+    def die(self) -> None:
+        """Lose link, daemon and WireGuard at once, as a machine does that loses power."""
+        self.namespace.ip(f"link set {self._outside.b} down")
+        self.kill()
+        self.server.close()
 
     @property
     def running(self) -> Gateway:

@@ -28,6 +28,9 @@ class _Keyed(Protocol):
 class Traveller(Client):
     """A client of a fleet. It knows one endpoint at a time, as a client that resolves a name does."""
 
+    machine_address: str
+    """The address of its machine on the internet."""
+
     @property
     def host(self) -> str:
         """Its address inside the tunnel."""
@@ -69,6 +72,7 @@ class Fleet:
         self._stack = contextlib.ExitStack()
         self._hosts = map(ipaddress.IPv4Address, itertools.count(int(TUNNEL.network_address) + 256))
         self._machines, self._tables = itertools.count(), itertools.count()
+        self._addresses: dict[str, str] = {}
         self.key = PrivateKey.generate()
         self.internet = lab.namespace("internet")
         self.internet.forward()
@@ -133,6 +137,7 @@ class Fleet:
         net = f"172.{16 + number // 250}.{number % 250}"
         machine = self.lab.namespace(f"m{number}")
         self.lab.link(self.internet, machine, [f"{net}.1/24"], [f"{net}.2/24"])
+        self._addresses[machine.name] = f"{net}.2"
         machine.ip(f"route add default via {net}.1")
         if prefix is not None:
             machine.ip(f"route add local {prefix} dev lo")
@@ -163,6 +168,7 @@ class Fleet:
             private_key=private_key,
             backend=self.backend,
         )
+        traveller.machine_address = self._addresses[place.name]
         if machine is not None:  # what comes from its address goes through its own tunnel
             table = 1000 + next(self._tables)
             place.ip(

@@ -7,6 +7,7 @@
 | `notify`       | messages to systemd                                                                   |
 | `secrecy`      | keeps a process's memory from other processes and from core dumps                     |
 | `stderr`       | a standard error that neither raises nor waits                                        |
+| `run_folder`   | the folder of running gateways' sockets                                               |
 | `wire`         | bytes and values: keys, messages, the first Noise message, packets, the filter        |
 | `model`        | Peer, Claim, Registration: the values that the packages hand to one another           |
 | `times`        | durations and moments as people write them                                            |

@@ -158,11 +158,19 @@ class CaptureError(WgjitError):
     """Initiations cannot be captured: a socket, filter, queue or firewall rule was refused."""
 
 
+class RouteError(WgjitError):
+    """A route could not be put in or taken away, or the kernel's routes could not be read."""
+
+
 class InjectError(WgjitError):
     """A captured packet could not be put back into the kernel."""
 
 
 # --- daemon and its clients ---------------------------------------------------------------------------------
+
+
+class NotInFleet(WgjitError):
+    """Only a gateway of a fleet can do this."""
 
 
 class GatewayUnavailable(WgjitError):

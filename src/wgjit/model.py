@@ -27,6 +27,7 @@ __all__ = [
     "DevicePeer",
     "Endpoint",
     "Holding",
+    "OtherGateway",
     "Peer",
     "PeerChange",
     "PresharedKey",
@@ -202,6 +203,19 @@ class Holding:
         if (self.order, self.gateway, self.epoch) < (old.order, old.gateway, old.epoch):
             return old
         return replace(self, before=(self.before or old.before) if self.gateway == old.gateway else old.gateway)
+
+
+@dataclass(frozen=True, slots=True)
+class OtherGateway:
+    """Another gateway of the fleet, as the last heartbeat heard of it."""
+
+    name: str
+    lives: bool
+    """It was seen within the last 10 seconds. False if that is not known."""
+    draining: bool = False
+    """It takes over no clients, and lets its own go."""
+    service: tuple[ipaddress.IPv4Address | ipaddress.IPv6Address, ...] = ()
+    """The addresses that it shares with other gateways, by anycast or VRRP."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,10 @@ class Notifier:
         """Tell that the loop runs. To be called once per round of the heartbeat, after the round's work."""
         self._send("WATCHDOG=1")
 
+    def extend(self, status: str, seconds: float) -> None:
+        """Ask for time: the daemon is ending, and will tell more within so many seconds."""
+        self._send(f"EXTEND_TIMEOUT_USEC={round(seconds * 1e6)}\nSTATUS={' '.join(status.split())}")
+
     def stopping(self, status: str) -> None:
         """Tell that the daemon is ending."""
         self._send(f"STOPPING=1\nSTATUS={' '.join(status.split())}")

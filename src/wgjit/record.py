@@ -23,6 +23,8 @@ class Decision(StrEnum):
     """The gateway did nothing. The refusal says why."""
     OBSERVED = "observed"
     """The initiation was seen and proven by a feed that does not act."""
+    CALLED = "called"
+    """No initiation was seen. Data of another gateway's client came here, and this gateway sends it an initiation."""
 
 
 @dataclass(slots=True)
@@ -45,7 +47,7 @@ class FeedRecord:
     delivery: Delivery | None = None
     """How the packet reached WireGuard; None if wgjit did not deliver it."""
     held_by: str | None = None
-    """The other gateway of the fleet that held the peer when it knocked; None if none did."""
+    """The other gateway of the fleet that held the peer when it knocked or was called; None if none did."""
     stages: dict[str, float] = field(default_factory=dict)
     """Microseconds by stage: identify, lookup, prove, install, deliver, and total. The loop fills them in."""
 

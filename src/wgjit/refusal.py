@@ -54,6 +54,12 @@ class Refusal(StrEnum):
     FUTURE = "future"
     """The proven timestamp is further ahead of the gateway's clock than the allowed skew."""
 
+    # fleet
+    DRAINING = "draining"
+    """This gateway drains, and another gateway serves the peer. After 15 s of knocks the peer is let in."""
+    RETURNING = "returning"
+    """This gateway has just ended a drain, and takes over no more clients at once. Another gateway served the peer."""
+
     # residency
     CONFLICT = "conflict"
     """Another peer on the interface, which the registry does not know, has an allowed IP of this peer."""

@@ -29,7 +29,7 @@ class DoctorContract:
         assert answer["can_run"] is True
         assert answer["delivery"] == "hold"
         found = {finding["name"]: finding["ok"] for finding in answer["findings"]}
-        assert found.keys() == {fact.value for fact in Fact} - {Fact.PORT}
+        assert found.keys() == {fact.value for fact in Fact} - {Fact.PORT, Fact.SERVICE_ADDRESS}
         assert None not in found.values()
         assert found["packet_capture"]
         assert found["xt_queue"]
@@ -37,6 +37,7 @@ class DoctorContract:
         assert found["raw_replay_ipv4"]
         assert found["raw_replay_ipv6"]
         assert found["confirmations"]
+        assert found["routes"]
         assert found["capabilities"]
 
         table = wgjit("doctor")

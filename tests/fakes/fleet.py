@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 
 from wgjit.errors import StoreError
-from wgjit.model import Claim, Holding, PublicKey, Registration, Removed
+from wgjit.model import Claim, Endpoint, Holding, OtherGateway, PublicKey, Registration, Removed
 
 
 class FakeFleet:
@@ -19,14 +19,21 @@ class FakeFleet:
         """What other gateways hold, in the order of arrival."""
         self.answers: dict[PublicKey, Registration | Removed | StoreError] = {}
         """What the registry of record has, or how it fails."""
+        self.held: dict[Endpoint, list[Registration]] = {}
+        """Who is held where."""
         self.behind = False
+        self.late: float | None = 0.0
         self.offset: float | None = None
         self.failure: StoreError | None = None
         """Raised by `say` while it is set."""
         self.residents = 0
+        self.draining = False
+        self.gateways: list[OtherGateway] = []
+        """The other gateways."""
         self.troubled: StoreError | None = None
         self.taken: StoreError | None = None
-        self.others: list[str] = []
+        self.keys: list[str] = []
+        """Gateways with another private key."""
         self._event = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
 
     def start(self) -> None:
@@ -43,6 +50,20 @@ class FakeFleet:
         heard = self.arrived[after : after + limit]
         return heard, after + len(heard)
 
+    def held_at(self, endpoint: Endpoint) -> list[Registration]:
+        if self.failure is not None:
+            raise self.failure
+        return self.held.get(endpoint, [])
+
+    def held_elsewhere(self, after: PublicKey | None, limit: int = 1000) -> tuple[list[Endpoint], PublicKey | None]:
+        if self.failure is not None:
+            raise self.failure
+        found = sorted(
+            (one.peer.public_key, endpoint) for endpoint, registrations in self.held.items() for one in registrations
+        )
+        rest = [(key, endpoint) for key, endpoint in found if after is None or key > after]
+        return [endpoint for _, endpoint in rest[:limit]], rest[limit - 1][0] if len(rest) >= limit else None
+
     def ask(self, key: PublicKey) -> Registration | Removed | None:
         answer = self.answers.get(key)
         if isinstance(answer, StoreError):
@@ -51,6 +72,9 @@ class FakeFleet:
 
     def is_behind(self) -> bool:
         return self.behind
+
+    def lag(self) -> float | None:
+        return self.late
 
     def clock_offset(self) -> float | None:
         return self.offset
@@ -71,6 +95,12 @@ class FakeFleet:
     def set_residents(self, count: int) -> None:
         self.residents = count
 
+    def set_draining(self, draining: bool) -> None:
+        self.draining = draining
+
+    def others(self) -> list[OtherGateway]:
+        return self.gateways
+
     def trouble(self) -> StoreError | None:
         return self.troubled
 
@@ -78,4 +108,4 @@ class FakeFleet:
         return self.taken
 
     def other_keys(self) -> list[str]:
-        return self.others
+        return self.keys

@@ -23,8 +23,9 @@ PATIENCE = 120.0
 EPOCH = 1_700_000_000_000
 
 
-def describe(name: str = "gw1", epoch: int = EPOCH, number: int = 200) -> Description:
-    return Description(name, epoch, PublicKey(number.to_bytes(4, "big") * 8), "wg0", "0.0.test", "192.0.2.7")
+def describe(name: str = "gw1", epoch: int = EPOCH, number: int = 200, service: str | None = None) -> Description:
+    key = PublicKey(number.to_bytes(4, "big") * 8)
+    return Description(name, epoch, key, "wg0", "0.0.test", "192.0.2.7", service)
 
 
 def holding(number: int, seconds: float, gateway: str = "gw1", takeovers: int = 0, **more: Any) -> Holding:
@@ -54,7 +55,9 @@ class Gateways:
     def make(self, name: str = "gw1", *, start: bool = True, wait: bool = True, **more: Any) -> ReplicaStore:
         """A replica with its follower. `wait`: until it is whole."""
         path = more.pop("path", self.folder / f"{name}.db")
-        description = describe(name, **{each: more.pop(each) for each in ("epoch", "number") if each in more})
+        description = describe(
+            name, **{each: more.pop(each) for each in ("epoch", "number", "service") if each in more}
+        )
         terms = Terms(more.pop("url", self.url), description, **{"poll": 0.05} | more)
         store = ReplicaStore(path, terms)
         self._stack.callback(store.close)

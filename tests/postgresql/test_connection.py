@@ -262,7 +262,7 @@ def test_a_reader_changes_nothing(registry: LabPostgres, url: str) -> None:
 
 
 def test_nothing_stays_in_a_session(registry: LabPostgres, url: str) -> None:
-    """What pgbouncer's transaction mode asks for: no prepared statement, no setting, no temporary table, no lock."""
+    """No setting, no temporary table, no lock: the next use finds the connection as it was."""
     registry.hand_out(FULL, {"team": "infra"})
     registry.fill([peer(1), peer(2)])
     registry.peers.page(Filter(), 5)
@@ -275,12 +275,32 @@ def test_nothing_stays_in_a_session(registry: LabPostgres, url: str) -> None:
     assert idle
     for _, db in idle:
         for query in (
-            "SELECT name FROM pg_prepared_statements",
             "SELECT name FROM pg_settings WHERE source = 'session'",
             "SELECT relname FROM pg_class WHERE relnamespace = pg_my_temp_schema()",
             "SELECT objid FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()",
         ):
             assert db.execute(query.encode()).fetchall() == []
+
+
+def test_a_migration_that_changes_what_a_prepared_statement_returns_spoils_one_use_alone(
+    registry: LabPostgres, shell: Shell
+) -> None:
+    registry.add([peer(1)])
+    assert registry.lookup(key(1)) == Registration(peer(1))
+    shell.execute("ALTER TABLE peers ALTER COLUMN keepalive TYPE bigint")
+    with contextlib.suppress(StoreError):
+        registry.lookup(key(1))
+    assert registry.lookup(key(1)) == Registration(peer(1))
+
+
+def test_a_lookup_is_planned_once_on_a_connection_to_the_server_itself(registry: LabPostgres) -> None:
+    registry.add([peer(1)])
+    for _ in range(3):
+        registry.lookup(key(1))
+    [(_, db)] = registry._database._idle
+    prepared = db.execute("SELECT sum(generic_plans + custom_plans) FROM pg_prepared_statements").fetchone()
+    assert prepared is not None
+    assert prepared[0] >= 3
 
 
 def test_many_threads_share_few_connections(registry: LabPostgres, shell: Shell) -> None:

@@ -149,7 +149,21 @@ def test_a_reset_forgets_the_holding_too_and_a_removal_does_not(registry: LabPos
 
 def beat(db: psycopg.Connection, name: str, instance: int, number: int = 200) -> bool:
     it = describe(name, number=number)
-    row = (name, bytes([instance] * 16), it.epoch, it.public_key, "wg0", it.address, it.version, 5, 0.25, None, 1.5)
+    row = (
+        name,
+        bytes([instance] * 16),
+        it.epoch,
+        it.public_key,
+        "wg0",
+        it.address,
+        it.version,
+        5,
+        0.25,
+        None,
+        1.5,
+        False,
+        None,
+    )
     return db.execute(gateway_rows.BEAT, row).fetchone() is not None
 
 

@@ -109,6 +109,8 @@ def test_nothing_of_ours_stays_on_the_servers_connections(registry: LabPostgres,
     registry.fill([peer(1), peer(2)])
     registry.rotate(key(1), key(3))
     registry.tokens.create("ci", Scope.READ, by=LAB)
+    registry.lookup(key(3))
+    registry.peers.page(Filter(), 5)
     with registry._database.change() as one, registry._database.change() as other:  # both of them
         for db in (one, other):
             for query in (

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ from tests.postgresql.conftest import Shell
 from tests.postgresql.replicas import EPOCH, Gateways, describe, equal, gateways, holding, until
 from tests.postgresql.test_connection import documented_grants
 from wgjit.errors import GatewayNameTaken, StoreDeferred, StoreError
-from wgjit.model import Registration, Removed
+from wgjit.model import OtherGateway, Registration, Removed
 from wgjit.stores.postgresql.database import schema
 from wgjit.stores.postgresql.database.url import DatabaseUrl
 from wgjit.stores.replica import process
@@ -500,3 +501,28 @@ def test_the_documented_role_of_gateways_is_enough(
             manager.gateways.forget("gw1", by=LAB)
     finally:
         shell.execute("".join(f"DROP OWNED BY {role}; DROP ROLE {role}; " for role in ("gateways", "managers")))
+
+
+def test_a_gateway_that_drains_is_told_of_at_once(registry: LabPostgres, fleet: Gateways) -> None:
+    """Others have it in their replicas, so that they know it also while the registry of record is away."""
+    shared = "192.0.2.1,2001:db8::1"
+    oslo, paris = fleet.make("oslo", service=shared), fleet.make("paris")
+    assert until(lambda: [g.service for g in registry.gateways.every()]) == [shared, None]
+    addresses = (ip_address("192.0.2.1"), ip_address("2001:db8::1"))
+    until(lambda: paris.fleet.others() == [OtherGateway("oslo", True, False, addresses)])
+    until(lambda: oslo.fleet.others() == [OtherGateway("paris", True)])
+    oslo.fleet.set_draining(True)
+    until(lambda: [g.draining for g in registry.gateways.every()] == [True, False])
+    until(lambda: paris.fleet.others() == [OtherGateway("oslo", True, True, addresses)])
+    oslo.fleet.set_draining(False)
+    until(lambda: paris.fleet.others() == [OtherGateway("oslo", True, False, addresses)])
+
+
+def test_who_lives_is_not_known_without_heartbeats(shell: Shell, fleet: Gateways) -> None:
+    fleet.make("oslo")
+    paris = fleet.make("paris")
+    until(lambda: paris.fleet.others() == [OtherGateway("oslo", True)])
+    shell.execute("ALTER TABLE gateways RENAME TO gone")
+    until(lambda: paris.fleet.others() == [OtherGateway("oslo", False)])
+    shell.execute("ALTER TABLE gone RENAME TO gateways")
+    until(lambda: paris.fleet.others() == [OtherGateway("oslo", True)])

@@ -11,7 +11,7 @@ import pytest
 from pydantic import BaseModel
 
 from lab import settings_table
-from wgjit.cli import COMMANDS
+from wgjit.cli.shared.application import PLACES
 from wgjit.config import Config, load_config
 from wgjit.config.environment import OTHERS, VARIABLES
 from wgjit.config.layers import SECTIONS
@@ -86,7 +86,7 @@ def test_the_feeds_fields_are_documented() -> None:
 
 def test_every_command_is_in_the_documents() -> None:
     text = "".join(page.read_text() for page in PAGES)
-    assert [name for name in COMMANDS if f"wgjit {name}" not in text] == []
+    assert [name for name in PLACES if f"wgjit {name}" not in text] == []
 
 
 def test_every_dev_command_that_a_page_names_exists() -> None:
@@ -99,7 +99,9 @@ def test_every_dev_command_that_a_page_names_exists() -> None:
 
 # --- a promise names the test that holds it -------------------------------------------------------------------------
 
-PROMISES = [ROOT / "docs/CONFIRMED.md", ROOT / "docs/RELIABILITY.md", ROOT / "docs/SECURITY.md", ROOT / "docs/FLEET.md"]
+PROMISES = [
+    ROOT / "docs" / f"{name}.md" for name in ("CONFIRMED", "RELIABILITY", "SECURITY", "FLEET", "LEAVING", "ROUTING")
+]
 TESTS = ROOT / "tests"
 REFERENCE = re.compile(r"`((?:contracts|guest|kernel|postgresql|unit|userspace)/[\w/]+\.py)(?:(?:::…)?::(\w+))?`")
 """A file under tests/, and perhaps one of its tests; an ellipsis stands for the class."""

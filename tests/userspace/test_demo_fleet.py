@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 
 def start(folder: Path | None = None) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "lab.fleet.demo", "--peers", "500", "--clients", "2", "--new", "2"],
+        [sys.executable, "-m", "lab.fleet.demo", "--peers", "500", "--clients", "2", "--new", "2", "--downloads", "4"],
         cwd=ROOT,
         env=os.environ | ({"TMPDIR": str(folder)} if folder else {}),
         stdout=subprocess.PIPE,
@@ -47,6 +47,7 @@ def test_the_demo_shows_what_it_promises() -> None:
     assert "the registry of record was asked 0 times" in output
     assert "2 new clients connect to gateway c" in output
     assert re.search(r"all claims are in it after [\d.]+ s, and a has let go after [\d.]+ s", output)
+    assert re.search(r"routing leads them to gateway b after [\d.]+ s; it calls 4, 0 have to knock", output)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import wgjit
 from wgjit.api import problems
 from wgjit.api.entrance.gate import Gate
 from wgjit.api.entrance.scopes import EXTENSION, OPEN, Scopes
-from wgjit.api.routes import bodies, bulk, peers, streams, system
+from wgjit.api.routes import bodies, bulk, gateway, peers, streams, system
 from wgjit.api.service import Service
 from wgjit.errors import WgjitError
 from wgjit.wire.key_text import quoted, shown
@@ -49,7 +49,7 @@ def create_app(service: Service) -> ASGIApp:
         generate_unique_id_function=lambda route: route.name.strip("_"),
     )
     app.state.service = service
-    for room in (bulk, peers, streams, system):
+    for room in (bulk, peers, streams, system, gateway):
         room.routes.add_to(app)
     app.add_exception_handler(HTTPException, problems.on_http)
     app.add_exception_handler(RequestValidationError, problems.on_invalid)

@@ -30,6 +30,7 @@ from wgjit.errors import (
     InvalidValue,
     NoSuchPeer,
     NoSuchToken,
+    NotInFleet,
     NotPermitted,
     PeerExists,
     PoolExhausted,
@@ -70,6 +71,7 @@ class Kind(Enum):
     AMBIGUOUS = "ambiguous-handle", 409, "Several peers are meant"
     POOL_EXHAUSTED = "pool-exhausted", 409, "No address is free"
     TOKEN_EXISTS = "token-exists", 409, "A token had this name before"
+    NOT_IN_FLEET = "not-in-fleet", 409, "The gateway is in no fleet"
     CHANGED = "precondition-failed", 412, "The peer is not as it was"
     TOO_LARGE = "too-large", 413, "The body is too large"
     MEDIA = "unsupported-media-type", 415, "The body's type is not what is read here"
@@ -80,6 +82,7 @@ class Kind(Enum):
     BUSY = "registry-busy", 503, "The registry is busy"
     STORE = "registry-failed", 503, "The registry cannot be used"
     NO_GATEWAY = "no-gateway", 503, "No gateway runs"
+    UNHEALTHY = "unhealthy", 503, "The gateway is not fit to serve"
     OVERLOADED = "overloaded", 503, "Too much is going on"
 
     def __init__(self, slug: str, status: int, title: str) -> None:
@@ -145,6 +148,7 @@ _KINDS: tuple[tuple[type[WgjitError], Kind], ...] = (
     (NoSuchToken, Kind.NO_SUCH_TOKEN),
     (InvalidValue, Kind.INVALID),
     (GatewayUnavailable, Kind.NO_GATEWAY),
+    (NotInFleet, Kind.NOT_IN_FLEET),
     (NotPermitted, Kind.NO_GATEWAY),
     (StoreBusy, Kind.BUSY),
     (StoreError, Kind.STORE),

@@ -14,7 +14,7 @@ from wgjit.api.entrance.notices import Notices
 from wgjit.api.entrance.quota import Quota
 from wgjit.api.entrance.tenure import Tenure
 from wgjit.api.entrance.threads import Threads
-from wgjit.api.health import Health
+from wgjit.api.health import GatewayHealth, Health
 from wgjit.api.registries import Registries
 from wgjit.api.routes.streams import Streams
 from wgjit.control import client
@@ -44,6 +44,7 @@ class Service:
     gatekeeper: Gatekeeper = field(init=False)
     follower: Follower = field(init=False)
     health: Health = field(init=False)
+    gateway_health: GatewayHealth = field(init=False)
     tenure: Tenure = field(init=False)
 
     def __post_init__(self) -> None:
@@ -51,6 +52,7 @@ class Service:
         self.gatekeeper = Gatekeeper(self.registries, settings.rate, self.threads, self.notices, settings.gateway_rate)
         self.follower = Follower(self.registries, self.threads)
         self.health = Health(self.registries, self.threads)
+        self.gateway_health = GatewayHealth(self.interface)
         self.tenure = Tenure(self.threads)
 
     @asynccontextmanager

@@ -10,12 +10,12 @@
 | `decode`   | `decode`: the initiations in a capture file, or one message, offline       |
 | `doctor`   | `doctor`: what this machine can do, and which delivery follows from it     |
 | `feed`     | `feed`: every initiation that an interface receives, live                  |
+| `gateway`  | `status`, `health`, `drain`, `undrain`: a running gateway                  |
 | `gateways` | `gateways list`, `forget`: the gateways that share a registry               |
 | `peer`     | `peer add`, `list`, `find`, `set`, `rotate`, `remove`, `import`, `export`, |
 |            | `enable`, `disable`, `show`, `where`                                       |
 | `registry` | `registry init`, `copy`: makes, migrates and copies registries             |
 | `release`  | `release`: the way back; installs all registered peers for good            |
-| `status`   | `status`: a running gateway's residents and counters                       |
 | `token`    | `token create`, `list`, `revoke`: tokens of the HTTP API                   |
 | `up`       | `up`: run the gateway on an interface                                      |
 
@@ -25,85 +25,13 @@ Besides these, the package `shared` holds what several commands share.
 from __future__ import annotations
 
 import gc
-import importlib
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
-
-import typer
-from typer.core import TyperGroup
 
 from wgjit import stderr
-from wgjit.database_url import without_urls
 from wgjit.errors import WgjitError
-from wgjit.wire.key_text import without_keys
-
-COMMANDS = (
-    "up",
-    "feed",
-    "status",
-    "doctor",
-    "decode",
-    "peer",
-    "claim",
-    "token",
-    "audit",
-    "gateways",
-    "registry",
-    "config",
-    "api",
-    "adopt",
-    "release",
-)
-"""The commands in the order of `wgjit --help`. Each is a module with a function of its name or, as a group, `app`."""
-
-
-class _Commands(TyperGroup):
-    """Hides keys and databases' URLs in the errors about a command line, because people type them in wrong places."""
-
-    def make_context(self, *args: Any, **kwargs: Any) -> Any:
-        with _without_secrets():
-            return super().make_context(*args, **kwargs)
-
-    def invoke(self, ctx: Any) -> Any:
-        with _without_secrets():
-            return super().invoke(ctx)
-
-
-@contextmanager
-def _without_secrets() -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:
-        # click's own errors. Their class is not named here, because typer changes the module that holds it.
-        if hasattr(error, "format_message") and isinstance(told := getattr(error, "message", None), str):
-            error.message = without_urls(without_keys(told))  # type: ignore[attr-defined]
-        raise
-
-
-def command_line(*names: str) -> typer.Typer:
-    """The command line with the named commands, or with all. A daemon starts without the imports of other commands."""
-    app = typer.Typer(
-        name="wgjit",
-        cls=_Commands,
-        help="Just-in-time WireGuard peers: install a peer when its client knocks.",
-        no_args_is_help=True,
-        pretty_exceptions_enable=False,  # these print local variables, and a local variable can be a secret
-    )
-
-    @app.callback()
-    def group() -> None:
-        """Make typer keep a group of commands, even if the group has only one command."""
-
-    for name in names or COMMANDS:
-        module = importlib.import_module(f"wgjit.cli.{name}")
-        if hasattr(module, "app"):
-            app.add_typer(module.app)
-        else:
-            app.command(name)(getattr(module, name))
-    return app
 
 
 @contextmanager
@@ -122,13 +50,24 @@ def _loading() -> Iterator[None]:
         gc.enable()
 
 
+def _health(interfaces: list[str]) -> None:
+    """`wgjit health` without options, and without typer: keepalived starts this each second."""
+    from wgjit.control import asking
+
+    if len(interfaces) < 2:
+        sys.exit(asking.report(*interfaces))
+
+
 def main() -> None:
     """Entry point of the console script. A WgjitError becomes one line on standard error and exit status 1."""
     stderr.hold_places()
-    wanted = sys.argv[1:2] if sys.argv[1:2] and sys.argv[1] in COMMANDS else []
     try:
+        if sys.argv[1:2] == ["health"] and not any(word.startswith("-") for word in sys.argv[2:]):
+            _health(sys.argv[2:])
         with _loading():
-            app = command_line(*wanted)
+            from wgjit.cli.shared.application import PLACES, command_line
+
+            app = command_line(*(name for name in sys.argv[1:2] if name in PLACES))
         app()
     except WgjitError as error:
         with suppress(OSError):  # standard error may be closed; the exit status still tells

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from contextlib import closing
+from collections.abc import Mapping
+from contextlib import closing, suppress
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,39 +14,80 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from wgjit.config import InterfaceSettings
-from wgjit.doctor.choice import Choice, Finding, advise, choose_delivery, examine, obstacles
+from wgjit.config import InterfaceSettings, load
+from wgjit.control import client
+from wgjit.doctor.choice import Choice, Fact, Finding, advise, choose_delivery, examine, obstacles
+from wgjit.doctor.service import look_at_service
 from wgjit.drivers.wireguard.open import open_device
-from wgjit.errors import DeviceError
+from wgjit.errors import ConfigError, DeviceError, WgjitError
 
 _SHOWN = {True: "[green]yes[/]", False: "[red]no[/]", None: "[yellow]?[/]"}
 
 
 def doctor(
-    interface: Annotated[str | None, typer.Argument(help="Also check this interface's port.")] = None,
+    interface: Annotated[
+        str | None, typer.Argument(help="Also check this interface's port, and the service addresses of its settings.")
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(envvar="WGJIT_CONFIG", help="The TOML file, as for `wgjit up`.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Show what this machine can do, which delivery `auto` takes and why, and what would make it better.
 
     Exit status 1 if no gateway can run here.
     """
-    findings = examine(interface, _port(interface) if interface else None)
+    port, mark = _about(interface) if interface else (None, 0)
+    findings = examine(interface, port)
+    if interface:
+        findings += _service(interface, config, mark)
+    routes = _routes(interface) if interface else None
     choice, hindered = choose_delivery(findings), obstacles(findings)
     advice = advise(findings)
     if as_json:
-        print(json.dumps(_answer(findings, choice, hindered, advice)))
+        print(json.dumps({**_answer(findings, choice, hindered, advice), **({"routes": routes} if routes else {})}))
     else:
         _show(findings, choice, hindered, advice)
+        if routes:
+            _show_routes(routes)
     raise typer.Exit(1 if hindered else 0)
 
 
-def _port(interface: str) -> int:
-    """The port that the interface listens on. If the interface cannot be read, the default port."""
+def _about(interface: str) -> tuple[int, int]:
+    """The port that the interface listens on, and its mark. If the interface cannot be read, the default port and 0."""
     try:
         with closing(open_device(interface)) as device:
-            return device.info().listen_port
+            info = device.info()
+            return info.listen_port, info.fwmark
     except DeviceError:
-        return InterfaceSettings().listen_port
+        return InterfaceSettings().listen_port, 0
+
+
+def _service(interface: str, config: Path | None, mark: int) -> list[Finding]:
+    """What there is to say about service addresses; empty without any."""
+    try:
+        shared = load(interface, config).config.takeover.addresses
+    except ConfigError as error:
+        return [Finding(Fact.SERVICE_ADDRESS, None, f"the settings cannot be used: {error}")]
+    return [look_at_service(shared, mark)] if shared else []
+
+
+def _routes(interface: str) -> Mapping[str, int] | None:
+    """The numbers of the running gateway's routes; None if it has none, or none runs that this user may ask."""
+    with suppress(WgjitError):
+        return asyncio.run(client.status(interface)).routes
+    return None
+
+
+def _show_routes(routes: Mapping[str, int]) -> None:
+    """Say how the running gateway's routes are, and what to do if some are missing."""
+    print(f"routes: {routes['there']} of {routes['wanted']} are in the kernel, {routes['waiting']} under way")
+    if routes["failing"]:
+        print(f"  {routes['failing']} fail and are tried again each second: the gateway's log says why (part=routes)")
+    if routes["left_out"]:
+        print(f"  {routes['left_out']} prefixes get none, since it would do harm: the gateway's log names them")
+    if routes["put_back"]:
+        print(f"  {routes['put_back']} were put back: another program takes them away (docs/ROUTING.md, other traps)")
 
 
 def _answer(findings: list[Finding], choice: Choice, hindered: list[str], advice: list[str]) -> dict[str, object]:

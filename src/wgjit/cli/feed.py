@@ -23,6 +23,7 @@ _STYLES = {
     Decision.INSTALLED: "bold green",
     Decision.RESIDENT: "green",
     Decision.OBSERVED: "cyan",
+    Decision.CALLED: "bold cyan",
     Decision.REFUSED: "yellow",
 }
 

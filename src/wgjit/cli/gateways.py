@@ -16,7 +16,7 @@ from wgjit.times import show_moment
 
 app = typer.Typer(name="gateways", help="Show the gateways that share this registry.", cls=ListByDefault)
 
-_HEAD = ("name", "state", "address", "interface", "version", "residents", "lag", "clock", "last seen")
+_HEAD = ("name", "state", "address", "interface", "version", "residents", "lag", "clock", "service", "last seen")
 
 
 @app.command("list")
@@ -29,7 +29,8 @@ def list_(
     """List the gateways that share a registry in PostgreSQL, as their heartbeats tell, by name.
 
     `lag`: seconds by which the gateway's copy of the registry is behind. `clock`: seconds by which its clock is ahead
-    of the database's. A gateway counts as down once it was not seen for 10 seconds.
+    of the database's. `service`: the addresses that it shares with others (takeover.addresses). A gateway counts as
+    down once it was not seen for 10 seconds.
     """
     with existing(here, read_only=True) as registry:
         gateways = registry.gateways.every()
@@ -67,12 +68,13 @@ def _row(gateway: GatewayEntry) -> tuple[str, ...]:
     ahead = None if gateway.clock_offset is None else -gateway.clock_offset
     return (
         printable(gateway.name),
-        "up" if gateway.lives else "down",
+        "down" if not gateway.lives else "draining" if gateway.draining else "up",
         printable(gateway.address) if gateway.address else "-",
         printable(gateway.interface),
         printable(gateway.version),
         f"{gateway.residents:,}",
         "copying" if gateway.lag is None else f"{gateway.lag:.1f} s",
         "-" if ahead is None else f"{ahead:+.2f} s",
+        printable(gateway.service) if gateway.service else "-",
         str(show_moment(gateway.seen_at)),
     )

@@ -36,6 +36,7 @@ from wgjit.config.settings import (
     GatewaySettings,
     InterfaceSettings,
     PoolSettings,
+    RoutesSettings,
     StoreSettings,
 )
 
@@ -50,6 +51,7 @@ __all__ = [
     "InterfaceSettings",
     "Loaded",
     "PoolSettings",
+    "RoutesSettings",
     "StoreSettings",
     "config_path",
     "listed_interfaces",

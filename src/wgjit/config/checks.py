@@ -166,6 +166,17 @@ def _api(loaded: Loaded) -> Iterator[tuple[Setting, str, bool]]:
         )
 
 
+def _routes(loaded: Loaded) -> Iterator[tuple[Setting, str, bool]]:
+    routes = loaded.config.routes
+    if routes.mode == "off":
+        for name in ("table", "protocol", "metric", "skip_covered"):
+            if loaded.origin(("routes", name)) != DEFAULT:
+                yield ("routes", name), "has no effect: routes.mode is off", True
+    elif routes.skip_covered and loaded.config.store.database is not None:
+        told = "a client whose address lies in interface.addresses or interface.routes cannot be found from inside: "
+        yield ("routes", "skip_covered"), f"{told}the other gateways of the fleet have the same prefixes", True
+
+
 def _readable(setting: Setting, path: Path) -> Iterator[tuple[Setting, str, bool]]:
     try:
         with open(path, "rb") as file:
@@ -185,4 +196,4 @@ def _certificates(setting: Setting, path: Path) -> Iterator[tuple[Setting, str, 
         yield setting, f"{path}: holds no certificates; give a PEM file", False
 
 
-_CHECKS: Sequence[_Check] = (_key_file, _pools, _store, _database, _api)
+_CHECKS: Sequence[_Check] = (_key_file, _pools, _store, _database, _routes, _api)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
+
+from wgjit.run_folder import RUN_FOLDER, run_folder
+
+__all__ = ["CONFIG_FOLDER", "RUN_FOLDER", "STATE_FOLDER", "run_folder"]
 
 CONFIG_FOLDER = Path("/etc/wgjit")
 STATE_FOLDER = Path("/var/lib/wgjit")
-RUN_FOLDER = Path("/run/wgjit")
-
-
-def run_folder() -> Path:
-    """The folder of running gateways' sockets and locks: WGJIT_RUN_FOLDER if it is set, else /run/wgjit."""
-    return Path(os.environ.get("WGJIT_RUN_FOLDER") or RUN_FOLDER)

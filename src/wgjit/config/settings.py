@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator, field_validator, model_validator
 
-from wgjit.config.addresses import AnyInterface, AnyNetwork
+from wgjit.config.addresses import AnyAddress, AnyInterface, AnyNetwork, AnyTarget
 from wgjit.config.folders import STATE_FOLDER
 from wgjit.config.validation import SettingsDisagree
 from wgjit.database_url import DatabaseUrl, is_database_url
@@ -245,6 +245,94 @@ class GatewaySettings(_Section):
         return text
 
 
+class TakeoverSettings(_Section):
+    """What a gateway of a fleet does for clients of another gateway that has died or left."""
+
+    addresses: list[AnyAddress] = []
+    """The service addresses: addresses to which clients connect and which this gateway shares with other gateways of
+    the fleet, by anycast or VRRP. Without `/` and prefix length. Only with a postgresql `store.url`."""
+
+    @field_validator("addresses")
+    @classmethod
+    def _can_be_shared(cls, addresses: list[AnyAddress]) -> list[AnyAddress]:
+        for address in addresses:
+            if address.is_unspecified or address.is_multicast or address.is_loopback or address.is_link_local:
+                raise ValueError(f"{address} is no address to which clients connect; write one that they can reach")
+            if addresses.count(address) > 1:
+                raise ValueError(f"{address} stands there twice; leave one out")
+        return addresses
+
+
+class FleetSettings(_Section):
+    """What a gateway does besides serving, as a member of a fleet."""
+
+    drain_on_stop: int = Field(default=0, ge=0, le=3600)
+    """Seconds for which a gateway of a fleet drains at SIGTERM before it ends, at most; it ends as soon as no client is
+    left. 0: it ends at once, and sessions stay up without it. systemd is asked for as much time as this takes."""
+
+
+class HealthSettings(_Section):
+    """What `wgjit health` tests, besides what cannot be switched off (LEAVING.md)."""
+
+    target: AnyTarget | None = None
+    """An address of the network behind the gateway that answers pings, or an address with a TCP port that takes
+    connections. While it cannot be reached, the gateway is unhealthy."""
+    interval: float = Field(default=1.0, ge=0.1, le=60)
+    """Seconds between two tries of `health.target`."""
+    timeout: float = Field(default=1.0, ge=0.05, le=60)
+    """Seconds that a try of `health.target` waits for an answer."""
+    failures: int = Field(default=3, ge=1, le=1000)
+    """Tries of `health.target` in a row that have to fail before it counts as out of reach. One success is enough to
+    count as reached."""
+    max_lag: float | None = Field(default=None, ge=1)
+    """Seconds by which a gateway's copy of the registry may be behind. Without it a gateway is healthy however long the
+    registry of record is away: all gateways of a fleet would be unhealthy at once, although they can serve."""
+    max_clock_offset: float = Field(default=5.0, ge=0)
+    """Seconds that the gateway's clock may differ from the database's. 0: any."""
+
+
+class RoutesSettings(_Section):
+    """Routes for residents, so that traffic from inside finds the gateway that serves its peer; see ROUTING.md."""
+
+    mode: Literal["off", "residents"] = "off"
+    """`residents`: the kernel gets a route for each allowed IP of a peer while this gateway serves it. A routing daemon
+    tells other routers of them."""
+    table: int = Field(default=254, ge=1, le=2**32 - 1)
+    """The kernel's routing table for them, by number. 254 is `main`."""
+    protocol: int = Field(default=87, ge=5, le=255)
+    """The number that marks these routes as wgjit's own. It must not be that of another program (rt_protos(5)), since
+    wgjit takes away all routes of this number on its interface that it does not know."""
+    metric: Literal["fixed", "claim"] = "fixed"
+    """`fixed`: 1 for all. `claim`, in a fleet: 2^32-1 minus the seconds of the time when the peer was taken, so that
+    routers prefer the gateway that has taken it last. ROUTING.md says how."""
+    skip_covered: bool = False
+    """Put in no route for a prefix that lies in `interface.addresses` or `interface.routes`."""
+
+    @field_validator("protocol")
+    @classmethod
+    def _is_our_own(cls, number: int) -> int:
+        if number in _PROTOCOLS:
+            raise ValueError(f"{number} is the number of {_PROTOCOLS[number]}, which may take such routes away")
+        return number
+
+    @field_validator("table")
+    @classmethod
+    def _is_no_local_table(cls, number: int) -> int:
+        if number in (252, 255):
+            raise ValueError(f"{number} is the kernel's own table; write 254 for main, or a number of your own")
+        return number
+
+
+_PROTOCOLS = {
+    8: "gated", 9: "routers' advertisements", 10: "MRT", 11: "zebra (FRR)", 12: "BIRD", 13: "DECnet", 14: "XORP",
+    15: "netsukuku", 16: "DHCP clients and systemd-networkd", 17: "mrouted", 18: "keepalived", 42: "babeld",
+    84: "OVN", 99: "Open/R", 186: "FRR's BGP", 187: "FRR's IS-IS", 188: "FRR's OSPF", 189: "FRR's RIP",
+    190: "FRR's RIPng", 191: "FRR's NHRP", 192: "FRR's EIGRP", 193: "FRR's LDP", 194: "FRR's sharpd",
+    195: "FRR's PBR", 196: "FRR's static routes", 197: "FRR's OpenFabric", 198: "FRR's SRTE",
+}  # fmt: skip
+"""linux/rtnetlink.h, and FRR's zebra/rt_netlink.h."""
+
+
 class ApiSettings(_Section):
     """`wgjit api`: the registry over HTTP."""
 
@@ -304,6 +392,10 @@ class Config(_Section):
     pool: PoolSettings = PoolSettings()
     client: ClientSettings = Field(default_factory=lambda: ClientSettings())
     gateway: GatewaySettings = Field(default_factory=lambda: GatewaySettings())
+    fleet: FleetSettings = FleetSettings()
+    takeover: TakeoverSettings = TakeoverSettings()
+    health: HealthSettings = HealthSettings()
+    routes: RoutesSettings = RoutesSettings()
     api: ApiSettings = Field(default_factory=lambda: ApiSettings())
 
     @field_validator("store", mode="before")
@@ -330,6 +422,29 @@ class Config(_Section):
                 "is a standby of a registry in PostgreSQL, and store.url is none; set store.url to the primary's "
                 "postgresql:// URL, or leave this out",
                 "store.read_url",
+                "store.url",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _is_in_a_fleet(self) -> Config:
+        only = (("takeover.addresses", self.takeover.addresses), ("fleet.drain_on_stop", self.fleet.drain_on_stop))
+        for name, value in (*only, ("health.max_lag", self.health.max_lag)):
+            if value and self.store.database is None:
+                raise SettingsDisagree(
+                    "is for gateways of a fleet, which share a registry in PostgreSQL; set store.url to its "
+                    "postgresql:// URL, or leave this out",
+                    name,
+                    "store.url",
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _claims_are_known(self) -> Config:
+        if self.routes.metric == "claim" and self.store.database is None:
+            raise SettingsDisagree(
+                "claim compares the gateways of a fleet, and store.url is no postgresql:// URL; write fixed",
+                "routes.metric",
                 "store.url",
             )
         return self

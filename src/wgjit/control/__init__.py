@@ -4,5 +4,7 @@
 | -------- | ---------------------------------------------------------- |
 | `socket` | the path of the gateway's Unix socket, and its protocol    |
 | `status` | a gateway's status: its fields, and their JSON form        |
+| `health` | whether a gateway is fit to serve, and its JSON form       |
 | `client` | asks a running gateway for its status or its feed          |
+| `asking` | asks for anything, without an event loop, and starts fast  |
 """

@@ -1,12 +1,14 @@
-"""Asks a running gateway for its status or its feed."""
+"""Asks a running gateway on an event loop."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from typing import Any
 
+from wgjit.control.asking import refusal
 from wgjit.control.socket import socket_path
 from wgjit.control.status import GatewayStatus
 from wgjit.errors import ConfigError, GatewayUnavailable, NotPermitted
@@ -32,6 +34,15 @@ async def status(interface: str) -> GatewayStatus:
     raise GatewayUnavailable(f"{interface}: the gateway hung up without an answer")
 
 
+async def ask(interface: str, question: str) -> AsyncGenerator[dict[str, Any], None]:
+    """The answers to another question, as they come. Raises GatewayUnavailable, NotInFleet."""
+    async with aclosing(await _connect(interface, question)) as lines:
+        async for answer in lines:
+            if "error" in answer:
+                raise refusal(interface, answer)
+            yield answer
+
+
 def _status(interface: str, answer: dict[str, Any]) -> GatewayStatus:
     try:
         return GatewayStatus.from_dict(answer)
@@ -41,7 +52,7 @@ def _status(interface: str, answer: dict[str, Any]) -> GatewayStatus:
         ) from None
 
 
-async def _connect(interface: str, question: str) -> AsyncIterator[dict[str, Any]]:
+async def _connect(interface: str, question: str) -> AsyncGenerator[dict[str, Any], None]:
     path = socket_path(interface)
     try:
         reader, writer = await asyncio.open_unix_connection(path)
@@ -57,7 +68,7 @@ async def _connect(interface: str, question: str) -> AsyncIterator[dict[str, Any
     return _lines(reader, writer)
 
 
-async def _lines(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> AsyncIterator[dict[str, Any]]:
+async def _lines(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> AsyncGenerator[dict[str, Any], None]:
     try:
         while line := await reader.readline():
             yield json.loads(line)

@@ -30,9 +30,16 @@ class GatewayStatus:
     """Peers on the interface."""
     holding: int | None = None
     """Residents that this gateway of a fleet holds. None without a fleet."""
+    draining: bool | None = None
+    """Whether this gateway of a fleet takes over no clients, since it is to leave. None without a fleet."""
+    unhealthy: Mapping[str, str] | None = None
+    """The checks of its health that fail, and why, for people. None if it is healthy."""
     calls_held: int | None = None
     """Calls (initiations of WireGuard's own) that a gateway of a fleet has held back, since the client may have moved
     to another gateway. None if calls are not held back."""
+    routes: Mapping[str, int] | None = None
+    """Routes for residents: how many are wanted and there, wait, fail, were put back and so on (docs/ROUTING.md). None
+    if `routes.mode` is off."""
     waiting_for: str | None = None
     """What the gateway waits for before it can serve, for people. None while it serves."""
     waiting: int | None = None
@@ -47,11 +54,18 @@ class GatewayStatus:
     departures: Mapping[str, int] | None = None
     said: Mapping[str, int] | None = None
     """Holdings that were said to the fleet, by reason. None without a fleet."""
+    takeover: Mapping[str, Any] | None = None
+    """How this gateway takes over clients that the network leads here. `off` says why it does not, None if it does.
+    `shared_with`: the other gateways that have a service address of this one. `known` endpoints of other gateways'
+    clients, `seen` and `lost` reports of their data. None without takeover.addresses, or where no filter can report
+    data."""
+    takeovers: Mapping[str, int] | None = None
+    """What became of such data, by outcome."""
     put_back: int | None = None
     """How often another program put a revoked peer into the interface again."""
     faults: Mapping[str, int] | None = None
     """Faults by the part that failed: store, device, inject, capture, heartbeat, registry, core,
-    fleet, record, confirmations, restraint."""
+    fleet, record, confirmations, restraint, routes, routes_lost, strays."""
     captured: int | None = None
     """Packets that the capture delivered."""
     capture_dropped: int | None = None

@@ -9,4 +9,5 @@
 | `knock`      | the checks of a knock, from its arrival to the verdict           |
 | `residents`  | the peers in the device, and how they leave it                   |
 | `delivery`   | deliveries that have to be watched after the install             |
+| `takeover`   | takes over clients that the network has led here                 |
 """

@@ -23,9 +23,11 @@ from wgjit.core.knock.door import Door
 from wgjit.core.knock.inquiries import Inquiries
 from wgjit.core.knock.knocks import Knock, Knocks
 from wgjit.core.knock.parking import REKEY_TIMEOUT, Parking
+from wgjit.core.knock.takeovers import Takeovers
 from wgjit.core.residents.residency import Residency
 from wgjit.core.residents.upkeep import Upkeep
 from wgjit.core.settings import Settings
+from wgjit.core.takeover.strays import Strays
 from wgjit.core.vocabulary import (
     Arrival,
     Arrived,
@@ -37,12 +39,15 @@ from wgjit.core.vocabulary import (
     Count,
     Covered,
     DeviceRead,
+    Drain,
     Event,
     Evicted,
     FleetClock,
+    FleetMembers,
     FollowUp,
     FollowUpDue,
     HeldElsewhere,
+    HoldersFound,
     Install,
     Installed,
     LookedUp,
@@ -53,8 +58,10 @@ from wgjit.core.vocabulary import (
     Release,
     Replay,
     SaveClaim,
+    Stray,
     Tell,
     Tick,
+    Undrain,
 )
 from wgjit.model import Claim, Delivery, Endpoint, Holding, Peer, PeerChange, PublicKey, Registration, Removed
 from wgjit.record import Decision, FeedRecord
@@ -80,6 +87,7 @@ class Gateway:
         self._refusals = RecentRefusals()
         self._claims = Claims(settings.gateway, settings.max_skew)
         self._knocks = Knocks()
+        self._takeovers = Takeovers()
         self._installing: dict[PublicKey, tuple[Peer, list[Knock]]] = {}
         self._inquiries = Inquiries()
         self._after_removal = Parking()
@@ -89,6 +97,7 @@ class Gateway:
         self._for_look = Parking()
         """Knocks that wait for a reading of the device before the install. Only for devices with few residents."""
         self._upkeep = Upkeep(settings, self._claims, self._for_room, responder.public_key)
+        self._strays = Strays(settings, self._upkeep.state, self._upkeep.looks, lambda: self._takeovers.is_draining)
         self._last_suspicion = float("-inf")
         self._wall_offset = 0.0
         self._handlers: dict[type, Callable[[Any, Now], list[Command]]] = {
@@ -104,8 +113,18 @@ class Gateway:
             Confirmed: self._confirmed,
             HeldElsewhere: self._held_elsewhere,
             FleetClock: self._fleet_clock,
+            FleetMembers: self._fleet_members,
+            Drain: self._drain,
+            Undrain: self._undrain,
+            Stray: self._strays.came,
+            HoldersFound: self._holders_found,
             Tick: self._tick,
         }
+
+    @property
+    def settings(self) -> Settings:
+        """The operator's settings."""
+        return self._settings
 
     @property
     def residency(self) -> Residency:
@@ -116,6 +135,32 @@ class Gateway:
     def holding(self) -> int:
         """Number of residents that this gateway holds; 0 without a fleet."""
         return len(self._upkeep.state.holders)
+
+    @property
+    def drains(self) -> bool:
+        """Whether the gateway takes over no clients of other gateways, since it is to leave."""
+        return self._takeovers.is_draining
+
+    @property
+    def others(self) -> int:
+        """Number of other gateways of the fleet that live and do not drain, as far as is known."""
+        return self._takeovers.serving
+
+    @property
+    def left(self) -> int:
+        """Number of residents that this gateway holds or awaits; 0 without a fleet. A drain is over when it is 0."""
+        return self._upkeep.state.holders.residents
+
+    @property
+    def routes_left_out(self) -> int:
+        """Number of prefixes of held peers that get no route, since it would do harm."""
+        return self._upkeep.state.routes.left_out
+
+    @property
+    def takes_nobody_over(self) -> str | None:
+        """Why this gateway does not take over clients that the network leads here, for people; None if it does."""
+        why_not = self._strays.why_not()
+        return None if why_not is None else why_not[1]
 
     @property
     def sheltered(self) -> int:
@@ -132,14 +177,14 @@ class Gateway:
         commands = self._handlers[type(event)](event, now)
         if self._settings.fleet:
             commands += self._upkeep.state.holders.take_commands()
-        return commands
+        return self._upkeep.state.routes.follow(commands)
 
     def next_deadline(self) -> float | None:
         """The latest time for the next Tick, monotonic seconds; None if nothing waits."""
         first = self._knocks.first_held()
         hold = first.arrived + self._settings.hold_deadline if first else None
         upkeep = self._upkeep.next_deadline(self._wall_offset, may_evict=not self._installing)
-        return min((d for d in (hold, upkeep) if d is not None), default=None)
+        return min((d for d in (hold, upkeep, self._strays.next_deadline()) if d is not None), default=None)
 
     # --- a packet arrives: checks of its bytes alone --------------------------------------------------------
 
@@ -267,6 +312,10 @@ class Gateway:
         if peer.public_key in self._installing:
             self._installing[peer.public_key][1].append(knock)
             return []
+        if refusal := self._may_take(knock, now):
+            gone = self._let_go(knock)
+            save = self._accept(knock.claim, knock, now, said=True)  # so that nobody can replay the packet later
+            return [*gone, save, *self._refuse(knock, refusal, now)]
         if not knock.looked and len(self.residency) < self._settings.watchful:
             return self._look_first(knock, now)
         if self._upkeep.state.free() <= len(self._installing):
@@ -276,6 +325,14 @@ class Gateway:
         if self._delivery_of(knock) is Delivery.FLIP:
             return [Install(initiation(peer, knock.source))]
         return [Install(PeerChange.install(peer))]
+
+    def _may_take(self, knock: Knock, now: Now) -> Refusal | None:
+        """Whether the peer may be taken from the gateway that holds it. Asked once, since a knock may be looked up
+        again."""
+        if knock.taken:
+            return None
+        knock.taken = True
+        return self._takeovers.judge(knock.key, knock.holding, now)
 
     def _learn_holder(self, knock: Knock, holding: Holding | None) -> None:
         knock.holding = holding
@@ -356,15 +413,21 @@ class Gateway:
 
     def _installed(self, event: Installed, now: Now) -> list[Command]:
         peer, knocks = self._installing.pop(event.key)
-        outdated = self._inquiries.end(event.key, knocks[0].ticket)
+        call = self._strays.call(event.key)
+        outdated = self._inquiries.end(event.key, knocks[0].ticket if call is None else call.ticket)
         if event.failure is not None:
-            return [command for knock in knocks for command in self._refuse(knock, event.failure, now)]
+            failed = [] if call is None else self._strays.failed(call, event.failure)
+            return failed + [command for knock in knocks for command in self._refuse(knock, event.failure, now)]
+        if call is not None and not knocks:
+            called = self._strays.installed(call, now)
+            return [*called, Recheck((event.key,))] if outdated else called
         arrived = max(knock.arrived for knock in knocks)
         resident = self._upkeep.state.installed(peer, arrived, knocks[0].holding, now)
         resident.static_secret = knocks[0].claimed.static_secret if knocks[0].claimed else None
+        self._upkeep.state.routes.at(peer.public_key, knocks[-1].source, resident)
         newest = max(knocks, key=lambda knock: knock.record.timestamp or b"")
         firsts = {knock.record.timestamp: knock for knock in reversed(knocks)}
-        commands: list[Command] = []
+        commands: list[Command] = [] if call is None else self._strays.overtaken(call)
         for knock in knocks:
             if knock is firsts[knock.record.timestamp]:
                 commands += self._deliver(knock, peer, newest, now)
@@ -432,6 +495,9 @@ class Gateway:
             return commands
         for knock in self._for_look.take_first(len(self._for_look)):
             commands += self._look_up(knock, now)
+        commands += self._strays.confirmed()
+        for found in self._strays.looked():
+            commands += self._holders_found(found, now)
         return commands + self._give_room(now) + self._evict(now)
 
     def _registry_changed(self, event: RegistryChanged, now: Now) -> list[Command]:
@@ -449,7 +515,7 @@ class Gateway:
             if resident is not None and state.holders.confirmed(key, resident, now):
                 state.idleness.confirmed(key)
                 state.stays(key)  # a look may just have found the peer without a session
-        return []
+        return self._strays.confirmed(event.keys)
 
     def _held_elsewhere(self, event: HeldElsewhere, now: Now) -> list[Command]:
         return self._upkeep.news.held_elsewhere(event, now) + self._evict(now)
@@ -457,7 +523,29 @@ class Gateway:
     def _fleet_clock(self, event: FleetClock, _now: Now) -> list[Command]:
         self._claims.fleet_clock(event.offset)
         self._upkeep.state.holders.fleet_clock(event.offset)
+        self._strays.fleet_clock(event.offset)
         return []
+
+    def _fleet_members(self, event: FleetMembers, _now: Now) -> list[Command]:
+        self._takeovers.others(event.others)
+        return []
+
+    def _drain(self, _event: Drain, _now: Now) -> list[Command]:
+        self._takeovers.drain()
+        self._upkeep.state.idleness.is_draining = True
+        return []
+
+    def _undrain(self, _event: Undrain, now: Now) -> list[Command]:
+        self._takeovers.undrain(now)
+        self._upkeep.state.idleness.is_draining = False
+        return []
+
+    def _holders_found(self, event: HoldersFound, now: Now) -> list[Command]:
+        commands, call = self._strays.found(event, now, self._installing.keys())
+        if call is not None:
+            call.ticket = self._inquiries.begin(call.peer.public_key)
+            self._installing[call.peer.public_key] = (call.peer, [])
+        return commands
 
     # --- room -------------------------------------------------------------------------------------------------
 
@@ -492,4 +580,4 @@ class Gateway:
             commands += self._refuse(knock, Refusal.FULL, now)
         for knock in self._for_look.take_overdue(now.monotonic):
             commands += self._refuse(knock, Refusal.DEVICE_FAILED, now)
-        return commands + self._upkeep.tick(now) + self._evict(now)
+        return commands + self._strays.tick(now) + self._upkeep.tick(now) + self._evict(now)

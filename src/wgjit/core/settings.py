@@ -37,6 +37,16 @@ class Pace:
 
 
 @dataclass(frozen=True, slots=True)
+class RouteRule:
+    """Which routes held residents get."""
+
+    by_claim: bool = False
+    """The metric tells how new the holding is; else all routes have the same metric."""
+    leave_out: tuple[AllowedIP, ...] = ()
+    """Prefixes inside these get no route: the interface's own routes lead into the tunnel already."""
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """The settings of the core. docs/CONFIGURATION.md explains the settings that an operator can set."""
 
@@ -72,4 +82,9 @@ class Settings:
     """This gateway shares its peers with other gateways, which have the same private key."""
     epoch: int = 0
     """The start of this process, Unix milliseconds. It tells this gateway's holdings from those of its last process."""
+    routes: RouteRule | None = None
+    """Held residents get routes of their own. None: the operator sees to routes."""
+    shared: frozenset[bytes] = frozenset()
+    """Packed service addresses, which other gateways of the fleet have, too. Data that comes there, and whose session
+    is another gateway's, makes this gateway take its peer over. Empty: it never does."""
     pace: Pace = Pace()

@@ -23,6 +23,7 @@ from wgjit.model import (
     DevicePeer,
     Endpoint,
     Holding,
+    OtherGateway,
     PeerChange,
     PublicKey,
     Registration,
@@ -179,6 +180,45 @@ class FleetClock:
 
 
 @dataclass(frozen=True, slots=True)
+class FleetMembers:
+    """The other gateways of the fleet. The event comes again whenever this changes."""
+
+    others: tuple[OtherGateway, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """A person wants this gateway to leave: take over no clients of other gateways, and let idle peers go soon."""
+
+
+@dataclass(frozen=True, slots=True)
+class Undrain:
+    """The gateway serves as before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stray:
+    """Transport data has come to a service address, from the endpoint of a peer that another gateway may hold."""
+
+    endpoint: Endpoint
+    destination: Endpoint
+    """Where it came to."""
+
+
+@dataclass(frozen=True, slots=True)
+class HoldersFound:
+    """The answer to a FindHolders."""
+
+    endpoint: Endpoint
+    found: tuple[Registration, ...] | Refusal
+    """The registered peers that are held at this endpoint, by any gateway of the fleet. STORE_FAILED: unknown."""
+    service: frozenset[bytes] = frozenset()
+    """The packed service addresses of the holder, if there is one holding. Its own gateway has told them."""
+    source: bytes | None = None
+    """The packed address from which this machine would send to the endpoint; None if it has no route."""
+
+
+@dataclass(frozen=True, slots=True)
 class Tick:
     """The moment that `Gateway.next_deadline` named has come, or some time has passed."""
 
@@ -196,6 +236,11 @@ Event = (
     | Confirmed
     | HeldElsewhere
     | FleetClock
+    | FleetMembers
+    | Drain
+    | Undrain
+    | Stray
+    | HoldersFound
     | Tick
 )
 
@@ -286,6 +331,8 @@ class Hold(StrEnum):
     """Another gateway said a smaller holding."""
     LEFT = "left"
     """The peer has left this gateway, to nowhere that is known."""
+    CALLED = "called"
+    """This gateway has called the client, and the client has answered. Another gateway held the peer before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,6 +369,125 @@ class SessionOver:
     """The peer at this endpoint has left. The gateway may call the endpoint again. Only in a fleet."""
 
     endpoint: Endpoint
+    at_once: bool = False
+    """The gateway is about to call the endpoint, so this must not wait if it is not done yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class FindHolders:
+    """Look up which peers are held at this endpoint; answer with HoldersFound. Only in a fleet."""
+
+    endpoint: Endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class NoStray:
+    """Data from these endpoints is not stray: this gateway holds their peers. Only in a fleet."""
+
+    endpoints: tuple[Endpoint, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StrayAgain:
+    """Data from these endpoints, to which a call had no answer, is news again. Only in a fleet."""
+
+    endpoints: tuple[Endpoint, ...]
+
+
+class Takeover(StrEnum):
+    """What became of a stray: of data that came here, although another gateway holds its peer."""
+
+    CALLED = "called"
+    """The peer was installed with its endpoint, so that WireGuard calls the client. Another outcome follows."""
+    COMPLETED = "completed"
+    """The client has answered, and this gateway holds the peer."""
+    UNANSWERED = "unanswered"
+    """The client has not answered. The peer was taken out of the device, and its holder keeps it."""
+    OVERTAKEN = "overtaken"
+    """The client has knocked by itself meanwhile, or another gateway was first."""
+    # not called
+    CLOCK = "clock"
+    """Our clock is not known to be right. A client takes a call only if it seems newer than the one before."""
+    DRAINING = "draining"
+    """This gateway is being drained."""
+    LATE = "late"
+    """Too many calls were due before this one. The client has knocked by itself by now."""
+    UNHELD = "unheld"
+    """No other gateway holds a peer at this endpoint."""
+    SEVERAL = "several"
+    """Several peers are held at this endpoint, and nothing tells which of them has sent the data."""
+    RESIDENT = "resident"
+    """The peer is in the device already."""
+    NOT_SHARED = "not_shared"
+    """The holder does not serve the address to which the data came, so the client cannot have moved with it."""
+    WRONG_SOURCE = "wrong_source"
+    """This machine would call from another address than the one to which the data came: its route has to name it."""
+    HELD_DOWN = "held_down"
+    """The peer was called three times within a minute. The client has to knock by itself."""
+    BARRED = "barred"
+    """The peer may not connect: it is disabled or expired."""
+    CONFLICT = "conflict"
+    """A peer that the registry does not know has an allowed IP of this peer."""
+    FULL = "full"
+    """The device has no room."""
+    FAILED = "failed"
+    """The replica or the device has failed; the log has it."""
+
+
+@dataclass(frozen=True, slots=True)
+class TookOver:
+    """Count what became of a stray. With a record: also publish it, since the peer was called."""
+
+    outcome: Takeover
+    key: PublicKey | None = None
+    record: FeedRecord | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PutRoutes:
+    """Route these prefixes into the tunnel, each with a metric, soon and in batches. A later metric replaces it."""
+
+    routes: tuple[tuple[AllowedIP, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TakeRoutes:
+    """Take the routes of these prefixes away, at the latest before the next Configure or Evict is performed.
+
+    So traffic goes elsewhere before its peer is gone.
+    """
+
+    prefixes: tuple[AllowedIP, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RoutesKnown:
+    """The residents of an earlier process are known: take away what is left of its routes, but for these prefixes.
+
+    They are of residents about which the registry has not been heard yet.
+    """
+
+    kept: tuple[AllowedIP, ...]
+
+
+class NoRoute(StrEnum):
+    """Why a prefix of a held peer gets no route."""
+
+    DEFAULT = "default"
+    """It is the default route, which would take all of this machine's traffic."""
+    ENDPOINT = "endpoint"
+    """It contains the peer's own endpoint: the tunnel's packets would go into the tunnel."""
+    COVERED = "covered"
+    """The interface's own routes lead there already, and the settings leave such prefixes out."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """Log that a prefix of a held peer gets no route."""
+
+    key: PublicKey
+    prefix: AllowedIP
+    why: NoRoute
 
 
 @dataclass(frozen=True, slots=True)
@@ -399,6 +565,8 @@ class Arrival(StrEnum):
     """This gateway installed the peer for its knock."""
     FOUND = "found"
     """A look found the peer in the device, at the start or because another program put it there."""
+    CALLED = "called"
+    """This gateway installed the peer to call its client, whose data had come here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -423,6 +591,8 @@ class Departure(StrEnum):
     registered and `exclusive` is set."""
     MOVED = "moved"
     """Another gateway of the fleet holds the peer now."""
+    UNANSWERED = "unanswered"
+    """This gateway has called the client of another gateway, and got no answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -457,6 +627,14 @@ Command = (
     | AwaitData
     | SessionUp
     | SessionOver
+    | PutRoutes
+    | TakeRoutes
+    | RoutesKnown
+    | LeftOut
+    | FindHolders
+    | NoStray
+    | StrayAgain
+    | TookOver
     | ReadDevice
     | FindCover
     | Sheltered

@@ -7,6 +7,7 @@
 | `lifecycle`       | starts and ends the gateway on one interface                            |
 | `core_settings`   | makes the core's settings from the configuration                        |
 | `process`         | the process around the gateways                                         |
+| `leaving`         | a gateway leaves, comes back, and says whether it is fit to serve       |
 | `effects`         | how the loop performs commands that take more than a call               |
 | `registry_watch`  | saves claims, and reads the registry's changes                          |
 | `interface_watch` | notices when the interface changes or is gone                           |

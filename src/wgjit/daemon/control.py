@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 import stat
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -23,10 +23,18 @@ PATIENCE = 5.0
 class ControlServer:
     """Serves the control socket while the gateway runs."""
 
-    def __init__(self, interface: str, status: Callable[[], Awaitable[GatewayStatus]], feed: FeedHub) -> None:
+    def __init__(
+        self,
+        interface: str,
+        status: Callable[[], Awaitable[GatewayStatus]],
+        feed: FeedHub,
+        verbs: Mapping[str, Callable[[], AsyncIterator[Mapping[str, Any]]]] | None = None,
+    ) -> None:
+        """`verbs`: what else may be asked, each with a function that gives the answers."""
         self._path = socket_path(interface)
         self._status = status
         self._feed = feed
+        self._verbs = verbs or {}
         self._server: asyncio.Server | None = None
         self._made: os.stat_result | None = None
         self._clients: set[asyncio.Task[None]] = set()
@@ -74,9 +82,10 @@ class ControlServer:
         except (ConnectionError, asyncio.CancelledError):
             pass  # the client closed the connection, or the gateway is ending
         except (ValueError, RecursionError, TimeoutError):
-            await self._complain(writer, 'write {"ask": "status"} or {"ask": "feed"} and a newline')
+            await self._complain(writer, 'write {"ask": "status"} and a newline; also health, feed, drain, undrain')
         except Exception as error:
-            await self._complain(writer, str(error) if isinstance(error, WgjitError) else without_keys(repr(error)))
+            told = str(error) if isinstance(error, WgjitError) else without_keys(repr(error))
+            await self._complain(writer, told, type(error).__name__)
         finally:
             self._clients.discard(task)
             writer.close()
@@ -88,24 +97,42 @@ class ControlServer:
                 await _send(writer, (await self._status()).as_dict())
             case "feed":
                 await self._stream(reader, writer)
+            case str(verb) if verb in self._verbs:
+                answers = self._verbs[verb]()
+                await _send(writer, await anext(answers))  # also to a client that says nothing more (`nc -N`)
+                await _until_hung_up(reader, _send_each(writer, answers))
             case _:
                 raise ValueError
 
     async def _stream(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         subscription = self._feed.subscribe()
-        halves = {asyncio.ensure_future(reader.read()), asyncio.ensure_future(_send_all(writer, subscription))}
         try:
-            await asyncio.wait(halves, return_when=asyncio.FIRST_COMPLETED)
+            await _until_hung_up(reader, _send_all(writer, subscription))
         finally:
-            for half in halves:
-                half.cancel()
-            await asyncio.gather(*halves, return_exceptions=True)
             subscription.close()
 
     @staticmethod
-    async def _complain(writer: asyncio.StreamWriter, error: str) -> None:
+    async def _complain(writer: asyncio.StreamWriter, error: str, kind: str = "InvalidValue") -> None:
         with suppress(ConnectionError):
-            await _send(writer, {"error": error})
+            await _send(writer, {"error": error, "kind": kind})
+
+
+async def _until_hung_up(reader: asyncio.StreamReader, work: Coroutine[Any, Any, None]) -> None:
+    """Do this until it is done or the client hangs up. Raises what it raises."""
+    sends, hangs_up = asyncio.ensure_future(work), asyncio.ensure_future(reader.read())
+    try:
+        await asyncio.wait((sends, hangs_up), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for half in (sends, hangs_up):
+            half.cancel()
+        await asyncio.gather(sends, hangs_up, return_exceptions=True)
+    if not sends.cancelled():
+        sends.result()
+
+
+async def _send_each(writer: asyncio.StreamWriter, answers: AsyncIterator[Mapping[str, Any]]) -> None:
+    async for answer in answers:
+        await _send(writer, answer)
 
 
 async def _send_all(writer: asyncio.StreamWriter, subscription: Subscription) -> None:
@@ -114,6 +141,6 @@ async def _send_all(writer: asyncio.StreamWriter, subscription: Subscription) ->
         await _send(writer, record.as_dict())
 
 
-async def _send(writer: asyncio.StreamWriter, value: dict[str, Any]) -> None:
+async def _send(writer: asyncio.StreamWriter, value: Mapping[str, Any]) -> None:
     writer.write(json.dumps(value, separators=(",", ":")).encode() + b"\n")
     await writer.drain()

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 
 from wgjit.config import Config
-from wgjit.core.settings import Settings
+from wgjit.core.settings import RouteRule, Settings
 from wgjit.model import AllowedIP, Delivery
 
 WATCHFUL = 64
@@ -35,7 +35,16 @@ def core_settings(config: Config, delivery: Delivery, *, store_is_local: bool, f
         watchful=WATCHFUL,
         fleet=fleet,
         epoch=EPOCH if fleet else 0,
+        routes=_route_rule(config),
+        shared=frozenset(address.packed for address in config.takeover.addresses) if fleet else frozenset(),
     )
+
+
+def _route_rule(config: Config) -> RouteRule | None:
+    routes = config.routes
+    if routes.mode == "off":
+        return None
+    return RouteRule(routes.metric == "claim", tuple(_networks(config)) if routes.skip_covered else ())
 
 
 def _networks(config: Config) -> Iterator[AllowedIP]:

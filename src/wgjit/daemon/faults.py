@@ -26,6 +26,7 @@ for others: this is one fault, not one for each packet."""
 class _Fault:
     told: float
     last: float
+    why: str
 
 
 class Faults:
@@ -44,18 +45,24 @@ class Faults:
         """
         self._metrics.faults[part] += 1
         now = time.monotonic()
+        why = str(error) if isinstance(error, WgjitError) else "a mistake of wgjit; see its log"
         if fault := self._current.get(part):
-            fault.last = now
+            fault.last, fault.why = now, why
             if now - fault.told < QUIET:
                 return
             fault.told = now
         else:
-            self._current[part] = _Fault(now, now)
+            self._current[part] = _Fault(now, now, why)
         if isinstance(error, WgjitError):
             log.warning("fault", part=part, error=str(error), **self._context)
         else:
             frames = "".join(traceback.format_tb(error.__traceback__))
             log.error("bug", part=part, error=without_keys(repr(error)), traceback=frames, **self._context)
+
+    def lately(self, part: str, seconds: float) -> str | None:
+        """What failed in this part within the last `seconds`, for people; None if nothing did."""
+        fault = self._current.get(part)
+        return None if fault is None or time.monotonic() - fault.last > seconds else fault.why
 
     def passed(self, part: str) -> None:
         """The part works. Log this if the part failed before, and has not failed for `CALM` seconds."""

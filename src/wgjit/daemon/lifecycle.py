@@ -11,32 +11,36 @@ import asyncio
 import os
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
-from typing import ParamSpec, Protocol
+from typing import Any, ParamSpec, Protocol
 
 import structlog
 
 from wgjit.config import Config, read_private_key
+from wgjit.control.health import Health
 from wgjit.control.status import GatewayStatus
 from wgjit.core.gateway import Gateway
 from wgjit.core.vocabulary import DeviceRead
 from wgjit.daemon.core_settings import core_settings
 from wgjit.daemon.feed_hub import FeedHub
 from wgjit.daemon.interface_watch import INTERVAL, until_changed
+from wgjit.daemon.leaving.inside import Inside
 from wgjit.daemon.loop import Loop
 from wgjit.daemon.metrics import Metrics
 from wgjit.doctor.choice import Choice, choose_delivery, examine, hold_by
-from wgjit.drivers.base import Capture, Confirmations, Restraint
+from wgjit.drivers.base import Capture, Confirmations, Restraint, Routes, StrayWatch
 from wgjit.drivers.capture.packet import PacketCapture
 from wgjit.drivers.capture.queue import NfqueueCapture
 from wgjit.drivers.confirm.packets import PacketConfirmations
 from wgjit.drivers.replay.inject import ReplayInjector
 from wgjit.drivers.restraint.nft import NftRestraint
+from wgjit.drivers.routes.kernel import KernelRoutes
+from wgjit.drivers.strays.nft import NftStrays
 from wgjit.drivers.wireguard.interface import create_interface, delete_interface, interface_exists
 from wgjit.drivers.wireguard.open import open_device
-from wgjit.errors import CaptureError, ConfigError, DeviceError, NotPermitted, WgjitError
+from wgjit.errors import CaptureError, ConfigError, DeviceError, NotInFleet, NotPermitted, WgjitError
 from wgjit.model import Delivery, DeviceInfo
 from wgjit.stderr import lost_lines
 from wgjit.stores.base import Store
@@ -46,6 +50,9 @@ from wgjit.wire.noise import Responder
 P = ParamSpec("P")
 
 log = structlog.get_logger()
+
+PROGRESS = 0.5
+"""Seconds between two words on how far a drain is."""
 
 
 class Supervisor(Protocol):
@@ -79,6 +86,9 @@ class Service:
         self._about: GatewayStatus | None = None
         """The part of the status that stays the same while an interface is served; None before the first interface."""
         self._loop: Loop | None = None
+        self._drains = False
+        self._inside = None if config.health.target is None else Inside(config.health.target, config.health)
+        self.drain_on_stop = float(config.fleet.drain_on_stop)
         self.feed = FeedHub()
 
     async def run(self, undo: ExitStack) -> None:
@@ -87,10 +97,15 @@ class Service:
         `undo` takes back what the first start has made, if that start fails. Raises ConfigError, DeviceError,
         CaptureError if the first start fails.
         """
-        await self._round(undo, first=True)
-        while await self._until_there():
-            with ExitStack() as again:
-                await self._round(again, first=False)
+        inside = None if self._inside is None else asyncio.create_task(self._inside.run())
+        try:
+            await self._round(undo, first=True)
+            while await self._until_there():
+                with ExitStack() as again:
+                    await self._round(again, first=False)
+        finally:
+            if inside is not None:
+                inside.cancel()
 
     async def _round(self, undo: ExitStack, *, first: bool) -> None:
         with ExitStack() as stack:
@@ -130,6 +145,8 @@ class Service:
         is_fleet = self._store.fleet is not None
         self._confirmations = _open_confirmations(self._interface, stack) if is_fleet else None
         self._restraint = _open_restraint(self._info, self._config.gateway.capacity, stack) if is_fleet else None
+        self._routes = _open_routes(self._info, self._config, stack)
+        self._strays = _open_strays(self._info, self._config, stack) if is_fleet else None
         began = time.monotonic()
         self._residents = DeviceRead(began, list(self._device.peers()))
 
@@ -152,7 +169,11 @@ class Service:
             lambda: self._supervisor.alive(self._interface),
             self._confirmations,
             self._restraint,
+            self._routes,
+            self._strays,
+            self._info.fwmark,
         )
+        self._loop.drains_at_first = self._drains
         self._about = GatewayStatus(
             interface=self._interface,
             public_key=str(self._responder.public_key),
@@ -199,9 +220,66 @@ class Service:
         with suppress(TimeoutError):
             await asyncio.wait_for(self._stop.wait(), INTERVAL)
 
+    # --- leave and come back ------------------------------------------------------------------------------------
+
+    def set_draining(self, drains: bool) -> None:
+        """Drain, or serve as before, also after a change of the interface.
+
+        Raises NotInFleet: nobody would tell that another gateway serves a client.
+        """
+        if self._store.fleet is None:
+            raise NotInFleet(
+                "this gateway is in no fleet, so no other gateway takes its clients over; a fleet "
+                "shares a registry in PostgreSQL (store.url)"
+            )
+        if drains != self._drains:
+            log.info("draining" if drains else "serves again", interface=self._interface, clients=self.left())
+        self._drains = drains
+        if self._loop is not None:
+            self._loop.set_draining(drains)
+
+    def left(self) -> int:
+        """Number of clients that a drain waits for."""
+        return 0 if self._loop is None else self._loop.left
+
+    def others(self) -> int:
+        """Number of other gateways of the fleet that live and do not drain, as far as is known."""
+        return 0 if self._loop is None else self._loop.others
+
+    async def drain(self) -> AsyncIterator[Mapping[str, Any]]:
+        """Drain. Gives how far that is, at once and then every `PROGRESS` seconds, until it is over. Raises
+        NotInFleet."""
+        self.set_draining(True)
+        while True:
+            left = self.left()
+            yield {"draining": self._drains, "left": left, "others": self.others()}
+            if not left or not self._drains:
+                return
+            await asyncio.sleep(PROGRESS)
+
+    async def undrain(self) -> AsyncIterator[Mapping[str, Any]]:
+        """Serve as before. Raises NotInFleet."""
+        self.set_draining(False)
+        yield {"draining": False, "left": self.left(), "others": self.others()}
+
+    async def health(self) -> AsyncIterator[Mapping[str, Any]]:
+        """Whether the gateway is fit to serve clients: one answer."""
+        yield self._health().as_dict()
+
+    def _health(self) -> Health:
+        if self._loop is None:
+            return Health(self._interface, {"interface": "the gateway does not serve it yet"})
+        failing = self._loop.failing(self._interface, self._config.health)
+        if self._inside is not None and (why := self._inside.trouble()) is not None:
+            failing["inside"] = why
+        if self._drains:
+            failing["draining"] = f"{self.left()} clients are left"
+        return Health(self._interface, failing)
+
     async def status(self) -> GatewayStatus:
         """The status that `wgjit status` shows."""
         about = self._about or GatewayStatus(interface=self._interface)
+        about = replace(about, unhealthy=self._health().failing or None)
         if self._loop is None:
             return replace(about, waiting_for="the interface", log_lines_lost=lost_lines())
         return replace(await self._loop.status(about), log_lines_lost=lost_lines())
@@ -265,6 +343,31 @@ def _open_restraint(info: DeviceInfo, capacity: int, stack: ExitStack) -> Restra
             "a client that a route has moved to another gateway may be called back, or not be served for two minutes",
             interface=info.name,
             do="let wgjit use nftables: install nft, and have the kernel's nf_tables",
+            why=str(error),
+        )
+        return None
+
+
+def _open_routes(info: DeviceInfo, config: Config, stack: ExitStack) -> Routes | None:
+    """What puts routes for residents into the kernel, if it is to. Raises RouteError: the operator has asked for it."""
+    wanted = config.routes
+    if wanted.mode == "off":
+        return None
+    return stack.enter_context(closing(KernelRoutes(info.index, wanted.table, wanted.protocol)))
+
+
+def _open_strays(info: DeviceInfo, config: Config, stack: ExitStack) -> StrayWatch | None:
+    """What notices clients that the network has led here from another gateway. Without it they knock after 15 s."""
+    addresses = [str(address) for address in config.takeover.addresses]
+    if not addresses:
+        return None
+    try:
+        return stack.enter_context(closing(NftStrays(info.name, info.listen_port, addresses)))
+    except (CaptureError, NotPermitted) as error:
+        log.warning(
+            "takeover.addresses has no effect: a client that the network has led here knocks by itself, after 15 s",
+            interface=info.name,
+            do="let wgjit use nftables: install nft, and have the kernel's nf_tables and nfnetlink_log",
             why=str(error),
         )
         return None

@@ -14,12 +14,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
+from wgjit.config.settings import HealthSettings
 from wgjit.control.status import GatewayStatus
 from wgjit.core.agenda import Agenda, Installs, Verdicts
 from wgjit.core.gateway import Gateway
@@ -31,41 +32,54 @@ from wgjit.core.vocabulary import (
     Configure,
     Count,
     DeviceRead,
+    Drain,
     Event,
     Evict,
     FindCover,
+    FindHolders,
     Flipped,
     FollowUp,
     FollowUpDue,
     Install,
     Installed,
     Left,
+    LeftOut,
     LookedUp,
     Lookup,
+    NoStray,
     OfKnock,
     PutBack,
+    PutRoutes,
     ReadDevice,
     Recheck,
     Release,
     Replay,
+    RoutesKnown,
     SaveClaim,
     SayHolding,
     SessionOver,
     SessionUp,
     Sheltered,
+    StrayAgain,
+    TakeRoutes,
     Tell,
     Tick,
+    TookOver,
+    Undrain,
 )
 from wgjit.daemon.alarm import Alarm
 from wgjit.daemon.effects.device_work import HEAD_START, DeviceWork
 from wgjit.daemon.effects.fleet_work import FleetWork
+from wgjit.daemon.effects.route_work import RouteWork
+from wgjit.daemon.effects.stray_work import StrayWork
 from wgjit.daemon.faults import Faults
 from wgjit.daemon.feed_hub import FeedHub
+from wgjit.daemon.leaving.health import failing
 from wgjit.daemon.metrics import Metrics
 from wgjit.daemon.notices import Notices
 from wgjit.daemon.registry_watch import RegistryWatch
 from wgjit.daemon.stages import Stages
-from wgjit.drivers.base import Capture, Captured, Confirmations, Device, Injector, Restraint
+from wgjit.drivers.base import Capture, Captured, Confirmations, Device, Injector, Restraint, Routes, StrayWatch
 from wgjit.errors import WgjitError
 from wgjit.model import PublicKey
 from wgjit.refusal import Refusal
@@ -103,12 +117,18 @@ class Loop:
         alive: Callable[[], None] = lambda: None,
         confirmations: Confirmations | None = None,
         restraint: Restraint | None = None,
+        routes: Routes | None = None,
+        strays: StrayWatch | None = None,
+        fwmark: int = 0,
     ) -> None:
         """`alive` is called with each heartbeat. It tells a supervisor's watchdog that the loop runs.
 
         `confirmations` tells which peers' sessions have passed data; without it, looks at the device tell it later.
-        `restraint` keeps WireGuard from calling back clients that have moved.
+        `restraint` keeps WireGuard from calling back clients that have moved. `routes` lead traffic to residents.
+        `strays` notices clients that the network has led here; `fwmark` is the mark of the interface's own packets.
         """
+        self.drains_at_first = False
+        """The gateway drains from the start of `run` on."""
         self._gateway = gateway
         self._capture = capture
         self._injector = injector
@@ -135,6 +155,9 @@ class Loop:
         self._watch = RegistryWatch(store, self._faults, gateway.concerned)
         self._notices = Notices(metrics)
         self._fleet = FleetWork(store, confirmations, restraint, self._faults, self.feed_event)
+        self._routes = RouteWork(routes, self._faults)
+        self._strays = StrayWork(store, strays, self._faults, self.feed_events, gateway.settings, fwmark)
+        self._watch.heard = self._strays.heard
         self._work = DeviceWork(device, self._faults, head_start=0.0 if capture.holds else HEAD_START)
         self._turns: dict[type, Callable[[Any], None]] = {
             Verdicts: lambda _: self._flush(),
@@ -158,6 +181,14 @@ class Loop:
             AwaitData: self._fleet.await_data,
             SessionUp: self._fleet.session_up,
             SessionOver: self._fleet.session_over,
+            PutRoutes: self._routes.put,
+            TakeRoutes: self._routes.take,
+            RoutesKnown: self._routes.known,
+            LeftOut: self._notices.left_out,
+            FindHolders: lambda command: self._agenda.hear(self._strays.find_holders(command)),
+            NoStray: self._strays.no_stray,
+            StrayAgain: self._strays.again,
+            TookOver: self._took_over,
             ReadDevice: self._read_device,
             FindCover: lambda command: self._watch.find_cover(command.within),
             Sheltered: self._notices.sheltered,
@@ -173,14 +204,20 @@ class Loop:
     async def run(self, residents: DeviceRead) -> None:
         """Serve until cancelled. `residents` is a reading of the device from before the capture was opened."""
         self._loop = asyncio.get_running_loop()
+        self._routes.begin(self._loop)
         self.feed_event(residents)
+        if self.drains_at_first:
+            self.set_draining(True)
         self._loop.add_reader(self._capture.fileno(), self._packets_wait)
         self._fleet.begin(self._loop, self._news.set)
+        self._strays.begin(self._loop)
         try:
             await asyncio.gather(self._beat(), self._follow_registry())
         finally:
             self._loop.remove_reader(self._capture.fileno())
             self._fleet.end(self._loop)
+            self._routes.end(self._loop)
+            self._strays.end(self._loop)
             self._alarm.cancel()
             for task in self._tasks:
                 task.cancel()
@@ -189,6 +226,26 @@ class Loop:
             self._work.close()
             self._threads.shutdown(wait=False)
             self._registry_thread.shutdown(wait=False)
+
+    def set_draining(self, drains: bool) -> None:
+        """Let the gateway drain, or serve as before. The fleet hears of it at once."""
+        self.feed_event(Drain() if drains else Undrain())
+        if (fleet := self._store.fleet) is not None:
+            fleet.set_draining(drains)
+
+    @property
+    def left(self) -> int:
+        """Number of clients that a drain waits for."""
+        return self._gateway.left
+
+    @property
+    def others(self) -> int:
+        """Number of other gateways of the fleet that live and do not drain, as far as is known."""
+        return self._gateway.others
+
+    def failing(self, interface: str, settings: HealthSettings) -> dict[str, str]:
+        """The checks of the gateway's health that fail, and why, for people."""
+        return dict(failing(interface, self._store, self._faults, settings))
 
     # --- events in ----------------------------------------------------------------------------------------------
 
@@ -210,8 +267,13 @@ class Loop:
 
     def feed_event(self, event: Event) -> None:
         """Let the core handle an event that is no packet."""
+        self.feed_events((event,))
+
+    def feed_events(self, events: Iterable[Event]) -> None:
+        """Let the core handle events that are no packets. Their installs are made together."""
         self._stages.look()
-        self._agenda.hear(event)
+        for event in events:
+            self._agenda.hear(event)
         self._process()
 
     def _process(self) -> None:
@@ -320,6 +382,7 @@ class Loop:
             self._agenda.hear(Installed(change.public_key, failures.get(change.public_key)))
 
     async def _evict(self, command: Evict) -> None:
+        self._routes.take_now()
         self.feed_event(await self._work.evict(command.keys, command.first))
 
     def _read_device(self, command: ReadDevice) -> None:
@@ -335,6 +398,7 @@ class Loop:
     def _configure(self, command: Configure) -> None:
         if self._agenda.take_verdicts():
             self._flush()  # no packet waits behind a configuration
+        self._routes.take_now()
         self._work.configure(command.changes)
         self._stages.look()  # this time is in no knock's stages
 
@@ -355,6 +419,14 @@ class Loop:
         if self._feed:
             self._feed.publish(record)
 
+    def _took_over(self, command: TookOver) -> None:
+        self._metrics.takeovers[command.outcome] += 1
+        self._strays.tell(command.outcome)
+        if command.record is not None:
+            self._metrics.saw(command.record)
+            if self._feed:
+                self._feed.publish(command.record)
+
     def _count(self, command: Count) -> None:
         self._captured.pop(command.knock, None)
         self._stages.end(command.knock)
@@ -372,17 +444,23 @@ class Loop:
             self._stages.compare_clocks()
             self._work.retry()
             self._fleet.flush()
-            self._fleet.beat(len(self._gateway.residency))
+            self._fleet.beat(len(self._gateway.residency), drains=self._gateway.drains)
+            self._routes.beat()
+            self._strays.beat()
             self.feed_event(Tick())  # also for deadlines by the wall clock, which may have been stepped
             self._alive()
             await asyncio.sleep(HEARTBEAT)
 
     async def _follow_registry(self) -> None:
+        filled = False
         while True:
             self._news.clear()  # before the round: what comes while it runs is for the next one
             try:
                 for event in await self._loop.run_in_executor(self._registry_thread, self._watch.round):
                     self.feed_event(event)
+                if not filled:  # what is heard from now on goes into the watch, too
+                    self._strays.fill()
+                    filled = True
             except Exception as error:
                 self._faults.occurred("registry", error)
             await asyncio.sleep(TOGETHER)
@@ -394,6 +472,11 @@ class Loop:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    def _takeover(self) -> dict[str, Any] | None:
+        """What the status says of clients that the network leads here."""
+        figures = self._strays.figures()
+        return None if figures is None else {"off": self._gateway.takes_nobody_over, **figures}
+
     async def status(self, about: GatewayStatus) -> GatewayStatus:
         """`about` with the current numbers. A thread asks for the capture's, since that may run a program."""
         counters = await self._loop.run_in_executor(self._threads, self._capture.counters)
@@ -401,9 +484,12 @@ class Loop:
             about,
             residents=len(self._gateway.residency),
             holding=self._gateway.holding if self._store.fleet is not None else None,
+            draining=self._gateway.drains if self._store.fleet is not None else None,
             waiting=len(self._captured),
             sheltered=self._gateway.sheltered,
             calls_held=self._fleet.calls_held(),
+            routes=self._routes.status(self._gateway.routes_left_out),
+            takeover=self._takeover(),
             **self._metrics.as_dict(counters),
             feed_dropped=self._feed.dropped,
             registry=self._store.figures() or None,

@@ -21,15 +21,18 @@ class Metrics:
     deliveries: Counter[str] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)
     """Faults by the part that failed: store, device, inject, capture, heartbeat, registry, core,
-    fleet, record, confirmations, restraint."""
+    fleet, record, confirmations, restraint, routes, routes_lost, strays."""
     flips: Counter[str] = field(default_factory=Counter)
     """Outcomes of flips, including flips after a failed replay: completed, repeated, given_up."""
     arrivals: Counter[str] = field(default_factory=Counter)
-    """Peers that became resident: installed, found."""
+    """Peers that became resident: installed, found, called."""
     departures: Counter[str] = field(default_factory=Counter)
-    """Peers that were taken out of the device, by reason: idle, unconfirmed, room, revoked, moved."""
+    """Peers that were taken out of the device, by reason: idle, unconfirmed, room, revoked, moved,
+    unanswered."""
     said: Counter[str] = field(default_factory=Counter)
-    """Holdings that were said to the fleet, by reason: taken, taken_over, moved, repeated, left."""
+    """Holdings that were said to the fleet, by reason: taken, taken_over, moved, repeated, left, called."""
+    takeovers: Counter[str] = field(default_factory=Counter)
+    """What became of data of other gateways' clients that came here; the words of `core.vocabulary.Takeover`."""
     put_back: int = 0
     """How often another program put a revoked peer into the device."""
 
@@ -55,6 +58,7 @@ class Metrics:
             "arrivals": dict(self.arrivals),
             "departures": dict(self.departures),
             "said": dict(self.said) or None,
+            "takeovers": dict(self.takeovers) or None,
             "put_back": self.put_back,
             "faults": dict(self.faults),
             "captured": capture.received,

@@ -6,15 +6,21 @@ from collections import OrderedDict
 
 import structlog
 
-from wgjit.core.vocabulary import Came, Flipped, Left, PutBack, SayHolding, Sheltered
+from wgjit.core.vocabulary import Came, Flipped, Left, LeftOut, NoRoute, PutBack, SayHolding, Sheltered
 from wgjit.daemon.metrics import Metrics
-from wgjit.model import PublicKey
+from wgjit.model import AllowedIP, PublicKey
 from wgjit.refusal import Refusal
 
 log = structlog.get_logger()
 
 REMEMBERED = 4096
 """Most peers of which it is remembered that they were logged."""
+
+_NO_ROUTE = {
+    NoRoute.DEFAULT: "it is the default route, which would send all of this machine's traffic to the peer",
+    NoRoute.ENDPOINT: "the peer's own endpoint is inside, so packets for the tunnel would go into the tunnel",
+}
+"""Those that are told; `COVERED` is what the settings ask for."""
 
 _STATES = {Refusal.UNKNOWN: "removed", Refusal.DISABLED: "disabled", Refusal.EXPIRED: "expired"}
 
@@ -25,6 +31,7 @@ class Notices:
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
         self._told: OrderedDict[PublicKey, None] = OrderedDict()
+        self._told_left_out: OrderedDict[tuple[PublicKey, AllowedIP], None] = OrderedDict()
         self._context = structlog.contextvars.get_contextvars()
 
     def came(self, command: Came) -> None:
@@ -40,6 +47,23 @@ class Notices:
         """Count a holding that is said to the fleet."""
         self._metrics.said[command.why] += 1
         log.debug("holding said", peer=str(command.holding.public_key), why=command.why.value)
+
+    def left_out(self, command: LeftOut) -> None:
+        """Log that a prefix of a held peer gets no route, once for each."""
+        which = (command.key, command.prefix)
+        if which in self._told_left_out:
+            return
+        self._told_left_out[which] = None
+        if len(self._told_left_out) > REMEMBERED:
+            self._told_left_out.popitem(last=False)
+        log.warning(
+            "a prefix of a peer gets no route",
+            peer=str(command.key),
+            prefix=str(command.prefix),
+            why=_NO_ROUTE[command.why],
+            do="register narrower prefixes for the peer, or route this prefix by hand",
+            **self._context,
+        )
 
     def flipped(self, command: Flipped) -> None:
         """Count the outcome of a flip."""

@@ -44,7 +44,13 @@ def _replica(interface: str, config: Config, path: Path) -> ReplicaStore:
     store, gateway = config.store, config.gateway
     assert store.database is not None
     description = Description(
-        gateway.name, EPOCH, _public_key(interface, config), interface, version("wgjit"), gateway.address
+        gateway.name,
+        EPOCH,
+        _public_key(interface, config),
+        interface,
+        version("wgjit"),
+        gateway.address,
+        ",".join(map(str, config.takeover.addresses)) or None,
     )
     read = None if store.read_url is None else store.read_url.reveal()
     return ReplicaStore(path, ReplicaTerms(store.database.reveal(), description, read, store.poll))

@@ -13,10 +13,10 @@ from collections.abc import Callable, Collection, Hashable, Iterable
 import structlog
 
 from wgjit.core.residents.placeholder import LIMIT
-from wgjit.core.vocabulary import ClaimsSaved, Covered, Event, FleetClock, HeldElsewhere, RegistryChanged
+from wgjit.core.vocabulary import ClaimsSaved, Covered, Event, FleetClock, FleetMembers, HeldElsewhere, RegistryChanged
 from wgjit.daemon.faults import Faults
 from wgjit.errors import StoreDeferred, StoreError
-from wgjit.model import AllowedIP, Change, Claim, Cover, Holding, PublicKey, Registration
+from wgjit.model import AllowedIP, Change, Claim, Cover, Holding, OtherGateway, PublicKey, Registration
 from wgjit.stores.base import Store
 
 log = structlog.get_logger()
@@ -62,6 +62,10 @@ class RegistryWatch:
         """Holdings to say to the fleet."""
         self._heard: int | None = None
         """The place up to which other gateways' holdings have been heard; None before the first round."""
+        self._others: tuple[OtherGateway, ...] = ()
+        """The other gateways that the core knows of."""
+        self.heard: Callable[[list[Holding]], None] = lambda holdings: None
+        """Called on the registry's thread with all that other gateways say they hold."""
         self._offset: float | None = None
         """The offset of the fleet's clock that the core knows of."""
         self._changed: dict[PublicKey, None] = {}
@@ -161,7 +165,7 @@ class RegistryWatch:
         return [ClaimsSaved(tuple(claims.values()))]
 
     def _hear(self, _failures: list[Exception]) -> list[Event]:
-        """Other gateways' holdings of the peers that matter here, and the fleet's clock."""
+        """Other gateways' holdings of the peers that matter here, the fleet's clock, and who is in the fleet."""
         fleet = self._store.fleet
         if fleet is None:
             return []
@@ -170,6 +174,9 @@ class RegistryWatch:
         if offset is not None and (self._offset is None or abs(offset - self._offset) > CLOCK_STEP):
             self._offset = offset
             events.append(FleetClock(offset))
+        if (others := tuple(fleet.others())) != self._others:
+            self._others = others
+            events.append(FleetMembers(others))
         if self._heard is None:  # the first round looks all residents up, so that no holding is missed
             self._heard = fleet.hear(0, limit=0)[1]
         while True:
@@ -177,6 +184,7 @@ class RegistryWatch:
             if place == self._heard:
                 return events
             self._heard, concerned = place, self._residents()
+            self.heard(holdings)
             if here := tuple(holding for holding in holdings if holding.public_key in concerned):
                 events.append(HeldElsewhere(here))
 

@@ -4,5 +4,6 @@
 | -------- | --------------------------------------------------------------------- |
 | `probe`  | findings: what this machine can do                                    |
 | `trial`  | tries deliveries out, in a network namespace of its own               |
+| `service` | from which address WireGuard would begin a handshake                  |
 | `choice` | chooses the delivery from the findings, with the reason               |
 """

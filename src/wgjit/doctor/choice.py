@@ -124,6 +124,8 @@ _ADVICE = {
     Fact.XDP_REPLAY: "for replay that keeps the dialled address: Linux 5.18 and CAP_BPF",
     Fact.CONFIRMATIONS: "to see at once that a session works, and not only when the device is looked at, every 2 to "
     "30 s: CONFIG_PACKET and CAP_NET_RAW",
+    Fact.SERVICE_ADDRESS: "let WireGuard begin handshakes from the service address: docs/LEAVING.md has the rule",
+    Fact.ROUTES: "for routes.mode residents: CAP_NET_ADMIN, and IPv6 for routes of IPv6",
     Fact.PORT: "free the port or choose another listen port, or set the interface up",
 }
 

@@ -32,7 +32,9 @@ class Fact(StrEnum):
     RAW_REPLAY_IPV4 = "raw_replay_ipv4"
     RAW_REPLAY_IPV6 = "raw_replay_ipv6"
     CONFIRMATIONS = "confirmations"
+    ROUTES = "routes"
     PORT = "port"
+    SERVICE_ADDRESS = "service_address"
 
 
 class Finding(NamedTuple):
@@ -51,6 +53,7 @@ _TRIED = (
     Fact.RAW_REPLAY_IPV4,
     Fact.RAW_REPLAY_IPV6,
     Fact.CONFIRMATIONS,
+    Fact.ROUTES,
 )
 _CAPABILITIES = {12: "CAP_NET_ADMIN", 13: "CAP_NET_RAW", 39: "CAP_BPF"}  # linux/capability.h
 _SYS_ADMIN = 21  # includes CAP_BPF, as before Linux 5.8

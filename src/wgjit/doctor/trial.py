@@ -21,7 +21,7 @@ import struct
 from collections.abc import Callable
 from typing import Literal
 
-from wgjit.drivers.base import Capture, Captured
+from wgjit.drivers.base import Capture, Captured, Route, RouteChange
 from wgjit.drivers.capture import queue_messages as nfqueue
 from wgjit.drivers.capture.packet import PacketCapture
 from wgjit.drivers.capture.queue import NfqueueCapture
@@ -30,6 +30,7 @@ from wgjit.drivers.confirm.packets import PacketConfirmations
 from wgjit.drivers.netlink.netfilter import NetfilterSocket
 from wgjit.drivers.replay.inject import ReplayInjector
 from wgjit.drivers.replay.xdp import LiveFrames
+from wgjit.drivers.routes.kernel import KernelRoutes
 from wgjit.errors import WgjitError
 from wgjit.model import PublicKey, parse_allowed_ip
 from wgjit.wire.endpoint import Endpoint
@@ -44,6 +45,7 @@ _PATIENCE = 1.0  # seconds for a packet on loopback, on a machine that may be bu
 _GATEWAY = {4: "192.0.2.1", 6: "::1"}
 _STRANGER = {4: "198.51.100.1", 6: "2001:db8::1"}
 _PORT = 51820
+_TABLE, _PROTOCOL = 254, 87  # the namespace's own main table
 _KNOCK = b"\x01" + bytes(147)  # the size and type of an initiation
 
 
@@ -115,6 +117,22 @@ def confirmations() -> str:
         if not select.select([noticed], [], [], _PATIENCE)[0] or noticed.read() != [key]:
             raise _Trial("the packet socket saw no packet from a watched address")
     return "packet socket with filter over inner addresses"
+
+
+def routes() -> str:
+    """Put a route in and take it away, into lo in place of a WireGuard interface."""
+    ours = KernelRoutes(socket.if_nametoindex("lo"), _TABLE, _PROTOCOL)
+    with contextlib.closing(ours):
+        wanted = [
+            Route(socket.inet_pton(_family(version), _STRANGER[version]), {4: 32, 6: 128}[version], 1)
+            for version in _versions()
+        ]
+        for put in (True, False):
+            for error in ours.apply([RouteChange(route, put) for route in wanted]).values():
+                raise error
+            if sorted(route for part in ours.dump() for route in part) != (sorted(wanted) if put else []):
+                raise _Trial("the kernel does not have the routes that it has accepted")
+    return "put in and taken away: " + " and ".join(f"IPv{version}" for version in _versions())
 
 
 def _packet(version: int) -> bytes:
@@ -221,6 +239,7 @@ _TRIALS: dict[str, tuple[Callable[[], str], Callable[[], str] | None]] = {
     "raw_replay_ipv6": (lambda: _replay_raw(6), lambda: _raw_in_place(6)),
     "xdp_replay": (xdp_replay, xdp_replay_in_place),
     "confirmations": (confirmations, confirmations_in_place),
+    "routes": (routes, None),
 }
 """By the names of `probe.Fact`: the trial, and the one that replaces it if no namespace can be made."""
 

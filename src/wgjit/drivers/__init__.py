@@ -8,6 +8,8 @@
 | `replay`        | puts a copied knock back into the kernel                                         |
 | `confirm`       | tells when a session has passed data                                             |
 | `restraint`     | keeps a fleet's gateway from calling back clients that have moved                |
+| `routes`        | puts routes for residents into the kernel, and keeps them there                  |
+| `strays`        | notices data of clients that the network has led here from another gateway       |
 | `netlink`       | netlink, which the others use                                                    |
 | `packet_socket` | AF_PACKET sockets with a filter                                                  |
 """

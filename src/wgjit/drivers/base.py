@@ -1,4 +1,4 @@
-"""The protocols by which the daemon reaches the kernel: Device, Capture, Injector, Confirmations, Restraint.
+"""The protocols by which the daemon reaches the kernel: Device, Capture, Injector, Confirmations and others.
 
 All calls are synchronous and short, except `peers`: for a crowded device it may take seconds, so it runs on a thread.
 The drivers turn errno into the errors of `wgjit.errors`.
@@ -6,9 +6,11 @@ The drivers turn errno into the errors of `wgjit.errors`.
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+from wgjit.errors import RouteError
 from wgjit.model import AllowedIP, DeviceInfo, DevicePeer, Endpoint, PeerChange, PublicKey
 
 
@@ -159,6 +161,66 @@ class Confirmations(Protocol):
         """Close sockets. Nothing is left in the kernel."""
 
 
+class Route(NamedTuple):
+    """A route into the WireGuard interface, of our own protocol number and in our table. Packed, since there are many.
+
+    `address` is that of the prefix, 4 bytes or 16; `length` its bits; a smaller `metric` (1 to 2^32-1) wins.
+    """
+
+    address: bytes
+    length: int
+    metric: int
+
+    def __str__(self) -> str:
+        family = socket.AF_INET if len(self.address) == 4 else socket.AF_INET6
+        return f"{socket.inet_ntop(family, self.address)}/{self.length} metric {self.metric}"
+
+
+class RouteChange(NamedTuple):
+    """A route to put in, or to take away."""
+
+    route: Route
+    put: bool
+
+
+class RouteNews(NamedTuple):
+    """What other programs, or the kernel, have done to our routes."""
+
+    lost: list[Route]
+    """These were taken away, or another program's may have taken their place."""
+    unsure: bool
+    """More may have happened, such as the interface going down, and only a dump can tell."""
+
+
+class Routes(Protocol):
+    """The routes into one WireGuard interface that have our protocol number, in one table. Raises RouteError.
+
+    Other routes are never touched, not even one for the same prefix with the same metric.
+    """
+
+    def apply(self, changes: Sequence[RouteChange]) -> dict[RouteChange, RouteError]:
+        """Make all changes, in this order, in as few system calls as it takes. Returns those that failed.
+
+        To put what is there and to take what is not there is no failure. A route to be taken away whose metric is 0 is
+        one with any metric. Harmless with no changes.
+        """
+
+    def dump(self) -> Iterator[list[Route]]:
+        """All our routes, in parts, as one reading of the kernel after the other gives them.
+
+        Changes may be made between two parts; these may be in the dump or not.
+        """
+
+    def fileno(self) -> int:
+        """A descriptor that is readable when `read` has something to do."""
+
+    def read(self) -> RouteNews:
+        """What others have done since the last call. Never blocks. Changes by `apply` are not in it."""
+
+    def close(self) -> None:
+        """Close sockets. All routes stay, as sessions do."""
+
+
 class Restraint(Protocol):
     """Keeps WireGuard from calling back clients that the network has moved to another gateway of the fleet.
 
@@ -185,3 +247,55 @@ class Restraint(Protocol):
 
     def close(self) -> None:
         """End the restraint. Nothing is left in the kernel."""
+
+
+class StrayCounters(NamedTuple):
+    """Numbers of a watch for strays."""
+
+    known: int
+    """Endpoints that are watched, about: one that is put in twice counts twice until the watch is filled anew."""
+    seen: int
+    """Strays that were reported since the start, as of the last heartbeat."""
+    lost: int
+    """Reports that nobody has read in time."""
+
+
+class StrayWatch(Protocol):
+    """Tells of transport data that comes to a service address from endpoints whose peers other gateways hold.
+
+    The kernel looks each packet up in a set, and passes it on unchanged. It reports an endpoint once a minute, when it
+    has sent as many bytes as an initiation back to it would take. So a gateway that answers a report by an initiation
+    never sends more than it got. Data from other endpoints costs one lookup in the set and is never reported.
+
+    `put`, `forget`, `clear`, `heartbeat` and `counters` may be called from any thread. Raises CaptureError,
+    NotPermitted.
+    """
+
+    def put(self, endpoints: Iterable[Endpoint]) -> None:
+        """Watch these endpoints, too."""
+
+    def put_anew(self, endpoints: Iterable[Endpoint]) -> None:
+        """As `put`, for a few: their peers have just begun to be held elsewhere, so their data is news even if it was
+        reported a moment ago."""
+
+    def forget(self, endpoints: Iterable[Endpoint]) -> None:
+        """Watch these endpoints no longer. Harmless if they are not watched."""
+
+    def clear(self) -> None:
+        """Watch no endpoint, before all are put in anew."""
+
+    def fileno(self) -> int:
+        """A descriptor that is readable when reports wait."""
+
+    def read(self) -> list[tuple[Endpoint, Endpoint]]:
+        """Some of the reports that wait: whence data has come, and where to. Never blocks. May be empty."""
+
+    def heartbeat(self) -> bool:
+        """Put the watch back in force if another program has taken it away. Returns True if all endpoints have to be
+        put in anew. Call this every second."""
+
+    def counters(self) -> StrayCounters:
+        """How many endpoints are watched; reports."""
+
+    def close(self) -> None:
+        """End the watch. Nothing is left in the kernel."""

@@ -56,6 +56,8 @@ def gateway_fields(gateway: GatewayEntry) -> dict[str, Any]:
         "residents": gateway.residents,
         "lag": gateway.lag,
         "clock_offset": gateway.clock_offset,
+        "draining": gateway.draining,
+        "service": [] if gateway.service is None else gateway.service.split(","),
         "started_at": show_moment(gateway.started_at),
         "seen_at": show_moment(gateway.seen_at),
     }

@@ -11,7 +11,19 @@ from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from wgjit.errors import StoreError
-from wgjit.model import AllowedIP, Change, Claim, Cover, Holding, Peer, PublicKey, Registration, Removed
+from wgjit.model import (
+    AllowedIP,
+    Change,
+    Claim,
+    Cover,
+    Endpoint,
+    Holding,
+    OtherGateway,
+    Peer,
+    PublicKey,
+    Registration,
+    Removed,
+)
 from wgjit.stores.entries import (
     EVERY,
     Answer,
@@ -121,6 +133,15 @@ class Fleet(Protocol):
         arrived. The first place is 0. With a `limit` of 0 only the newest place is told. Raises StoreError.
         """
 
+    def held_at(self, endpoint: Endpoint) -> list[Registration]:
+        """The registered peers that are held at this endpoint now, by any gateway; three at most. Raises StoreError."""
+
+    def held_elsewhere(self, after: PublicKey | None, limit: int = 1000) -> tuple[list[Endpoint], PublicKey | None]:
+        """Endpoints of peers that other gateways hold, in the order of keys after `after`, and the last key.
+
+        None as the last key: there are no more. Raises StoreError.
+        """
+
     def ask(self, key: PublicKey) -> Registration | Removed | None:
         """Ask the registry of record for a key that the replica does not have. May wait; thread-safe.
 
@@ -136,11 +157,23 @@ class Fleet(Protocol):
     def is_behind(self) -> bool:
         """Whether registered peers may be missing in the replica: it is being made, or has not been renewed lately."""
 
+    def lag(self) -> float | None:
+        """Seconds since the replica was as the registry of record; None if it does not have all peers yet."""
+
     def clock_offset(self) -> float | None:
         """Seconds by which the clock of the registry of record is ahead of ours; None if it is not known."""
 
     def set_residents(self, count: int) -> None:
         """Tell the fleet how many residents this gateway has, with its next heartbeat."""
+
+    def set_draining(self, draining: bool) -> None:
+        """Tell the fleet at once whether this gateway drains, and with its heartbeats."""
+
+    def others(self) -> list[OtherGateway]:
+        """The other gateways of the fleet by name, as the last heartbeat heard of them. Raises StoreError.
+
+        Whether they live is known only while heartbeats succeed: otherwise none is said to live.
+        """
 
     def trouble(self) -> StoreError | None:
         """Why the registry of record is not followed or not written to at the moment; None if all is well."""

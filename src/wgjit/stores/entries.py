@@ -207,6 +207,10 @@ class GatewayEntry:
     """Seconds by which the database's clock is ahead of the gateway's; None if it was not measured."""
     started_at: float
     """By the gateway's clock."""
+    draining: bool
+    """It takes over no clients, and lets its own go."""
+    service: str | None
+    """The addresses that it shares with other gateways, with commas between; None if it shares none."""
     seen_at: float
     """By the database's clock, as `lives`."""
     lives: bool

@@ -16,10 +16,12 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TypeVar
+from contextlib import suppress
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Any, TypeVar
 
 from wgjit.errors import StoreError
-from wgjit.model import AllowedIP, Claim, Endpoint, Holding, Peer, PresharedKey, PublicKey, Tai64n
+from wgjit.model import AllowedIP, Claim, Endpoint, Holding, Peer, PresharedKey, PublicKey, Registration, Tai64n
 from wgjit.wire.key_text import holds_key, shown
 
 PeerRow = tuple[PublicKey, bytes, bytes | None, int, bool, int | None, str | None, int | None]
@@ -255,6 +257,22 @@ def row_holding(
         )
     except (ValueError, TypeError):
         raise damaged("holding", key) from None
+
+
+def unpack_service(text: str | None) -> tuple[IPv4Address | IPv6Address, ...]:
+    """The addresses that a gateway shares with others, as its row has them. What is no address is left out."""
+    found: list[IPv4Address | IPv6Address] = []
+    for each in (text or "").split(","):
+        with suppress(ValueError):
+            found.append(ip_address(each))
+    return tuple(found)
+
+
+def row_registration(key: PublicKey, row: Sequence[Any]) -> Registration:
+    """A peer's columns after its key, then its claim's and its holding's, each None without one. Raises StoreError."""
+    peer = row_peer(key, *row[:7])
+    claim = None if row[7] is None else row_claim(key, *row[7:12])
+    return Registration(peer, claim, None if row[12] is None else row_holding(key, *row[12:]))
 
 
 def damaged(what: str, key: bytes) -> StoreError:

@@ -23,7 +23,7 @@ def requests(api: Api) -> list[tuple[str, str, str]]:
         (method.upper(), path, operation["description"].rpartition("Scope: ")[2].rstrip("."))
         for path, methods in described["paths"].items()
         for method, operation in methods.items()
-        if path not in ("/v1/healthz", "/v1/feed", "/v1/changes")
+        if path not in ("/v1/healthz", "/v1/gateway/healthz", "/v1/feed", "/v1/changes")
     ]
 
 

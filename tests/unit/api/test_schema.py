@@ -62,7 +62,14 @@ OPERATIONS = [
     ("DELETE", "/v1/tokens/{token}"),
     ("GET", "/v1/audit"),
 ]
-APART = {("GET", "/v1/feed"), ("GET", "/v1/changes"), ("GET", "/v1/status")}
+APART = {
+    ("GET", "/v1/feed"),
+    ("GET", "/v1/changes"),
+    ("GET", "/v1/status"),
+    ("GET", "/v1/gateway/healthz"),
+    ("POST", "/v1/gateway/drain"),
+    ("DELETE", "/v1/gateway/drain"),
+}
 """Streams, and what is 503 for want of a gateway."""
 
 

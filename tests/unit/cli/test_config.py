@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from wgjit.cli import command_line
+from wgjit.cli.shared.application import command_line
 from wgjit.config import load
 from wgjit.config.environment import VARIABLES
 from wgjit.config.layers import SECTIONS

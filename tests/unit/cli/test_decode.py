@@ -16,7 +16,7 @@ from typer.testing import CliRunner, Result
 
 from tests.unit.wire.captures import LINKS, enhanced, interface, pcap, section
 from tests.unit.wire.vectors import HANDSHAKES, PACKETS, Handshake
-from wgjit.cli import command_line
+from wgjit.cli.shared.application import command_line
 from wgjit.errors import InvalidValue
 from wgjit.wire.endpoint import Endpoint
 from wgjit.wire.packets import build

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-CALL = "import sys, wgjit.cli; wgjit.cli.command_line('up')"
+CALL = "import sys; from wgjit.cli.shared import application; application.command_line('up')"
 
 
 def loaded(then: str = "pass") -> set[str]:

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from typer.testing import CliRunner
 
 from wgjit import cli
-from wgjit.cli import command_line
+from wgjit.cli.shared.application import command_line
 from wgjit.config import Config, StoreSettings, load, load_all, load_config
 from wgjit.config.checks import check
 from wgjit.config.environment import VARIABLES, put_store

@@ -12,10 +12,12 @@ from tests.fakes.confirmations import FakeConfirmations
 from tests.fakes.device import FakeDevice
 from tests.fakes.fleet import FakeFleet
 from tests.fakes.restraint import FakeRestraint
+from tests.fakes.routes import FakeRoutes
 from tests.fakes.store import FakeRegistry
 from tests.unit.core.conftest import Client
+from wgjit.control.status import GatewayStatus
 from wgjit.core.gateway import Gateway
-from wgjit.core.settings import Settings
+from wgjit.core.settings import RouteRule, Settings
 from wgjit.core.vocabulary import DeviceRead
 from wgjit.daemon.feed_hub import FeedHub, Subscription
 from wgjit.daemon.loop import Loop
@@ -29,7 +31,13 @@ class Running:
     """A loop under test and its surroundings."""
 
     def __init__(
-        self, clients: int, delivery: Delivery, store_is_local: bool, hold_deadline: float, fleet: FakeFleet | None
+        self,
+        clients: int,
+        delivery: Delivery,
+        store_is_local: bool,
+        hold_deadline: float,
+        fleet: FakeFleet | None,
+        routes: RouteRule | None,
     ) -> None:
         private = PrivateKey(b"\x42" * 32)
         responder = Responder(private)
@@ -41,6 +49,8 @@ class Running:
         self.store.fleet = fleet
         self.confirmations = None if fleet is None else FakeConfirmations()
         self.restraint = None if fleet is None else FakeRestraint()
+        self.routes = FakeRoutes()
+        self.about = GatewayStatus(interface="wg0")
         self.metrics = Metrics()
         self.feed = FeedHub()
         self.subscription: Subscription = self.feed.subscribe()
@@ -50,6 +60,7 @@ class Running:
             store_is_local=store_is_local,
             hold_deadline=hold_deadline,
             fleet=fleet is not None,
+            routes=routes,
         )
         self.gateway = Gateway(responder, settings)
         self.loop = Loop(
@@ -62,6 +73,7 @@ class Running:
             self.metrics,
             confirmations=self.confirmations,
             restraint=self.restraint,
+            routes=self.routes if routes else None,
         )
         self._records = aiter(self.subscription)
 
@@ -82,9 +94,10 @@ async def running(
     hold_deadline: float = 0.5,
     before: Callable[[Running], None] = lambda _: None,
     fleet: FakeFleet | None = None,
+    routes: RouteRule | None = None,
 ) -> AsyncIterator[Running]:
     """Run a loop for the time of a `with`; an error that ended it comes out."""
-    stage = Running(clients, delivery, store_is_local, hold_deadline, fleet)
+    stage = Running(clients, delivery, store_is_local, hold_deadline, fleet, routes)
     before(stage)
     residents = DeviceRead(time.monotonic(), list(stage.device.peers()))
     task = asyncio.create_task(stage.loop.run(residents))
@@ -96,6 +109,7 @@ async def running(
         with suppress(asyncio.CancelledError):
             await task
         stage.capture.close()
+        stage.routes.close()
 
 
 async def until(condition: Callable[[], bool]) -> None:

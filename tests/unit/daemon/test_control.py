@@ -7,6 +7,7 @@ import json
 import os
 import socket
 import stat
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from wgjit.control.status import GatewayStatus
 from wgjit.daemon.control import ControlServer
 from wgjit.daemon.feed_hub import FeedHub
 from wgjit.daemon.process.lock import interface_lock
-from wgjit.errors import GatewayRunning, GatewayUnavailable
+from wgjit.errors import GatewayRunning, GatewayUnavailable, NotInFleet
 from wgjit.model import Delivery, Endpoint, PrivateKey, Tai64n
 from wgjit.record import Decision, FeedRecord
 from wgjit.refusal import Refusal
@@ -78,6 +79,43 @@ def test_status_and_feed_over_the_socket() -> None:
             await until(lambda: not hub)
         assert not socket_path("wgtest").exists()
 
+    asyncio.run(asyncio.wait_for(test(), 120))
+
+
+def test_other_questions_are_answered_with_one_line_or_several() -> None:
+    async def count() -> AsyncIterator[Mapping[str, int]]:
+        for number in range(3):
+            yield {"number": number}
+
+    async def forever() -> AsyncIterator[Mapping[str, int]]:
+        try:
+            while True:
+                yield {"number": 0}
+                await asyncio.sleep(3600)
+        finally:
+            ended.set()
+
+    async def refuse() -> AsyncIterator[Mapping[str, int]]:
+        raise NotInFleet("no fleet")
+        yield {}
+
+    async def test() -> None:
+        async with ControlServer("wgtest", status, FeedHub(), {"count": count, "forever": forever, "no": refuse}):
+            assert [answer["number"] async for answer in client.ask("wgtest", "count")] == [0, 1, 2]
+            with pytest.raises(NotInFleet, match="wgtest: no fleet"):
+                [answer async for answer in client.ask("wgtest", "no")]
+            reader, writer = await asyncio.open_unix_connection(socket_path("wgtest"))
+            writer.write(b'{"ask": "count"}\n')
+            writer.write_eof()  # as a shell does that pipes the question in
+            assert json.loads(await reader.readline()) == {"number": 0}
+            writer.close()
+            reader, writer = await asyncio.open_unix_connection(socket_path("wgtest"))
+            writer.write(b'{"ask": "forever"}\n')
+            assert json.loads(await reader.readline()) == {"number": 0}
+            writer.close()
+            await ended.wait()
+
+    ended = asyncio.Event()
     asyncio.run(asyncio.wait_for(test(), 120))
 
 

@@ -7,7 +7,7 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from wgjit.cli import command_line
+from wgjit.cli.shared.application import command_line
 from wgjit.doctor.choice import Fact, Finding, advise, choose_delivery, obstacles
 from wgjit.errors import ConfigError
 from wgjit.model import Delivery

@@ -164,6 +164,20 @@ async def test_the_restraint_is_told_together_and_last_word_last() -> None:
 
 
 @in_loop
+async def test_before_a_call_the_restraint_hears_what_it_has_yet_to_hear() -> None:
+    """Else the call would be held back for 25 s: the client was here a moment ago, went, and is led here again."""
+    async with running(delivery=Delivery.HOLD, fleet=FakeFleet()) as stage:
+        assert stage.restraint is not None
+        work = stage.loop._fleet
+        gone, other = (Endpoint(bytes([10, 0, 0, number]), 4000) for number in (1, 2))
+        work.session_over(SessionOver(gone))
+        work.session_over(SessionOver(gone, at_once=True))
+        assert stage.restraint.calls == ["forget 1"]
+        work.session_over(SessionOver(other, at_once=True))
+        assert stage.restraint.calls == ["forget 1"], "it knows nothing of this one"
+
+
+@in_loop
 async def test_a_peer_that_has_left_may_be_called_again() -> None:
     fleet = FakeFleet()
     async with running(delivery=Delivery.HOLD, fleet=fleet) as stage:
@@ -272,7 +286,7 @@ async def test_a_registry_of_record_that_is_away_is_told_and_its_return() -> Non
 @in_loop
 async def test_trouble_of_a_fleet_is_told_once() -> None:
     fleet = FakeFleet()
-    fleet.taken, fleet.others = StoreError("gateway name 'g': another has it"), ["ams1"]
+    fleet.taken, fleet.keys = StoreError("gateway name 'g': another has it"), ["ams1"]
     with capture_logs() as log:
         async with running(delivery=Delivery.HOLD, fleet=fleet) as stage:
             await until(lambda: stage.metrics.faults["fleet"] >= 2)

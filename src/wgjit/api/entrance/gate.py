@@ -34,8 +34,8 @@ IMPORT = "/v1/peers/import"
 STREAMS = ("/v1/feed", "/v1/changes")
 """Paths that have quotas of their own."""
 
-_NO_THREAD = ("/v1/status", "/v1/peers/export")
-"""Paths that take no turn on a thread: status asks the gateway, and export takes a turn for each page."""
+_NO_THREAD = ("/v1/status", "/v1/gateway/drain", "/v1/peers/export")
+"""Paths that take no turn on a thread: the first two ask the gateway, and export takes a turn for each page."""
 
 _JSON = ("application/json", "application/merge-patch+json")
 _LINES = ("application/x-ndjson", "application/jsonl", "application/json-seq")

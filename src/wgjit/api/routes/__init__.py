@@ -7,6 +7,7 @@
 | `importing` | one import while its lines arrive                    |
 | `streams`   | server-sent events: the feed, the changes            |
 | `system`    | health, status, tokens, the audit log                |
+| `gateway`   | the gateway's health, and its drain                  |
 | `bodies`    | the models of requests and answers                   |
 | `answers`   | what routes get as arguments, and how they answer    |
 | `declared`  | routes and their scopes, as their files declare them |

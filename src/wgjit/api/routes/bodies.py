@@ -172,6 +172,8 @@ class GatewayBody(BaseModel):
     residents: int
     lag: float | None = Field(description="Seconds by which its copy of the registry is behind.")
     clock_offset: float | None = Field(description="Seconds by which the database's clock is ahead of its own.")
+    draining: bool = Field(description="It takes over no clients, and lets its own go.")
+    service: list[str] = Field(description="The addresses that it shares with other gateways.")
     started_at: str | None
     seen_at: str | None
 
@@ -305,6 +307,22 @@ class Health(BaseModel):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"status": "ok"}]})
     status: str
+
+
+class GatewayHealth(BaseModel):
+    """The gateway is fit to serve clients."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"healthy": True}]})
+    healthy: bool
+
+
+class Drain(BaseModel):
+    """How far a drain is."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"draining": True, "left": 12, "others": 2}]})
+    draining: bool
+    left: int = Field(description="Clients that the gateway still serves. The drain is over when this is 0.")
+    others: int = Field(description="Other gateways of the fleet that are known to live and not to drain.")
 
 
 class FieldError(BaseModel):

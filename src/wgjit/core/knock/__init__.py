@@ -12,4 +12,5 @@
 | `freshness` | tells a knock that was made just now from a recorded one                           |
 | `claims`    | tells whether a proof is newer than the last one                                   |
 | `barred`    | peers that may not connect: disabled, expired, or removed                          |
+| `takeovers` | whether a client that another gateway serves is taken over                         |
 """

@@ -29,6 +29,8 @@ class Knock:
     """The ticket of the inquiry about the knock's key (`Inquiries`)."""
     looked: bool = False
     """The device was read before the install for this knock."""
+    taken: bool = False
+    """Another gateway may hold the peer; the peer may be taken over."""
     released: bool = False
     """The packet was held and has been released, with a verdict or at its deadline."""
 

@@ -12,5 +12,6 @@
 | `expiries`    | when residents expire                                                                |
 | `holders`     | which gateway of the fleet holds a resident                                          |
 | `proofs`      | which initiation began the session that is up                                        |
+| `routes`      | which routes lead traffic from inside to the residents that this gateway holds       |
 | `placeholder` | the peer that keeps registered addresses while their own peers are away              |
 """

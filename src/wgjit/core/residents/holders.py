@@ -1,9 +1,17 @@
 """Who holds a resident: this gateway, nobody yet, or another gateway of the fleet.
 
     installed ── AwaitData ── Confirmed, or a look ── SayHolding ── held
+    called (takeover) ── AwaitData ── Confirmed, or a look ── SayHolding (T, n + 1) ── held
     HeldElsewhere ─┬─ nothing newer was proven here ── the peer leaves at once (`moved`)
                    ├─ a newer initiation was proven here ── await its data: only a confirmed session moves a peer
                    └─ a smaller holding than ours ── SayHolding again
+
+A gateway that has called a client holds it by the timestamp T of the holding before, and n + 1: the client has proven
+nothing newer. It may not have heard of the last one, and not every rekey is said to the fleet. So between a call and
+what was proven elsewhere, time decides, by the fleet's clock:
+
+- A gateway that has proven something after the call says so again. One that has not lets the peer go.
+- A gateway whose call came after another holding began says its own again, by that one's timestamp.
 
 Holding a peer is more than having it installed. An initiation may be a recording, so a gateway holds a peer only when
 the new session has passed data. docs/FLEET.md has the rules. Without a fleet this module does nothing.
@@ -11,14 +19,15 @@ the new session has passed data. docs/FLEET.md has the rules. Without a fleet th
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
 from wgjit.core.knock.claims import Claims
 from wgjit.core.residents.proofs import Proofs
 from wgjit.core.residents.residency import Resident
 from wgjit.core.settings import Settings
-from wgjit.core.vocabulary import AwaitData, Command, Hold, Now, SaveClaim, SayHolding, SessionOver, SessionUp
+from wgjit.core.vocabulary import AwaitData, Command, Hold, NoStray, Now, SaveClaim, SayHolding, SessionOver, SessionUp
 from wgjit.model import (
     NEVER_PROVEN,
     AllowedIP,
@@ -53,8 +62,14 @@ class _Known:
     """The source of the newest of these."""
     own: Holding | None = None
     """What this gateway holds; None while it awaits data."""
+    taken: Holding | None = None
+    """`own` as it was when the peer was taken. Rekeys do not change it."""
     said: float = 0.0
     """Monotonic seconds when `own` or the peer's claim was last said."""
+    told: Holding | None = None
+    """What was last said of `own`: its timestamp has grown since if the client has rekeyed."""
+    called: float | None = None
+    """Unix seconds, by our clock, when this gateway called the client, which `other` holds. Its answer is awaited."""
 
 
 class Holders:
@@ -62,7 +77,7 @@ class Holders:
 
     def __init__(self, settings: Settings, claims: Claims) -> None:
         """`claims`: the gateway's own."""
-        self._on = settings.fleet
+        self._on, self._takes_over = settings.fleet, bool(settings.shared)
         self._gateway, self._epoch = settings.gateway, settings.epoch
         self._claims = claims
         self._ahead = 0.0
@@ -71,10 +86,25 @@ class Holders:
         self._leaving: dict[PublicKey, set[Endpoint | None]] = {}
         """The endpoints of peers that have lost their addresses and are still in the device."""
         self._commands: list[Command] = []
+        self._tell: Callable[[PublicKey], None] = lambda _: None
+
+    def on_change(self, tell: Callable[[PublicKey], None]) -> None:
+        """Call this with each peer that this gateway begins to hold, takes anew, or holds no more."""
+        self._tell = tell
+
+    @property
+    def on(self) -> bool:
+        """Whether there is a fleet."""
+        return self._on
 
     def __len__(self) -> int:
         """Number of residents that this gateway holds."""
         return self._held
+
+    @property
+    def residents(self) -> int:
+        """Number of registered residents: those that this gateway holds, and those whose data it awaits."""
+        return len(self._known)
 
     def fleet_clock(self, offset: float) -> None:
         """The fleet's common clock is ahead of ours by `offset` seconds."""
@@ -90,6 +120,15 @@ class Holders:
         known = self._known.get(key)
         return None if known is None else known.own
 
+    def taken(self, key: PublicKey) -> Holding | None:
+        """What this gateway holds of the peer, as it was when it was taken; None if it does not hold it.
+
+        A holding's timestamp grows with each rekey. It is the first one that tells which of two gateways took the peer
+        last: a client that comes back has a greater one than any rekey before.
+        """
+        known = self._known.get(key)
+        return None if known is None or known.own is None else known.taken or known.own
+
     def awaits(self, key: PublicKey) -> bool:
         """Whether the peer is resident, and its session is not confirmed."""
         known = self._known.get(key)
@@ -97,13 +136,21 @@ class Holders:
 
     # --- a session begins ---------------------------------------------------------------------------------------
 
-    def installed(self, peer: Peer, prefixes: Iterable[AllowedIP], other: Holding | None) -> None:
+    def installed(
+        self,
+        peer: Peer,
+        prefixes: Iterable[AllowedIP],
+        other: Holding | None,
+        now: Now,
+        called: Endpoint | None = None,
+    ) -> None:
         """The peer was installed for a knock. A packet from one of `prefixes` is the peer's own.
 
-        `other`: the holding of its registration.
+        `other`: the holding of its registration. `called`: there was no knock, and WireGuard has called this endpoint.
         """
         if self._on:
-            self._known[peer.public_key] = _Known(other)
+            known = self._known[peer.public_key] = _Known(other, endpoint=called)
+            known.called = None if called is None else now.wall
             self._commands.append(AwaitData(peer.public_key, tuple(prefixes)))
 
     def proven(self, claim: Claim, at: float, now: Now) -> None:
@@ -125,8 +172,13 @@ class Holders:
         twice, the packet may be of the first session.
         """
         known = self._known.get(key)
-        first = None if known is None else known.proofs.first
-        if known is None or known.own is not None or first is None or resident.confirmed_after:
+        if known is None or known.own is not None or resident.confirmed_after:
+            return False
+        if known.called is not None:
+            self._take_called(key, known, now)
+            return True
+        first = known.proofs.first
+        if first is None:
             return False
         self._take(key, known, first, now)
         return True
@@ -137,22 +189,38 @@ class Holders:
         if known is None:
             return
         stamp = None if peer.last_handshake == resident.handshake else known.proofs.of(peer.last_handshake)
+        if known.own is None and known.called is not None:
+            if peer.last_handshake:  # the peer was new, so the handshake is the call's
+                self._take_called(key, known, now)
+            return
         if known.own is None:
             if stamp is None and not known.proofs:  # an earlier process has proven it, and its claim is not known
                 stamp = NEVER_PROVEN
             known.endpoint = known.endpoint or peer.endpoint
             if stamp is not None and known.endpoint is not None and peer.last_handshake > resident.confirmed_after:
-                self._take(key, known, stamp, now)
+                self._take(key, known, stamp, now, known.proofs.arrival(stamp))
             return
-        if stamp is not None and stamp > known.own.timestamp:
+        # Once this gateway has called, WireGuard rekeys by itself, so a handshake tells nothing of the client's knocks.
+        if stamp is not None and stamp > known.own.timestamp and not known.own.takeovers:
             known.own = replace(known.own, timestamp=stamp, takeovers=0)
             known.proofs.forget_before(stamp)
         if peer.endpoint is not None and peer.endpoint != known.own.endpoint:
             self._say(known, replace(known.own, endpoint=peer.endpoint), Hold.MOVED, now)
+            self._no_stray(peer.endpoint)
             self._session_up(peer.endpoint, peer.last_handshake, now)
 
-    def _take(self, key: PublicKey, known: _Known, stamp: Tai64n, now: Now) -> None:
-        """This gateway holds the peer from now on."""
+    def _take_called(self, key: PublicKey, known: _Known, now: Now) -> None:
+        """The client has answered this gateway's call."""
+        assert known.other is not None  # who holds nothing is not called
+        self._take(key, known, known.other.timestamp, now, known.called)
+
+    def _take(self, key: PublicKey, known: _Known, stamp: Tai64n, now: Now, began: float | None = None) -> None:
+        """This gateway holds the peer from now on.
+
+        `began`: when its session began, Unix seconds by our clock, if that was not just now: others compare it with
+        the time of their calls.
+        """
+        called, known.called = known.called, None
         self._commands.append(AwaitData(key, ()))
         known.proofs.forget_before(stamp)
         other = known.other
@@ -161,16 +229,19 @@ class Holders:
         own = Holding(
             key,
             stamp,
-            0,
+            other.takeovers + 1 if called is not None and other is not None else 0,
             self._gateway,
             self._epoch,
             known.endpoint,
-            since=now.wall + self._ahead,
+            since=(now.wall if began is None else began) + self._ahead,
             before=None if other is None else other.before if is_ours else other.gateway,
         )
         self._held += 1
+        known.taken = own
+        self._tell(key)
         taken_over = other is not None and other.until is None and not is_ours
-        self._say(known, own, Hold.TAKEN_OVER if taken_over else Hold.TAKEN, now)
+        self._say(known, own, Hold.CALLED if called is not None else Hold.TAKEN_OVER if taken_over else Hold.TAKEN, now)
+        self._no_stray(known.endpoint, None if other is None else other.endpoint)
 
     # --- other gateways -----------------------------------------------------------------------------------------
 
@@ -179,27 +250,59 @@ class Holders:
         known = self._known.get(holding.public_key)
         if known is None or holding.gateway == self._gateway:
             return False
-        if known.own is not None and (holding.order, holding.gateway) < (known.own.order, known.own.gateway):
-            self._say(known, known.own, Hold.REPEATED, now)
+        if known.called is not None:
+            return self._elsewhere_while_calling(known, holding)
+        is_smaller = known.own is not None and _rank(holding) < _rank(known.own)
+        if known.own is not None and is_smaller and not self._was_called_since(known, holding):
+            proven = known.proofs.newest_at + self._ahead if known.proofs else 0.0
+            since = max(known.own.since, proven) if holding.takeovers else known.own.since
+            self._say(known, replace(known.own, since=since), Hold.REPEATED, now)
             return False
         if holding.until is not None:
             return False  # the other gateway has let the peer go
-        newest = known.proofs.newest
-        if newest is None or newest <= holding.timestamp:
+        if known.own is not None and known.own.takeovers and known.own.since > holding.since:
+            own = replace(known.own, timestamp=holding.timestamp, takeovers=holding.takeovers + 1)
+            self._say(known, own, Hold.REPEATED, now)
+            return False
+        newer = self._newer(known.proofs, holding)
+        if not newer:
             return True
-        stamp = known.proofs.of(resident.handshake)
-        if stamp is not None and stamp > holding.timestamp:  # the client is back here
+        stamp = newer.of(resident.handshake)
+        if stamp is not None:  # the client is back here
             self._held -= known.own is not None
             known.other = holding
-            self._take(holding.public_key, known, stamp, now)
+            self._take(holding.public_key, known, stamp, now, newer.arrival(stamp))
             return False
         # The client seems to be back, but its newest initiation may be a recording. So only data decides.
         if known.own is not None or known.other != holding:
             self._held -= known.own is not None
             known.own, known.other = None, holding
-            known.proofs.forget_before(holding.timestamp)
+            self._tell(holding.public_key)
+            known.proofs = newer  # also without that of an equal timestamp, whose session is not the awaited one
             resident.confirmed_after = known.proofs.first_at
         return False
+
+    def _newer(self, proofs: Proofs, holding: Holding) -> Proofs:
+        """The initiations that show that the client has come here after another gateway began to hold it."""
+        began = holding.since - self._ahead if holding.takeovers else -math.inf
+        return proofs.after(holding.timestamp, began)
+
+    def _was_called_since(self, known: _Known, holding: Holding) -> bool:
+        """Whether another gateway has called the client, and knew what was last said here, but not a rekey since."""
+        is_greater = known.told is not None and _rank(holding) > _rank(known.told)
+        return bool(holding.takeovers) and is_greater and not self._newer(known.proofs, holding)
+
+    @staticmethod
+    def _elsewhere_while_calling(known: _Known, holding: Holding) -> bool:
+        """Whether the peer has to leave although its client was called: it has come to a third gateway meanwhile."""
+        other = known.other
+        if other is not None and _rank(holding) <= _rank(other):
+            known.other = holding.over(other)
+            return False
+        if holding.until is not None:
+            known.other = holding
+            return False
+        return True
 
     def resumed(self, key: PublicKey, registration: Registration, resident: Resident, now: Now) -> bool:
         """A resident was found in the device, and this is its registration. Returns whether it has to leave.
@@ -217,8 +320,11 @@ class Holders:
             known.proofs.add(claim.greatest_proven, at)
             known.endpoint = claim.endpoint
         if holding is not None and holding.gateway == self._gateway and holding.until is None:
-            known.own, known.said = replace(holding, epoch=self._epoch), now.monotonic
+            known.own = known.told = replace(holding, epoch=self._epoch)
+            known.said = now.monotonic
+            known.taken = known.own
             self._held += 1
+            self._tell(key)
             return False
         if holding is not None and self.elsewhere(holding, resident, now):
             return True
@@ -251,6 +357,7 @@ class Holders:
             self._commands.append(AwaitData(key, ()))
             return
         self._held -= 1
+        self._tell(key)
         if not moved:
             self._say(known, replace(known.own, until=now.wall + self._ahead), Hold.LEFT, now)
             self._say_claim(key)
@@ -261,13 +368,24 @@ class Holders:
             self._commands.append(SessionUp(endpoint, min(left, SESSION)))
 
     def _say(self, known: _Known, holding: Holding, why: Hold, now: Now) -> None:
-        known.own, known.said = holding, now.monotonic
+        known.own = known.told = holding
+        known.said = now.monotonic
         self._commands.append(SayHolding(holding, why))
+
+    def _no_stray(self, *endpoints: Endpoint | None) -> None:
+        """Data from these endpoints is of a peer that this gateway holds."""
+        if self._takes_over:
+            self._commands.append(NoStray(tuple(dict.fromkeys(one for one in endpoints if one is not None))))
 
     def _say_claim(self, key: PublicKey) -> None:
         claim = self._claims.newest(key)
         if claim is not None:
             self._commands.append(SaveClaim(claim, said=True))
+
+
+def _rank(holding: Holding) -> tuple[tuple[Tai64n, int], str]:
+    """What decides between two holdings of a peer."""
+    return holding.order, holding.gateway
 
 
 def _not_after(proofs: Proofs, handshake: float) -> Tai64n:

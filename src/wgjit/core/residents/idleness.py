@@ -25,6 +25,9 @@ class Idleness:
         self._pace = settings.pace
         self._unconfirmed_timeout = settings.unconfirmed_timeout
         self._watchful = settings.watchful > 0
+        self.is_draining = False
+        """Registered residents without a session leave, whatever their idle timeouts: the gateway is to become empty.
+        They come back with their next knock, at any gateway."""
         self._unconfirmed: dict[PublicKey, Resident] = {}
         """Peers installed for a knock that have no handshake yet; the peer that knocked longest ago is first."""
         self._looked = float("inf")  # the daemon makes the first look by itself
@@ -65,11 +68,12 @@ class Idleness:
 
     def overdue(self, key: PublicKey, resident: Resident, began: float) -> Departure | None:
         """Why the resident should leave, by the look that began at `began`; None if it should stay."""
-        if not resident.may_leave:
+        if not resident.may_leave and not (self.is_draining and resident.registered):
             return None
         if key in self._unconfirmed:
             return Departure.UNCONFIRMED if began >= resident.last_knock + self._unconfirmed_timeout else None
-        limit = max(self._pace.session, resident.leaves_after(self._settings))
+        own = 0.0 if self.is_draining else resident.leaves_after(self._settings)
+        limit = max(self._pace.session, own)
         return Departure.IDLE if began - resident.active >= limit else None
 
     def spare(self, key: PublicKey, resident: Resident, began: float) -> bool:

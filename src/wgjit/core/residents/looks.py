@@ -132,7 +132,10 @@ class Looks:
             commands.append(Recheck(tuple(found)))
         if event.more:
             return commands
-        self._reading, self._began_watching = False, True
+        self._reading = False
+        if not self._began_watching:
+            self._began_watching = True
+            state.routes.taken_over()
         if event.began > self._suspected:
             self._suspected = -math.inf
         state.idleness.looked(event.took, now.monotonic)
@@ -162,6 +165,7 @@ class Looks:
             state.placeholder.foreign(key, resident.allowed_ips)
         if self._settings.fleet:
             state.holders.seen(key, resident, peer, now)
+        state.routes.at(key, peer.endpoint, resident)
         state.idleness.observe(resident, peer, began)
         if is_new:
             resident.endpoint, resident.put_in = peer.endpoint, self._began_watching

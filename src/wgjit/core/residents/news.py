@@ -41,6 +41,7 @@ class News:
             resident = state.residency.get(key)
             if resident is None:
                 continue
+            state.routes.answered(key)
             if state.removals.is_settled(key):
                 self._postponed[key] = registration
                 state.residency.release_prefixes(key)  # the peer will be gone: no install has to wait for its addresses

@@ -58,6 +58,16 @@ class Proofs:
         before = [stamp for stamp, at in self._seen if at <= handshake]
         return before[-1] if handshake and before else None
 
+    def arrival(self, stamp: Tai64n) -> float | None:
+        """When the initiation with this timestamp arrived; None if it is not among these."""
+        return next((at for one, at in self._seen if one == stamp), None)
+
+    def after(self, stamp: Tai64n, at: float) -> Proofs:
+        """Those with a greater timestamp that arrived later than `at`."""
+        later = Proofs()
+        later._seen = tuple(one for one in self._seen if one[0] > stamp and one[1] > at)
+        return later
+
     def forget_before(self, stamp: Tai64n) -> None:
         """A session that began with this timestamp is confirmed. Older initiations count no more."""
         self._seen = tuple(one for one in self._seen if one[0] >= stamp)

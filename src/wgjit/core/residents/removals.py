@@ -23,7 +23,7 @@ LEAST, MOST = 4, 64
 """Peers in a batch. The first batch has one peer. A batch that shrinks keeps LEAST peers, because below that the call
 itself costs the most. A batch grows to MOST peers at most."""
 
-AT_ONCE = frozenset({Departure.REVOKED, Departure.MOVED})
+AT_ONCE = frozenset({Departure.REVOKED, Departure.MOVED, Departure.UNANSWERED})
 """Departures of peers that have lost their allowed IPs already."""
 
 RETRY = 1.0

@@ -8,7 +8,7 @@ one is ordinary longest-prefix routing and is allowed.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 
 from wgjit.core.settings import Settings
@@ -83,6 +83,11 @@ class Residency:
         self._owners: dict[AllowedIP, PublicKey] = {}
         self._touched: set[PublicKey] | None = None
         self._present: set[PublicKey] = set()
+        self._tell: Callable[[PublicKey], None] = lambda _: None
+
+    def on_change(self, tell: Callable[[PublicKey], None]) -> None:
+        """Call this with each peer that comes, changes or leaves."""
+        self._tell = tell
 
     def __contains__(self, key: PublicKey) -> bool:
         return key in self._residents
@@ -157,6 +162,7 @@ class Residency:
 
     def touch(self, key: PublicKey) -> None:
         """This peer changes in the device. A reading that has begun may be outdated for it."""
+        self._tell(key)
         if self._touched is not None:
             self._touched.add(key)
 

@@ -12,9 +12,10 @@ from wgjit.core.residents.idleness import Idleness
 from wgjit.core.residents.placeholder import Placeholder
 from wgjit.core.residents.removals import Removals
 from wgjit.core.residents.residency import Residency, Resident
+from wgjit.core.residents.routes import Routes
 from wgjit.core.settings import Settings
 from wgjit.core.vocabulary import Departure, Now
-from wgjit.model import AllowedIP, Holding, Peer, PeerChange, PublicKey
+from wgjit.model import AllowedIP, Endpoint, Holding, Peer, PeerChange, PublicKey
 
 
 class State:
@@ -31,6 +32,7 @@ class State:
         self.removals = Removals()
         self.expiries = Expiries(self.residency)
         self.holders = Holders(settings, claims)
+        self.routes = Routes(settings.routes, self.residency, self.removals, self.holders)
         self.foreign: dict[PublicKey, None] = {}
         """Residents that the registry has not been seen to know; the peer that was looked up longest ago is first."""
         self.overdue: dict[PublicKey, Departure] = {}
@@ -45,10 +47,13 @@ class State:
         """Number of peers that the device can still take."""
         return self._capacity - len(self.residency) - self.removals.revoked
 
-    def installed(self, peer: Peer, knocked: float, known: Holding | None, now: Now) -> Resident:
+    def installed(
+        self, peer: Peer, knocked: float, known: Holding | None, now: Now, called: Endpoint | None = None
+    ) -> Resident:
         """The peer was installed for a knock that arrived at `knocked`, monotonic seconds.
 
-        `known`: who in the fleet holds the peer, by its registration.
+        `known`: who in the fleet holds the peer, by its registration. `called`: there was no knock, and WireGuard has
+        called the client at this endpoint.
         """
         resident = self.residency.add(peer, now.monotonic)
         self.placeholder.taken(peer.allowed_ips)
@@ -57,7 +62,8 @@ class State:
         self.register(peer, resident)
         if not peer.is_pinned:
             self.idleness.installed(peer.public_key, resident)
-        self.holders.installed(peer, [prefix for prefix in peer.allowed_ips if self._is_of_one(prefix)], known)
+        prefixes = [prefix for prefix in peer.allowed_ips if self._is_of_one(prefix)]
+        self.holders.installed(peer, prefixes, known, now, called)
         return resident
 
     def _is_of_one(self, prefix: AllowedIP) -> bool:
@@ -74,6 +80,7 @@ class State:
         if not resident.is_registered_as(peer):
             self.stays(key)
         resident.registered_as(peer)
+        self.routes.touch(key)
         self.foreign.pop(key, None)
         self.placeholder.not_foreign(key)
         if peer.is_pinned:

@@ -65,6 +65,8 @@ class Upkeep:
         batch = state.removals.next_batch(now.monotonic)
         if not batch:
             return []
+        for key in batch:
+            state.routes.touch(key)
         residents = {key: resident.allowed_ips for key in batch if (resident := state.residency.get(key))}
         return [Evict(batch, state.placeholder.take_for_removal(residents, now.monotonic))]
 
@@ -81,6 +83,7 @@ class Upkeep:
                 continue
             commands.append(Left(key, why))
         for key in event.failed:
+            state.routes.touch(key)
             if change := state.placeholder.give_back(key):
                 commands.append(Configure((change,)))
             resident = state.residency.get(key)

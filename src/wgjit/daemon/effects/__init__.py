@@ -3,5 +3,7 @@
 | module        | what is inside                                                     |
 | ------------- | ------------------------------------------------------------------ |
 | `device_work` | installs, changes, removals and readings of the device             |
+| `route_work`  | routes for residents: put, taken, put back, compared               |
 | `fleet_work`  | data that is awaited, and questions to the registry of record      |
+| `stray_work`  | clients of other gateways whose data comes here                    |
 """

@@ -75,12 +75,13 @@ class FleetWork:
         if self._store.fleet is not None:
             loop.remove_reader(self._store.fleet.fileno())
 
-    def beat(self, residents: int) -> None:
+    def beat(self, residents: int, *, drains: bool) -> None:
         """Once a second: what the fleet has to know of this gateway, and what a person has to know of the fleet."""
         fleet = self._store.fleet
         if fleet is None:
             return
         fleet.set_residents(residents)
+        fleet.set_draining(drains)
         if (trouble := fleet.trouble()) is not None:
             self._faults.occurred("record", trouble)
         else:
@@ -151,8 +152,12 @@ class FleetWork:
         self._tell(command.endpoint, command.seconds)
 
     def session_over(self, command: SessionOver) -> None:
-        """Tell the restraint that a session is over, soon and together with others."""
-        self._tell(command.endpoint, 0.0)
+        """Tell the restraint that a session is over, soon and together with others; at once what it has yet to hear."""
+        if command.at_once:
+            if self._sessions.pop(command.endpoint, None) is not None:
+                self._restrain(lambda restraint: restraint.forget([command.endpoint]))
+        else:
+            self._tell(command.endpoint, 0.0)
 
     def calls_held(self) -> int | None:
         """The number of calls that were held back; None if nothing holds them back."""

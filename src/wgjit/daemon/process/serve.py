@@ -18,6 +18,7 @@ import structlog
 from wgjit.config import Config
 from wgjit.control.status import GatewayStatus
 from wgjit.daemon.control import ControlServer
+from wgjit.daemon.leaving.ending import Ending
 from wgjit.daemon.lifecycle import Service
 from wgjit.daemon.open_store import open_store
 from wgjit.daemon.process.lock import interface_lock
@@ -32,7 +33,7 @@ SWITCH = 0.0005
 
 
 async def serve(interfaces: Mapping[str, Config], ready: Callable[[GatewayStatus], None] = lambda _: None) -> None:
-    """Run a gateway on each interface until SIGTERM or SIGINT.
+    """Run a gateway on each interface until SIGTERM or SIGINT. At SIGTERM a gateway may drain first (`Ending`).
 
     When all gateways can answer knocks, `ready` is called once for each, in order, with its status. A gateway follows
     later changes of its interface (another key or port, deleted, made anew). Raises GatewayRunning, ConfigError,
@@ -42,13 +43,15 @@ async def serve(interfaces: Mapping[str, Config], ready: Callable[[GatewayStatus
         check_name(interface)
     sys.setswitchinterval(SWITCH)
     stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):  # before the daemon makes anything that it must take back
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    notifier = Notifier()
+    services: dict[str, Service] = {}
+    ending = Ending(stop, notifier, services)
+    # Before the daemon makes anything that it must take back.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ending.asked)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, stop.set)
     async with AsyncExitStack() as stack:
         undo = stack.enter_context(ExitStack())
-        notifier = Notifier()
         supervisor = DaemonSupervisor(list(interfaces), stop, notifier, ready, undo)
-        services = {}
         for interface, config in interfaces.items():
             with _named(interface, supervisor.alone):
                 stack.enter_context(interface_lock(interface))
@@ -56,7 +59,8 @@ async def serve(interfaces: Mapping[str, Config], ready: Callable[[GatewayStatus
                 if store.fleet is not None:
                     await asyncio.to_thread(store.fleet.start)
                 services[interface] = service = Service(interface, config, store, supervisor)
-                await stack.enter_async_context(ControlServer(interface, service.status, service.feed))
+                verbs = {"health": service.health, "drain": service.drain, "undrain": service.undrain}
+                await stack.enter_async_context(ControlServer(interface, service.status, service.feed, verbs))
         try:
             async with asyncio.TaskGroup() as group:
                 for interface, service in services.items():

@@ -22,7 +22,15 @@ from wgjit.model import AllowedIP
 
 NETLINK_ROUTE = 0
 NLM_F_EXCL, NLM_F_CREATE = 0x200, 0x400
-RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_NEWADDR, RTM_GETADDR, RTM_NEWROUTE = 16, 17, 18, 20, 22, 24
+RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_NEWADDR, RTM_GETADDR, RTM_NEWROUTE, RTM_GETROUTE = (
+    16,
+    17,
+    18,
+    20,
+    22,
+    24,
+    26,
+)
 IFF_UP = 1
 RT_TABLE_MAIN, RTPROT_STATIC, RTN_UNICAST = 254, 4, 1
 RT_SCOPE_UNIVERSE, RT_SCOPE_LINK = 0, 253
@@ -41,6 +49,9 @@ LINK = Table(
 ADDRESS = Table("address", {1: ("address", RAW), 2: ("local", RAW)})
 ROUTE = Table("route", {1: ("destination", RAW), 4: ("interface", U32)})
 
+CHOICE = Table("chosen route", {1: ("destination", RAW), 7: ("source", RAW), 16: ("mark", U32)})
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 InterfaceAddress = ipaddress.IPv4Interface | ipaddress.IPv6Interface
 
 
@@ -98,6 +109,20 @@ class Rtnetlink(NetlinkSocket):
         head = _ROUTE.pack(family, prefix.prefixlen, 0, 0, RT_TABLE_MAIN, RTPROT_STATIC, scope, RTN_UNICAST, 0)
         attributes = ROUTE.encode({"destination": prefix.network_address.packed, "interface": index})
         self.request(RTM_NEWROUTE, head + attributes, NLM_F_CREATE | NLM_F_EXCL)
+
+    def source_towards(self, host: Address, mark: int = 0) -> Address | None:
+        """The source address that the kernel would choose for a packet with this mark to `host`; None if it names none.
+
+        Raises OSError: ENETUNREACH, EHOSTUNREACH if no route leads there.
+        """
+        family = socket.AF_INET if host.version == 4 else socket.AF_INET6
+        head = _ROUTE.pack(family, host.max_prefixlen, 0, 0, 0, 0, 0, 0, 0)
+        values = {"destination": host.packed} | ({"mark": mark} if mark else {})
+        for answer in self.request(RTM_GETROUTE, head + CHOICE.encode(values)):
+            source = CHOICE.decode(_split(answer, _ROUTE)[1]).get("source")
+            if source is not None:
+                return ipaddress.ip_address(bytes(source))
+        return None
 
     def addresses(self) -> Iterator[bytes]:
         """The packed addresses of all interfaces: 4 bytes each for IPv4, 16 for IPv6."""

@@ -59,7 +59,7 @@ class PostgresStore:
 
     def lookup(self, key: PublicKey, *, for_knock: bool = True) -> Registration | None:
         with self._database.look() as db:
-            row = db.execute(_LOOKUP, (key,)).fetchone()
+            row = db.execute(_LOOKUP, (key,), prepare=True).fetchone()
         if row is None:
             return None
         peer = packing.make_peer(key, *row[:7])

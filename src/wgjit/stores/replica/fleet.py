@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from wgjit.errors import GatewayNameTaken, StoreDamaged, StoreError, StoreMissing, StoreUnreachable
-from wgjit.model import Claim, Holding, PublicKey, Registration, Removed
+from wgjit.model import Claim, Endpoint, Holding, OtherGateway, PublicKey, Registration, Removed
 from wgjit.stores import packing
 from wgjit.stores.replica.messages import Terms
 from wgjit.stores.replica.process import Follower
@@ -42,6 +42,16 @@ _SAVE_CLAIM = claim_rows.save("TRUE")
 _HEARD = f"""
     SELECT arrival, gateway = ?2 AND epoch = ?3, public_key, {holding_rows.COLUMNS} FROM holdings
     WHERE arrival > ?1 ORDER BY arrival LIMIT ?4"""
+_HELD_AT = f"""
+    SELECT h.public_key, {packing.columns("p.", key=False)},
+           c.timestamp, c.gateway, c.endpoint, c.proven_at, c.proven, {packing.holding_columns("h.")}
+    FROM holdings AS h INDEXED BY holdings_by_endpoint JOIN peers AS p ON p.public_key = h.public_key
+        LEFT JOIN claims AS c ON c.public_key = h.public_key
+    WHERE h.endpoint IN (?1, ?2) AND h.until IS NULL LIMIT 3"""
+_HELD_ELSEWHERE = """
+    SELECT public_key, endpoint, gateway FROM holdings WHERE public_key > ? AND until IS NULL
+    ORDER BY public_key LIMIT ?"""
+_V4_IN_V6 = bytes(10) + b"\xff\xff"
 
 
 class ReplicaFleet:
@@ -55,6 +65,7 @@ class ReplicaFleet:
         self._follower = follower
         self._path = path
         self._fails = False
+        self._began = time.monotonic()
         self._told_at = -inf
 
     # --- Fleet ------------------------------------------------------------------------------------------------
@@ -94,6 +105,29 @@ class ReplicaFleet:
         """Ask the registry of record for a key that the replica does not have. What is found goes into the replica."""
         return self._follower.ask(key, ASKING)
 
+    def held_at(self, endpoint: Endpoint) -> list[Registration]:
+        """The registered peers that are held at this endpoint now, by any gateway; three at most."""
+        packed = packing.pack_endpoint(endpoint._replace(scope=0))
+        if len(endpoint.address) == 4:
+            other = _V4_IN_V6 + packed
+        else:
+            other = packed.removeprefix(_V4_IN_V6) if endpoint.address.startswith(_V4_IN_V6) else packed
+        with self.reading() as db:
+            rows = db.execute(_HELD_AT, (packed, other)).fetchall()
+        return [packing.row_registration(PublicKey(key), row) for key, *row in rows]
+
+    def held_elsewhere(self, after: PublicKey | None, limit: int = 1000) -> tuple[list[Endpoint], PublicKey | None]:
+        """Endpoints of peers that other gateways hold, in the order of keys, and the last key; None if it was the
+        last."""
+        with self.reading() as db:
+            rows = db.execute(_HELD_ELSEWHERE, (after or b"", limit)).fetchall()
+        found = []
+        for _, endpoint, gateway in rows:
+            if gateway != self._gateway.name:
+                with contextlib.suppress(ValueError):  # a damaged row is passed over
+                    found.append(packing.unpack_endpoint(endpoint))
+        return found, PublicKey(rows[-1][0]) if len(rows) == limit else None
+
     def on_news(self, call: Callable[[], None] | None) -> None:
         """Call this whenever the replica or the status has something new, on a thread of the follower's. It must be
         short. None: call nothing."""
@@ -111,6 +145,14 @@ class ReplicaFleet:
     def is_complete(self) -> bool:
         """Whether the replica has all peers, although maybe not as they are now."""
         return not self._fails and bool(self._follower.value("complete"))
+
+    def lag(self) -> float | None:
+        """Seconds since the replica was as the registry of record; None if it does not have all peers yet."""
+        if not self.is_complete():
+            return None
+        fresh_at: float = self._follower.value("fresh_at") or self._began
+        standby: float = self._follower.value("lag") or 0.0
+        return time.monotonic() - fresh_at + standby
 
     def clock_offset(self) -> float | None:
         """Seconds by which the clock of the registry of record is ahead of ours; None if it is not known."""
@@ -163,6 +205,19 @@ class ReplicaFleet:
         """The names of living gateways of the fleet whose interface has another key than this gateway's."""
         return list(self._follower.value("other_keys") or ())
 
+    def others(self) -> list[OtherGateway]:
+        """The other gateways of the fleet by name, as the last heartbeat heard of them. Raises StoreError.
+
+        Whether they live is known only while heartbeats succeed: otherwise none is said to live.
+        """
+        is_known = self._follower.value("beat") == "ok"
+        with self.reading() as db:
+            rows = db.execute("SELECT name, lives, draining, service FROM gateways ORDER BY name").fetchall()
+        return [
+            OtherGateway(name, bool(lives) and is_known, bool(draining), packing.unpack_service(service))
+            for name, lives, draining, service in rows
+        ]
+
     def fileno(self) -> int:
         """A descriptor that can be read when there is news: rows in the replica, or a change of the status."""
         return self._follower.fileno()
@@ -173,7 +228,11 @@ class ReplicaFleet:
 
     def set_residents(self, count: int) -> None:
         """Have this number of residents in the gateway's heartbeats."""
-        self._follower.set_residents(count)
+        self._follower.set_facts(residents=count)
+
+    def set_draining(self, draining: bool) -> None:
+        """Tell the fleet at once whether this gateway drains, and in its heartbeats."""
+        self._follower.set_facts(draining=draining)
 
     def status(self) -> dict[str, Any]:
         """The state of replica and follower, for people."""

@@ -38,6 +38,8 @@ class Description:
     """Of wgjit."""
     address: str | None = None
     """Where its clients reach it; only shown."""
+    service: str | None = None
+    """The addresses that it shares with other gateways, with commas between."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,7 @@ class Terms:
                 "interface": gateway.interface,
                 "version": gateway.version,
                 "address": gateway.address,
+                "service": gateway.service,
             },
         }
 

@@ -66,7 +66,7 @@ class Follower:
         self._state: dict[str, Any] = {}
         self._told = threading.Condition()
         self._event = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self._residents = 0
+        self._facts: dict[str, Any] = {"residents": 0, "draining": False}
         self._asked = 0
         self._deaths = 0
         self._died: str | None = None
@@ -137,7 +137,7 @@ class Follower:
         with self._lock:
             self._link, self._process = ours, process
             messages.send(ours, self._terms.packed(self._path))
-            messages.send(ours, {"facts": {"residents": self._residents}})
+            messages.send(ours, {"facts": self._facts})
             messages.send(ours, {"nudge": True})
             if self._closing.is_set():
                 messages.send(ours, {"stop": True})
@@ -245,11 +245,15 @@ class Follower:
         """Ask it to leave the file alone for a moment, since this process wants to write."""
         self._say({"want": True})
 
-    def set_residents(self, count: int) -> None:
-        """Have this number in the gateway's next heartbeats."""
-        if count != self._residents:
-            self._residents = count
-            self._say({"facts": {"residents": count}})
+    def set_facts(self, **facts: int | bool) -> None:
+        """Have these values in the gateway's next heartbeats: `residents`, `draining`. A change of the latter is told
+        at once."""
+        with self._lock:
+            changed = {**self._facts, **facts}
+            if changed == self._facts:
+                return
+            self._facts = changed
+        self._say({"facts": changed})
 
     def ask(self, key: PublicKey, seconds: float) -> Registration | Removed | None:
         """Ask the registry of record for a key. Raises StoreDeferred, StoreError without an answer."""

@@ -75,9 +75,7 @@ class ReplicaStore(SqliteStore):
             if not for_knock and not self.fleet.is_complete() and not self._was_removed(key):
                 raise StoreDeferred(f"registry {self.path}: the replica is being made, and does not have this key yet")
             return None
-        peer = packing.row_peer(key, *row[:7])
-        claim = None if row[7] is None else packing.row_claim(key, *row[7:12])
-        return Registration(peer, claim, None if row[12] is None else packing.row_holding(key, *row[12:]))
+        return packing.row_registration(key, row)
 
     def save_claims(self, claims: Sequence[Claim]) -> None:
         """Save claims in the replica alone: they are not said to the fleet. Also claims of unknown keys are saved."""

@@ -23,7 +23,7 @@ from psycopg.pq import TransactionStatus
 
 from wgjit.errors import StoreBusy, StoreError
 from wgjit.stores.postgresql.database import schema
-from wgjit.stores.postgresql.database.errors import READ_ONLY, is_lost, translate
+from wgjit.stores.postgresql.database.errors import READ_ONLY, is_lost, is_stale, translate
 from wgjit.stores.postgresql.database.patience import NoAnswer
 from wgjit.stores.postgresql.database.schema import Db
 from wgjit.stores.postgresql.database.url import DatabaseUrl
@@ -130,7 +130,7 @@ class Database:
                 if begin is not None:
                     db.execute("COMMIT")
             except psycopg.Error as error:
-                if is_lost(error):
+                if is_lost(error) or is_stale(error):
                     db.close()
                 raise translate(error, self.url) from None
             finally:

@@ -81,6 +81,11 @@ def is_lost(error: psycopg.Error) -> bool:
     return code.startswith("08") or code in ("57P01", "57P02", "57P03")
 
 
+def is_stale(error: psycopg.Error) -> bool:
+    """Whether a prepared statement may be the reason: a migration has changed what it returns."""
+    return code_of(error) == "0A000"  # feature_not_supported: "cached plan must not change result type"
+
+
 def translate(error: psycopg.Error, place: object, *, code: str | None = None) -> StoreError:
     """The StoreError for an error of PostgreSQL. Its text has no parameter of a statement, so it holds no secret.
 

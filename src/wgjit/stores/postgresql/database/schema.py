@@ -11,6 +11,7 @@ Rules:
 from __future__ import annotations
 
 import ipaddress
+import sys
 from socket import AF_INET, AF_INET6, inet_pton
 
 import psycopg
@@ -73,7 +74,11 @@ def connect(url: DatabaseUrl, patience: float | None = None, *, unfinished: bool
     db = _connect(url)
     db.patience = patience
     try:
-        rows = dict(db.execute("SELECT what, value FROM wgjit.meta WHERE what IN ('schema', 'copying')").fetchall())
+        query = "SELECT what, value, pg_backend_pid() FROM wgjit.meta WHERE what IN ('schema', 'copying')"
+        found = db.execute(query).fetchall()
+        rows = {what: value for what, value, _ in found}
+        if {pid for _, _, pid in found} == {db.info.backend_pid}:
+            db.prepare_threshold = _ONLY_WHERE_ASKED
         version = int(rows.get("schema", 0))
         if "copying" in rows and not unfinished:
             raise StoreError(f"registry {url}: is not whole yet; finish it with `wgjit registry copy`")
@@ -145,12 +150,18 @@ def _refuse_newer(url: DatabaseUrl, version: int) -> None:
 
 
 def _connect(url: DatabaseUrl) -> Db:
-    """A connection without prepared statements: pgbouncer gives each transaction another server connection."""
+    """A connection that prepares no statement: pgbouncer gives each transaction another connection to the server."""
     db = PatientConnection.connect(url.reveal(), autocommit=True, prepare_threshold=None)
     db.adapters.register_loader("cidr", _PrefixLoader)
     db.adapters.register_loader(_CIDR_ARRAY, _PrefixesLoader)
     return db
 
+
+_ONLY_WHERE_ASKED = sys.maxsize
+"""psycopg's `prepare_threshold` of a connection to the server itself: what runs with `prepare=True` is planned once.
+
+A pooler tells a process number of its own, and then nothing is prepared.
+"""
 
 _CIDR_ARRAY = 651
 """The type `cidr[]` in pg_type. Types of PostgreSQL's own have the same numbers everywhere."""

@@ -19,6 +19,8 @@ _COLUMNS = (
     "lag",
     "clock_offset",
     "started_at",
+    "draining",
+    "service",
 )
 
 SELECT = f"SELECT {', '.join(_COLUMNS)}, seen_at, seen_at > {_NOW} - {LIVES} FROM wgjit.gateways"
@@ -33,7 +35,7 @@ BEAT = f"""
     RETURNING seen_at"""
 """A heartbeat. No row comes back if a living gateway of another instance has the name."""
 
-OTHER_KEYS = f"""
-    SELECT name FROM wgjit.gateways
-    WHERE public_key <> %s AND name <> %s AND seen_at > {_NOW} - {LIVES} ORDER BY name"""
-"""The living gateways with another public key than this."""
+OTHERS = f"""
+    SELECT name, seen_at > {_NOW} - {LIVES} AS lives, draining, service, public_key FROM wgjit.gateways
+    WHERE name <> %s ORDER BY name"""
+"""The other gateways, also those that were not seen for long."""

@@ -20,7 +20,7 @@ from typing import Any
 
 from wgjit.model import PublicKey, Standing
 from wgjit.stores import checks, handle_rules, label_rules, packing
-from wgjit.stores.entries import Entry, Filter, Page
+from wgjit.stores.entries import EVERY, Entry, Filter, Page
 from wgjit.stores.pages import BEYOND_TEXT, PEER_SIZE, PREFIX_FACTOR, fill, hidden_fields, parse_cursor
 from wgjit.stores.postgresql.database.schema import Db
 from wgjit.stores.postgresql.rows import handles, labels
@@ -57,7 +57,9 @@ def page_at_once(db: Db, wanted: Filter, now: float, limit: int, after: str | No
     That is so if other programs gave a peer of this page very large labels.
     """
     query, parameters = _query(wanted, now, after, _WITH_LABELS)
-    rows = db.execute(f"{query} LIMIT %(limit)s", parameters | {"limit": limit + 1}).fetchall()
+    parameters["limit"] = limit + 1
+    # Of the filters with parameters of their own each value may want a plan of its own.
+    rows = db.execute(f"{query} LIMIT %(limit)s", parameters, prepare=wanted == EVERY).fetchall()
     if any(row[-1] == "" for row in rows):
         return None
     entries, is_whole = fill(map(_labelled, rows), limit, _weigh_labelled, _entries_labelled)
@@ -104,7 +106,9 @@ def search(db: Db, text: str, limit: int, *, anywhere: bool) -> list[Entry]:
 
 def entry_at_once(db: Db, key: PublicKey) -> Entry | None:
     """As `entry`, by one statement. None if it takes `entry`."""
-    row = db.execute(f"SELECT {_WITH_LABELS} FROM wgjit.peers AS p WHERE public_key = %s", (key,)).fetchone()
+    row = db.execute(
+        f"SELECT {_WITH_LABELS} FROM wgjit.peers AS p WHERE public_key = %s", (key,), prepare=True
+    ).fetchone()
     if row is None:
         raise checks.no_such_peer(str(key))
     return None if row[-1] == "" else _entries_labelled([_labelled(row)])[0]

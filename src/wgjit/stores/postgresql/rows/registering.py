@@ -69,7 +69,7 @@ def register(
         limit,
     )
     try:
-        row = db.execute(_REGISTER, parameters).fetchone()
+        row = db.execute(_REGISTER, parameters, prepare=True).fetchone()
     except peer_rows.REFUSED:
         if db.info.transaction_status != TransactionStatus.IDLE:
             db.execute("ROLLBACK")

@@ -1,6 +1,6 @@
 """The gateway's heartbeat: the row in which it describes itself to its fleet.
 
-With it come the difference of the clocks, the other gateways with another key, and the primary's timeline.
+With it come the difference of the clocks, the other gateways, and the primary's timeline.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 
 from wgjit.errors import StoreError
 from wgjit.stores.postgresql.rows import gateway_rows
+from wgjit.stores.replica.follower.reading import Row
 from wgjit.stores.replica.follower.report import Report
 from wgjit.stores.replica.follower.servers import Server
 from wgjit.stores.replica.messages import Description
@@ -39,19 +40,23 @@ class Beating:
         gateway: Description,
         instance: bytes,
         timeline: Callable[[str], None],
+        others: Callable[[list[Row]], None],
     ) -> None:
-        """`timeline` is told the primary's timeline at each heartbeat."""
+        """At each heartbeat `timeline` is told the primary's timeline, and `others` the other gateways: name, whether
+        it lives, whether it drains, service addresses."""
         self._primary = primary
         self._report = report
         self._gateway = gateway
         self._instance = instance
         self._timeline = timeline
+        self._others = others
         self._offsets: deque[tuple[float, float]] = deque(maxlen=_SAMPLES)
         """Round trip and offset of the last heartbeats, seconds."""
         self._other_seen: float | None = None
         """When the other gateway that has the name was seen first."""
         self._pause = threading.Event()
         self.residents = 0
+        self.draining = False
         self.lag: Callable[[], float | None] = lambda: None
 
     def run(self) -> None:
@@ -63,6 +68,11 @@ class Beating:
                 self._report.set(beat="failed", beating_fails=error.told)
             doubted = self._report.get("beat") == "doubted"
             self._pause.wait(DOUBTED if doubted else EVERY)
+            self._pause.clear()
+
+    def hurry(self) -> None:
+        """Beat at once, since others have to know something soon."""
+        self._pause.set()
 
     def beat(self) -> None:
         """One heartbeat. Raises StoreError."""
@@ -80,26 +90,29 @@ class Beating:
             self.lag(),
             offset,
             gateway.epoch / 1000,
+            self.draining,
+            gateway.service,
         )
         with self._primary.look() as (db, _):
             began, sent = time.monotonic(), time.time()
             seen = db.execute(gateway_rows.BEAT, row).fetchone()
             trip = time.monotonic() - began
             other = None if seen is not None else db.execute(_OTHER, (gateway.name,)).fetchone()
-            keys = db.execute(gateway_rows.OTHER_KEYS, (gateway.public_key, gateway.name)).fetchall()
+            others = db.execute(gateway_rows.OTHERS, (gateway.name,)).fetchall()
             (timeline,) = db.execute(_TIMELINE).fetchone() or (None,)
         if seen is not None:
             self._other_seen = None
             self._offsets.append((trip, seen[0] - (sent + trip / 2)))
         if timeline is not None:
             self._timeline(timeline)
+        self._others([row[:4] for row in others])
         if other is not None and self._other_seen is None:
             self._other_seen = other[2]
         self._report.set(
             beat="ok" if seen is not None else "taken" if self._lives(other) else "doubted",
             beating_fails=None,
             taken_by=other and {"address": other[0], "interface": other[1]},
-            other_keys=[name for (name,) in keys],
+            other_keys=[row[0] for row in others if row[1] and row[4] != gateway.public_key],
             clock_offset=min(self._offsets)[1] if self._offsets else None,
         )
 

@@ -201,6 +201,18 @@ def reset(db: sqlite3.Connection, keys: Sequence[bytes]) -> None:
         db.executemany(f"DELETE FROM {table} WHERE public_key = ?", [(key,) for key in keys])
 
 
+def others(db: sqlite3.Connection) -> list[Row]:
+    """The other gateways, as `put_others` took them."""
+    found = db.execute("SELECT name, lives, draining, service FROM gateways ORDER BY name").fetchall()
+    return [(name, bool(lives), bool(draining), service) for name, lives, draining, service in found]
+
+
+def put_others(db: sqlite3.Connection, others: Sequence[Row]) -> None:
+    """Have these other gateways and no more: name, whether it lives, whether it drains, service addresses."""
+    db.execute("DELETE FROM gateways")
+    db.executemany("INSERT INTO gateways (name, lives, draining, service) VALUES (?, ?, ?, ?)", others)
+
+
 # --- claims and holdings ----------------------------------------------------------------------------------------
 
 

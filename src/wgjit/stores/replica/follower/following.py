@@ -70,6 +70,8 @@ class Following:
         self._fresh_at = time.monotonic()
         self._standby_lag = 0.0
         self._primary_timeline: str | None = None
+        self._others: list[Row] | None = None
+        """The other gateways, which are to be written."""
         self._collected: list[tuple[str, list[Row]]] = []
         self._count = 0
         self._noted_at = 0.0
@@ -109,6 +111,10 @@ class Following:
         """The primary is on this timeline. Another one than before means that a server has taken another's place."""
         self._primary_timeline = timeline
 
+    def others_are(self, others: list[Row]) -> None:
+        """These are the other gateways of the fleet: name, whether it lives, whether it drains, service addresses."""
+        self._others = others
+
     def lag(self) -> float | None:
         """Seconds by which the replica is behind. None while the first copy is made."""
         if not self._is_whole:
@@ -123,6 +129,7 @@ class Following:
             failed, self._failed_file = self._failed_file, None
             if failed == schema.identity(self._file.path):
                 raise StoreDamaged(f"registry {self._file.path}: the gateway cannot read it")
+        self._write_others()
         server = self._sources.pick()
         try:
             self._follow(server)
@@ -146,6 +153,18 @@ class Following:
             self._tell()
             if not goes_on or time.monotonic() >= end:
                 break
+
+    def _write_others(self) -> None:
+        """Write the other gateways into the replica, if they are not there already."""
+        others, self._others = self._others, None
+        if others is None:
+            return
+        with self._file.reading() as db:
+            if rows.others(db) == others:
+                return
+        with self._file.writing() as db:
+            rows.put_others(db, others)
+        self._report.news()
 
     # --- what is new --------------------------------------------------------------------------------------------
 

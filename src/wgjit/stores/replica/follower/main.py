@@ -51,7 +51,9 @@ def run(descriptor: int = 0) -> int:
         sources = Sources(read, primary)
         following = Following(file, sources, report, gateway=terms.gateway.name, poll=terms.poll)
         sending = Sending(file, primary, report, lambda: following.polls)
-        beating = Beating(primary, report, terms.gateway, file.instance(), following.primary_is_on)
+        beating = Beating(
+            primary, report, terms.gateway, file.instance(), following.primary_is_on, following.others_are
+        )
         beating.lag = following.lag
         asking = Asking(file, read, primary, report)
     except WgjitError as error:
@@ -71,7 +73,10 @@ def run(descriptor: int = 0) -> int:
         elif "fails" in message:
             following.file_fails(message["fails"])
         elif "facts" in message:
-            beating.residents = message["facts"]["residents"]
+            was_draining = beating.draining
+            beating.residents, beating.draining = message["facts"]["residents"], message["facts"]["draining"]
+            if beating.draining != was_draining:
+                beating.hurry()
         elif "stop" in message:
             _say_the_last(sending)
             break

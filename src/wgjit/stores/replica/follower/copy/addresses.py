@@ -68,6 +68,7 @@ class Addresses:
         self._connection: sqlite3.Connection | None = None
         self._parts: list[list[int]] = []
         self._next = 0
+        self._is_at_hand = False
         self._known: set[bytes] = set()
         self._noted: set[bytes] = set()
         self._thread = threading.Thread(target=self._run, name="sort addresses", daemon=True)
@@ -93,10 +94,11 @@ class Addresses:
 
     def attach(self, db: sqlite3.Connection) -> None:
         """Have what was sorted at hand, outside of a transaction. Harmless if it is."""
-        if not _is_attached(db):
+        if not self._is_at_hand or not _is_attached(db):
+            _detach(db)
             db.execute("ATTACH ? AS aside", (f"file:{quote(str(self._file))}?mode=ro",))
             db.execute("CREATE TEMP TABLE IF NOT EXISTS touched (public_key BLOB PRIMARY KEY) WITHOUT ROWID")
-            self._known = set()
+            self._known, self._is_at_hand = set(), True
         if not self._parts:
             self._parts = self._cut(db)
 
@@ -141,16 +143,19 @@ class Addresses:
         self._known = self._noted
 
     def close(self, db: sqlite3.Connection | None = None) -> None:
-        """Delete the file, outside of a transaction."""
+        """Delete the file, outside of a transaction.
+
+        If the connection still reads from the file, it keeps it open, and the next `attach` on it lets it go.
+        """
         with self._changed:
             self._closing = True
             self._changed.notify()
             if self._connection is not None:
                 self._connection.interrupt()
         self._thread.join()
-        if db is not None and _is_attached(db):
-            db.execute("DROP TABLE temp.touched")
-            db.execute("DETACH aside")
+        if db is not None:
+            with contextlib.suppress(sqlite3.OperationalError):
+                _detach(db)
         self._file.unlink(missing_ok=True)
 
     # --- the thread -------------------------------------------------------------------------------------------
@@ -215,7 +220,14 @@ def _ranges(rows: list[tuple[bytes, bytes]]) -> Iterator[tuple[Any, ...]]:
 
 
 def _is_attached(db: sqlite3.Connection) -> bool:
-    return any(name == "aside" for _, name, _ in db.execute("PRAGMA database_list"))
+    return "aside" in [name for _, name, _ in db.execute("PRAGMA database_list")]
+
+
+def _detach(db: sqlite3.Connection) -> None:
+    """Let go of a file that was attached. Raises sqlite3.OperationalError while a statement reads from it."""
+    db.execute("DROP TABLE IF EXISTS temp.touched")
+    if _is_attached(db):
+        db.execute("DETACH aside")
 
 
 def _first(db: sqlite3.Connection, run: int, row: int) -> bytes:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable
 
+from wgjit.errors import StoreError
 from wgjit.stores.replica.follower import file as rows
 from wgjit.stores.replica.follower import reading
 from wgjit.stores.replica.follower.copy import loading, ranges
@@ -69,11 +70,14 @@ class Copy:
         return True
 
     def close(self) -> None:
-        """Give up what is not done."""
-        if self._addresses is not None:
-            with self._file.reading() as db:
-                self._addresses.close(db)
-            self._addresses = None
+        """Give up what is not done. An error of the file is left to whoever uses the file next."""
+        addresses, self._addresses = self._addresses, None
+        if addresses is not None:
+            try:
+                with self._file.reading() as db:
+                    addresses.close(db)
+            except StoreError:
+                addresses.close()
 
     # --- loading ----------------------------------------------------------------------------------------------
 
@@ -123,8 +127,8 @@ class Copy:
         addresses.moved()
         if not has_more:
             self._file.is_loading, self._file.touched = False, None
-            self.close()
             self.is_done = True
+            self.close()
         return True
 
     # --- comparing --------------------------------------------------------------------------------------------
