@@ -322,9 +322,7 @@ def main() -> int:
     missed += awaiting(report, (0, 10, 100, 300, 10_000), options.rounds)
     latency(report, descriptor, 20 * options.rounds)
     firewall(report, options.rules)
-    report.say("\n".join(f"MISSED {line}" for line in missed) or "all goals reached")
-    report.finish()
-    return 1 if missed else 0
+    return report.conclude(missed)
 
 
 if __name__ == "__main__":

@@ -183,10 +183,8 @@ def main() -> int:
         lost = {name: sum(s is None for s in all_) for name, all_ in times.items()}
         missed += verdict(medians[rtt], lost, rtt / 1000)
     report.plot(section, plot(medians), "Median time to the first ping's answer, by delivery and round trip time")
-    report.say("\n".join(f"MISSED {line}" for line in missed) or "all goals reached")
     print(f"{time.monotonic() - began:.0f} s", file=sys.stderr)
-    report.finish()
-    return 1 if missed else 0
+    return report.conclude(missed)
 
 
 if __name__ == "__main__":

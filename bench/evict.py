@@ -315,9 +315,7 @@ def main(words: Sequence[str] | None = None) -> int:
         f"{outcome.evicted:,} peers evicted, {outcome.evicted / outcome.removing:,.0f} a second while any left; "
         f"{outcome.removing:.1f} s of removing in {outcome.taken:.1f} s of evicting"
     )
-    report.say("\n".join(f"MISSED {line}" for line in outcome.missed()) or "all goals reached")
-    report.finish()
-    return 1 if outcome.missed() else 0
+    return report.conclude(outcome.missed())
 
 
 if __name__ == "__main__":

@@ -276,10 +276,8 @@ def main() -> int:
         if options.flood:
             with Lab() as own, Fleet(own, engine, backend) as fleet:
                 missed += flood(report, fleet, options.flood, 50)
-    report.say("\n".join(f"MISSED {line}" for line in missed) or "all goals reached")
     print(f"{time.monotonic() - began:.0f} s", file=sys.stderr)
-    report.finish()
-    return 1 if missed else 0
+    return report.conclude(missed)
 
 
 if __name__ == "__main__":

@@ -174,9 +174,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
     report.table(HEAD, rows())
     failures = [text for run in runs for text in run.failures()]
-    report.say("\n".join(f"MISSED {text}" for text in failures) or "all goals reached")
-    report.finish()
-    return 1 if failures else 0
+    return report.conclude(failures)
 
 
 if __name__ == "__main__":

@@ -366,9 +366,7 @@ def main(words: Sequence[str] | None = None) -> int:
         report.say(f"{site.server.backend} WireGuard, {options.delivery}, {options.seconds} s each.")
         report.table(HEAD, rows())
     report.plot("flood", picture(outcomes), PICTURED)
-    report.say("\n".join(f"MISSED {line}" for line in missed) or "all goals reached")
-    report.finish()
-    return 1 if missed else 0
+    return report.conclude(missed)
 
 
 if __name__ == "__main__":

@@ -201,9 +201,7 @@ def main() -> int:
             bench.close()
         finally:
             delete_interface(name)
-    report.say("\n".join(f"MISSED {line}" for line in missed) or "all goals reached")
-    report.finish()
-    return 1 if missed else 0
+    return report.conclude(missed)
 
 
 if __name__ == "__main__":

@@ -308,10 +308,8 @@ def main() -> int:
             with Lab() as own, Fleet(own, engine, backend) as fleet:
                 fleet.up(gateway={"source_rate": 1e6, "exchange_rate": 1e6})
                 missed += old(report, fleet, options.old)
-    report.say("\n".join(f"MISSED {line}" for line in missed) or "all goals reached")
     print(f"{time.monotonic() - began:.0f} s", file=sys.stderr)
-    report.finish()
-    return 1 if missed else 0
+    return report.conclude(missed)
 
 
 if __name__ == "__main__":

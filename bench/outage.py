@@ -111,9 +111,7 @@ def main() -> int:
     with Lab() as lab, Engine(lab) as engine, Fleet(lab, engine, backend) as fleet:
         fleet.up()
         missed = outage(report, fleet, options.seconds, options.coming, options.sessions)
-    report.say("\n".join(f"MISSED {line}" for line in missed) or "all goals reached")
-    report.finish()
-    return 1 if missed else 0
+    return report.conclude(missed)
 
 
 if __name__ == "__main__":

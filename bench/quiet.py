@@ -121,9 +121,7 @@ def main() -> int:
     missed = [f"{total:.1f} rows a second for 100,000 residents, goal {ROWS:g}"] if total >= ROWS else []
     if after["peers"] != before["peers"] or after["changes"] != before["changes"]:
         missed.append("something else was written")
-    report.say("\n".join(f"MISSED {line}" for line in missed) or "all goals reached")
-    report.finish()
-    return 1 if missed else 0
+    return report.conclude(missed)
 
 
 if __name__ == "__main__":

@@ -151,9 +151,7 @@ def main() -> int:
         missed.append(f"{len(late)} clients had to try again")
     if None in gone or not percentile(gone) <= WITHIN:
         missed.append(f"revocation: p99 {percentile(gone):.2f} s, goal {WITHIN:g} s")
-    report.say("\n".join(f"MISSED {line}" for line in missed) or "all goals reached")
-    report.finish()
-    return 1 if missed else 0
+    return report.conclude(missed)
 
 
 if __name__ == "__main__":

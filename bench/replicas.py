@@ -284,9 +284,7 @@ def main() -> int:
     )
     if not p99 <= WITHIN:
         missed.append(f"takeovers: heard after {p99:.2f} s (p99), goal {WITHIN:g} s")
-    report.say("\n".join(f"MISSED {line}" for line in missed) or "all goals reached")
-    report.finish()
-    return 1 if missed else 0
+    return report.conclude(missed)
 
 
 def unit_costs(

@@ -166,6 +166,12 @@ class Report:
         self._svgs[name] = svg
         self._parts.append(f"![{title}](plots/{name}.svg)")
 
+    def conclude(self, missed: Sequence[str]) -> int:
+        """Tell which goals were missed, and finish. Returns the command's exit status."""
+        self.say("\n".join(f"MISSED {line}" for line in missed) or "all goals reached")
+        self.finish()
+        return 1 if missed else 0
+
     def finish(self) -> None:
         """Write the page and its plots, if wanted. The markers are found: the constructor looked for them."""
         if not self._write:

@@ -423,10 +423,8 @@ def main() -> int:
             missed += tell_moves(report, backend, engine, options.moves, options.pause)
     if "held" in options.parts:
         missed += tell_held(report, backend, options.peers, options.each, options.idle)
-    report.say("\n".join(f"MISSED {line}" for line in missed) or "all goals reached")
     print(f"{time.monotonic() - began:.0f} s", file=sys.stderr)
-    report.finish()
-    return 1 if missed else 0
+    return report.conclude(missed)
 
 
 if __name__ == "__main__":

@@ -221,9 +221,7 @@ def main(words: Sequence[str] | None = None) -> int:
     report = Report("scaling", options.write, page=PAGE)
     report.head(words)
     missed = run(report, options)
-    report.say("\n".join(f"MISSED {line}" for line in missed) or "all goals reached")
-    report.finish()
-    return bool(missed)
+    return report.conclude(missed)
 
 
 def run(report: Report, options: argparse.Namespace) -> list[str]:

@@ -243,9 +243,7 @@ def main(words: Sequence[str] | None = None) -> int:
         name = f"{section}-{count}"
         report.plot(name, drawing(count, runs, kind), f"share of {count:,} clients up over time, {kind}")
     found = missed(storms)
-    report.say("\n".join(f"MISSED {line}" for line in found) or "all goals reached")
-    report.finish()
-    return 1 if found else 0
+    return report.conclude(found)
 
 
 if __name__ == "__main__":
