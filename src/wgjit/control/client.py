@@ -27,10 +27,14 @@ async def listen(interface: str) -> AsyncIterator[FeedRecord]:
 
 async def status(interface: str) -> GatewayStatus:
     """The running gateway's status. Raises GatewayUnavailable."""
-    async for answer in await _connect(interface, "status"):
-        if "error" in answer:
-            raise GatewayUnavailable(f"{interface}: {answer['error']}")
-        return _status(interface, answer)
+    return _status(interface, await first(interface, "status"))
+
+
+async def first(interface: str, question: str) -> dict[str, Any]:
+    """The first answer to a question. Raises GatewayUnavailable, NotInFleet."""
+    async with aclosing(ask(interface, question)) as answers:
+        async for answer in answers:
+            return answer
     raise GatewayUnavailable(f"{interface}: the gateway hung up without an answer")
 
 

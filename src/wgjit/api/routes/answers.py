@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
 from fastapi import Depends, Header, Request
@@ -14,8 +16,12 @@ from starlette.responses import Response
 from wgjit.api.caller import Caller
 from wgjit.api.problems import Kind, Problem, invalid
 from wgjit.api.service import Service
+from wgjit.errors import GatewayUnavailable
 from wgjit.stores.entries import Answer, Entry
 from wgjit.stores.peer_json import to_fields
+
+_PATIENCE = 5.0
+"""Seconds to wait for the gateway's answer."""
 
 
 def _service(request: Request) -> Service:
@@ -77,3 +83,13 @@ def replay(before: Answer, mark: bytes) -> Response:
         raise Problem(Kind.KEY_REUSED, "this key came with another request before; make a new one for each request")
     headers = {"Idempotency-Replayed": "true", "Cache-Control": "no-store"}
     return Response(before.body, before.status, headers, media_type="application/json")
+
+
+@asynccontextmanager
+async def answering(interface: str) -> AsyncIterator[None]:
+    """Ask the gateway on this interface inside of this. Raises GatewayUnavailable if it does not answer in time."""
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            yield
+    except TimeoutError:
+        raise GatewayUnavailable(f"{interface}: the gateway does not answer; see its log") from None

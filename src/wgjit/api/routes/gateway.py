@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import aclosing, asynccontextmanager
-from typing import Any
-
 from starlette.responses import Response
 
 from wgjit.api.entrance.scopes import OPEN
 from wgjit.api.problems import Kind, Problem
 from wgjit.api.routes import bodies
-from wgjit.api.routes.answers import ServiceOf, answer
+from wgjit.api.routes.answers import ServiceOf, answer, answering
 from wgjit.api.routes.declared import Routes
 from wgjit.control import client
-from wgjit.errors import GatewayUnavailable
 from wgjit.stores.entries import Scope
-
-_PATIENCE = 5.0
-"""Seconds to wait for the gateway's answer."""
 
 routes = Routes("system")
 
@@ -48,7 +39,8 @@ async def gateway_healthz(service: ServiceOf) -> Response:
 async def drain(service: ServiceOf) -> Response:
     """The gateway takes over no more clients and is unhealthy. No session is ended. Ask again to see how many clients
     are left. 409 if the gateway is in no fleet."""
-    return answer(await _first(service.interface, "drain"))
+    async with answering(service.interface):
+        return answer(await client.first(service.interface, "drain"))
 
 
 @routes.delete(
@@ -59,20 +51,5 @@ async def drain(service: ServiceOf) -> Response:
 )
 async def undrain(service: ServiceOf) -> Response:
     """The end of a drain. 409 if the gateway is in no fleet."""
-    return answer(await _first(service.interface, "undrain"))
-
-
-async def _first(interface: str, question: str) -> Mapping[str, Any]:
-    async with _patience(interface), aclosing(client.ask(interface, question)) as answers:
-        async for found in answers:
-            return found
-    raise GatewayUnavailable(f"{interface}: the gateway hung up without an answer")
-
-
-@asynccontextmanager
-async def _patience(interface: str) -> AsyncIterator[None]:
-    try:
-        async with asyncio.timeout(_PATIENCE):
-            yield
-    except TimeoutError:
-        raise GatewayUnavailable(f"{interface}: the gateway does not answer; see its log") from None
+    async with answering(service.interface):
+        return answer(await client.first(service.interface, "undrain"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from typing import Annotated, Any
 
@@ -12,18 +11,14 @@ from starlette.responses import Response
 from wgjit.api.entrance.scopes import OPEN
 from wgjit.api.problems import about, unusable
 from wgjit.api.routes import bodies
-from wgjit.api.routes.answers import CallerOf, ServiceOf, answer
+from wgjit.api.routes.answers import CallerOf, ServiceOf, answer, answering
 from wgjit.api.routes.declared import Routes
 from wgjit.control import client
-from wgjit.errors import GatewayUnavailable, StoreError
+from wgjit.errors import StoreError
 from wgjit.management.records import audit_fields, audited_key, gateway_fields, token_fields
 from wgjit.stderr import lost_lines
 from wgjit.stores.entries import AuditFilter, Scope, Verb
 from wgjit.times import parse_past
-
-_PATIENCE = 5.0
-"""Seconds to wait for the gateway's answer."""
-
 
 routes = Routes("system")
 
@@ -53,11 +48,8 @@ async def status(request: Request) -> Response:
     """The fields that `wgjit status --json` prints. `api` shows how much of the API's limits is used, and
     `api_log_lines_lost` counts lines of the API's own log that could not be written. 503 if no gateway runs."""
     service = request.app.state.service
-    try:
-        async with asyncio.timeout(_PATIENCE):
-            status = await client.status(service.interface)
-    except TimeoutError:
-        raise GatewayUnavailable(f"{service.interface}: the gateway does not answer; see its log") from None
+    async with answering(service.interface):
+        status = await client.status(service.interface)
     return answer(status.as_dict() | {"api": service.figures(), "api_log_lines_lost": lost_lines()})
 
 
