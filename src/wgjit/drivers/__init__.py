@@ -11,5 +11,6 @@
 | `routes`        | puts routes for residents into the kernel, and keeps them there                  |
 | `strays`        | notices data of clients that the network has led here from another gateway       |
 | `netlink`       | netlink, which the others use                                                    |
+| `own_table`     | a table of nftables, for `restraint` and `strays`                                |
 | `packet_socket` | AF_PACKET sockets with a filter                                                  |
 """

@@ -9,6 +9,9 @@ from typing import NamedTuple, Self
 from wgjit.errors import InvalidValue
 from wgjit.wire.key_text import quoted
 
+V4_IN_V6 = bytes(10) + b"\xff\xff"
+"""The beginning of an IPv4-mapped address."""
+
 
 class Endpoint(NamedTuple):
     """An IP address and a UDP port.
@@ -47,6 +50,13 @@ class Endpoint(NamedTuple):
     @property
     def family(self) -> socket.AddressFamily:
         return socket.AF_INET if len(self.address) == 4 else socket.AF_INET6
+
+    @property
+    def unmapped(self) -> Self:
+        """The same endpoint as it is on the wire: an IPv4-mapped address (RFC 4291, 2.5.5.2) is an IPv4 address."""
+        if len(self.address) == 4 or not self.address.startswith(V4_IN_V6):
+            return self
+        return self._replace(address=self.address[len(V4_IN_V6) :], scope=0)
 
     def __str__(self) -> str:
         if len(self.address) == 4:

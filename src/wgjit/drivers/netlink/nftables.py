@@ -84,6 +84,15 @@ def delete_elements(table: str, name: str, keys: Iterable[bytes]) -> Request:
     return _message(_DELSETELEM, body, NLM_F_ACK)
 
 
+def drop_elements(table: str, names: Iterable[str], keys: Iterable[bytes]) -> list[Request]:
+    """Take elements out of sets with timeouts, whether they are there or not.
+
+    Deleting an element that is not there fails, so each is put in before.
+    """
+    found = dict.fromkeys(keys, 1.0)
+    return [step(table, name, found) for name in names for step in (add_elements, delete_elements)]
+
+
 def empty_set(table: str, name: str) -> Request:
     """Take all elements out of a set."""
     return _message(_DELSETELEM, _ELEMENTS.encode({"table": table, "set": name}), NLM_F_ACK)

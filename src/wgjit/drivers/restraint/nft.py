@@ -23,13 +23,10 @@ address of a peer that does not answer, so that data may leave from an address t
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterable, Mapping
 
-from wgjit.drivers.capture.rules import run
-from wgjit.drivers.netlink import netfilter as nfnetlink
 from wgjit.drivers.netlink import nftables
-from wgjit.drivers.netlink.netfilter import Request
+from wgjit.drivers.own_table import OwnTable, by_version
 from wgjit.wire.endpoint import Endpoint
 
 TABLE = "wgjit-calls_"
@@ -116,7 +113,6 @@ table inet {table} {{
     }}
 }}
 """
-_V4_IN_V6 = bytes(10) + b"\xff\xff"
 
 
 class NftRestraint:
@@ -128,88 +124,32 @@ class NftRestraint:
     def __init__(self, interface: str, port: int, sessions: int) -> None:
         """`sessions`: most sessions that are remembered, for IPv4 and for IPv6. Calls to others are not held back."""
         self.table = nftables.table_name(TABLE, interface)
-        self._script = _SCRIPT.format(
+        script = _SCRIPT.format(
             table=self.table, port=port, sessions=sessions, session=SESSION, held=HELD, most_held=_MOST_HELD
         )
-        self._counter = nftables.read_counter(self.table, "calls")
-        self._earlier = self._held = 0
-        self._netfilter = nfnetlink.NetfilterSocket()
-        try:
-            self._install()
-        except BaseException:
-            self._netfilter.close()
-            raise
-
-    def _install(self) -> None:
-        run("nft", "-f", "-", stdin=self._script)
-        self._earlier += self._held
-        self._held = 0
+        self._own = OwnTable(self.table, script, "calls")
 
     def put(self, sessions: Mapping[Endpoint, float]) -> None:
         """Hold back calls to these endpoints, too, until shortly before their sessions end."""
         timeouts = {endpoint: min(left - MARGIN, SESSION) for endpoint, left in sessions.items() if left > MARGIN}
-        for name, keys in _by_set(timeouts):
-            self._do("session", nftables.add_elements(self.table, f"sessions{name}", keys))
+        for version, keys in by_version(timeouts, _TOGETHER):
+            elements = {key: timeouts[endpoint] for key, endpoint in keys.items()}
+            self._own.change("session", nftables.add_elements(self.table, f"sessions{version}", elements))
 
     def forget(self, endpoints: Iterable[Endpoint]) -> None:
         """Hold back no call to these endpoints any more."""
-        for name, keys in _by_set(dict.fromkeys(endpoints, 1.0)):
-            # Deleting an element that is not there fails, so each is put in before.
-            steps = [
-                step(self.table, kind + name, keys)
-                for kind in ("sessions", "held")
-                for step in (nftables.add_elements, nftables.delete_elements)
-            ]
-            self._do("end of a session", *steps)
-
-    def _do(self, what: str, *requests: Request) -> None:
-        try:
-            self._netfilter.request(*nftables.transaction(*requests))
-        except FileNotFoundError:
-            pass  # the table was flushed; the next heartbeat makes it again
-        except OSError as error:
-            raise nfnetlink.refused(f"nft table {self.table}: {what}", error) from error
+        for version, keys in by_version(endpoints, _TOGETHER):
+            sets = (f"sessions{version}", f"held{version}")
+            self._own.change("end of a session", *nftables.drop_elements(self.table, sets, keys))
 
     def heartbeat(self) -> None:
         """Make the table again if a reload of the firewall has flushed it. What was in its sets is lost."""
-        try:
-            for answer in self._netfilter.request(self._counter):
-                self._held = nftables.counted(nfnetlink.content(answer))
-        except FileNotFoundError:  # ENOENT: no such table
-            self._install()
-        except OSError as error:
-            raise nfnetlink.refused(f"nft table {self.table}", error) from error
+        self._own.heartbeat()
 
     def held(self) -> int:
         """The calls that were held back, as of the last heartbeat."""
-        return self._earlier + self._held
+        return self._own.counted()
 
     def close(self) -> None:
         """Delete the table and close the socket. Packets that wait in a queue of this network namespace are lost."""
-        try:
-            with contextlib.suppress(FileNotFoundError):
-                self._netfilter.request(*nftables.transaction(nftables.delete_table(self.table)))
-        except OSError as error:
-            raise nfnetlink.refused(f"removal of nft table {self.table}", error) from error
-        finally:
-            self._netfilter.close()
-
-
-def _by_set(endpoints: Mapping[Endpoint, float]) -> Iterable[tuple[str, dict[bytes, float]]]:
-    """The elements of each set, in messages of some hundred. An IPv4-mapped address is an IPv4 address on the wire."""
-    for name, size in (("4", 4), ("6", 16)):
-        keys = {_key(endpoint): seconds for endpoint, seconds in endpoints.items() if len(_plain(endpoint)) == size}
-        while keys:
-            some = dict(list(keys.items())[:_TOGETHER])
-            yield name, some
-            for key in some:
-                del keys[key]
-
-
-def _plain(endpoint: Endpoint) -> bytes:
-    return endpoint.address[12:] if endpoint.address.startswith(_V4_IN_V6) else endpoint.address
-
-
-def _key(endpoint: Endpoint) -> bytes:
-    """`addr . port` as nftables has it: each part is padded to four bytes."""
-    return _plain(endpoint) + endpoint.port.to_bytes(2, "big") + b"\0\0"
+        self._own.close()

@@ -15,17 +15,15 @@ the process's time. The rules do no harm without the process: nobody reads the g
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import threading
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 
 from wgjit.drivers.base import StrayCounters
-from wgjit.drivers.capture.rules import run
 from wgjit.drivers.netlink import netfilter as nfnetlink
 from wgjit.drivers.netlink import nftables
-from wgjit.drivers.netlink.netfilter import Request
+from wgjit.drivers.own_table import OwnTable, by_version
 from wgjit.drivers.packet_socket import grow_buffer
 from wgjit.drivers.strays import reports
 from wgjit.errors import CaptureError, MalformedAnswer
@@ -103,7 +101,6 @@ _RULE = (
     "{ip} saddr . udp sport @known{v} jump stray{v}"
 )
 _TYPES = {4: ("ip", "ipv4_addr"), 6: ("ip6", "ipv6_addr")}
-_V4_IN_V6 = bytes(10) + b"\xff\xff"
 
 
 class NftStrays:
@@ -118,16 +115,13 @@ class NftStrays:
         self._most = most
         self._versions = sorted({6 if ":" in address else 4 for address in addresses})
         self._turn = threading.Lock()
-        self._known = self._earlier = self._seen = self._lost = 0
-        self._counter = nftables.read_counter(self.table, "seen")
-        self._tables, self._log = nfnetlink.NetfilterSocket(), nfnetlink.NetfilterSocket()
+        self._known = self._lost = 0
+        self._log = nfnetlink.NetfilterSocket()
         try:
             grow_buffer(self._log.socket, _BUFFER)
             group = self._bind(interface)
-            self._script = self._written(port, addresses, group)
-            self._install()
+            self._own = OwnTable(self.table, self._written(port, addresses, group), "seen")
         except BaseException:
-            self._tables.close()
             self._log.close()
             raise
 
@@ -158,11 +152,6 @@ class NftStrays:
             rules.append(_RULE.format(ip=ip, v=version, addresses=", ".join(mine), port=port))
         return text + _INPUT.format(rules="\n".join(rules))
 
-    def _install(self) -> None:
-        run("nft", "-f", "-", stdin=self._script)
-        self._earlier += self._seen
-        self._seen = self._known = 0
-
     # --- the endpoints --------------------------------------------------------------------------------------------
 
     def put(self, endpoints: Iterable[Endpoint]) -> None:
@@ -174,7 +163,7 @@ class NftStrays:
                         f"nft table {self.table}: {self._most:,} endpoints are watched, and no more are: clients at "
                         "others knock by themselves, after 15 s"
                     )
-                self._do("endpoints", nftables.add_keys(self.table, f"known{version}", keys))
+                self._own.change("endpoints", nftables.add_keys(self.table, f"known{version}", keys))
                 self._known += len(keys)
 
     def put_anew(self, endpoints: Iterable[Endpoint]) -> None:
@@ -182,24 +171,16 @@ class NftStrays:
         some = list(endpoints)
         self.put(some)
         for version, keys in self._by_set(some, _FEW):
-            # Deleting an element that is not there fails, so each is put in before.
-            steps = [
-                step
-                for name in (f"told{version}", f"heard{version}")
-                for step in (
-                    nftables.add_elements(self.table, name, dict.fromkeys(keys, 1.0)),
-                    nftables.delete_elements(self.table, name, keys),
-                )
-            ]
+            sets = (f"told{version}", f"heard{version}")
             with self._turn:
-                self._do("reports", *steps)
+                self._own.change("reports", *nftables.drop_elements(self.table, sets, keys))
 
     def forget(self, endpoints: Iterable[Endpoint]) -> None:
         """Watch these endpoints no longer."""
         for version, keys in self._by_set(endpoints):
             name = f"known{version}"
             with self._turn:
-                self._do(
+                self._own.change(
                     "end of endpoints",
                     nftables.add_keys(self.table, name, keys),
                     nftables.delete_keys(self.table, name, keys),
@@ -209,31 +190,16 @@ class NftStrays:
     def clear(self) -> None:
         """Watch no endpoint."""
         with self._turn:
-            self._do("clearing", *(nftables.empty_set(self.table, f"known{version}") for version in self._versions))
+            self._own.change(
+                "clearing", *(nftables.empty_set(self.table, f"known{version}") for version in self._versions)
+            )
             self._known = 0
 
     def _by_set(self, endpoints: Iterable[Endpoint], together: int = _TOGETHER) -> Iterator[tuple[int, list[bytes]]]:
-        """The elements of each set, some at a time, each once. IPv4-mapped addresses are IPv4 on the wire."""
-        sets: dict[int, dict[bytes, None]] = {version: {} for version in self._versions}
-        for endpoint in endpoints:
-            address = endpoint.address.removeprefix(_V4_IN_V6)
-            version = 4 if len(address) == 4 else 6
-            keys = sets.get(version)
-            if keys is None:
-                continue  # no service address of this version
-            keys[address + endpoint.port.to_bytes(2, "big") + b"\0\0"] = None  # each part is padded to four bytes
-            if len(keys) == together:
+        """The elements of each set, some at a time, each once. Other versions have no service address."""
+        for version, keys in by_version(endpoints, together):
+            if version in self._versions:
                 yield version, list(keys)
-                keys.clear()
-        yield from ((version, list(keys)) for version, keys in sets.items() if keys)
-
-    def _do(self, what: str, *requests: Request) -> None:
-        try:
-            self._tables.request(*nftables.transaction(*requests))
-        except FileNotFoundError:
-            pass  # the table was flushed; the next heartbeat makes it again
-        except OSError as error:
-            raise nfnetlink.refused(f"nft table {self.table}: {what}", error) from error
 
     # --- reports --------------------------------------------------------------------------------------------------
 
@@ -262,27 +228,18 @@ class NftStrays:
     def heartbeat(self) -> bool:
         """Make the table again if a reload of the firewall has flushed it."""
         with self._turn:
-            try:
-                for answer in self._tables.request(self._counter):
-                    self._seen = nftables.counted(nfnetlink.content(answer))
-            except FileNotFoundError:  # ENOENT: no such table
-                self._install()
-                return True
-            except OSError as error:
-                raise nfnetlink.refused(f"nft table {self.table}", error) from error
-        return False
+            was_gone = self._own.heartbeat()
+            if was_gone:
+                self._known = 0
+        return was_gone
 
     def counters(self) -> StrayCounters:
         """The numbers, as of the last heartbeat."""
-        return StrayCounters(self._known, self._earlier + self._seen, self._lost)
+        return StrayCounters(self._known, self._own.counted(), self._lost)
 
     def close(self) -> None:
         """Delete the table and close the sockets. Packets that wait in a queue of this network namespace are lost."""
         try:
-            with contextlib.suppress(FileNotFoundError):
-                self._tables.request(*nftables.transaction(nftables.delete_table(self.table)))
-        except OSError as error:
-            raise nfnetlink.refused(f"removal of nft table {self.table}", error) from error
+            self._own.close()
         finally:
-            self._tables.close()
             self._log.close()

@@ -18,6 +18,7 @@ from wgjit.stores.replica.process import Follower
 from wgjit.stores.sqlite.file import schema
 from wgjit.stores.sqlite.file.connection import Link
 from wgjit.stores.sqlite.rows import claim_rows, holding_rows
+from wgjit.wire.endpoint import V4_IN_V6
 from wgjit.wire.key_text import quoted
 
 ASKING = 0.4
@@ -51,7 +52,6 @@ _HELD_AT = f"""
 _HELD_ELSEWHERE = """
     SELECT public_key, endpoint, gateway FROM holdings WHERE public_key > ? AND until IS NULL
     ORDER BY public_key LIMIT ?"""
-_V4_IN_V6 = bytes(10) + b"\xff\xff"
 
 
 class ReplicaFleet:
@@ -107,11 +107,8 @@ class ReplicaFleet:
 
     def held_at(self, endpoint: Endpoint) -> list[Registration]:
         """The registered peers that are held at this endpoint now, by any gateway; three at most."""
-        packed = packing.pack_endpoint(endpoint._replace(scope=0))
-        if len(endpoint.address) == 4:
-            other = _V4_IN_V6 + packed
-        else:
-            other = packed.removeprefix(_V4_IN_V6) if endpoint.address.startswith(_V4_IN_V6) else packed
+        packed = packing.pack_endpoint(endpoint.unmapped._replace(scope=0))
+        other = V4_IN_V6 + packed if len(endpoint.unmapped.address) == 4 else packed
         with self.reading() as db:
             rows = db.execute(_HELD_AT, (packed, other)).fetchall()
         return [packing.row_registration(PublicKey(key), row) for key, *row in rows]
