@@ -11,9 +11,10 @@ import socket
 import threading
 import time
 from contextlib import suppress
-from typing import Final, Self
+from typing import Final
 
 from bench.load.client import Identity
+from lab.background import Background
 from wgjit.model import PublicKey, Tai64n
 from wgjit.refusal import Refusal
 from wgjit.wire.messages import LENGTH, RESPONSE, parse_response
@@ -23,27 +24,21 @@ EVERY: Final = 0.05
 """Seconds between two initiations: a peer's are taken 50 a second, its timestamps move in steps of 16.8 ms."""
 
 
-class Knocker:
+class Knocker(Background):
     """Knocks on a thread, from when the context is entered until it is left."""
 
     def __init__(self, sock: socket.socket, server: tuple[str, int], gateway: PublicKey, identity: Identity) -> None:
         """`sock`: UDP, which is closed in the end."""
+        super().__init__()
         self.answered: float | None = None
         """When the first response came that this client's keys open; monotonic seconds."""
         self.knocks = 0
         self._initiator = Initiator(identity.private_key, gateway, identity.preshared_key)
         self._sent: dict[int, Initiator] = {}
         self._socket, self._server = sock, server
-        self._stop, self._got = threading.Event(), threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._got = threading.Event()
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
+    def _close(self) -> None:
         self._socket.close()
 
     def wait(self, timeout: float) -> float:
@@ -54,7 +49,7 @@ class Knocker:
 
     def _run(self) -> None:
         due = time.monotonic()
-        while not self._stop.is_set():
+        while not self._done.is_set():
             now = time.monotonic()
             if now >= due:
                 self._knock()

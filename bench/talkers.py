@@ -14,14 +14,13 @@ import itertools
 import random
 import select
 import socket
-import threading
 import time
 from collections.abc import Sequence
 from ipaddress import IPv4Network
-from typing import Self
 
 from bench.load.client import Client, Event, Identity
 from bench.load.tunnel import open_data, receiver_of
+from lab.background import Background
 from lab.fleet.member import INSIDE, PORT, SERVICE
 from lab.netns import Namespace
 from wgjit.model import PublicKey
@@ -99,11 +98,12 @@ class Talker(Client):
         return max(b - a for a, b in itertools.pairwise(moments))
 
 
-class Talkers:
+class Talkers(Background):
     """Talkers on one machine, each with an address of its own. A context manager: they talk while it is open."""
 
     def __init__(self, machine: Namespace, prefix: IPv4Network, talkers: Sequence[Talker], every: float) -> None:
         """`prefix`: addresses that are all the machine's. `every`: seconds between two echoes of one of them."""
+        super().__init__()
         self.talkers = talkers
         self.lag = 0.0
         """Seconds by which an echo left too late at most, since this was set back: this process is too slow then."""
@@ -117,16 +117,8 @@ class Talkers:
             udp.connect((SERVICE, PORT))
             self._by_descriptor[udp.fileno()] = talker, udp
             self._poll.register(udp, select.EPOLLIN)
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._done.set()
-        self._thread.join()
+    def _close(self) -> None:
         self._poll.close()
         for _, udp in self._by_descriptor.values():
             udp.close()

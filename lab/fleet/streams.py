@@ -9,11 +9,10 @@ import contextlib
 import itertools
 import select
 import socket
-import threading
 import time
 from collections.abc import Sequence
-from typing import Self
 
+from lab.background import Background
 from lab.fleet.member import INSIDE, Member
 from lab.fleet.site import Traveller
 
@@ -23,11 +22,12 @@ REQUEST = bytes(120)
 """A request has as many bytes in the tunnel as the acknowledgement of a few packets."""
 
 
-class Streams:
+class Streams(Background):
     """The downloads of some clients, for the time of a `with`."""
 
     def __init__(self, members: Sequence[Member], clients: Sequence[Traveller], every: float = 0.05) -> None:
         """`every`: seconds between two requests of one client."""
+        super().__init__()
         self._every = every
         self._replies: dict[Traveller, list[float]] = {client: [] for client in clients}
         self._poll = select.epoll()
@@ -45,16 +45,8 @@ class Streams:
             self._clients[udp.fileno()] = client, udp
         for descriptor in (*self._servers, *self._clients):
             self._poll.register(descriptor, select.EPOLLIN)
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._done.set()
-        self._thread.join()
+    def _close(self) -> None:
         self._poll.close()
         for udp in (*self._servers.values(), *(udp for _, udp in self._clients.values())):
             udp.close()

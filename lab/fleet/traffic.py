@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import threading
 from collections.abc import Iterable
-from typing import Self
 
+from lab.background import Background
 from lab.netns import Namespace
 
 DISCARD = 9
 """The port: nobody listens there."""
 
 
-class Traffic:
+class Traffic(Background):
     """Sends from a namespace for the time of a `with`."""
 
     def __init__(self, namespace: Namespace, pairs: Iterable[tuple[str, str]], every: float = 0.2) -> None:
         """`pairs` are sources, addresses of the namespace, and targets. `every`: seconds."""
+        super().__init__()
         self._every = every
         self._sockets: list[tuple[socket.socket, str]] = []
         for source, target in pairs:
@@ -26,16 +26,8 @@ class Traffic:
             udp.setblocking(False)
             udp.bind((source, 0))
             self._sockets.append((udp, target))
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._done.set()
-        self._thread.join()
+    def _close(self) -> None:
         for udp, _target in self._sockets:
             udp.close()
 
