@@ -116,6 +116,7 @@ def test_an_answer_that_ends_early_is_a_broken_connection() -> None:
         "endpoint=192.0.2.1:70000",
         "endpoint=[fe80::x]:1",
         "endpoint=host:1",
+        "endpoint=192.0.2.1%2:4000",
         "errno=what",
         "errno=99999",
         "x=" + "y" * 5000,

@@ -176,7 +176,10 @@ def read_endpoint(text: str) -> Endpoint:
     port = _number("endpoint port", port_text, 0xFFFF)
     host, _, zone = host.removeprefix("[").removesuffix("]").partition("%")
     try:
-        return Endpoint(ipaddress.ip_address(host).packed, port, _scope(zone))
+        address = ipaddress.ip_address(host)
+        if zone and address.version == 4:
+            raise ValueError
+        return Endpoint(address.packed, port, _scope(zone))
     except ValueError:
         raise MalformedAnswer("UAPI: endpoint: not an address and port") from None
 
