@@ -1,4 +1,4 @@
-"""`./dev mutants`: break modules of the core, of the wire and of the stores, and list the breaks that no test notices."""
+"""`./dev mutants`: break modules of core, wire and stores in small ways, and list the breaks that no test notices."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def _reach(bench: Bench, package: str, tests: list[str], folder: Path) -> reach.
         status = bench.run(lambda arguments: reach.measure(bench.source, [*arguments, *tests], path))
         if status:
             path.unlink(missing_ok=True)
-            sys.exit(f"{bench.output()}\n./dev mutants: the tests fail without a break (status {status}): mend them first")
+            sys.exit(f"{bench.output()}\n./dev mutants: without a break the tests end with status {status}")
     return reach.load(path)
 
 

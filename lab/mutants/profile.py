@@ -1,4 +1,4 @@
-"""A plugin of pytest: hypothesis makes the same examples each time, keeps none, and does not make a failing one small."""
+"""A plugin of pytest: hypothesis makes the same examples each time, keeps none, and does not shrink what fails."""
 
 from __future__ import annotations
 

@@ -49,8 +49,8 @@ class Reach:
 
     def _in_order(self, tests: set[str]) -> list[str]:
         """First the tests of the first folder (those of the module's own package), then the quickest."""
-        first = next(iter(self.seconds)).rpartition("/")[0]
-        return sorted(tests, key=lambda test: (not test.startswith(first) and self.seconds[test] < 1, self.seconds[test]))
+        nearest = next(iter(self.seconds)).rpartition("/")[0]
+        return sorted(tests, key=lambda test: (not test.startswith(nearest), self.seconds[test]))
 
 
 def digest(folders: list[Path]) -> str:

@@ -86,8 +86,8 @@ def said(source: str, one: Break) -> str:
     text = broken(source, one)
     first, last = one.start[0] - 1, one.end[0]
     added = len(text.splitlines()) - len(source.splitlines())
-    before = " ".join(line.strip() for line in source.splitlines()[first:last])
-    after = " ".join(line.strip() for line in text.splitlines()[first : last + added])
+    before = " ".join(" ".join(source.splitlines()[first:last]).split())
+    after = " ".join(" ".join(text.splitlines()[first : last + added]).split())
     return f"{one.start[0]}: {before} → {after}"
 
 

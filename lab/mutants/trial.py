@@ -72,6 +72,7 @@ class Bench:
     def run(self, work: Callable[[list[str]], int], limit: float = float("inf")) -> int | None:
         """The status of `work` in a process of its own, which gets pytest's arguments; None if it took too long."""
         output = self._folder / "output"
+        sys.stdout.flush()
         process = os.fork()
         if not process:
             status = 70
