@@ -50,7 +50,7 @@ def test_a_file_of_the_first_schema_keeps_everything(path: Path) -> None:
         )
     before = path.stat().st_size
 
-    with pytest.raises(StoreError, match="schema is old"):
+    with pytest.raises(StoreError, match="older schema; migrate it with `wgjit registry migrate"):
         LabRegistry(path, read_only=True)
     with contextlib.closing(LabRegistry(path, create=False)) as registry:
         wanted = [*plain, OLD_FULL]
