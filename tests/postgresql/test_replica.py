@@ -102,9 +102,7 @@ def test_a_new_replica_is_a_copy(registry: LabPostgres, fleet: Gateways, url: st
     equal(store, url)
 
 
-def test_a_peer_that_psql_pins_is_pinned_in_the_replica(
-    registry: LabPostgres, fleet: Gateways, shell: Shell
-) -> None:
+def test_a_peer_that_psql_pins_is_pinned_in_the_replica(registry: LabPostgres, fleet: Gateways, shell: Shell) -> None:
     registry.add([peer(1), peer(2)])
     store = fleet.make()
     before = store.pinned_version()
