@@ -131,7 +131,7 @@ async def _hear_out(reader: asyncio.StreamReader) -> None:
 
 
 async def _until_hung_up(reader: asyncio.StreamReader, work: Coroutine[Any, Any, None]) -> None:
-    """Do this until it is done or the client hangs up. Raises what it raises, InvalidValue for a client that talks on."""
+    """Do this until it is done or the client hangs up. Raises what it raises, and what `_hear_out` raises."""
     sends, hangs_up = asyncio.ensure_future(work), asyncio.ensure_future(_hear_out(reader))
     try:
         await asyncio.wait((sends, hangs_up), return_when=asyncio.FIRST_COMPLETED)

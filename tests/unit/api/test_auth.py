@@ -124,7 +124,12 @@ def test_who_has_a_token_is_served_whatever_others_behind_the_same_address_do(
 ) -> None:
     server = own()
     text = server.token("read")
-    shown = {"none": None, "no token": "x", "wrong": "wgjit_aaaaaaaa_" + "A" * 43, "an id that is known": text[:15] + "A" * 43}
+    shown = {
+        "none": None,
+        "no token": "x",
+        "wrong": "wgjit_aaaaaaaa_" + "A" * 43,
+        "an id that is known": text[:15] + "A" * 43,
+    }
     good, bad = server.remote(text), server.remote(shown[header])
     kinds = []
     for _ in range(30):
