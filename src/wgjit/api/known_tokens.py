@@ -1,8 +1,8 @@
 """Tells a valid token by memory alone, for sources that have shown too many wrong ones.
 
-The registry is asked for the hashes of its valid tokens at most once a second, however many requests come. So a request
-of such a source costs one SHA-256 and one comparison, and a valid token is always noticed: somebody else behind the same
-address (NAT, a proxy) cannot lock it out. A token that was made a moment ago counts a second later.
+The registry is asked for the hashes of its valid tokens at most once a second, however many requests come. So a
+request of such a source costs one SHA-256 and one comparison. A valid token is always noticed: nobody else behind the
+same address (NAT, a proxy) can lock it out. A token that was made a moment ago counts a second later.
 """
 
 from __future__ import annotations
