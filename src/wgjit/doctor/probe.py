@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from wgjit.drivers.netlink.generic import GenetlinkSocket
+from wgjit.drivers.wireguard.listening import why_deaf
 
 
 class Fact(StrEnum):
@@ -130,7 +131,8 @@ def look_at_port(interface: str | None, port: int) -> Finding:
     is_there = interface is not None and _exists(interface)
     if _is_free(port):
         if is_there:
-            return Finding(Fact.PORT, False, f"nothing listens on UDP {port}: is {interface} up?")
+            deaf = why_deaf(interface or "", port)
+            return Finding(Fact.PORT, False, deaf or f"nothing listens on UDP {port}: is {interface} up?")
         return Finding(Fact.PORT, True, f"UDP {port} is free")
     if is_there:
         return Finding(Fact.PORT, True, f"UDP {port} is in use, as it should be while {interface} is up")
