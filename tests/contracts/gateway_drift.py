@@ -57,7 +57,7 @@ class DriftContract:
             assert f"no UDP socket of this network namespace has port {PORT}" in failing(gateway)["port"]
             with pytest.raises(CommandFailed, match="unhealthy: port: no UDP socket of this network namespace"):
                 inner.run(*WGJIT, "health", name)
-            with pytest.raises(CommandFailed, match="port .* no UDP socket of this network namespace"):
+            with pytest.raises(CommandFailed, match=r"port .* no UDP socket of this network namespace"):
                 inner.run(*WGJIT, "doctor", name)
             with inner.socket() as other:  # as if the socket were here
                 other.bind(("0.0.0.0", PORT))
