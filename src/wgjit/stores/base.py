@@ -373,6 +373,9 @@ class Tokens(Protocol):
     def authenticate(self, text: str, now: float) -> Token | None:
         """The token of this text. None if there is none, or if it is expired or revoked. `now` in Unix seconds."""
 
+    def hashes(self, now: float) -> dict[str, bytes]:
+        """The hashes of all tokens that are neither expired nor revoked, by id. `now` in Unix seconds."""
+
 
 class Audit(Protocol):
     """The audit log: who changed what, when."""
