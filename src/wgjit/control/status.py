@@ -67,6 +67,9 @@ class GatewayStatus:
     their source's limit (over_source_rate), packets that passed unseen (queue_overran)."""
     troubled_by: Mapping[str, str] | None = None
     """Those of the last ten minutes, or that go on: a sentence each, for people. None if there are none."""
+    pins_absent: Mapping[str, int] | None = None
+    """Pinned peers that cannot be in the interface now, by the reason: conflict, full, device_failed. None if all are
+    there."""
     put_back: int | None = None
     """How often another program put a revoked peer into the interface again."""
     faults: Mapping[str, int] | None = None

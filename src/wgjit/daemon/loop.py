@@ -49,6 +49,7 @@ from wgjit.core.vocabulary import (
     NoStray,
     NotCompleted,
     OfKnock,
+    PinsAbsent,
     PutBack,
     PutRoutes,
     ReadDevice,
@@ -204,6 +205,7 @@ class Loop:
             Revoked: self._notices.clients.revoked,
             Vanished: self._notices.troubles.vanished,
             NotCompleted: self._notices.not_completed,
+            PinsAbsent: self._notices.pins_absent,
             PutBack: self._notices.put_back,
             Tell: self._agenda.record,
             Count: self._count,
@@ -469,6 +471,7 @@ class Loop:
             try:
                 for event in await self._loop.run_in_executor(self._registry_thread, self._watch.round):
                     self.feed_event(event)
+                    await asyncio.sleep(0)  # waiting packets come first
                 if not filled:  # what is heard from now on goes into the watch, too
                     self._strays.fill()
                     filled = True

@@ -25,7 +25,7 @@ class Metrics:
     flips: Counter[str] = field(default_factory=Counter)
     """Outcomes of flips, including flips after a failed replay: completed, repeated, given_up."""
     arrivals: Counter[str] = field(default_factory=Counter)
-    """Peers that became resident: installed, found, called."""
+    """Peers that became resident: installed, found, called, pinned."""
     departures: Counter[str] = field(default_factory=Counter)
     """Peers that were taken out of the device, by reason: idle, unconfirmed, room, revoked, moved,
     unanswered."""
@@ -36,6 +36,8 @@ class Metrics:
     troubles: Counter[str] = field(default_factory=Counter)
     """Trouble that looks like health; the words of `telling.troubles.Trouble`: rules_gone, vanished, never_completed,
     over_source_rate, queue_overran."""
+    pins_absent: dict[str, int] = field(default_factory=dict)
+    """Pinned peers that cannot be in the device now, by refusal. Not a counter."""
     put_back: int = 0
     """How often another program put a revoked peer into the device."""
 
@@ -63,6 +65,7 @@ class Metrics:
             "said": dict(self.said) or None,
             "takeovers": dict(self.takeovers) or None,
             "troubles": dict(self.troubles),
+            "pins_absent": self.pins_absent or None,
             "put_back": self.put_back,
             "faults": dict(self.faults),
             "captured": capture.received,

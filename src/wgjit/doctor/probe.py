@@ -37,6 +37,14 @@ class Fact(StrEnum):
     SERVICE_ADDRESS = "service_address"
 
 
+class Account(NamedTuple):
+    """An account of this machine."""
+
+    name: str
+    uid: int
+    gid: int
+
+
 class Finding(NamedTuple):
     """A fact and its result. `ok` is None if it could not be found out, or does not apply."""
 
@@ -44,6 +52,8 @@ class Finding(NamedTuple):
     ok: bool | None
     detail: str
 
+
+_TUN = "/dev/net/tun"
 
 _TRIED = (
     Fact.PACKET_CAPTURE,
@@ -60,9 +70,12 @@ _SYS_ADMIN = 21  # includes CAP_BPF, as before Linux 5.8
 _TRIAL_SECONDS = 90  # a fraction of one, but half a minute in a guest on a machine with other work
 
 
-def examine(interface: str | None = None, port: int | None = None) -> list[Finding]:
-    """Find out all facts. The port is checked only if it is given; `interface` is the interface that should hold it."""
-    found = [_capabilities(), _wireguard_kernel(), _wireguard_go(), _tun(), *_trials()]
+def examine(interface: str | None = None, port: int | None = None, account: Account | None = None) -> list[Finding]:
+    """Find out all facts. The port is checked only if it is given; `interface` is the interface that should hold it.
+
+    `account`: the account that the gateway is to run as, if that is another one than this process's.
+    """
+    found = [_capabilities(), _wireguard_kernel(), _wireguard_go(), _tun(account), *_trials()]
     return [*found, look_at_port(interface, port)] if port else found
 
 
@@ -97,12 +110,25 @@ def _wireguard_go() -> Finding:
     return Finding(Fact.WIREGUARD_GO, program is not None, program or "not on PATH")
 
 
-def _tun() -> Finding:
+def _tun(account: Account | None) -> Finding:
     try:
-        os.close(os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC))
+        os.close(os.open(_TUN, os.O_RDWR | os.O_CLOEXEC))
     except OSError as error:
-        return Finding(Fact.TUN, False, f"/dev/net/tun: {error.strerror}")
-    return Finding(Fact.TUN, True, "/dev/net/tun opens")
+        return Finding(Fact.TUN, False, f"{_TUN}: {error.strerror}")
+    if account is None:
+        return Finding(Fact.TUN, True, f"{_TUN} opens")
+    # A shell opens it, not Python, which may lie in a folder that is closed to the account.
+    groups = os.getgrouplist(account.name, account.gid)
+    command = ["/bin/sh", "-c", f": <>{_TUN}"]
+    try:
+        done = subprocess.run(
+            command, user=account.uid, group=account.gid, extra_groups=groups, capture_output=True, cwd="/"
+        )
+    except OSError as error:
+        return Finding(Fact.TUN, None, f"not tried as {account.name}: {error.strerror}")
+    if done.returncode:
+        return Finding(Fact.TUN, False, f"{_TUN}: closed to {account.name}: chmod 666 {_TUN}, as udev sets it")
+    return Finding(Fact.TUN, True, f"{_TUN} opens for {account.name}")
 
 
 def _trials() -> list[Finding]:

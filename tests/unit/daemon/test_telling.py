@@ -306,7 +306,7 @@ def test_a_trouble_is_told_once_then_when_its_count_has_changed_and_its_end(cloc
 
 def test_the_loudest_sources_are_named(clock: Clock) -> None:
     told = Troubles(Metrics())
-    for number in range(3):
+    for _ in range(3):
         told.over_source_rate(Endpoint.parse("[2001:db8:1:2::7]:1"))
     told.over_source_rate(SOURCE)
     for number in range(2 * troubles.SOURCES):

@@ -157,7 +157,8 @@ class Troubles:
             case Trouble.VANISHED:
                 return f"another program took {_peers(seen.count)} out of the interface, {ago}"
             case Trouble.NEVER_COMPLETED:
-                return f"{_peers(len(self._vain))} knock again and again and complete no handshake: {self._who()}"
+                knock = "knocks" if len(self._vain) == 1 else "knock"
+                return f"{_peers(len(self._vain))} {knock} again and again, without a complete handshake: {self._who()}"
             case Trouble.OVER_SOURCE_RATE:
                 return f"{seen.count} knocks were over gateway.source_rate, {ago}"
             case Trouble.QUEUE_OVERRAN:
