@@ -262,8 +262,12 @@ class RegistryWatch:
 
     def _another_is_in_its_place(self, identity: bytes, newest: int) -> None:
         """Look all residents up, and forget the changes that the old registry's log named."""
-        what = "another registry is" if self._is_another(identity) else "an older or newly made registry file is"
-        log.warning(f"{what} in the old one's place: all residents are looked up in it", **self._context)
+        log.warning(
+            "another registry is in the old one's place: all residents are looked up in it"
+            if self._is_another(identity)
+            else "an older or newly made registry file is in the old one's place: all residents are looked up in it",
+            **self._context,
+        )
         self._replaced = dict.fromkeys(self._residents())
         self._changed, self._unsure = {}, {}
         self._identity, self._seen, self._last = identity, newest, None

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from wgjit.drivers.netlink.generic import GenetlinkSocket
+from wgjit.drivers.wireguard.interface import TUN
 from wgjit.drivers.wireguard.listening import why_deaf
 
 
@@ -53,8 +54,6 @@ class Finding(NamedTuple):
     ok: bool | None
     detail: str
 
-
-_TUN = "/dev/net/tun"
 
 _TRIED = (
     Fact.PACKET_CAPTURE,
@@ -113,14 +112,14 @@ def _wireguard_go() -> Finding:
 
 def _tun(account: Account | None) -> Finding:
     try:
-        os.close(os.open(_TUN, os.O_RDWR | os.O_CLOEXEC))
+        os.close(os.open(TUN, os.O_RDWR | os.O_CLOEXEC))
     except OSError as error:
-        return Finding(Fact.TUN, False, f"{_TUN}: {error.strerror}")
+        return Finding(Fact.TUN, False, f"{TUN}: {error.strerror}")
     if account is None:
-        return Finding(Fact.TUN, True, f"{_TUN} opens")
+        return Finding(Fact.TUN, True, f"{TUN} opens")
     # A shell opens it, not Python, which may lie in a folder that is closed to the account.
     groups = os.getgrouplist(account.name, account.gid)
-    command = ["/bin/sh", "-c", f": <>{_TUN}"]
+    command = ["/bin/sh", "-c", f": <>{TUN}"]
     try:
         done = subprocess.run(
             command, user=account.uid, group=account.gid, extra_groups=groups, capture_output=True, cwd="/"
@@ -128,8 +127,8 @@ def _tun(account: Account | None) -> Finding:
     except OSError as error:
         return Finding(Fact.TUN, None, f"not tried as {account.name}: {error.strerror}")
     if done.returncode:
-        return Finding(Fact.TUN, False, f"{_TUN}: closed to {account.name}: chmod 666 {_TUN}, as udev sets it")
-    return Finding(Fact.TUN, True, f"{_TUN} opens for {account.name}")
+        return Finding(Fact.TUN, False, f"{TUN}: closed to {account.name}: chmod 666 {TUN}, as udev sets it")
+    return Finding(Fact.TUN, True, f"{TUN} opens for {account.name}")
 
 
 def _trials() -> list[Finding]:

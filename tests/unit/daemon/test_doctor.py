@@ -144,7 +144,7 @@ def tun(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         Path(folder).chmod(0o755)
         path = Path(folder) / "tun"
         path.touch(0o600)
-        monkeypatch.setattr(probe, "_TUN", str(path))
+        monkeypatch.setattr(probe, "TUN", str(path))
         yield path
 
 
