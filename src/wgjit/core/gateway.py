@@ -175,6 +175,10 @@ class Gateway:
         """Keys whose registration matters now: residents, and peers that are looked up or installed. Thread-safe."""
         return {*self.residency.keys(), *self._inquiries.keys()}
 
+    def is_concerned(self, key: PublicKey) -> bool:
+        """Whether this key is one of `concerned`. Thread-safe, and copies nothing."""
+        return key in self.residency or key in self._inquiries
+
     def handle(self, event: Event, now: Now) -> list[Command]:
         """Decide on an event; return the commands to perform. Never raises for anything that came in a packet."""
         self._wall_offset = now.wall - now.monotonic

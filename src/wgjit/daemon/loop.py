@@ -157,7 +157,7 @@ class Loop:
         threads = AWAITED if not store.is_local else 4 if store.fleet is None else QUESTIONS
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="wgjit")
         self._registry_thread = ThreadPoolExecutor(1, thread_name_prefix="wgjit-registry")
-        self._watch = RegistryWatch(store, self._faults, gateway.concerned)
+        self._watch = RegistryWatch(store, self._faults, gateway.concerned, gateway.is_concerned)
         self._notices = Notices(metrics)
         self._losses = Losses(capture, self._threads, self._faults, self._notices.troubles)
         self._fleet = FleetWork(store, confirmations, restraint, self._faults, self.feed_event)
