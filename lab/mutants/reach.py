@@ -34,8 +34,8 @@ class Reach:
     def tests(self, module: str, first: int, last: int) -> list[str]:
         """The tests to run for a break in these lines.
 
-        If the lines run at an import only (a constant, a default), these are the tests that execute anything else of
-        the module, or all if there are none.
+        If the lines run at an import only (a constant, a default), these are all tests; first those that execute
+        anything else of the module.
         """
         of_module = self.lines.get(module, {})
         near = {test for line in range(first, last + 1) for test in of_module.get(line, ())}
@@ -43,9 +43,8 @@ class Reach:
             return self._in_order(near - {_IMPORTED})
         if not near:
             return []
-        return self._in_order({test for tests in of_module.values() for test in tests} - {_IMPORTED}) or list(
-            self.seconds
-        )
+        touching = {test for tests in of_module.values() for test in tests} - {_IMPORTED}
+        return self._in_order(touching) + self._in_order(set(self.seconds) - touching)
 
     def _in_order(self, tests: set[str]) -> list[str]:
         """First the tests of the first folder (those of the module's own package), then the quickest."""

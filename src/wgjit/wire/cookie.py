@@ -16,8 +16,6 @@ from wgjit.wire.kdf import hash_, open_, seal
 from wgjit.wire.keys import PublicKey
 from wgjit.wire.messages import CookieReply
 
-COOKIE_LENGTH: Final = 16
-
 _LABEL_COOKIE: Final = b"cookie--"
 _WORDS: Final = Struct("<16I")
 _SIGMA: Final = b"expand 32-byte k"

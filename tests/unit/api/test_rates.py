@@ -36,3 +36,29 @@ def test_what_is_kept_is_bounded() -> None:
     for key in range(1000):
         rates.take(key, 1.0, 0.0)
     assert len(rates._buckets) == 3
+
+
+def test_who_asked_longest_ago_is_forgotten_first() -> None:
+    rates = Rates(most=2)
+    for key in ("a", "b", "a", "c"):
+        rates.take(key, 0.5, 0.0)
+    assert list(rates._buckets) == ["a", "c"]
+
+
+def test_the_time_to_wait_is_that_of_the_part_that_is_missing() -> None:
+    rates = Rates()
+    for _ in range(4):
+        assert rates.take("a", 2.0, 0.0) == 0.0
+    assert rates.wait("a", 2.0, 0.25) == rates.take("a", 2.0, 0.25) == 0.25
+    assert rates.wait("a", 2.0, 0.5) == 0.0, "one is enough"
+    assert rates.take("a", 2.0, 0.5) == 0.0
+
+
+def test_how_full_a_bucket_is() -> None:
+    rates = Rates()
+    assert rates.fill("a", 2.0, 0.0) == 1.0
+    rates.take("a", 2.0, 0.0)
+    assert rates.fill("a", 2.0, 0.0) == 0.75
+    rates.take("slow", 0.25, 0.0)
+    assert rates.fill("slow", 0.25, 0.0) == 0.0
+    assert rates.fill("slow", 0.25, 2.0) == 0.5

@@ -60,6 +60,9 @@ def test_some_are_kept_for_gateways_and_the_unix_socket_and_there_is_an_end() ->
         gateways = [taken(streams, stack, caller(f"gateway {number}", Scope.GATEWAY)) for number in range(2)]
         assert gateways == [96, 0]
         assert streams.quota.total == 256
+    with ExitStack() as stack:
+        assert [taken(streams, stack, caller(f"reader {number}")) for number in range(5)] == [32] * 4 + [0]
+    assert not streams.quota._open, "callers that have none are not remembered"
 
 
 def test_the_page_has_these_numbers() -> None:

@@ -128,6 +128,14 @@ def test_what_a_leaving_peer_gives_is_kept_until_the_registry_speaks_again(keepe
     assert keeper.take((parse_allowed_ip("fd00::1/128"),), 102.0) is None, "nobody is around it"
 
 
+def test_what_leaving_peers_gave_stays_known_if_the_registry_cannot_list_its_addresses(keeper: Placeholder) -> None:
+    keeper.covered(frozenset({ALL}), None)
+    assert keeper.take((B,), 101.0) is not None
+    look(keeper, 102.0, has(keeper))
+    (change,) = keeper.mend(103.0)
+    assert change.more_allowed_ips == (B,)
+
+
 def test_without_a_foreign_peer_nothing_is_given() -> None:
     assert Placeholder(SERVER, Residency()).take((A,), 1.0) is None
 

@@ -176,6 +176,8 @@ DATA4 = build(*V4, b"\x04\0\0\0" + bytes(28))
             id="IPv4 header of 16 bytes, port behind",
         ),
         pytest.param(edited(KNOCK4, 0, b"\x55"), False, id="version 5"),
+        pytest.param(edited(edited(KNOCK4, 0, b"\x50"), 2, PORT.to_bytes(2, "big")), False, id="version 5, no header"),
+        pytest.param(edited(KNOCK6, 0, b"\x70"), False, id="version 7, as IPv6"),
         pytest.param(edited(KNOCK4, 0, b"\x75"), False, id="version 7"),
         pytest.param(edited(KNOCK4, 0, b"\xf5"), False, id="version 15"),
         pytest.param(edited(KNOCK4, 0, b"\x05"), False, id="version 0"),
