@@ -56,6 +56,41 @@ def test_those_who_wait_are_served_a_turn_a_caller() -> None:
     asyncio.run(main())
 
 
+def test_a_turn_that_ends_is_one_turn_and_no_more() -> None:
+    """In all, and for a caller that has others."""
+
+    async def main() -> None:
+        for share, second in ((2, "a"), (3, "b"), (2, "b")):
+            some, order = Turns(most=3 if share == 2 else 2, share=share), list[int]()
+            ends = [asyncio.Event() for _ in range(6)]
+
+            async def work(number: int, caller: str, turns: Turns, order: list[int], ends: list[asyncio.Event]) -> None:
+                async with turns.turn(caller):
+                    order.append(number)
+                    await ends[number].wait()
+
+            callers = ["a", second, "a", "a", "a", "a"]
+            tasks = [
+                asyncio.create_task(work(number, caller, some, order, ends)) for number, caller in enumerate(callers)
+            ]
+            await asyncio.sleep(0)
+            begun = len(order)
+            for number in range(3):
+                ends[order[number]].set()
+                for _ in range(5):
+                    await asyncio.sleep(0)
+                free = number + 1 if second == "a" or share == 3 else None
+                assert free is None or len(order) == begun + free
+                assert some._total <= some._most
+                assert all(count <= share for count in some._running.values())
+            for end in ends:
+                end.set()
+            await asyncio.gather(*tasks)
+            assert (some._total, dict(some._running), dict(some._waiting)) == (0, {}, {})
+
+    asyncio.run(main())
+
+
 def test_who_waits_too_long_is_told_and_takes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(turns, "PATIENCE", 0.01)
 
@@ -109,6 +144,22 @@ def test_a_quota_has_a_share_for_each_and_keeps_some_for_those_who_come_first() 
             some.place("gateway", 3, comes_first=True).__enter__()
         assert (some.total, some.refused) == (6, 3)
     assert some.total == 0
+
+
+def test_a_place_that_is_given_back_is_one_place_and_no_more() -> None:
+    some = Quota("things", most=6, kept=2)
+    with ExitStack() as stack:
+        for _ in range(2):
+            stack.enter_context(some.place("a", 3, comes_first=False))
+        with some.place("a", 3, comes_first=False), pytest.raises(Problem):
+            some.place("a", 3, comes_first=False).__enter__()
+        stack.enter_context(some.place("a", 3, comes_first=False))
+        with pytest.raises(Problem, match="you have 3"):
+            some.place("a", 3, comes_first=False).__enter__()
+        stack.enter_context(some.place("b", 3, comes_first=False))
+        with pytest.raises(Problem, match="as many"):
+            some.place("b", 3, comes_first=False).__enter__()
+    assert not some._open, "callers that have none are not remembered"
 
 
 def test_trouble_is_told_once_and_then_counted(capsys: pytest.CaptureFixture[str]) -> None:

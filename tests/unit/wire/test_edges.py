@@ -12,7 +12,7 @@ from wgjit.errors import InvalidValue
 from wgjit.refusal import Refusal
 from wgjit.wire.bpf import capture_filter
 from wgjit.wire.endpoint import Endpoint
-from wgjit.wire.key_text import without_keys
+from wgjit.wire.key_text import holds_key, without_keys
 from wgjit.wire.keys import PublicKey
 from wgjit.wire.packets import Datagram, build, finish_checksum, peel
 from wgjit.wire.tai64n import Tai64n
@@ -155,3 +155,19 @@ def test_only_the_key_is_left_out_of_a_text() -> None:
     escaped = one.replace("+", "%2B").replace("/", "%2F").replace("=", "%3D")
     assert without_keys(f"a%20b {escaped} c") == "a b (key left out) c"
     assert without_keys(f"a%20b {one} c") in ("a%20b (key left out) c", "a b (key left out) c")
+
+
+def test_an_escape_alone_makes_no_key_of_a_text() -> None:
+    for text in (
+        "https://example.org/a%20long/path/without/any/key/in/it",
+        "a &amp; b, and many words that are no key at all",
+    ):
+        assert not holds_key(text)
+        assert without_keys(text) == text
+
+
+@pytest.mark.parametrize("size", [1, 2, 4, 8])
+def test_hex_in_groups_of_any_size_is_a_key_from_32_bytes_on(size: int) -> None:
+    raw = random.Random(size).randbytes(32)
+    assert holds_key(f"is {raw.hex(' ', size)} one?")
+    assert not holds_key(f"is {raw[size:].hex(' ', size)} one?")
