@@ -101,16 +101,16 @@ def test_a_reading_finds_who_came_and_who_went(table: Residency) -> None:
     found = table.read(DevicePeer(TWO, (B,)), began=150.0)
     assert found is not None
     assert found.since == 150.0
-    assert table.reading_ends(began=150.0) == [ONE]
+    assert list(table.reading_ends(began=150.0)) == [ONE]
     assert set(table.keys()) == {TWO}
 
 
 def test_who_was_there_the_last_time_is_not_there_for_that(table: Residency) -> None:
     table.reading_begins()
     table.read(DevicePeer(ONE, (A, C)), began=150.0)
-    assert table.reading_ends(began=150.0) == []
+    assert list(table.reading_ends(began=150.0)) == []
     table.reading_begins()
-    assert table.reading_ends(began=160.0) == [ONE]
+    assert list(table.reading_ends(began=160.0)) == [ONE]
 
 
 def test_a_reading_that_failed_leaves_nothing_for_the_next(table: Residency) -> None:
@@ -119,7 +119,7 @@ def test_a_reading_that_failed_leaves_nothing_for_the_next(table: Residency) -> 
     table.touch(ONE)
     table.reading_fails()
     table.reading_begins()
-    assert table.reading_ends(began=160.0) == [ONE]
+    assert list(table.reading_ends(began=160.0)) == [ONE]
 
 
 @pytest.mark.parametrize("began", [99.0, 100.0])
@@ -127,16 +127,16 @@ def test_a_reading_that_began_before_an_install_says_nothing_of_it(table: Reside
     table.reading_begins()
     assert table.read(DevicePeer(ONE, (B,)), began) is None
     assert owners(table)[str(A)] == ONE
-    assert table.reading_ends(began) == []
+    assert list(table.reading_ends(began)) == []
     table.reading_begins()
-    assert table.reading_ends(began) == [], "it came when the reading began"
+    assert list(table.reading_ends(began)) == [], "it came when the reading began"
 
 
 def test_what_changed_during_a_reading_is_not_read(table: Residency) -> None:
     table.reading_begins()
     table.update(Peer(ONE, (B,)))
     assert table.read(DevicePeer(ONE, (A,)), began=150.0) is None
-    assert table.reading_ends(began=150.0) == []
+    assert list(table.reading_ends(began=150.0)) == []
     assert owners(table)[str(B)] == ONE
 
 
@@ -150,4 +150,4 @@ def test_a_reading_changes_what_somebody_else_has_changed(table: Residency) -> N
     assert resident is not None
     assert (resident.allowed_ips, resident.preshared_key, resident.keepalive) == ((B,), PSK, 5)
     assert heard == [ONE]
-    assert table.reading_ends(began=150.0) == []
+    assert list(table.reading_ends(began=150.0)) == []
