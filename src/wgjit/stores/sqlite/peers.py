@@ -176,12 +176,15 @@ class Peers:
         """
 
         def note(db: sqlite3.Connection, loaded: Loaded, source: str) -> None:
-            if loaded.added:
+            if loaded.added or loaded.updated:
                 audit.write(db, by, audit_records.imported(loaded, source))
+
+        def note_change(db: sqlite3.Connection, before: Entry, after: Entry) -> None:
+            audit.amended(db, by, before, after)
 
         link = Link(self._path, read_only=False, timeout=self._timeout)
         try:
-            with link as db, closing(BulkLoad(db, peer_rows.insert, note, cache)) as load:
+            with link as db, closing(BulkLoad(db, peer_rows.insert, note, cache, note_change)) as load:
                 yield load
         except StoreError as error:
             if isinstance(error.__cause__, sqlite3.Error) and primary_code(error.__cause__) == sqlite3.SQLITE_FULL:
