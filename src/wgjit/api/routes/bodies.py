@@ -247,12 +247,12 @@ class Imported(BaseModel):
 
     model_config = ConfigDict(
         json_schema_extra={
-            "examples": [{"added": 2, "present": 0, "updated": 0, "refused": 1, "bad": [{"line": 3, "detail": "..."}]}]
+            "examples": [{"added": 2, "present": 0, "refused": 1, "bad": [{"line": 3, "detail": "..."}]}]
         }
     )
     added: int
     present: int = Field(description="Peers that were registered already with exactly these values.")
-    updated: int = Field(description="Registered peers that got a name or labels; only with `update`.")
+    updated: int = Field(default=0, description="Registered peers that got a name or labels. Only with `update`.")
     refused: int
     bad: list[BadLine] = Field(description="The first 1000 refused lines.")
 

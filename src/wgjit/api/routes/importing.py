@@ -64,7 +64,7 @@ class Import:
         self._batch = batch
         self._update = update
         self._own = own
-        self._told = _Told(skip_bad)
+        self._told = _Told(skip_bad, update)
         self._teller = Teller(self._told.refused, self._told.loaded, settled=self._told.settled)
         self._blocks = Blocks()
         self._open = ExitStack()
@@ -149,8 +149,9 @@ class Import:
 class _Told:
     """Collects the results of an import: its counts and its bad lines."""
 
-    def __init__(self, skip: bool) -> None:
+    def __init__(self, skip: bool, updates: bool) -> None:
         self._skip = skip
+        self._updates = updates
         self._counts = {"added": 0, "present": 0, "updated": 0, "refused": 0}
         self._bad: list[dict[str, Any]] = []
 
@@ -179,16 +180,19 @@ class _Told:
         bad = [] if self._skip else [(f"line {each['line']}", each["detail"]) for each in self._bad]
         return self._problem([*bad, ("body", _short(text))])
 
+    def _shown(self) -> dict[str, Any]:
+        return {name: count for name, count in self._counts.items() if name != "updated" or self._updates}
+
     def _problem(self, errors: list[tuple[str, str]]) -> Problem:
         before = self._counts["added"] + self._counts["present"] + self._counts["updated"]
         after = f"{before} peers of the batches before are registered" if before else "nothing was registered"
         (where, text), more = errors[-1 if errors[-1][0] == "body" else 0], len(errors) - 1
         others = f"; {more} more bad lines are in `errors`" if more else ""
-        return Problem(Kind.INVALID, f"{where}: {text}{others}; {after}", errors, more=self._counts)
+        return Problem(Kind.INVALID, f"{where}: {text}{others}; {after}", errors, more=self._shown())
 
     def content(self) -> dict[str, Any]:
         """The answer's content."""
-        return self._counts | {"bad": self._bad}
+        return self._shown() | {"bad": self._bad}
 
 
 def _short(text: str) -> str:
