@@ -48,6 +48,13 @@ PATIENCE = 20.0
 INSTALLED, RETRY, ONE_BY_ONE, AT_ONCE = "pre-installed", "plain retry", "one by one", "all at once"
 
 
+NEXT = """
+Now on this machine, as root:
+  ./dev wgjit doctor                  what it can do
+  ./dev wgjit adopt wg0 --dry-run     if it has an interface with peers: which of them wgjit would take over
+README.md (Start) makes a gateway and a first client, in six commands."""
+
+
 class Broken(Exception):
     """A stage of the demo could not show its result."""
 
@@ -187,17 +194,11 @@ class Demo:
     def note(self, knock: Knock) -> None:
         """Print a client's line of the table."""
         if not self.knocks:
-            self.console.print(f"\n  [bold]{'client':30}{'first ping':>14}{'pre-installed':>18}{'plain retry':>16}[/]")
+            self.console.print(f"\n  [bold]{'client':30}{'first ping':>14}[/]")
         self.knocks.append(knock)
-        took = "[red]no answer[/]" if knock.seconds is None else milliseconds(knock.seconds)
-        beside = [
-            f"{milliseconds(self.median(how)):>{width}}" if knock.how not in (INSTALLED, RETRY) else ""
-            for how, width in ((INSTALLED, 18), (RETRY, 16))
-        ]
-        style = "" if knock.how in (INSTALLED, RETRY) else "bold"
-        self.console.print(
-            f"  {knock.how:18}{knock.where:12}[{style or 'default'}]{took:>14}[/]{''.join(beside)}", highlight=False
-        )
+        took = f"{'no answer':>14}" if knock.seconds is None else f"{milliseconds(knock.seconds):>14}"
+        style = "red" if knock.seconds is None else "default" if knock.how in (INSTALLED, RETRY) else "bold"
+        self.console.print(f"  {knock.how:18}{knock.where:12}[{style}]{took}[/]", highlight=False)
 
     def times(self, how: str) -> list[float]:
         """The seconds of all clients of a kind, sorted. Raises Broken if a client had no answer."""
@@ -265,6 +266,7 @@ def show(console: Console, lab: Lab, options: argparse.Namespace) -> None:
         raise Broken(f"{connected} clients connected, but {residents} peers are installed")
     with console.status(f"in comparison, `wg setconf` of the same {options.peers:,} peers, on another interface"):
         console.print(f"in comparison, wg setconf takes [bold]{demo.setconf()}[/]", highlight=False)
+    console.print(NEXT, markup=False, highlight=False)
     demo.registry.close()
 
 

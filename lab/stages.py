@@ -25,6 +25,13 @@ GUEST_LIMIT = "10800"
 """Seconds after which a guest is taken to hang. This is far more than a guest takes on a quiet machine, because many
 guests share two CPUs."""
 
+STAGE_LIMIT = 3000.0
+"""Seconds after which what still runs of a stage is interrupted: pytest then shows where it was. No stage takes half of
+this on a quiet machine."""
+
+_FAREWELL = 120.0
+"""Seconds that interrupted tests get to clean up."""
+
 NO_TESTS = 5
 """pytest's exit status if it has no test to run."""
 
@@ -111,11 +118,12 @@ def commands(stage: Stage, arguments: list[str]) -> list[list[str]]:
     return [command(stage, [stage.folder, *ignored]), *(command(stage, group) for group in groups)]
 
 
-def run(lines: list[list[str]]) -> int:
-    """Run a stage's commands side by side to their end. If this process has to end, let the commands clean up first.
+def run(lines: list[list[str]], limit: float = STAGE_LIMIT) -> int:
+    """Run a stage's commands side by side to their end, or for `limit` seconds. If this process has to end, let the
+    commands clean up first.
 
-    The first command's output is shown at once, the output of the others afterwards. Returns the first exit status that
-    is not 0.
+    The first command's output is shown at once, the output of the others afterwards, also if the stage is interrupted.
+    Returns the first exit status that is not 0.
     """
     with contextlib.ExitStack() as stack:
         kept = [stack.enter_context(tempfile.TemporaryFile("w+")) for _ in lines[1:]]
@@ -124,12 +132,13 @@ def run(lines: list[list[str]]) -> int:
             processes.append(subprocess.Popen(words, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT))
 
         def pass_on(number: int, _frame: FrameType | None) -> None:
-            for process in processes:
-                process.send_signal(number)
+            # SIGINT, since pytest then shows which test runs and where it is.
+            _interrupt(processes)
             raise KeyboardInterrupt
 
         before = signal.signal(signal.SIGTERM, pass_on)
         try:
+            _wait(processes, limit)
             statuses = [process.wait() for process in processes]
         except KeyboardInterrupt:  # a terminal sent it to the stage too
             for process in processes:
@@ -137,11 +146,34 @@ def run(lines: list[list[str]]) -> int:
             raise
         finally:
             signal.signal(signal.SIGTERM, before)
-        for words, output in zip(lines[1:], kept, strict=True):
-            output.seek(0)
-            paths = " ".join(word for word in words if word.startswith("tests/"))
-            print(f"--- beside it: {paths}\n{output.read()}", flush=True)
+            for words, output in zip(lines[1:], kept, strict=True):
+                output.seek(0)
+                paths = " ".join(word for word in words if word.startswith("tests/"))
+                print(f"--- beside it: {paths}\n{output.read()}", flush=True)
         return next((status for status in statuses if status), 0)
+
+
+def _wait(processes: list[subprocess.Popen[bytes]], limit: float) -> None:
+    """Wait for the end of all. Interrupt those that run for longer than `limit` seconds; end them if that is no use."""
+    until = time.monotonic() + limit
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        for process in processes:
+            process.wait(until - time.monotonic())
+        return
+    print(f"\n=== still running after {limit:.0f} s: interrupted", flush=True)
+    _interrupt(processes)
+    until = time.monotonic() + _FAREWELL
+    for process in processes:
+        try:
+            process.wait(until - time.monotonic())
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+def _interrupt(processes: list[subprocess.Popen[bytes]]) -> None:
+    for process in processes:
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
 
 
 @contextlib.contextmanager

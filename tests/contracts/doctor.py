@@ -92,4 +92,8 @@ class DoctorContract:
             assert inside.call(look_at_port, "lo", port).ok is True
         assert inside.call(look_at_port, "wg99", port).ok is True
         idle = inside.call(look_at_port, "lo", port)
+        assert (idle.name, idle.ok) == (Fact.PORT, False)
+        assert "although lo is up: it was made in another namespace" in idle.detail
+        inside.ip("link set lo down")
+        idle = inside.call(look_at_port, "lo", port)
         assert idle == (Fact.PORT, False, f"nothing listens on UDP {port}: is lo up?")

@@ -7,6 +7,7 @@ topology.
 from __future__ import annotations
 
 import random
+import signal
 import socket
 import time
 from collections.abc import Iterator
@@ -149,6 +150,9 @@ class GatewayContract:
         client, late = site.client(), site.client()
         gateway = site.up()
         assert seamless(client.first_ping(INSIDE[0]))
+        for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+            gateway.send(number)  # they change nothing
+            assert gateway.status()["residents"] == 1
         assert gateway.stop() == 0
         assert seamless(client.ping(INSIDE[0]))
         assert set(site.server.peers()) == {client.public_key}

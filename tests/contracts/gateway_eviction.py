@@ -14,7 +14,7 @@ from dataclasses import replace
 
 import pytest
 
-from lab.gateway import Gateway
+from lab.gateway import WGJIT, Gateway
 from lab.hasty import IDLE, SESSION
 from lab.netns import Lab, ping_from_here
 from lab.wireguard import Backend, Client, peer_section
@@ -55,6 +55,24 @@ class EvictionContract:
             assert seamless(idle.first_ping(INSIDE[0])), "who left comes back as it came"
             assert feed.next(public_key=str(idle.public_key), decision="installed")
             assert feed.next(public_key=str(idle.public_key))["decision"] == "installed"
+
+    def test_who_is_pinned_is_there_without_a_knock_also_after_a_reboot(self, site: Site) -> None:
+        client, other = site.client(), site.client()
+        pin = [*WGJIT, "peer", "set", str(client.public_key), "--idle-timeout", "never", "--store", str(site.path)]
+        with site.up_in_a_hurry() as gateway:
+            assert seamless(client.first_ping(INSIDE[0]))
+            wait_for(lambda: site.server.peers() == {})
+            site.gateway.run(*pin)
+            wait_for(lambda: set(site.server.peers()) == {client.public_key})
+            assert gateway.status()["arrivals"] == {"installed": 1, "pinned": 1}
+        site.server.remove_peer(client.public_key)  # as a reboot does
+        with site.up_in_a_hurry() as gateway:
+            wait_for(lambda: set(site.server.peers()) == {client.public_key})
+            host = str(client.registration.allowed_ips[0].network_address)
+            assert seamless(site.gateway.ping(host, timeout=20.0)), "traffic from inside begins the session"
+            assert seamless(other.first_ping(INSIDE[0]))
+            site.server.remove_peer(client.public_key)  # somebody else does
+            wait_for(lambda: client.public_key in site.server.peers())
 
     def test_an_old_initiation_after_its_peers_eviction_does_nothing(self, site: Site) -> None:
         client, elsewhere = site.client(), site.client(registered=False)

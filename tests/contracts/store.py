@@ -215,6 +215,30 @@ class StoreContract:
         assert [registry.lookup(new.public_key) for new in wanted] == [Registration(new) for new in wanted]
         assert list(registry.every()) == wanted
 
+    def test_the_pinned_and_enabled_are_listed_in_key_order(self, registry: Kept) -> None:
+        def pinned(number: int, **more: bool) -> Peer:
+            return dataclasses.replace(peer(number), idle_timeout=NEVER, **more)  # type: ignore[arg-type]
+
+        assert registry.pinned() == []
+        registry.add([pinned(3), peer(1), pinned(2), pinned(5, enabled=False), pinned(4)])
+        keys = sorted(key(number) for number in (2, 3, 4))
+        assert registry.pinned() == keys
+        assert registry.pinned(keys[0]) == keys[1:]
+        assert registry.pinned(None, 2) == keys[:2]
+        assert registry.pinned(keys[-1]) == []
+
+    def test_whatever_pins_a_peer_changes_the_version(self, registry: Kept) -> None:
+        pin = dataclasses.replace(peer(1), idle_timeout=NEVER)
+        seen = [registry.pinned_version()]
+        for change in (
+            lambda: registry.add([dataclasses.replace(peer(2), idle_timeout=NEVER), peer(1)]),
+            lambda: registry.replace(dataclasses.replace(pin, enabled=False)),
+            lambda: registry.replace(pin),
+        ):
+            change()
+            seen.append(registry.pinned_version())
+        assert all(before != after for before, after in itertools.pairwise(seen))
+
     def test_change_works_on_what_is_registered_now(self, registry: Kept) -> None:
         registry.add([FULL, peer(1)])
         wanted = dataclasses.replace(FULL, keepalive=7, idle_timeout=NEVER)

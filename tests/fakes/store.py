@@ -109,6 +109,16 @@ class FakeRegistry:
         inside = [p for p in prefixes if any(w != p and w.version == p.version and p.subnet_of(w) for w in within)]  # type: ignore[arg-type]
         return Cover(tuple(inside))
 
+    def pinned(self, after: PublicKey | None = None, limit: int = 10_000) -> list[PublicKey]:
+        self._enter("pinned")
+        with self._lock:
+            keys = (key for key, peer in self._peers.items() if peer.is_pinned and peer.enabled)
+            return sorted(key for key in keys if after is None or key > after)[:limit]
+
+    def pinned_version(self) -> int:
+        self._enter("pinned_version")
+        return hash((self._identity, self._sequence, tuple(self._peers)))
+
     def figures(self) -> dict[str, Any]:
         return {}
 

@@ -22,7 +22,7 @@ from tests.postgresql.test_rules import at_once
 from wgjit.errors import InvalidValue, NoSuchPeer, StoreBusy, StoreError, StoreUnreachable
 from wgjit.model import PresharedKey, Registration, Removed
 from wgjit.stores.entries import Filter, Pool, Scope
-from wgjit.stores.opening import Where, make_registry, open_registry
+from wgjit.stores.opening import Where, make_registry, migrate_registry, open_registry
 from wgjit.stores.postgresql.database import schema
 from wgjit.stores.postgresql.database.url import DatabaseUrl
 
@@ -119,8 +119,26 @@ def test_a_newer_and_an_older_schema_are_refused(registry: LabPostgres, shell: S
         with pytest.raises(StoreError, match=r"made by a newer wgjit \(schema 99, this one knows \d+\); upgrade wgjit"):
             attempt()
     shell.execute("UPDATE meta SET value = '1' WHERE what = 'schema'")
-    with pytest.raises(StoreError, match="its schema is older; migrate it with `wgjit registry init`"):
+    with pytest.raises(StoreError, match="its schema is older; migrate it with `wgjit registry migrate`"):
         open_registry(Where(url))
+
+
+def test_an_older_schema_is_migrated_and_none_is_made_by_the_way(
+    empty: str, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(StoreError, match="no registry in this database; make it with `wgjit registry init`"):
+        migrate_registry(Where(empty))
+    today = schema.scripts("wgjit.stores.postgresql.database")
+    make_registry(Where(empty))
+    newer = (*today, "CREATE TABLE wgjit.extra ()")
+    monkeypatch.setattr(schema, "scripts", lambda _package: newer)
+    with pytest.raises(StoreError, match="its schema is older; migrate it with `wgjit registry migrate`"):
+        open_registry(Where(empty))
+    assert migrate_registry(Where(empty)) is True
+    assert migrate_registry(Where(empty)) is False
+    open_registry(Where(empty)).close()
+    with cluster.shell(empty) as shell:
+        assert shell.execute("SELECT to_regclass('wgjit.extra') IS NOT NULL").fetchone() == (True,)
 
 
 def test_a_schema_of_another_program_is_left_alone(empty: str, cluster: Cluster) -> None:

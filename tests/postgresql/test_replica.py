@@ -102,6 +102,20 @@ def test_a_new_replica_is_a_copy(registry: LabPostgres, fleet: Gateways, url: st
     equal(store, url)
 
 
+def test_a_peer_that_psql_pins_is_pinned_in_the_replica(registry: LabPostgres, fleet: Gateways, shell: Shell) -> None:
+    registry.add([peer(1), peer(2)])
+    store = fleet.make()
+    before = store.pinned_version()
+    assert store.pinned() == []
+    shell.execute("UPDATE peers SET idle_timeout = 0 WHERE public_key = ?", (key(1),))
+    until(lambda: store.pinned() == [key(1)])
+    changed = store.pinned_version()
+    assert changed != before
+    shell.execute("INSERT INTO peers (public_key, idle_timeout) VALUES (?, 0)", (key(3),))
+    until(lambda: store.pinned() == sorted([key(1), key(3)]))
+    assert store.pinned_version() != changed
+
+
 def test_an_empty_registry_is_copied_too(registry: LabPostgres, fleet: Gateways, url: str) -> None:
     store = fleet.make()
     registry.add([peer(1, "10.0.0.1/32")])

@@ -12,10 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from lab.netns import NETNS, UAPI_SOCKETS
+from lab.netns import NETNS, RUN_FOLDER, UAPI_SOCKETS
 
 ROOT = Path(__file__).parents[2]
 SMALL = ("--peers", "500", "--clients", "2", "--at-once", "3")
+
+
+def left_behind(prefix: str) -> list[Path]:
+    """Namespaces, sockets and locks of a demo that has ended."""
+    return [path for folder in (NETNS, UAPI_SOCKETS, RUN_FOLDER) for path in folder.glob(f"{prefix}*")]
 
 
 def start(*options: str, path: str | None = None) -> subprocess.Popen[str]:
@@ -48,6 +53,11 @@ def test_the_demo_shows_what_it_promises() -> None:
     assert max(times["one by one"] + times["all at once"]) < 2000
     assert re.search(r"installed now: 5 of 5\d\d registered peers", output)
     assert re.search(r"wg setconf takes [\d.]+ s for 500 peers", output)
+    told = [line for line in output.splitlines() if re.match(r"  (one by one|all at once) ", line)]
+    assert all(line.count(" ms") == 1 for line in told), "no column repeats what the summary says"
+    assert "  ./dev wgjit doctor  " in output, "what to type next"
+    prefix = re.findall(r"wgjit up (\w{5})", output)[0]
+    assert left_behind(prefix) == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -61,8 +71,7 @@ def test_an_interrupted_demo_leaves_nothing(number: signal.Signals) -> None:
     demo.send_signal(number)
     output, _ = demo.communicate(timeout=60)
     assert (demo.returncode, "interrupted" in output) == (130, True)
-    assert [name for name in os.listdir(NETNS) if name.startswith(prefix)] == []
-    assert list(UAPI_SOCKETS.glob(f"{prefix}*")) == []
+    assert left_behind(prefix) == []
 
 
 def test_a_stage_that_cannot_work_says_so(tmp_path: Path) -> None:

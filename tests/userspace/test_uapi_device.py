@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
@@ -16,7 +17,7 @@ from wgjit.drivers.base import Device
 from wgjit.drivers.wireguard.interface import create_interface, interface_exists
 from wgjit.drivers.wireguard.open import open_device
 from wgjit.drivers.wireguard.userspace.device import UserspaceDevice
-from wgjit.errors import DeviceError, NoSuchDevice
+from wgjit.errors import DeviceError, NoSuchDevice, NotPermitted
 
 
 class TestUserspaceDevice(RealDeviceContract):
@@ -43,6 +44,34 @@ class TestUserspaceDevice(RealDeviceContract):
             time.sleep(0.01)
         assert create_interface(device.name) == "userspace"
         assert list(open_device(device.name).peers()) == []
+
+    @pytest.mark.parametrize("change", [lambda path: os.chown(path, 54321, 54321), lambda path: path.chmod(0o777)])
+    def test_giving_its_socket_away_ends_it(self, device: Device, change: Callable[[Path], None]) -> None:
+        """Why the error about another account's socket warns of just that: it looks like the way out."""
+        assert isinstance(device, UserspaceDevice)
+        assert _wireguard_go(device.name)
+        change(device.path)
+        while interface_exists(device.name):  # it notices by itself, and the interface goes with it
+            time.sleep(0.01)
+
+    def test_to_another_account_its_error_says_what_works(self, device: Device) -> None:
+        """A child is that account, as the service is: without a capability over files."""
+        assert isinstance(device, UserspaceDevice)
+        reader, writer = os.pipe()
+        if not (child := os.fork()):
+            os.setuid(54321)
+            try:
+                UserspaceDevice(device.name).info()
+            except NotPermitted as error:
+                os.write(writer, str(error).encode())
+            finally:
+                os._exit(0)
+        os.close(writer)
+        with open(reader) as told:
+            text = told.read()
+        os.waitpid(child, 0)
+        assert text.startswith(f"{device.name}: ")
+        assert "answers only to the account that started its process" in text or "is closed to this account" in text
 
     def test_a_namesake_elsewhere_is_not_taken_for_the_interface_here(self, device: Device) -> None:
         def look() -> None:

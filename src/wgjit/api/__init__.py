@@ -10,6 +10,7 @@ socket.
 | `server`     | starts and ends the servers: listeners, TLS, signals      |
 | `service`    | what all routes share                                     |
 | `caller`     | who sends a request, and which scope it has               |
+| `known_tokens` | tells a valid token by memory alone                     |
 | `registries` | open registries for the threads                           |
 | `changes`    | the registry's change log for all streams that follow it  |
 | `health`     | whether the registry can be read                          |

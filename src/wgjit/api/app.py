@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib.metadata import version
 from typing import Any
 
 from fastapi import Depends, FastAPI, Request
@@ -10,7 +11,6 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
-import wgjit
 from wgjit.api import problems
 from wgjit.api.entrance.gate import Gate
 from wgjit.api.entrance.scopes import EXTENSION, OPEN, Scopes
@@ -38,7 +38,7 @@ def create_app(service: Service) -> ASGIApp:
     """
     app = FastAPI(
         title="wgjit",
-        version=getattr(wgjit, "__version__", "0.1.0"),
+        version=version("wgjit"),
         description=_ABOUT,
         openapi_url="/v1/openapi.json",
         openapi_tags=_TAGS,

@@ -23,12 +23,15 @@ from anyio import to_thread
 from wgjit.api.entrance.notices import Notices
 from wgjit.api.entrance.rates import Rates
 from wgjit.api.entrance.threads import Threads
+from wgjit.api.known_tokens import KnownTokens
 from wgjit.api.problems import Kind, Problem
 from wgjit.api.registries import Registries
 from wgjit.stores.entries import Author, Scope
 
 _FAILURES = 5.0
-"""Failed authentications per second of one source; twice as many at once. Beyond that, its tokens are not checked."""
+"""Failed authentications per second of one source; twice as many at once. Beyond that, a request of the source without
+a valid token costs the registry nothing, and its tokens are compared with the valid ones in memory: those behind the
+same address who have a token are served all the same."""
 
 _TOLD = 20
 """Failed authentications that are logged per minute. The rest is only counted."""
@@ -96,6 +99,7 @@ class Gatekeeper:
         self._clock = clock
         self._requests = Rates()
         self._failures = Rates()
+        self._known = KnownTokens(registries, threads, clock)
 
     async def admit(self, scope: Any) -> Caller:
         """The caller. From now on the connection counts for this caller. Raises Problem: 401, 429, 503."""
@@ -105,9 +109,11 @@ class Gatekeeper:
             _prove(scope, caller)
             return caller
         source = source_of(scope)
-        if wait := self._failures.wait(source, _FAILURES, self._clock()):
-            raise too_often(wait, "too many failed authentications from this address")
         text = _bearer(scope)
+        wait = self._failures.wait(source, _FAILURES, self._clock())
+        if wait and (text is None or not await self._known.has(text)):
+            _doubt(scope)
+            raise too_often(wait, "too many failed authentications from this address")
         token = None
         if text is not None:
             token = await to_thread.run_sync(self._authenticate, text, limiter=self._threads.authentication)

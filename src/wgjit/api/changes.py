@@ -45,6 +45,9 @@ class Follower:
         self._limiter = threads.authentication
         self._poll = poll
         self._recent: deque[Change] = deque(maxlen=_KEPT)
+        self._looking = asyncio.Lock()
+        self._identity: bytes | None = None
+        """Of the registry that `_head` is of; None before the first look."""
         self._head = 0
         self._epoch = 0
         self._moved = asyncio.Event()
@@ -58,24 +61,16 @@ class Follower:
 
     async def run(self) -> None:
         """Poll the log while at least one stream follows it. Never ends by itself."""
-        known: bytes | None = None
         while True:
             await self._wanted.wait()
             try:
-                now, identity = await to_thread.run_sync(self._look, limiter=self._limiter)
+                await self._look()
             except StoreBusy:
                 pass
             except StoreError as error:
                 log.warning("the registry cannot be followed", error=str(error))
                 self._failure = error
                 self._wake()
-            else:
-                if known is not None and (identity != known or now < self._head):
-                    self._epoch += 1
-                    self._recent.clear()
-                if now != self._head or known != identity:
-                    known, self._head = identity, now
-                    self._wake()
             await asyncio.sleep(self._poll)
 
     async def follow(self, after: int) -> AsyncIterator[list[Change] | Reset]:
@@ -83,9 +78,9 @@ class Follower:
         self._listeners += 1
         self._wanted.set()
         self._failure = None
-        at, epoch = after, self._epoch
         try:
-            self._head = max(self._head, await self.head())
+            await self._look()
+            at, epoch = after, self._epoch
             if at > self._head:
                 at = self._head
                 yield Reset(at)
@@ -124,6 +119,17 @@ class Follower:
                 self._recent.append(change)
         return page
 
+    async def _look(self) -> None:
+        """See how far the log is, and of which registry it is. One look at a time: an older one tells nothing new."""
+        async with self._looking:
+            head, identity = await to_thread.run_sync(self._head_and_identity, limiter=self._limiter)
+            if self._identity is not None and (identity != self._identity or head < self._head):
+                self._epoch += 1
+                self._recent.clear()
+            if head != self._head or identity != self._identity:
+                self._head, self._identity = head, identity
+                self._wake()
+
     def _wake(self) -> None:
         self._moved.set()
         self._moved = asyncio.Event()
@@ -132,7 +138,7 @@ class Follower:
         with self._registries.use() as registry:
             return registry.last_change()
 
-    def _look(self) -> tuple[int, bytes]:
+    def _head_and_identity(self) -> tuple[int, bytes]:
         with self._registries.use() as registry:
             return registry.last_change(), registry.identity()
 

@@ -14,7 +14,7 @@
 | `gateways` | `gateways list`, `forget`: the gateways that share a registry               |
 | `peer`     | `peer add`, `list`, `find`, `set`, `rotate`, `remove`, `import`, `export`, |
 |            | `enable`, `disable`, `show`, `where`                                       |
-| `registry` | `registry init`, `copy`: makes, migrates and copies registries             |
+| `registry` | `registry init`, `migrate`, `copy`: makes, migrates and copies registries  |
 | `release`  | `release`: the way back; installs all registered peers for good            |
 | `token`    | `token create`, `list`, `revoke`: tokens of the HTTP API                   |
 | `up`       | `up`: run the gateway on an interface                                      |
@@ -67,7 +67,8 @@ def main() -> None:
         with _loading():
             from wgjit.cli.shared.application import PLACES, command_line
 
-            app = command_line(*(name for name in sys.argv[1:2] if name in PLACES))
+            is_version = sys.argv[1:] == ["--version"]  # needs no command; the lightest one makes it quick
+            app = command_line(*(("claim",) if is_version else (name for name in sys.argv[1:2] if name in PLACES)))
         app()
     except WgjitError as error:
         with suppress(OSError):  # standard error may be closed; the exit status still tells

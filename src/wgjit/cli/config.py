@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
+import errno
 import json
+import os
+import pwd
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,12 +18,14 @@ from wgjit.config import Loaded, load
 from wgjit.config.checks import Finding, check
 from wgjit.config.environment import unknown_variables
 from wgjit.config.files import TomlFile
+from wgjit.config.key_file import unreadable
 from wgjit.config.layers import DEFAULT, SECTIONS, Mistake, Origin
 from wgjit.config.loading import examine
 from wgjit.config.locate import SHARED, config_path, shared_path
 from wgjit.config.reference import meanings
 from wgjit.config.together import clashes
 from wgjit.errors import ConfigError
+from wgjit.wire.key_text import quoted
 
 app = typer.Typer(name="config", help="Check and show settings before a gateway reads them.", no_args_is_help=True)
 
@@ -31,14 +37,21 @@ def check_(
         typer.Argument(metavar="[INTERFACE|FILE]...", help="What to check. By default all *.toml in /etc/wgjit."),
     ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Count warnings as mistakes.")] = False,
+    user: Annotated[
+        str | None, typer.Option(metavar="ACCOUNT", help="Check as this account, such as the service's: wgjit.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Check configuration files together with the settings from the environment. Exit status 1 if there is a mistake.
 
     The command changes and starts nothing. Besides the settings it checks key files, certificates, folders, and values
-    that several interfaces cannot share.
+    that several interfaces cannot share. With --user it finds what that account may not read.
     """
+    if user is not None:
+        _become(user)
     folder = shared_path().parent
+    if folder.is_dir() and not os.access(folder, os.R_OK | os.X_OK):
+        raise ConfigError(unreadable(folder, PermissionError(errno.EACCES, os.strerror(errno.EACCES))))
     files = [_file(one) for one in what] if what else sorted(folder.glob("*.toml"))
     if not files:
         raise ConfigError(f"{folder}: no *.toml in it; name a file")
@@ -85,6 +98,25 @@ def show(
                 print(json.dumps(row))
             else:
                 print(f"{section}.{name} = {json.dumps(value)}  ({origin})\n    {meaning}")
+
+
+def _become(name: str) -> None:
+    """Be this account from now on, with its groups and without a capability. Raises ConfigError."""
+    try:
+        account = pwd.getpwnam(name)
+    except KeyError:
+        told = f"--user: no account {quoted(name)} on this machine"
+        raise ConfigError(f"{told}; the service's is wgjit: docs/INSTALL.md makes it") from None
+    if account.pw_uid == os.geteuid():
+        return
+    for codec in ("ascii", "utf-8"):  # loaded at their first use: the account may not reach this Python's folder
+        codecs.lookup(codec)
+    try:
+        os.initgroups(name, account.pw_gid)
+        os.setgid(account.pw_gid)
+        os.setuid(account.pw_uid)
+    except PermissionError:
+        raise ConfigError(f"--user: only root may check as {name}; run the command as root") from None
 
 
 def _file(word: str) -> Path:

@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, BinaryIO
 
 import typer
 
@@ -18,6 +18,7 @@ from wgjit.wire.key_text import holds_key, shown
 from wgjit.wire.keys import PrivateKey
 from wgjit.wire.noise import Responder
 from wgjit.wire.pcap import read_packets
+from wgjit.wire.unread import Tally, why_unread
 
 
 def decode(
@@ -37,16 +38,32 @@ def decode(
 
     Other packets are skipped. bad_mac1 means that the initiation was made for another gateway's key.
 
-    Exit status 1 if the key or the input cannot be read, or if the given hex is no initiation.
+    Packets that are cut short, fragments and packets in tunnels are not read; standard error says how many there were.
+
+    Exit status 1 if the key or the input cannot be read, if not all packets were read in which an initiation may be, or
+    if the given hex is no initiation.
     """
     responder = Responder(_read_key(private_key))
-    count = 0
-    for count, decoded in enumerate(_decode_source(responder, source), start=1):
-        if count == 1 and not as_json:
-            print(_row("TIME", "SOURCE", "DESTINATION", "PUBLIC KEY", "VERDICT"))
-        print(json.dumps(decoded.as_dict()) if as_json else _line(decoded), flush=True)
+    count, tally = 0, Tally()
+    try:
+        for decoded in _decode_source(responder, source, tally):
+            if not count and not as_json:
+                print(_row("TIME", "SOURCE", "DESTINATION", "PUBLIC KEY", "VERDICT"))
+            count += 1
+            print(json.dumps(decoded.as_dict()) if as_json else _line(decoded), flush=True)
+    finally:
+        if tally.packets:
+            print(_told(count, tally), file=sys.stderr)
+    if tally.unread:
+        raise typer.Exit(1)
     if not count:
         print("wgjit: no initiation in this capture", file=sys.stderr)
+
+
+def _told(count: int, tally: Tally) -> str:
+    """What was read of a capture, for people."""
+    read = "all of them were read" if not tally.unread else tally.told()
+    return f"wgjit: {count} initiations in {tally.packets} packets; {read}"
 
 
 def _read_key(path: Path) -> PrivateKey:
@@ -62,27 +79,29 @@ def _read_key(path: Path) -> PrivateKey:
         raise InvalidValue(f"--private-key {shown(path)}: {error}") from None
 
 
-def _decode_source(responder: Responder, source: str) -> Iterator[FeedRecord]:
+def _decode_source(responder: Responder, source: str, tally: Tally) -> Iterator[FeedRecord]:
     if source == "-":
         if sys.stdin is None or sys.stdin.isatty():
             raise InvalidValue(
                 "standard input is a terminal or closed: name a capture file, a message in hex, or pipe a capture"
             )
-        yield from _decode_packets(responder, read_packets(sys.stdin.buffer))
+        yield from _decode_packets(responder, sys.stdin.buffer, tally)
         return
     try:
         with open(source, "rb") as stream:
-            yield from _decode_packets(responder, read_packets(stream))
+            yield from _decode_packets(responder, stream, tally)
     except OSError as error:
         if error.errno not in (errno.ENOENT, errno.ENAMETOOLONG):
             raise InvalidValue(f"{shown(source)}: {error.strerror}") from None
         yield _decode_hex(responder, source)
 
 
-def _decode_packets(responder: Responder, packets: Iterator[tuple[float | None, bytes]]) -> Iterator[FeedRecord]:
-    for time, packet in packets:
+def _decode_packets(responder: Responder, stream: BinaryIO, tally: Tally) -> Iterator[FeedRecord]:
+    for time, packet in read_packets(stream, tally):
         if record := observe_packet(responder, packet, time):
             yield record
+        elif why := why_unread(packet):
+            tally.unread[why] += 1
 
 
 def _decode_hex(responder: Responder, text: str) -> FeedRecord:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import pwd
 from collections.abc import Mapping
 from contextlib import closing, suppress
 from pathlib import Path
@@ -16,10 +18,11 @@ from rich.table import Table
 
 from wgjit.config import InterfaceSettings, load
 from wgjit.control import client
-from wgjit.doctor.choice import Choice, Fact, Finding, advise, choose_delivery, examine, obstacles
+from wgjit.doctor.choice import Account, Choice, Fact, Finding, advise, choose_delivery, examine, obstacles
 from wgjit.doctor.service import look_at_service
 from wgjit.drivers.wireguard.open import open_device
 from wgjit.errors import ConfigError, DeviceError, WgjitError
+from wgjit.wire.key_text import quoted
 
 _SHOWN = {True: "[green]yes[/]", False: "[red]no[/]", None: "[yellow]?[/]"}
 
@@ -31,14 +34,23 @@ def doctor(
     config: Annotated[
         Path | None, typer.Option(envvar="WGJIT_CONFIG", help="The TOML file, as for `wgjit up`.")
     ] = None,
+    user: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ACCOUNT",
+            help="Try what root may and this account may not, as this account. By default the service's, wgjit, if "
+            "root asks and there is one.",
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Show what this machine can do, which delivery `auto` takes and why, and what would make it better.
 
     Exit status 1 if no gateway can run here.
     """
+    account = _account(user)
     port, mark = _about(interface) if interface else (None, 0)
-    findings = examine(interface, port)
+    findings = examine(interface, port, account)
     if interface:
         findings += _service(interface, config, mark)
     routes = _routes(interface) if interface else None
@@ -51,6 +63,27 @@ def doctor(
         if routes:
             _show_routes(routes)
     raise typer.Exit(1 if hindered else 0)
+
+
+_SERVICE = "wgjit"
+"""The account that packaging/wgjit.sysusers.conf makes."""
+
+
+def _account(name: str | None) -> Account | None:
+    """The account to try things as; None is this process's own. Raises ConfigError."""
+    if name is None and os.geteuid() != 0:
+        return None
+    try:
+        found = pwd.getpwnam(_SERVICE if name is None else name)
+    except KeyError:
+        if name is None:
+            return None
+        raise ConfigError(f"--user: no account {quoted(name)} on this machine; docs/INSTALL.md makes wgjit") from None
+    if found.pw_uid == os.geteuid():
+        return None
+    if os.geteuid() != 0:
+        raise ConfigError(f"--user: only root may try as {found.pw_name}; run the command as root")
+    return Account(found.pw_name, found.pw_uid, found.pw_gid)
 
 
 def _about(interface: str) -> tuple[int, int]:

@@ -45,7 +45,10 @@ def feed(
 
 async def _follow(interface: str, as_json: bool, count: int | None) -> None:
     seen = 0
-    async for record in await _source(interface):
+    records = await _source(interface)
+    if _console.is_terminal and not as_json:
+        _console.print(header(), soft_wrap=True)
+    async for record in records:
         if as_json:
             print(json.dumps(record.as_dict(), separators=(",", ":")), flush=True)
         else:
@@ -84,20 +87,32 @@ def hint(record: FeedRecord) -> str:
     return ""
 
 
+_WIDTHS = (12, 44, 16, 21, 8, 12, 8)
+"""Of the columns from the time to the delivery. A longer value moves what follows it to the right."""
+
+
+def header() -> Text:
+    """The names of a line's columns, for a terminal. docs/FEED.md explains them."""
+    return Text(_row("time", "public key", "name", "source", "proof", "outcome", "delivery") + "  stages", "dim bold")
+
+
 def line(record: FeedRecord) -> Text:
-    """One initiation as a line for a terminal."""
+    """One initiation as a line for a terminal, in the columns of `header`."""
     when = "-" if record.time is None else datetime.fromtimestamp(record.time).strftime("%H:%M:%S.%f")[:-3]
     outcome = record.refusal or record.decision
     proof = "proven" if record.proven else "unproven"
     stages = " ".join(f"{stage} {microseconds:.0f}" for stage, microseconds in record.stages.items())
+    cells = (when, record.public_key, record.name, record.source, proof, outcome, record.delivery)
+    padded = [f"{cell or '-'!s:<{width}}" for cell, width in zip(cells, _WIDTHS, strict=True)]
+    styles = ("dim", "bold", "", "", "", _STYLES[record.decision], "")
+    pairs = [part for cell, style in zip(padded, styles, strict=True) for part in ((cell, style), "  ")]
     return Text.assemble(
-        (when, "dim"),
-        "  ",
-        (str(record.public_key or "-"), "bold"),
-        f"  {record.name or '-'}  {record.source or '-'}  {proof}  ",
-        (str(outcome), _STYLES[record.decision]),
-        f"  {record.delivery or '-'}",
+        *pairs[:-1],
         (f"  from {record.held_by}" if record.held_by else "", "cyan"),
         (f"  {stages} µs" if stages else "", "dim"),
         (f"  {advice}" if (advice := hint(record)) else "", "yellow"),
     )
+
+
+def _row(*cells: str) -> str:
+    return "  ".join(f"{cell:<{width}}" for cell, width in zip(cells, _WIDTHS, strict=True))

@@ -12,13 +12,13 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from wgjit.cli.shared.registry import on_registry
 from wgjit.errors import ConfigError, InvalidValue
+from wgjit.management.site import Site
 from wgjit.stores.copying.tables import Table
-from wgjit.stores.opening import Where, copy_registry, make_registry
+from wgjit.stores.opening import Where, copy_registry, make_registry, migrate_registry
 
-app = typer.Typer(
-    name="registry", help="Make and migrate a registry in PostgreSQL, and copy registries.", no_args_is_help=True
-)
+app = typer.Typer(name="registry", help="Make, migrate and copy registries.", no_args_is_help=True)
 
 _PASSFILE = "Keep the password in a passfile: other users see the text of a command."
 
@@ -32,6 +32,18 @@ def init(
     if not where.is_database:
         raise InvalidValue("URL: write postgresql://USER@HOST/DATABASE; a registry in a file needs no init")
     print(f"registry {where}: {'ready' if make_registry(where) else 'has the present schema already'}", file=sys.stderr)
+
+
+@app.command()
+@on_registry
+def migrate(*, here: Site) -> None:
+    """Bring a registry of an older wgjit to the schema of this one. Harmless if it is there already.
+
+    A gateway that follows the registry goes on. Programs of the older version refuse the migrated registry.
+    """
+    was_older = migrate_registry(here.where)
+    said = "migrated to the present schema" if was_older else "has the present schema already"
+    print(f"registry {here.where}: {said}", file=sys.stderr)
 
 
 @app.command()

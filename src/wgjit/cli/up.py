@@ -67,7 +67,7 @@ def up(
     """Run a gateway on each INTERFACE: install a registered peer when its client knocks.
 
     Peers that are installed already stay, unless --exclusive is given. Registered peers leave when they are idle.
-    SIGTERM and SIGINT end the gateway. All sessions go on.
+    SIGTERM and SIGINT end the gateway, and SIGHUP where it runs on a terminal. All sessions go on.
     """
     seal_memory()
     log = set_up_log(verbose)

@@ -21,7 +21,7 @@ An interface that exists already is used as it stands: key, port, addresses and 
 | `loading`     | loads all settings of an interface, or of several                      |
 | `checks`      | finds further mistakes before a start                                  |
 | `reference`   | the explanations of the settings, for people                           |
-| `key_file`    | reads the interface's private key from its file                        |
+| `key_file`    | reads the private key from its file; says why a file cannot be read    |
 | `folders`     | the default folders of wgjit's files                                   |
 """
 

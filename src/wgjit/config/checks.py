@@ -6,13 +6,14 @@ meant so.
 
 from __future__ import annotations
 
+import errno
 import os
 import ssl
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from wgjit.config.key_file import read_private_key
+from wgjit.config.key_file import account, read_private_key, unreadable
 from wgjit.config.layers import DEFAULT, Mistake, Setting
 from wgjit.config.loading import Loaded
 from wgjit.database_url import DatabaseUrl
@@ -73,15 +74,35 @@ def _pools(loaded: Loaded) -> Iterator[tuple[Setting, str, bool]]:
 
 def _store(loaded: Loaded) -> Iterator[tuple[Setting, str, bool]]:
     store = loaded.config.store
-    if store.path is not None:
-        if not store.path.parent.is_dir():
-            yield ("store", "path"), f"{store.path.parent}: no such folder; make it", False
-        elif store.path.exists() and not os.access(store.path, os.R_OK | os.W_OK):
-            yield ("store", "path"), f"{store.path}: may not be read and written by this user", False
+    for text in _store_file(loaded):
+        yield ("store", "path"), text, False
     if store.token_file is not None:
         yield from _readable(("store", "token_file"), store.token_file)
     if store.ca_file is not None:
         yield from _certificates(("store", "ca_file"), store.ca_file)
+
+
+def _store_file(loaded: Loaded) -> Iterator[str]:
+    """What keeps this process's account from the registry's file. A missing file is made at the start."""
+    path = loaded.config.store_path(loaded.interface)
+    folder, who = path.parent, account()[0]
+    may_write = os.access(folder, os.W_OK | os.X_OK)
+    if loaded.config.store.path is None and not may_write:
+        return  # systemd gives the default folder to the account at the first start
+    closed = next((above for above in reversed(folder.absolute().parents) if not os.access(above, os.X_OK)), None)
+    if closed is not None and os.path.isdir(closed):
+        yield unreadable(folder, PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
+    elif not os.path.isdir(folder):
+        yield f"{shown(folder)}: no such folder; make it"
+    elif not may_write:
+        yield f"{shown(folder)}: {who} may not write in it, which SQLite needs; if {who} is the service's account: " + (
+            f"chown {who}: {shown(folder)}"
+        )
+    else:
+        for file in (path, Path(f"{path}-wal"), Path(f"{path}-shm")):
+            if os.path.exists(file) and not os.access(file, os.R_OK | os.W_OK):
+                remedy = f"if {who} is the service's account: chown {who}: {shown(file)}"
+                yield f"{shown(file)}: may not be read and written by {who}; {remedy}"
 
 
 _OF_SERVICES = ("timeout", "time_to_live", "stale", "follow")
@@ -183,7 +204,7 @@ def _readable(setting: Setting, path: Path) -> Iterator[tuple[Setting, str, bool
             if not file.read(1):
                 yield setting, f"{shown(path)}: is empty", False
     except OSError as error:
-        yield setting, f"{shown(path)}: {error.strerror}", False
+        yield setting, unreadable(path, error), False
 
 
 def _certificates(setting: Setting, path: Path) -> Iterator[tuple[Setting, str, bool]]:

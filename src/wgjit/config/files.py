@@ -15,6 +15,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+from wgjit.config.key_file import unreadable
 from wgjit.config.layers import SECTIONS, Layer, Mistake, Origin, Setting, Values, unknown
 from wgjit.config.positions import Positions, error_line
 from wgjit.config.settings import store_in_short
@@ -35,7 +36,7 @@ class TomlFile:
         try:
             raw = path.read_bytes()
         except OSError as error:
-            raise ConfigError(f"{shown(path)}: {error.strerror}") from None
+            raise ConfigError(unreadable(path, error)) from None
         try:
             self._text = raw.decode()
             content = tomllib.loads(self._text)

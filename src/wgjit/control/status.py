@@ -61,6 +61,9 @@ class GatewayStatus:
     data."""
     takeovers: Mapping[str, int] | None = None
     """What became of such data, by outcome."""
+    pins_absent: Mapping[str, int] | None = None
+    """Pinned peers that cannot be in the interface now, by the reason: conflict, full, device_failed. None if all are
+    there."""
     put_back: int | None = None
     """How often another program put a revoked peer into the interface again."""
     faults: Mapping[str, int] | None = None

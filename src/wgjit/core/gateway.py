@@ -24,6 +24,7 @@ from wgjit.core.knock.inquiries import Inquiries
 from wgjit.core.knock.knocks import Knock, Knocks
 from wgjit.core.knock.parking import REKEY_TIMEOUT, Parking
 from wgjit.core.knock.takeovers import Takeovers
+from wgjit.core.residents.pins import Pins
 from wgjit.core.residents.residency import Residency
 from wgjit.core.residents.upkeep import Upkeep
 from wgjit.core.settings import Settings
@@ -53,6 +54,7 @@ from wgjit.core.vocabulary import (
     LookedUp,
     Lookup,
     Now,
+    Pinned,
     Recheck,
     RegistryChanged,
     Release,
@@ -98,6 +100,7 @@ class Gateway:
         """Knocks that wait for a reading of the device before the install. Only for devices with few residents."""
         self._upkeep = Upkeep(settings, self._claims, self._for_room, responder.public_key)
         self._strays = Strays(settings, self._upkeep.state, self._upkeep.looks, lambda: self._takeovers.is_draining)
+        self._pins = Pins(settings, self._upkeep.state, self._upkeep.looks, lambda: self._takeovers.is_draining)
         self._last_suspicion = float("-inf")
         self._wall_offset = 0.0
         self._handlers: dict[type, Callable[[Any, Now], list[Command]]] = {
@@ -108,6 +111,7 @@ class Gateway:
             FollowUpDue: self._follow_up,
             DeviceRead: self._device_read,
             RegistryChanged: self._registry_changed,
+            Pinned: self._pinned,
             Covered: self._upkeep.covered,
             ClaimsSaved: self._claims_saved,
             Confirmed: self._confirmed,
@@ -414,13 +418,20 @@ class Gateway:
     def _installed(self, event: Installed, now: Now) -> list[Command]:
         peer, knocks = self._installing.pop(event.key)
         call = self._strays.call(event.key)
-        outdated = self._inquiries.end(event.key, knocks[0].ticket if call is None else call.ticket)
+        pin = self._pins.take(event.key)
+        began = call or pin or knocks[0]
+        outdated = self._inquiries.end(event.key, began.ticket)
         if event.failure is not None:
+            if pin is not None:
+                self._pins.failed(pin, event.failure)
             failed = [] if call is None else self._strays.failed(call, event.failure)
             return failed + [command for knock in knocks for command in self._refuse(knock, event.failure, now)]
         if call is not None and not knocks:
             called = self._strays.installed(call, now)
             return [*called, Recheck((event.key,))] if outdated else called
+        if pin is not None and not knocks:
+            came = self._pins.installed(pin, now)
+            return [*came, Recheck((event.key,))] if outdated else came
         arrived = max(knock.arrived for knock in knocks)
         resident = self._upkeep.state.installed(peer, arrived, knocks[0].holding, now)
         resident.static_secret = knocks[0].claimed.static_secret if knocks[0].claimed else None
@@ -498,6 +509,8 @@ class Gateway:
         commands += self._strays.confirmed()
         for found in self._strays.looked():
             commands += self._holders_found(found, now)
+        for pinned in self._pins.looked():
+            commands += self._pinned(pinned, now)
         return commands + self._give_room(now) + self._evict(now)
 
     def _registry_changed(self, event: RegistryChanged, now: Now) -> list[Command]:
@@ -505,6 +518,14 @@ class Gateway:
         for key in event.found:
             self._refusals.forget(key)
         return self._upkeep.news.registry_changed(event, now) + self._evict(now)
+
+    def _pinned(self, event: Pinned, now: Now) -> list[Command]:
+        commands, begun = self._pins.found(event, now, self._installing, len(self._installing))
+        for registration in begun:
+            key = registration.peer.public_key
+            self._pins.begin(registration, self._inquiries.begin(key))
+            self._installing[key] = (registration.peer, [])
+        return commands
 
     # --- the fleet --------------------------------------------------------------------------------------------
 

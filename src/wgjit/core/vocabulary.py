@@ -140,6 +140,18 @@ class RegistryChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class Pinned:
+    """Registered, enabled and pinned peers that were not in the device: at the start, after a change, and every few
+    seconds as long as there are any. A pass over them comes in parts."""
+
+    found: tuple[Registration, ...]
+    more: bool = False
+    """Another part of the same pass follows."""
+    looked: bool = False
+    """The device has been read since."""
+
+
+@dataclass(frozen=True, slots=True)
 class Covered:
     """The registry's answer to a FindCover. The event comes again whenever the answer changes."""
 
@@ -231,6 +243,7 @@ Event = (
     | FollowUpDue
     | DeviceRead
     | RegistryChanged
+    | Pinned
     | Covered
     | ClaimsSaved
     | Confirmed
@@ -567,6 +580,8 @@ class Arrival(StrEnum):
     """A look found the peer in the device, at the start or because another program put it there."""
     CALLED = "called"
     """This gateway installed the peer to call its client, whose data had come here."""
+    PINNED = "pinned"
+    """This gateway installed the peer without a knock, since it is pinned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -601,6 +616,14 @@ class Left:
 
     key: PublicKey
     why: Departure
+
+
+@dataclass(frozen=True, slots=True)
+class PinsAbsent:
+    """Log how many pinned peers cannot be in the device, and why. Comes when that changes; empty if all are there."""
+
+    counts: Mapping[Refusal, int]
+    """By CONFLICT (a peer that the registry does not know has an address), FULL, or DEVICE_FAILED."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -642,6 +665,7 @@ Command = (
     | Flipped
     | Came
     | Left
+    | PinsAbsent
     | PutBack
     | Tell
     | Count

@@ -13,11 +13,14 @@ from typing import Any
 from wgjit.control.socket import socket_path
 from wgjit.control.status import GatewayStatus
 from wgjit.daemon.feed_hub import FeedHub, Subscription
-from wgjit.errors import ConfigError, WgjitError
+from wgjit.errors import ConfigError, InvalidValue, WgjitError
 from wgjit.wire.key_text import without_keys
 
 PATIENCE = 5.0
 """Seconds within which a client must send its question."""
+
+CHUNK, MOST = 1024, 4096
+"""Bytes that are read at once of what a client says after its question, and in all: then the gateway hangs up."""
 
 
 class ControlServer:
@@ -81,11 +84,12 @@ class ControlServer:
             await self._answer(reader, writer)
         except (ConnectionError, asyncio.CancelledError):
             pass  # the client closed the connection, or the gateway is ending
+        except WgjitError as error:
+            await self._complain(writer, str(error), type(error).__name__)
         except (ValueError, RecursionError, TimeoutError):
             await self._complain(writer, 'write {"ask": "status"} and a newline; also health, feed, drain, undrain')
         except Exception as error:
-            told = str(error) if isinstance(error, WgjitError) else without_keys(repr(error))
-            await self._complain(writer, told, type(error).__name__)
+            await self._complain(writer, without_keys(repr(error)), type(error).__name__)
         finally:
             self._clients.discard(task)
             writer.close()
@@ -117,17 +121,27 @@ class ControlServer:
             await _send(writer, {"error": error, "kind": kind})
 
 
+async def _hear_out(reader: asyncio.StreamReader) -> None:
+    """Wait until the client hangs up. Raises InvalidValue for one that goes on talking: nobody reads that."""
+    heard = 0
+    while chunk := await reader.read(CHUNK):
+        heard += len(chunk)
+        if heard > MOST:
+            raise InvalidValue(f"a client asks one question and says at most {MOST} bytes more; it has said more")
+
+
 async def _until_hung_up(reader: asyncio.StreamReader, work: Coroutine[Any, Any, None]) -> None:
-    """Do this until it is done or the client hangs up. Raises what it raises."""
-    sends, hangs_up = asyncio.ensure_future(work), asyncio.ensure_future(reader.read())
+    """Do this until it is done or the client hangs up. Raises what it raises, and what `_hear_out` raises."""
+    sends, hangs_up = asyncio.ensure_future(work), asyncio.ensure_future(_hear_out(reader))
     try:
         await asyncio.wait((sends, hangs_up), return_when=asyncio.FIRST_COMPLETED)
     finally:
         for half in (sends, hangs_up):
             half.cancel()
         await asyncio.gather(sends, hangs_up, return_exceptions=True)
-    if not sends.cancelled():
-        sends.result()
+    for half in (sends, hangs_up):
+        if not half.cancelled():
+            half.result()
 
 
 async def _send_each(writer: asyncio.StreamWriter, answers: AsyncIterator[Mapping[str, Any]]) -> None:

@@ -26,6 +26,7 @@ from wgjit.core.vocabulary import DeviceRead
 from wgjit.daemon.core_settings import core_settings
 from wgjit.daemon.feed_hub import FeedHub
 from wgjit.daemon.interface_watch import INTERVAL, until_changed
+from wgjit.daemon.leaving.deaf import DeafWatch
 from wgjit.daemon.leaving.inside import Inside
 from wgjit.daemon.loop import Loop
 from wgjit.daemon.metrics import Metrics
@@ -86,6 +87,7 @@ class Service:
         self._about: GatewayStatus | None = None
         """The part of the status that stays the same while an interface is served; None before the first interface."""
         self._loop: Loop | None = None
+        self._deaf: DeafWatch | None = None
         self._drains = False
         self._inside = None if config.health.target is None else Inside(config.health.target, config.health)
         self.drain_on_stop = float(config.fleet.drain_on_stop)
@@ -188,15 +190,17 @@ class Service:
         """Serve until the daemon is to end or the interface has changed. Raises any error that ends the loop."""
         assert self._loop is not None
         serving = asyncio.create_task(self._loop.run(self._residents))
+        self._deaf = DeafWatch(self._interface, self._info.listen_port)
+        deaf = asyncio.create_task(self._deaf.run())
         others = {asyncio.create_task(self._stop.wait()), asyncio.create_task(until_changed(self._device, self._info))}
         try:
             await asyncio.sleep(0)  # the loop takes over its residents and begins to read packets
             self._supervisor.ready(self._interface, await self.status())
             await asyncio.wait({serving, *others}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in (serving, *others):
+            for task in (serving, deaf, *others):
                 task.cancel()
-            results = await asyncio.gather(serving, *others, return_exceptions=True)
+            results = await asyncio.gather(serving, deaf, *others, return_exceptions=True)
         for result in results:
             if isinstance(result, Exception):
                 raise result
@@ -272,6 +276,8 @@ class Service:
         failing = self._loop.failing(self._interface, self._config.health)
         if self._inside is not None and (why := self._inside.trouble()) is not None:
             failing["inside"] = why
+        if self._deaf is not None and self._deaf.why is not None:
+            failing["port"] = self._deaf.why
         if self._drains:
             failing["draining"] = f"{self.left()} clients are left"
         return Health(self._interface, failing)

@@ -48,6 +48,7 @@ from wgjit.core.vocabulary import (
     Lookup,
     NoStray,
     OfKnock,
+    PinsAbsent,
     PutBack,
     PutRoutes,
     ReadDevice,
@@ -196,6 +197,7 @@ class Loop:
             Flipped: self._notices.flipped,
             Came: self._notices.came,
             Left: self._notices.left,
+            PinsAbsent: self._notices.pins_absent,
             PutBack: self._notices.put_back,
             Tell: self._agenda.record,
             Count: self._count,
@@ -458,6 +460,7 @@ class Loop:
             try:
                 for event in await self._loop.run_in_executor(self._registry_thread, self._watch.round):
                     self.feed_event(event)
+                    await asyncio.sleep(0)  # waiting packets come first
                 if not filled:  # what is heard from now on goes into the watch, too
                     self._strays.fill()
                     filled = True

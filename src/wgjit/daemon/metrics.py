@@ -25,7 +25,7 @@ class Metrics:
     flips: Counter[str] = field(default_factory=Counter)
     """Outcomes of flips, including flips after a failed replay: completed, repeated, given_up."""
     arrivals: Counter[str] = field(default_factory=Counter)
-    """Peers that became resident: installed, found, called."""
+    """Peers that became resident: installed, found, called, pinned."""
     departures: Counter[str] = field(default_factory=Counter)
     """Peers that were taken out of the device, by reason: idle, unconfirmed, room, revoked, moved,
     unanswered."""
@@ -33,6 +33,8 @@ class Metrics:
     """Holdings that were said to the fleet, by reason: taken, taken_over, moved, repeated, left, called."""
     takeovers: Counter[str] = field(default_factory=Counter)
     """What became of data of other gateways' clients that came here; the words of `core.vocabulary.Takeover`."""
+    pins_absent: dict[str, int] = field(default_factory=dict)
+    """Pinned peers that cannot be in the device now, by refusal. Not a counter."""
     put_back: int = 0
     """How often another program put a revoked peer into the device."""
 
@@ -59,6 +61,7 @@ class Metrics:
             "departures": dict(self.departures),
             "said": dict(self.said) or None,
             "takeovers": dict(self.takeovers) or None,
+            "pins_absent": self.pins_absent or None,
             "put_back": self.put_back,
             "faults": dict(self.faults),
             "captured": capture.received,

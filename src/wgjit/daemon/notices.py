@@ -6,7 +6,7 @@ from collections import OrderedDict
 
 import structlog
 
-from wgjit.core.vocabulary import Came, Flipped, Left, LeftOut, NoRoute, PutBack, SayHolding, Sheltered
+from wgjit.core.vocabulary import Came, Flipped, Left, LeftOut, NoRoute, PinsAbsent, PutBack, SayHolding, Sheltered
 from wgjit.daemon.metrics import Metrics
 from wgjit.model import AllowedIP, PublicKey
 from wgjit.refusal import Refusal
@@ -21,6 +21,14 @@ _NO_ROUTE = {
     NoRoute.ENDPOINT: "the peer's own endpoint is inside, so packets for the tunnel would go into the tunnel",
 }
 """Those that are told; `COVERED` is what the settings ask for."""
+
+_NOT_PINNED = {
+    Refusal.CONFLICT: "conflict: take the peer that the registry does not know and that has such an address off the "
+    "interface, or register it",
+    Refusal.FULL: "full: raise gateway.capacity, or pin fewer peers",
+    Refusal.DEVICE_FAILED: "device_failed: see the faults of the device in this log",
+}
+"""What to do about pinned peers that are not installed."""
 
 _STATES = {Refusal.UNKNOWN: "removed", Refusal.DISABLED: "disabled", Refusal.EXPIRED: "expired"}
 
@@ -80,6 +88,20 @@ class Notices:
             + ("" if command.exact else ", and unregistered ones beside them, too, for there are too many to list"),
             peers=[str(key) for key in command.peers],
             kept=command.prefixes,
+            **self._context,
+        )
+
+    def pins_absent(self, command: PinsAbsent) -> None:
+        """Log how many pinned peers are not on the interface, and why; also that all are there again."""
+        self._metrics.pins_absent = {why.value: number for why, number in command.counts.items()}
+        if not command.counts:
+            log.info("all pinned peers are on the interface", **self._context)
+            return
+        log.warning(
+            "pinned peers are not on the interface; each is tried again every 2 s",
+            peers=sum(command.counts.values()),
+            why={why.value: number for why, number in command.counts.items()},
+            do="; ".join(_NOT_PINNED[why] for why in command.counts),
             **self._context,
         )
 

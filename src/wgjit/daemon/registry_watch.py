@@ -14,6 +14,7 @@ import structlog
 
 from wgjit.core.residents.placeholder import LIMIT
 from wgjit.core.vocabulary import ClaimsSaved, Covered, Event, FleetClock, FleetMembers, HeldElsewhere, RegistryChanged
+from wgjit.daemon.effects.pinned import PinnedPeers
 from wgjit.daemon.faults import Faults
 from wgjit.errors import StoreDeferred, StoreError
 from wgjit.model import AllowedIP, Change, Claim, Cover, Holding, OtherGateway, PublicKey, Registration
@@ -82,6 +83,7 @@ class RegistryWatch:
         self._seen = 0
         self._last: Change | None = None
         """The change with the number `_seen`."""
+        self._pinned = PinnedPeers(store, residents)
         self._context = structlog.contextvars.get_contextvars()
         store.keep_fresh(residents)
 
@@ -118,7 +120,7 @@ class RegistryWatch:
         events: list[Event] = []
         failures: list[Exception] = []
         with self._at_work:
-            for step in (self._flush, self._hear, self._follow, self._cover):
+            for step in (self._flush, self._hear, self._follow, self._cover, self._pinned.round):
                 try:
                     events += step(failures)
                 except Exception as error:

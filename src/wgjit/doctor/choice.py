@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Literal, NamedTuple
 
-from wgjit.doctor.probe import Fact, Finding, examine
+from wgjit.doctor.probe import Account, Fact, Finding, examine
 from wgjit.errors import ConfigError
 from wgjit.model import Delivery
 
-__all__ = ["Choice", "Fact", "Finding", "advise", "choose_delivery", "examine", "obstacles"]
+__all__ = ["Account", "Choice", "Fact", "Finding", "advise", "choose_delivery", "examine", "obstacles"]
 
 
 class Choice(NamedTuple):
@@ -118,7 +118,8 @@ def obstacles(findings: Iterable[Finding]) -> list[str]:
 _ADVICE = {
     Fact.CAPABILITIES: "run as root, or give the process CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF",
     Fact.WIREGUARD_KERNEL: "a kernel with CONFIG_WIREGUARD (Linux 5.6 or newer) is faster than wireguard-go",
-    Fact.WIREGUARD_GO: "install wireguard-go, and give access to /dev/net/tun",
+    Fact.WIREGUARD_GO: "install wireguard-go",
+    Fact.TUN: "for wireguard-go: /dev/net/tun, open to the account that the gateway runs as (mode 666, as udev sets)",
     Fact.NFT_QUEUE: "for hold with a dead-man switch: nft (package nftables), modules nft_queue, nft_limit",
     Fact.XT_QUEUE: "for hold: iptables (package iptables) and the modules xt_NFQUEUE, xt_bpf and nfnetlink_queue",
     Fact.XDP_REPLAY: "for replay that keeps the dialled address: Linux 5.18 and CAP_BPF",
@@ -135,7 +136,7 @@ def advise(findings: Iterable[Finding]) -> list[str]:
     failing = {finding.name for finding in findings if not finding.ok}
     working = {finding.name for finding in findings if finding.ok}
     if Fact.WIREGUARD_KERNEL in working or {Fact.WIREGUARD_GO, Fact.TUN} <= working:
-        failing -= {Fact.WIREGUARD_GO}
+        failing -= {Fact.WIREGUARD_GO, Fact.TUN}
     if Fact.NFT_QUEUE in working:
         failing -= {Fact.XT_QUEUE, Fact.XDP_REPLAY}
     elif Fact.XT_QUEUE in working:

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from wgjit.drivers.netlink.generic import GenetlinkSocket
+from wgjit.drivers.wireguard.interface import TUN
+from wgjit.drivers.wireguard.listening import why_deaf
 
 
 class Fact(StrEnum):
@@ -35,6 +37,14 @@ class Fact(StrEnum):
     ROUTES = "routes"
     PORT = "port"
     SERVICE_ADDRESS = "service_address"
+
+
+class Account(NamedTuple):
+    """An account of this machine."""
+
+    name: str
+    uid: int
+    gid: int
 
 
 class Finding(NamedTuple):
@@ -60,9 +70,12 @@ _SYS_ADMIN = 21  # includes CAP_BPF, as before Linux 5.8
 _TRIAL_SECONDS = 90  # a fraction of one, but half a minute in a guest on a machine with other work
 
 
-def examine(interface: str | None = None, port: int | None = None) -> list[Finding]:
-    """Find out all facts. The port is checked only if it is given; `interface` is the interface that should hold it."""
-    found = [_capabilities(), _wireguard_kernel(), _wireguard_go(), _tun(), *_trials()]
+def examine(interface: str | None = None, port: int | None = None, account: Account | None = None) -> list[Finding]:
+    """Find out all facts. The port is checked only if it is given; `interface` is the interface that should hold it.
+
+    `account`: the account that the gateway is to run as, if that is another one than this process's.
+    """
+    found = [_capabilities(), _wireguard_kernel(), _wireguard_go(), _tun(account), *_trials()]
     return [*found, look_at_port(interface, port)] if port else found
 
 
@@ -97,12 +110,25 @@ def _wireguard_go() -> Finding:
     return Finding(Fact.WIREGUARD_GO, program is not None, program or "not on PATH")
 
 
-def _tun() -> Finding:
+def _tun(account: Account | None) -> Finding:
     try:
-        os.close(os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC))
+        os.close(os.open(TUN, os.O_RDWR | os.O_CLOEXEC))
     except OSError as error:
-        return Finding(Fact.TUN, False, f"/dev/net/tun: {error.strerror}")
-    return Finding(Fact.TUN, True, "/dev/net/tun opens")
+        return Finding(Fact.TUN, False, f"{TUN}: {error.strerror}")
+    if account is None:
+        return Finding(Fact.TUN, True, f"{TUN} opens")
+    # A shell opens it, not Python, which may lie in a folder that is closed to the account.
+    groups = os.getgrouplist(account.name, account.gid)
+    command = ["/bin/sh", "-c", f": <>{TUN}"]
+    try:
+        done = subprocess.run(
+            command, user=account.uid, group=account.gid, extra_groups=groups, capture_output=True, cwd="/"
+        )
+    except OSError as error:
+        return Finding(Fact.TUN, None, f"not tried as {account.name}: {error.strerror}")
+    if done.returncode:
+        return Finding(Fact.TUN, False, f"{TUN}: closed to {account.name}: chmod 666 {TUN}, as udev sets it")
+    return Finding(Fact.TUN, True, f"{TUN} opens for {account.name}")
 
 
 def _trials() -> list[Finding]:
@@ -130,7 +156,8 @@ def look_at_port(interface: str | None, port: int) -> Finding:
     is_there = interface is not None and _exists(interface)
     if _is_free(port):
         if is_there:
-            return Finding(Fact.PORT, False, f"nothing listens on UDP {port}: is {interface} up?")
+            deaf = why_deaf(interface or "", port)
+            return Finding(Fact.PORT, False, deaf or f"nothing listens on UDP {port}: is {interface} up?")
         return Finding(Fact.PORT, True, f"UDP {port} is free")
     if is_there:
         return Finding(Fact.PORT, True, f"UDP {port} is in use, as it should be while {interface} is up")

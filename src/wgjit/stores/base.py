@@ -100,6 +100,15 @@ class Store(Protocol):
         Each is longer than the prefix of `within` that it lies in. Returns None if the store does not know all peers.
         """
 
+    def pinned(self, after: PublicKey | None = None, limit: int = 10_000) -> list[PublicKey]:
+        """Keys of registered peers that are pinned and enabled, in their order after the key `after`.
+
+        A store that asks a service knows those of which the service has told it.
+        """
+
+    def pinned_version(self) -> Hashable:
+        """A value that changes when a peer becomes pinned, whoever writes it. It may also change without that."""
+
     def figures(self) -> dict[str, Any]:
         """Figures for people: the state of a store that asks a service. Empty for a local store."""
 
@@ -364,6 +373,9 @@ class Tokens(Protocol):
 
     def authenticate(self, text: str, now: float) -> Token | None:
         """The token of this text. None if there is none, or if it is expired or revoked. `now` in Unix seconds."""
+
+    def hashes(self, now: float) -> dict[str, bytes]:
+        """The hashes of all tokens that are neither expired nor revoked, by id. `now` in Unix seconds."""
 
 
 class Audit(Protocol):

@@ -13,6 +13,10 @@ from wgjit.wire.key_text import quoted
 LEAST_PREFIX = 4
 """Least number of a key's first characters that may stand for the key."""
 
+LIKE_A_KEY = 6
+"""Least number of characters of a name that is taken for the beginning of a key, too. A shorter one begins somebody's
+key by chance: among a million keys, one in 17 names of four letters does."""
+
 CANDIDATES = 5
 """Peers that an error about an ambiguous handle names."""
 
@@ -43,3 +47,17 @@ def only(handle: str, found: Sequence[tuple[bytes, str | None]]) -> bytes | None
         more = ", and more" if len(found) > CANDIDATES else ""
         raise AmbiguousHandle(f"handle {quoted(handle)}: write more of the key; it begins {', '.join(names)}{more}")
     return found[0][0] if found else None
+
+
+def unmistakable(handle: str, named: bytes, meant: Sequence[tuple[bytes, str]]) -> bytes:
+    """The key of the peer with this name, unless the handle also means another peer.
+
+    `meant`: keys that the handle may mean otherwise, and how. Raises AmbiguousHandle.
+    """
+    for key, how in meant:
+        if key != named:
+            raise AmbiguousHandle(
+                f"handle {quoted(handle)}: is the name of peer {PublicKey(named)}, and {how} peer {PublicKey(key)}; "
+                "write the whole key of the one that you mean"
+            )
+    return named

@@ -14,6 +14,7 @@ from wgjit.stores.copying.copy import Progress, copy
 from wgjit.stores.copying.file import FileSource, FileTarget
 from wgjit.stores.copying.tables import Source, Table, Target
 from wgjit.stores.entries import Pool
+from wgjit.stores.sqlite.file.schema import prepare
 from wgjit.stores.sqlite.registry import SqliteRegistry
 
 
@@ -90,6 +91,18 @@ def make_registry(where: Where) -> bool:
     existed = Path(where.place).exists()
     SqliteRegistry(where.place, create=True).close()
     return not existed
+
+
+def migrate_registry(where: Where) -> bool:
+    """Bring the registry at this place to the present schema. Returns False if it has that already.
+
+    Raises StoreMissing for a missing file, StoreError, InvalidValue for a malformed URL.
+    """
+    if where.is_database:
+        from wgjit.stores.postgresql.database import schema
+
+        return schema.migrate(DatabaseUrl(where.place))
+    return prepare(Path(where.place), create=False, read_only=False)
 
 
 def copy_registry(source: Where, target: Where, progress: Progress) -> tuple[dict[Table, int], bool]:

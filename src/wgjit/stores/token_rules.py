@@ -21,6 +21,9 @@ from wgjit.wire.key_text import quoted, shown
 NAME_LENGTH = 100
 """Greatest length of a token's name, characters."""
 
+VALID = "revoked_at IS NULL AND (expires_at IS NULL OR expires_at > {now})"
+"""SQL for `Token.is_valid`, with the parameter for the moment."""
+
 USE_NOTED = 60.0
 """Seconds between two notes of a token's last use. A write for each request would cost too much."""
 

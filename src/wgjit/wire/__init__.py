@@ -14,6 +14,8 @@
 | `cookie`   | cookie replies, XChaCha20-Poly1305                                                  |
 | `bpf`      | the capture filter as classic BPF                                                   |
 | `pcap`     | reads packets from a capture file                                                   |
+| `links`    | takes the IP packet out of a link's frame                                           |
+| `unread`   | why an initiation may be in a packet that is not read                               |
 
 A knock passes through `packets`, `messages` and `noise`. Each step gives a value or a `Refusal`, never an exception.
 """

@@ -4,7 +4,8 @@ This is written here because no maintained library under a permissive licence re
 python-pcapng are dormant. Rules:
 
 - The file is a stream, read once and forwards, so that a pipe from a running capture works.
-- Frames without IPv4 or IPv6 are skipped. A packet has the length that was captured, including padding.
+- Frames without IPv4 or IPv6 are skipped, and those that may have it and are not read are counted (`links`, `unread`).
+  A packet has the length that was captured, including padding.
 - A file that is foreign, damaged or cut off raises InvalidValue, after all packets before the fault.
 """
 
@@ -15,6 +16,8 @@ from struct import unpack, unpack_from
 from typing import BinaryIO, Final, NamedTuple
 
 from wgjit.errors import InvalidValue
+from wgjit.wire.links import Link, link
+from wgjit.wire.unread import CUT, Tally
 
 Packet = tuple[float | None, bytes]
 """Unix time in seconds (None if the file has none), and the packet from its IP header on."""
@@ -32,40 +35,49 @@ _LARGEST: Final = 16 << 20
 """Greatest size of a record or block, bytes; a larger one is damaged. libpcap's own limit for pcapng blocks."""
 
 
-def read_packets(stream: BinaryIO) -> Iterator[Packet]:
+def read_packets(stream: BinaryIO, tally: Tally | None = None) -> Iterator[Packet]:
     """All IP packets of a capture file, in its order. The stream is buffered: a short read is its end.
 
-    Raises InvalidValue during the iteration (see above).
+    `tally` counts all packets, and those whose link is not read. Raises InvalidValue during the iteration (see above).
     """
+    tally = tally or Tally()
     magic = stream.read(4)
     if magic in _PCAP_MAGIC:
-        yield from _read_pcap(stream, *_PCAP_MAGIC[magic])
+        frames = _read_pcap(stream, *_PCAP_MAGIC[magic])
     elif magic == _PCAPNG_MAGIC:
-        yield from _read_pcapng(stream)
+        frames = _read_pcapng(stream)
     else:
         raise InvalidValue("capture file: neither pcap nor pcapng; write one with `tcpdump -w FILE`")
+    for time, strip, frame, length in frames:
+        tally.packets += 1
+        packet = strip(frame)
+        if isinstance(packet, bytes):
+            yield time, packet
+        elif packet is not None and (packet is not CUT or len(frame) < length):
+            tally.unread[packet] += 1
 
 
 # --- pcap -------------------------------------------------------------------------------------------------------
 
 
-def _read_pcap(stream: BinaryIO, order: str, unit: float) -> Iterator[Packet]:
+_Frame = tuple[float | None, Link, bytes, int]
+"""Time, how the frame's link is read, the frame as captured, and its length on the wire."""
+
+
+def _read_pcap(stream: BinaryIO, order: str, unit: float) -> Iterator[_Frame]:
     network = unpack(order + "HHiIII", _exactly(stream, 20, "the file header"))[-1]
-    link_type = network & 0xFFFF  # the bits above: whether frames have a checksum, and its length
-    if link_type not in _LINKS:
-        raise InvalidValue(f"capture file: link type {link_type} is not one that carries IP here")
+    strip = link(network & 0xFFFF)  # the bits above: whether frames have a checksum, and its length
     while head := stream.read(16):
         if len(head) < 16:
             raise _cut("a record's header")
-        seconds, fraction, length, _ = unpack(order + "IIII", head)
-        packet = _LINKS[link_type](_exactly(stream, _checked(length), "a packet"))
-        if packet is not None:
-            yield seconds + fraction * unit, packet
+        seconds, fraction, length, original = unpack(order + "IIII", head)
+        yield seconds + fraction * unit, strip, _exactly(stream, _checked(length), "a packet"), original
 
 
 # --- pcapng -----------------------------------------------------------------------------------------------------
 
 _INTERFACE: Final = 1
+_OLD_PACKET: Final = 2
 _SIMPLE_PACKET: Final = 3
 _ENHANCED_PACKET: Final = 6
 
@@ -75,7 +87,7 @@ _OPTION_TSOFFSET: Final = 14
 
 
 class _Interface(NamedTuple):
-    link_type: int
+    strip: Link
     snap_length: int
     """Greatest number of bytes that were kept of a packet; 0 is no limit."""
     unit: float
@@ -84,15 +96,9 @@ class _Interface(NamedTuple):
     """Seconds to add to each timestamp."""
 
 
-_Captured = tuple[float | None, _Interface, bytes]
-"""Time, interface, and frame."""
-
-
-def _read_pcapng(stream: BinaryIO) -> Iterator[Packet]:
+def _read_pcapng(stream: BinaryIO) -> Iterator[_Frame]:
     order = _section(stream)
     interfaces: list[_Interface] = []
-    foreign: set[int] = set()
-    readable = False
     while head := stream.read(8):
         if len(head) < 8:
             raise _cut("a block's header")
@@ -104,22 +110,13 @@ def _read_pcapng(stream: BinaryIO) -> Iterator[Packet]:
         body = _body(stream, order, total)
         try:
             if kind == _INTERFACE:
-                interface = _interface(body, order)
-                interfaces.append(interface)
-                if interface.link_type in _LINKS:
-                    readable = True
-                else:
-                    foreign.add(interface.link_type)
+                interfaces.append(_interface(body, order))
             if kind not in _PACKET_BLOCKS:
                 continue
-            time, interface, frame = _PACKET_BLOCKS[kind](body, order, interfaces)
+            frame = _PACKET_BLOCKS[kind](body, order, interfaces)
         except ValueError as error:
             raise InvalidValue(f"capture file: a damaged block of type {kind}: {error}") from None
-        packet = _LINKS.get(interface.link_type, _not_ip)(frame)
-        if packet is not None:
-            yield time, packet
-    if foreign and not readable:
-        raise InvalidValue(f"capture file: link types {sorted(foreign)} are none that carry IP here")
+        yield frame
 
 
 def _section(stream: BinaryIO, length: bytes | None = None) -> str:
@@ -153,7 +150,7 @@ def _interface(body: bytes, order: str) -> _Interface:
             unit = 2.0 ** -(value[0] & 0x7F) if value[0] & 0x80 else 10.0 ** -value[0]
         elif code == _OPTION_TSOFFSET and len(value) == 8:
             (offset,) = unpack(order + "q", value)
-    return _Interface(link_type, snap_length, unit, offset)
+    return _Interface(link(link_type), snap_length, unit, offset)
 
 
 def _options(data: bytes, order: str) -> Iterator[tuple[int, bytes]]:
@@ -165,22 +162,33 @@ def _options(data: bytes, order: str) -> Iterator[tuple[int, bytes]]:
         data = data[4 + (length + 3) // 4 * 4 :]
 
 
-def _enhanced(body: bytes, order: str, interfaces: list[_Interface]) -> _Captured:
+def _enhanced(body: bytes, order: str, interfaces: list[_Interface]) -> _Frame:
     if len(body) < 20:
         raise ValueError("too short")
-    number, high, low, length, _ = unpack_from(order + "IIIII", body)
-    if length > len(body) - 20:
+    number, *head = unpack_from(order + "IIIII", body)
+    return _stamped(body[20:], _numbered(interfaces, number), *head)
+
+
+def _old(body: bytes, order: str, interfaces: list[_Interface]) -> _Frame:
+    """The block that enhanced ones have taken the place of: it also counts drops."""
+    if len(body) < 20:
+        raise ValueError("too short")
+    number, _drops, *head = unpack_from(order + "HHIIII", body)
+    return _stamped(body[20:], _numbered(interfaces, number), *head)
+
+
+def _stamped(rest: bytes, interface: _Interface, high: int, low: int, length: int, original: int) -> _Frame:
+    if length > len(rest):
         raise ValueError("its packet is longer than the block")
-    interface = _numbered(interfaces, number)
-    return interface.offset + (high << 32 | low) * interface.unit, interface, body[20 : 20 + length]
+    return interface.offset + (high << 32 | low) * interface.unit, interface.strip, rest[:length], original
 
 
-def _simple(body: bytes, order: str, interfaces: list[_Interface]) -> _Captured:
+def _simple(body: bytes, order: str, interfaces: list[_Interface]) -> _Frame:
     if len(body) < 4:
         raise ValueError("too short")
     interface = _numbered(interfaces, 0)
     (length,) = unpack_from(order + "I", body)
-    return None, interface, body[4 : 4 + min(length, interface.snap_length or length)]
+    return None, interface.strip, body[4 : 4 + min(length, interface.snap_length or length)], length
 
 
 def _numbered(interfaces: list[_Interface], number: int) -> _Interface:
@@ -189,58 +197,11 @@ def _numbered(interfaces: list[_Interface], number: int) -> _Interface:
     return interfaces[number]
 
 
-_PACKET_BLOCKS: Final[dict[int, Callable[[bytes, str, list[_Interface]], _Captured]]] = {
+_PACKET_BLOCKS: Final[dict[int, Callable[[bytes, str, list[_Interface]], _Frame]]] = {
+    _OLD_PACKET: _old,
     _SIMPLE_PACKET: _simple,
     _ENHANCED_PACKET: _enhanced,
 }
-
-# --- links: a frame's IP packet, or None if it carries none --------------------------------------------------------
-
-_VLAN_TAGS: Final = (b"\x81\x00", b"\x88\xa8", b"\x91\x00")
-_IP_TYPES: Final = (b"\x08\x00", b"\x86\xdd")
-_IP_FAMILIES: Final = (2, 10, 24, 28, 30)
-"""AF_INET everywhere, and AF_INET6 of Linux, NetBSD and OpenBSD, FreeBSD, macOS."""
-
-
-def _not_ip(_: bytes) -> None:
-    return None
-
-
-def _raw(frame: bytes) -> bytes | None:
-    return frame if frame and frame[0] >> 4 in (4, 6) else None
-
-
-def _typed(type_at: int, header: int) -> Callable[[bytes], bytes | None]:
-    """A link whose header has `header` bytes, with an EtherType at `type_at`. VLAN tags may follow."""
-
-    def strip(frame: bytes) -> bytes | None:
-        kind, start = frame[type_at : type_at + 2], header
-        while kind in _VLAN_TAGS:
-            kind, start = frame[start + 2 : start + 4], start + 4
-        return frame[start:] if kind in _IP_TYPES and len(frame) > start else None
-
-    return strip
-
-
-def _with_family(frame: bytes) -> bytes | None:
-    """BSD loopback: four bytes of address family, in the byte order of the machine that captured."""
-    families = int.from_bytes(frame[:4], "little"), int.from_bytes(frame[:4], "big")
-    return frame[4:] if len(frame) > 4 and any(family in _IP_FAMILIES for family in families) else None
-
-
-_LINKS: Final[dict[int, Callable[[bytes], bytes | None]]] = {
-    0: _with_family,  # NULL
-    1: _typed(12, 14),  # ETHERNET
-    12: _raw,  # RAW as some systems number it in files
-    14: _raw,
-    101: _raw,  # RAW
-    108: _with_family,  # LOOP
-    113: _typed(14, 16),  # LINUX_SLL
-    228: _raw,  # IPV4
-    229: _raw,  # IPV6
-    276: _typed(0, 20),  # LINUX_SLL2
-}
-
 
 # --- reading ------------------------------------------------------------------------------------------------------
 

@@ -30,15 +30,10 @@ globals().update({name: value for name, value in taken(test_streams, OF_THE_FILE
 
 @contextlib.asynccontextmanager
 async def following(url: str) -> AsyncIterator[Follower]:
-    registries = Registries(Where(url))
-    follower = Follower(registries, Threads(), poll=0.001)
-    task = asyncio.create_task(follower.run())
-    try:
-        yield follower
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        registries.close()
+    with contextlib.closing(Registries(Where(url))) as registries:
+        follower = Follower(registries, Threads(), poll=0.001)
+        async with test_streams.polling(follower):
+            yield follower
 
 
 def test_a_change_that_commits_late_is_told_in_its_turn(registry: LabPostgres, url: str) -> None:
@@ -67,14 +62,16 @@ def test_another_registry_in_its_place_is_a_reset(registry: LabPostgres, url: st
     registry.replace(peer(1, name="one"))
 
     async def main() -> None:
-        async with following(url) as follower:
+        with contextlib.closing(Registries(Where(url))) as registries:
+            follower = Follower(registries, Threads(), poll=0.001)
             stream = follower.follow(0)
             await anext(stream)
             shell.execute("UPDATE meta SET value = uuid_send(gen_random_uuid()) WHERE what = 'identity'")
-            assert await anext(stream) == Reset(1)
-            registry.peers.remove_all([key(1)], by=LAB)
-            page = await anext(stream)
-            assert not isinstance(page, Reset)
-            assert [change.sequence for change in page] == [2]
+            async with test_streams.polling(follower):
+                assert await anext(stream) == Reset(1)
+                registry.peers.remove_all([key(1)], by=LAB)
+                page = await anext(stream)
+                assert not isinstance(page, Reset)
+                assert [change.sequence for change in page] == [2]
 
     asyncio.run(main())

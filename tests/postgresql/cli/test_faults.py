@@ -128,3 +128,25 @@ def test_a_standby_is_read_and_refuses_changes_with_the_fix(told: Told, wgjit: R
         )
         both = f"postgresql:///postgres?user=postgres&host={standby.folder},{engine.folder}"
         assert wgjit("peer", "remove", "alice", "--store", f"{both}&target_session_attrs=read-write")[0] == 0
+
+
+@pytest.fixture
+def empty(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A database without a registry, which the commands use."""
+    with cluster.database() as name:
+        monkeypatch.setenv("WGJIT_STORE", cluster.url(name))
+        yield cluster.url(name)
+
+
+def test_an_older_schema_is_told_with_the_command_and_the_command_migrates(
+    wgjit: Run, empty: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "make it with `wgjit registry init`" in wgjit("registry", "migrate")[2], "it makes none by the way"
+    assert wgjit("registry", "init", empty)[0] == 0
+    newer = (*schema.scripts("wgjit.stores.postgresql.database"), "CREATE TABLE wgjit.extra ()")
+    monkeypatch.setattr(schema, "scripts", lambda _package: newer)
+    status, _, err = wgjit("peer", "list")
+    assert (status, "its schema is older; migrate it with `wgjit registry migrate`" in err) == (1, True)
+    assert "migrated to the present schema" in wgjit("registry", "migrate")[2]
+    assert "has the present schema already" in wgjit("registry", "migrate")[2]
+    assert wgjit("peer", "list") == (0, "", "")

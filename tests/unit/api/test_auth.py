@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
+import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
 
 import httpx
 import pytest
@@ -12,6 +17,9 @@ import pytest
 from tests.unit.api.conftest import Api
 from tests.unit.api.test_peers import new_key, problem
 from wgjit.api.caller import source_of
+from wgjit.api.entrance.threads import Threads
+from wgjit.api.known_tokens import AGE, KnownTokens
+from wgjit.stores import token_rules
 
 SCOPES = {"read": {"read"}, "write": {"read", "write"}, "gateway": {"read"}, "admin": {"read", "write", "admin"}}
 
@@ -106,9 +114,91 @@ def test_who_guesses_is_not_listened_to(own: Callable[..., Api]) -> None:
     assert kinds[0] == "unauthenticated"
     assert "rate-limited" in kinds
     assert server.log().count("authentication failed") == min(20, kinds.count("unauthenticated"))  # so many a minute
-    while good.get("/v1/count").status_code == 429:  # of the same address; it comes back
-        pass
+    assert good.get("/v1/count").status_code == 200, "of the same address"
     assert server.local.get("/v1/count").status_code == 200
+
+
+@pytest.mark.parametrize("header", ["none", "no token", "wrong", "an id that is known"])
+def test_who_has_a_token_is_served_whatever_others_behind_the_same_address_do(
+    own: Callable[..., Api], header: str
+) -> None:
+    server = own()
+    text = server.token("read")
+    shown = {
+        "none": None,
+        "no token": "x",
+        "wrong": "wgjit_aaaaaaaa_" + "A" * 43,
+        "an id that is known": text[:15] + "A" * 43,
+    }
+    good, bad = server.remote(text), server.remote(shown[header])
+    kinds = []
+    for _ in range(30):
+        kinds.append(problem(bad.get("/v1/count"))[1])
+        assert good.get("/v1/count").status_code == 200
+    assert set(kinds) == {"unauthenticated", "rate-limited"}
+
+
+def test_a_token_that_is_revoked_or_expired_is_not_known() -> None:
+    now = time.time()
+    store = Hashes({"aaaaaaaa": secret("A"), "bbbbbbbb": secret("B")})
+    clock = [100.0]
+
+    async def check() -> None:
+        known = KnownTokens(store, Threads(), lambda: clock[0])  # type: ignore[arg-type]
+        assert await known.has(text("aaaaaaaa", "A"))
+        assert not await known.has(text("aaaaaaaa", "B")), "the secret of another one"
+        assert not await known.has(text("cccccccc", "A"))
+        assert not await known.has("wgjit_")
+        del store.known["aaaaaaaa"]
+        clock[0] += AGE
+        assert not await known.has(text("aaaaaaaa", "A"))
+        assert await known.has(text("bbbbbbbb", "B"))
+
+    asyncio.run(check())
+    assert all(at >= now for at in store.asked)
+
+
+def test_the_registry_is_asked_once_a_second_however_many_wrong_tokens_come() -> None:
+    store = Hashes({})
+    clock = [100.0]
+
+    async def check() -> None:
+        known = KnownTokens(store, Threads(), lambda: clock[0])  # type: ignore[arg-type]
+        await asyncio.gather(*(known.has(text("aaaaaaaa", "A")) for _ in range(500)))
+        assert len(store.asked) == 1
+        clock[0] += AGE
+        await asyncio.gather(*(known.has(text("aaaaaaaa", "A")) for _ in range(500)))
+        assert len(store.asked) == 2
+        await known.has("not a token")
+        assert len(store.asked) == 2
+
+    asyncio.run(check())
+
+
+class Hashes:
+    """Registries whose tokens are these hashes by id."""
+
+    def __init__(self, known: dict[str, bytes]) -> None:
+        self.known = known
+        self.asked: list[float] = []
+
+    @contextmanager
+    def use(self) -> Iterator[Any]:
+        yield SimpleNamespace(tokens=self)
+
+    def hashes(self, now: float) -> dict[str, bytes]:
+        self.asked.append(now)
+        return dict(self.known)
+
+
+def text(number: str, letter: str) -> str:
+    return f"wgjit_{number}_{letter * 42}A"
+
+
+def secret(letter: str) -> bytes:
+    parsed = token_rules.parse(text("aaaaaaaa", letter))
+    assert parsed is not None
+    return parsed[1]
 
 
 def test_sources_are_counted_by_ipv4_address_and_ipv6_network() -> None:

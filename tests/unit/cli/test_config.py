@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import grp
 import json
+import os
+import pwd
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -193,3 +201,69 @@ def test_show_says_where_each_value_comes_from(folder: Path, monkeypatch: pytest
         "meaning": meanings()["pool", "quarantine"],
     }
     assert "gateway.idle_timeout = 600  (" in run("show", "wg0")[1]
+
+
+# --- as the service's account ---------------------------------------------------------------------------------------
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="becomes another account, so it needs root")
+
+
+def check_as(user: str, *words: str | Path) -> tuple[int, str]:
+    """`wgjit config check --user`, in a process of its own, since it stays that account."""
+    command = [sys.executable, "-m", "wgjit", "config", "check", "--user", user, *map(str, words)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that any account may enter. pytest's own are closed to others."""
+    with tempfile.TemporaryDirectory() as made:
+        Path(made).chmod(0o755)
+        yield Path(made)
+
+
+@as_root
+def test_what_the_services_account_may_not_read_is_found(open_folder: Path) -> None:
+    key, path, store = key_file(open_folder), open_folder / "wg0.toml", open_folder / "store"
+    store.mkdir()
+    (store / "wg0.db").touch(0o600)
+    path.write_text(f'[interface]\nprivate_key_file = "{key}"\n[store]\npath = "{store}/wg0.db"\n')
+    assert run("check", str(path))[0] == 0, "root may read everything"
+    group = grp.getgrgid(pwd.getpwnam("nobody").pw_gid).gr_name
+
+    status, output = check_as("nobody", path)
+    remedy = f"if nobody is the service's account: chgrp {group} {key} && chmod 640 {key}"
+    assert status == 1
+    assert f"{path}:2: wg0: interface.private_key_file: {key}: Permission denied for nobody; {remedy}" in output
+    assert f"{path}:4: wg0: store.path: {store}: nobody may not write in it, which SQLite needs" in output
+
+    shutil.chown(key, group=group)
+    key.chmod(0o640)
+    shutil.chown(store, user="nobody")
+    status, output = check_as("nobody", path)
+    assert (status, "private_key_file" in output) == (1, False)
+    assert f"store.path: {store}/wg0.db: may not be read and written by nobody" in output
+    shutil.chown(store / "wg0.db", user="nobody")
+    assert check_as("nobody", path) == (0, f"{path}: ok: wg0\n")
+
+
+@as_root
+def test_a_closed_folder_on_the_way_is_named(open_folder: Path) -> None:
+    closed = open_folder / "etc"
+    closed.mkdir(mode=0o700)
+    (closed / "wg0.toml").write_text("")
+    status, output = check_as("nobody", closed / "wg0.toml")
+    assert status == 1
+    assert f"{closed}/wg0.toml: Permission denied for nobody in {closed}; " in output
+    assert f"chmod 750 {closed}" in output
+    path = open_folder / "wg1.toml"
+    path.write_text(f'[store]\npath = "{closed}/wg1/wg1.db"\n')
+    assert f"store.path: {closed}/wg1: Permission denied for nobody in {closed}" in check_as("nobody", path)[1]
+
+
+def test_an_account_that_is_not_there_is_told(folder: Path) -> None:
+    status, output = check_as("no-such-account")
+    assert (status, "no account 'no-such-account' on this machine" in output) == (1, True)
+    me = pwd.getpwuid(os.geteuid()).pw_name
+    assert check_as(me, folder / "none.toml")[1].endswith("none.toml: No such file or directory\n")

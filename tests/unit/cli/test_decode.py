@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -138,6 +139,54 @@ def test_a_time_that_no_calendar_holds_is_null(key: Path) -> None:
     file = section() + interface(101, options=[(9, b"\x00")]) + enhanced(PACKETS[0], 1 << 62)
     (line,) = objects(run(key, "--json", stdin=file))
     assert line["time"] is None
+    assert line["proven"] is True
+
+
+# --- what was not read --------------------------------------------------------------------------------------------
+
+
+def cut(packet: bytes, size: int) -> bytes:
+    """The record of a packet of which a capture has kept `size` bytes."""
+    return struct.pack("<IIII", 0, 0, size, len(packet)) + packet[:size]
+
+
+def test_packets_that_were_not_read_are_counted_with_the_reason_and_are_no_success(key: Path) -> None:
+    gre = b"\x45\0\0\x30" + bytes(5) + b"\x2f" + bytes(38)
+    file = pcap([(TIME, PACKETS[0]), (TIME, gre), (TIME, gre)]) + cut(PACKETS[0], 96)
+    result = run(key, "--json", stdin=file)
+    assert result.exit_code == 1
+    assert len(result.stdout.splitlines()) == 1, "what was read is shown"
+    assert result.stderr == (
+        "wgjit: 1 initiations in 4 packets; 3 of them were not read, and may hold some: 2 GRE, "
+        "1 cut short by the capture's snap length (capture whole packets: tcpdump -s 0)\n"
+    )
+
+
+@pytest.mark.parametrize("size", [0, 13, 14, 33, 41, 42, 96, 189])
+def test_a_capture_of_cut_initiations_is_not_told_to_have_none(key: Path, size: int) -> None:
+    result = run(key, stdin=pcap([], 1) + cut(LINKS["Ethernet"][1](PACKETS[0]), size))
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "1 cut short by the capture's snap length" in result.stderr
+    assert "no initiation" not in result.stderr
+
+
+def test_what_was_all_read_is_said_too(key: Path) -> None:
+    result = run(key, stdin=pcap([(TIME, PACKETS[0]), (TIME, PACKETS[1])]))
+    assert result.exit_code == 0
+    assert result.stderr == "wgjit: 1 initiations in 2 packets; all of them were read\n"
+
+
+def test_a_damaged_file_is_told_with_what_was_not_read_before(key: Path) -> None:
+    result = run(key, stdin=pcap([], 1) + cut(PACKETS[0], 8) + b"\0")
+    assert "it ends within a record's header" in fault(result)
+    assert "1 cut short" in result.stderr
+
+
+@pytest.mark.parametrize("link", ["Ethernet, PPPoE", "PPP", "PPP, HDLC", "PPPoE"])
+def test_initiations_behind_pppoe_and_ppp_are_read(key: Path, link: str) -> None:
+    link_type, frame = LINKS[link]
+    result = run(key, "--json", stdin=pcap([(TIME, frame(PACKETS[0]))], link_type))
+    (line,) = objects(result)
     assert line["proven"] is True
 
 

@@ -1,13 +1,15 @@
-"""An option bundle is one decorator."""
+"""An option bundle is one decorator; `wgjit --version`."""
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from typing import Annotated
 
 import pytest
 import typer
 from typer.testing import CliRunner
 
+from tests.unit.cli.conftest import Run
 from wgjit.cli.shared.options import bundle
 
 Colour = Annotated[str, typer.Option("--colour", help="Of all.")]
@@ -56,3 +58,9 @@ def test_a_parameter_of_the_command_takes_the_place_of_the_bundles(app: typer.Ty
     told = CliRunner().invoke(app, ["greet", "--help"]).output
     assert "--colour" in told
     assert "--name" not in told
+
+
+def test_the_command_tells_its_version(wgjit: Run) -> None:
+    assert wgjit("--version") == (0, f"wgjit {version('wgjit')}\n", "")
+    status, out, _ = wgjit("--help")
+    assert (status, "--version" in out) == (0, True)

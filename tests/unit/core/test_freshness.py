@@ -56,6 +56,11 @@ def test_a_knock_of_somebody_unknown_tells_its_age_by_our_clock(watching: Stage,
     assert outcome(knock(watching, watching.client(), watching.wall - age)) is wanted
 
 
+def test_a_client_that_leaves_tais_ten_seconds_out_is_fresh_at_its_first_knock(watching: Stage) -> None:
+    """A home-made one: what it writes is 10 s behind, and its packet was a second under way."""
+    assert outcome(knock(watching, watching.client(), watching.wall - 11)) is Install
+
+
 @pytest.mark.parametrize("wrong", [-86400.0, -3.0, 0.0, 3.0, 1800.0])
 def test_whose_clock_is_known_is_new_at_once_however_wrong_it_is(watching: Stage, wrong: float) -> None:
     client = watching.client()

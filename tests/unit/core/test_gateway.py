@@ -398,16 +398,3 @@ def test_a_held_packet_is_let_go_at_its_deadline_and_its_peer_installed_later(
 def test_an_answer_to_a_knock_long_gone_is_ignored(stage: Stage) -> None:
     assert stage.hear(LookedUp(99, None)) == []
     assert stage.hear(FollowUpDue(99)) == []
-
-
-# --- the order of checks ----------------------------------------------------------------------------------------
-
-
-def test_a_bad_mac1_costs_no_diffie_hellman(stage: Stage, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    def never(*_: object) -> None:
-        raise AssertionError("a Diffie-Hellman was made")
-
-    monkeypatch.setattr(noise, "_exchange", never)
-    bad = bytearray(client.initiation())
-    bad[120] ^= 1
-    assert told(stage.arrive(build(client.endpoint, SERVER, bytes(bad)))).refusal is Refusal.BAD_MAC1

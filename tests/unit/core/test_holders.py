@@ -245,7 +245,7 @@ def test_a_peer_that_leaves_may_be_called_at_each_of_its_endpoints(stage: Stage,
     }
 
 
-@pytest.mark.parametrize(("age", "left"), [(20.0, 160.0), (181.0, None)])
+@pytest.mark.parametrize(("age", "left"), [(20.0, 160.0), (-3.0, 180.0), (179.5, 0.5), (180.0, None)])
 def test_a_new_process_tells_of_sessions_that_are_up(
     stage: Stage, client: Client, age: float, left: float | None
 ) -> None:
@@ -275,6 +275,16 @@ def test_a_new_process_goes_on_with_what_the_old_one_held(stage: Stage, client: 
     assert stage.gateway.holding == 1
     (say,) = said(stage.hear(HeldElsewhere((held(client, "other", START - 60),))))
     assert say.holding.epoch == 7
+
+
+@pytest.mark.parametrize(("age", "takes"), [(179.5, True), (180.0, False), (180.5, False)])
+def test_a_new_process_holds_no_peer_whose_session_is_over(
+    stage: Stage, client: Client, age: float, takes: bool
+) -> None:
+    look(stage, client, handshake=START - age)
+    commands = stage.hear(RegistryChanged({client.key: Registration(client.peer, None)}, rechecked=True))
+    assert [one.why for one in said(commands)] == ([Hold.TAKEN] if takes else [])
+    assert stage.gateway.holding == takes
 
 
 def test_a_new_process_lets_go_of_a_peer_that_moved_meanwhile(stage: Stage, client: Client) -> None:
@@ -323,6 +333,16 @@ def test_a_wide_prefix_with_another_peer_inside_is_not_awaited(stage: Stage, cli
     narrow, wide = parse_allowed_ip("10.8.0.1/32"), parse_allowed_ip("10.9.0.0/24")
     stage.answer(client.registration(allowed_ips=(narrow, wide)))
     assert AwaitData(client.key, (narrow,)) in stage.hear(Installed(client.key))
+
+
+def test_a_foreign_peer_of_the_other_version_is_inside_nothing(stage: Stage, client: Client) -> None:
+    inside = DevicePeer(stage.client(2).key, (parse_allowed_ip("fd00::7/128"), parse_allowed_ip("10.9.0.7/32")))
+    stage.hear(DeviceRead(stage.monotonic, [inside]))
+    stage.wait(1)
+    stage.arrive(client.packet(stage.wall))
+    others, around, free = map(parse_allowed_ip, ("10.8.0.0/24", "fd00::/64", "fd01::/64"))
+    stage.answer(client.registration(allowed_ips=(others, around, free)))
+    assert AwaitData(client.key, (others, free)) in stage.hear(Installed(client.key))
 
 
 @pytest.mark.parametrize("ahead", [3600.0, -3600.0])

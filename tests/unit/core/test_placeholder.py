@@ -161,6 +161,72 @@ def test_a_registry_that_cannot_tell_keeps_the_interfaces_networks(make_stage: C
     assert change.more_allowed_ips == (net,)
 
 
+# --- IPv6, and both versions at once ----------------------------------------------------------------------------------
+
+ALL6 = parse_allowed_ip("::/0")
+
+
+@pytest.mark.parametrize(
+    ("wide", "single"),
+    [("fd00::/32", "fd00::1/128"), ("fd00::/64", "fd00::1/128"), ("fd00::2/127", "fd00::2/128"), ("10.8.0.0/31", None)],
+)
+def test_a_foreign_prefix_is_wide_if_it_has_more_than_one_address(
+    make_stage: Callable[..., Stage], wide: str, single: str | None
+) -> None:
+    stage = make_stage()
+    around = parse_allowed_ip(wide)
+    own = () if single is None else (parse_allowed_ip(single),)
+    assert FindCover(frozenset({around})) in stage.hear(
+        DeviceRead(stage.monotonic, [DevicePeer(FOREIGN, (*own, around))])
+    )
+
+
+@pytest.mark.parametrize("single", ["fd00::1/128", "10.8.0.1/32"])
+def test_a_foreign_peer_with_one_address_is_around_nobody(make_stage: Callable[..., Stage], single: str) -> None:
+    stage = make_stage()
+    commands = stage.hear(DeviceRead(stage.monotonic, [DevicePeer(FOREIGN, (parse_allowed_ip(single),))]))
+    assert not [command for command in commands if isinstance(command, FindCover)]
+
+
+def test_a_registry_that_cannot_tell_keeps_the_networks_of_the_foreign_peers_version(
+    make_stage: Callable[..., Stage],
+) -> None:
+    """And a foreign peer of one version is compared with networks of both."""
+    net4, net6 = parse_allowed_ip("10.8.0.0/16"), parse_allowed_ip("fd00::/64")
+    for around, kept in ((ALL6, net6), (ALL, net4)):
+        stage = make_stage(networks=(net4, net6))
+        stage.hear(DeviceRead(stage.monotonic, [DevicePeer(FOREIGN, (around,))]))
+        commands = stage.hear(Covered(frozenset({around}), None))
+        (change,) = changes(commands)
+        assert change.more_allowed_ips == (kept,)
+        assert Sheltered((FOREIGN,), 1, exact=False) in commands
+
+
+def test_only_foreign_peers_around_what_is_kept_are_named(make_stage: Callable[..., Stage]) -> None:
+    stage = make_stage()
+    other = PrivateKey(b"\x78" * 32).public()
+    stage.hear(DeviceRead(stage.monotonic, [DevicePeer(FOREIGN, (ALL6,)), DevicePeer(other, (ALL,))]))
+    commands = stage.hear(Covered(frozenset({ALL, ALL6}), Cover((parse_allowed_ip("fd00::1/128"),))))
+    assert Sheltered((FOREIGN,), 1, exact=True) in commands
+
+
+def test_a_client_with_ipv6_gives_its_address_up_before_it_goes(make_stage: Callable[..., Stage]) -> None:
+    stage = make_stage()
+    client = stage.client()
+    exit_node = DevicePeer(FOREIGN, (ALL6,))
+    stage.hear(DeviceRead(stage.monotonic, [exit_node]))
+    address = parse_allowed_ip("fd00::1/128")
+    stage.hear(Covered(frozenset({ALL6}), Cover((address,))))
+    stage.arrive(client.packet(stage.wall))
+    stage.answer(client.registration(allowed_ips=(address,)))
+    installed(stage, client)
+    assert stage.gateway.sheltered == 0
+    there = DevicePeer(client.key, (address,), last_handshake=START, rx_bytes=180)
+    keeper = DevicePeer(placeholder_key(stage.public_key))
+    (evict,) = (c for c in looks_until(stage, 930.0, there, exit_node, keeper) if isinstance(c, Evict))
+    assert evict == Evict((client.key,), PeerChange(placeholder_key(stage.public_key), more_allowed_ips=(address,)))
+
+
 # --- the device is read before an install ---------------------------------------------------------------------------
 
 

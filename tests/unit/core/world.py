@@ -36,6 +36,7 @@ from wgjit.core.vocabulary import (
     Lookup,
     Now,
     OfKnock,
+    Pinned,
     ReadDevice,
     Recheck,
     RegistryChanged,
@@ -174,6 +175,8 @@ class World:
         self.told: dict[PublicKey, Peer] = {}
         self.news: set[PublicKey] = set()
         """Whose registration the core has heard of since it was started."""
+        self.pins: dict[PublicKey, Registration] = {}
+        """Pinned peers that the core has heard of, as they were when it last did."""
         self.hear(DeviceRead(self.clock(), list(self.device.peers())))
 
     # --- the loop -----------------------------------------------------------------------------------------------
@@ -210,6 +213,8 @@ class World:
         now = Now(self.clock(), self.monotonic + self.offset)
         if isinstance(event, DeviceRead):
             self.ended = now.monotonic
+        if isinstance(event, Pinned):
+            self.pins.update((found.peer.public_key, found) for found in event.found)
         if isinstance(event, RegistryChanged):
             self.news |= event.found.keys()
             for key, found in event.found.items():
@@ -395,7 +400,21 @@ class World:
         """It was acted upon."""
         self.acted[key] = max(stamp, self.acted.get(key, stamp))
 
+    def check_pin(self, change: PeerChange, registration: Registration, now: Now) -> None:
+        """The peer comes without a knock, since it is pinned."""
+        peer, key = registration.peer, change.public_key
+        assert peer.is_pinned
+        assert peer.enabled
+        assert peer.expires_at is None or now.wall < peer.expires_at
+        assert key not in self.gateway.residency
+        assert key not in self.revoked, "installed before it was removed"
+        assert len(self.gateway.residency) < self.settings.capacity
+        assert change == PeerChange.install(peer, registration.claim and registration.claim.endpoint)
+
     def check_install(self, change: PeerChange, event: Event, now: Now) -> None:
+        if isinstance(event, Pinned | DeviceRead):
+            self.check_pin(change, self.pins[change.public_key], now)
+            return
         assert isinstance(event, LookedUp)
         sent, found, key = self.waiting[event.knock].sent, event.found, change.public_key
         assert isinstance(found, Registration)

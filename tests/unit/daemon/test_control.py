@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import socket
@@ -17,7 +18,7 @@ from wgjit.control import client
 from wgjit.control.client import listen
 from wgjit.control.socket import socket_path
 from wgjit.control.status import GatewayStatus
-from wgjit.daemon.control import ControlServer
+from wgjit.daemon.control import MOST, ControlServer
 from wgjit.daemon.feed_hub import FeedHub
 from wgjit.daemon.process.lock import interface_lock
 from wgjit.errors import GatewayRunning, GatewayUnavailable, NotInFleet
@@ -129,6 +130,46 @@ def test_nonsense_on_the_socket_harms_nobody() -> None:
                 assert answer == b"" or "error" in json.loads(answer)
                 writer.close()
             assert await client.status("wgtest") == GatewayStatus(interface="wgtest", residents=3)
+
+    asyncio.run(asyncio.wait_for(test(), 120))
+
+
+@pytest.mark.parametrize("ask", ["feed", "forever"])
+def test_who_talks_without_end_is_hung_up_on(ask: str) -> None:
+    async def forever() -> AsyncIterator[Mapping[str, int]]:
+        while True:
+            yield {"number": 0}
+            await asyncio.sleep(3600)
+
+    async def test() -> None:
+        hub = FeedHub()
+        async with ControlServer("wgtest", status, hub, {"forever": forever}):
+            reader, writer = await asyncio.open_unix_connection(socket_path("wgtest"))
+            writer.write(json.dumps({"ask": ask}).encode() + b"\n")
+            await reader.readline()
+            writer.write(b"x" * MOST)  # so much may be said
+            await writer.drain()
+            assert await client.status("wgtest") == GatewayStatus(interface="wgtest", residents=3)
+            with contextlib.suppress(ConnectionError):
+                while True:
+                    writer.write(b"x" * 65536)
+                    await asyncio.wait_for(writer.drain(), 60)
+            await until(lambda: not hub)
+            writer.close()
+
+    asyncio.run(asyncio.wait_for(test(), 120))
+
+
+def test_who_says_a_little_more_goes_on_listening() -> None:
+    async def test() -> None:
+        hub = FeedHub()
+        async with ControlServer("wgtest", status, hub):
+            reader, writer = await asyncio.open_unix_connection(socket_path("wgtest"))
+            writer.write(b'{"ask": "feed"}\n' + b"thank you\n" * 10)
+            assert json.loads(await reader.readline()) == {"feed": "open"}
+            hub.publish(RECORDS[0])
+            assert FeedRecord.from_dict(json.loads(await reader.readline())) == RECORDS[0]
+            writer.close()
 
     asyncio.run(asyncio.wait_for(test(), 120))
 

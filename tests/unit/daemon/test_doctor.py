@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import pwd
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from wgjit.cli.shared.application import command_line
-from wgjit.doctor.choice import Fact, Finding, advise, choose_delivery, obstacles
+from wgjit.doctor import probe
+from wgjit.doctor.choice import Account, Fact, Finding, advise, choose_delivery, obstacles
 from wgjit.errors import ConfigError
 from wgjit.model import Delivery
 
@@ -106,14 +112,15 @@ def test_advice_is_given_only_where_it_betters_something() -> None:
     (nft,) = advise(findings(nft_queue=False, xdp_replay=False))
     assert "nft_queue" in nft
     assert len(advise(findings(**NO_QUEUE, xdp_replay=False))) == 3
-    assert len(advise(findings(wireguard_kernel=False, tun=False))) == 1
+    _, tun = advise(findings(wireguard_kernel=False, tun=False))
+    assert "/dev/net/tun, open to the account" in tun
 
 
 @pytest.mark.parametrize(("changes", "status"), [({}, 0), ({"capabilities": False}, 1)])
 def test_the_command_shows_it_and_its_status_tells(
     monkeypatch: pytest.MonkeyPatch, changes: dict[str, bool | None], status: int
 ) -> None:
-    monkeypatch.setattr("wgjit.cli.doctor.examine", lambda interface, port: findings(**changes))
+    monkeypatch.setattr("wgjit.cli.doctor.examine", lambda interface, port, account: findings(**changes))
     answer = CliRunner().invoke(command_line(), ["doctor", "--json"])
     assert answer.exit_code == status
     shown = json.loads(answer.output)
@@ -125,3 +132,44 @@ def test_the_command_shows_it_and_its_status_tells(
     assert answer.exit_code == status
     assert ("delivery auto takes hold (nft)" in answer.output) is (status == 0)
     assert ("No gateway can run here" in answer.output) is (status == 1)
+
+
+# --- as the service's account ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def tun(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A file in the place of /dev/net/tun, in a folder that any account may enter."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        path = Path(folder) / "tun"
+        path.touch(0o600)
+        monkeypatch.setattr(probe, "TUN", str(path))
+        yield path
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another account, so it needs root")
+def test_a_tun_device_that_is_closed_to_the_account_is_found_by_opening_it_as_the_account(tun: Path) -> None:
+    nobody = pwd.getpwnam("nobody")
+    account = Account("nobody", nobody.pw_uid, nobody.pw_gid)
+    assert probe._tun(None) == Finding(Fact.TUN, True, f"{tun} opens")
+    assert probe._tun(account) == Finding(Fact.TUN, False, f"{tun}: closed to nobody: chmod 666 {tun}, as udev sets it")
+    tun.chmod(0o666)
+    assert probe._tun(account) == Finding(Fact.TUN, True, f"{tun} opens for nobody")
+
+
+def test_the_account_is_the_services_or_the_named_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Account | None] = []
+    monkeypatch.setattr("wgjit.cli.doctor.examine", lambda _interface, _port, of: asked.append(of) or findings())
+    monkeypatch.setattr("wgjit.cli.doctor.os.geteuid", lambda: 0)
+    accounts = {name: pwd.struct_passwd((name, "x", uid, uid, "", "/", "/")) for name, uid in (("wgjit", 7), ("a", 8))}
+    monkeypatch.setattr("wgjit.cli.doctor.pwd.getpwnam", accounts.__getitem__)
+    for words in ([], ["--user", "a"]):
+        assert CliRunner().invoke(command_line("doctor"), ["doctor", *words]).exit_code == 0
+    assert asked == [Account("wgjit", 7, 7), Account("a", 8, 8)]
+    answer = CliRunner().invoke(command_line("doctor"), ["doctor", "--user", "b"])
+    assert isinstance(answer.exception, ConfigError)
+    assert "no account 'b' on this machine" in str(answer.exception)
+    del accounts["wgjit"]
+    assert CliRunner().invoke(command_line("doctor"), ["doctor"]).exit_code == 0
+    assert asked[-1] is None, "no such account, so there is nothing to try as it"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import struct
+import subprocess
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -13,6 +14,7 @@ from wgjit.drivers.netlink.codec import NLMSG_DONE, NLMSG_ERROR
 from wgjit.drivers.netlink.generic import GenetlinkSocket
 from wgjit.drivers.netlink.route import NETLINK_ROUTE, RTM_DELLINK, Rtnetlink
 from wgjit.drivers.netlink.socket import NetlinkSocket
+from wgjit.drivers.wireguard import interface
 from wgjit.drivers.wireguard import open as device_module
 from wgjit.drivers.wireguard.interface import check_name, interface_exists, local_addresses
 from wgjit.drivers.wireguard.open import open_device
@@ -191,3 +193,25 @@ def test_a_name_that_no_interface_can_have_is_refused(name: str) -> None:
 @pytest.mark.parametrize("name", ["wg0", "x" * 15, "wg-0.1", "ä"])
 def test_a_name_that_an_interface_can_have_is_taken(name: str) -> None:
     check_name(name)
+
+
+# --- wireguard-go that does not start ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("exists", "opens", "told"),
+    [
+        (False, False, "there is no /dev/net/tun: load the module tun"),
+        (True, False, "/dev/net/tun is closed to this account: chmod 666 /dev/net/tun"),
+        (True, True, "to see why, as this account: /opt/wireguard-go -f wg0"),
+    ],
+)
+def test_a_wireguard_go_that_ends_at_once_is_told_with_the_likely_reason(
+    monkeypatch: pytest.MonkeyPatch, exists: bool, opens: bool, told: str
+) -> None:
+    monkeypatch.setattr(interface.shutil, "which", lambda *_, **__: "/opt/wireguard-go")
+    monkeypatch.setattr(interface.subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 1))
+    monkeypatch.setattr(interface.os.path, "exists", lambda _path: exists)
+    monkeypatch.setattr(interface.os, "access", lambda *_: opens)
+    with pytest.raises(DeviceError, match=f"wg0: wireguard-go ended with status 1; {told}"):
+        interface._start_wireguard_go("wg0")

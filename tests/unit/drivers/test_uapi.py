@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
+import os
 import queue
 import socket
 import threading
@@ -16,6 +18,7 @@ from hypothesis import strategies as st
 
 from tests.contracts.device import new_key, prefixes
 from wgjit.drivers.wireguard.userspace import connection as uapi_connection
+from wgjit.drivers.wireguard.userspace import device as uapi_device
 from wgjit.drivers.wireguard.userspace.device import UserspaceDevice
 from wgjit.drivers.wireguard.userspace.messages import (
     encode_changes,
@@ -24,7 +27,7 @@ from wgjit.drivers.wireguard.userspace.messages import (
     read_interface,
     read_peers,
 )
-from wgjit.errors import DeviceError, DeviceFull, MalformedAnswer, NoSuchDevice
+from wgjit.errors import DeviceError, DeviceFull, MalformedAnswer, NoSuchDevice, NotPermitted
 from wgjit.model import DevicePeer, Endpoint, PeerChange, PresharedKey, PrivateKey, PublicKey
 
 A, B, SECRET = "4f" * 32, "d2" * 32, "5e" * 32
@@ -268,6 +271,21 @@ def test_an_absent_or_abandoned_socket_is_no_such_device(
         abandoned.bind(str(device.path))
     with pytest.raises(NoSuchDevice, match=r"wg0\.sock"):
         call(device)
+
+
+def test_a_socket_of_another_account_is_told_with_what_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def closed(_path: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(uapi_device, "Connection", closed)
+    with pytest.raises(NotPermitted) as told:
+        UserspaceDevice("wg0", tmp_path).info()
+    assert str(told.value).startswith(f"wg0: {tmp_path}/wg0.sock answers only to the account that started its process")
+    assert "let wgjit make the interface" in str(told.value)
+    assert "a change ends wireguard-go" in str(told.value), "chown and chmod look like the way out"
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(NotPermitted, match=f"wg0: {tmp_path} is closed to this account"):
+        UserspaceDevice("wg0", tmp_path).info()
 
 
 # --- the connection that is kept --------------------------------------------------------------------------------

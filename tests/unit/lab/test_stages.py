@@ -43,6 +43,15 @@ def test_what_ran_beside_is_named_by_its_paths_and_its_failure_counts(capfd: pyt
     assert capfd.readouterr().out == "first\n--- beside it: tests/a tests/b\nbeside\n\n"
 
 
+def test_what_hangs_is_interrupted_and_what_it_printed_is_shown(capfd: pytest.CaptureFixture[str]) -> None:
+    hangs = [sys.executable, "-c", "import time; print('hangs', flush=True); time.sleep(3600)", "tests/a"]
+    shown = [sys.executable, "-c", "print('first')"]
+    assert stages.run([shown, hangs], limit=2.0) != 0
+    out = capfd.readouterr().out
+    assert "still running after 2 s: interrupted" in out
+    assert "--- beside it: tests/a\n" in out
+
+
 def test_paths_stand_for_the_stages_folder() -> None:
     words = stages.command(stages.STAGES["kernel"], ["tests/kernel/test_lab.py::TestLab", "-k", "lab"])
     assert "tests/kernel" not in words

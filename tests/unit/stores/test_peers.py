@@ -66,6 +66,36 @@ def test_a_beginning_that_several_keys_have_names_them(registry: LabRegistry) ->
     assert registry.peers.resolve("ABCD") == key(2)  # a whole name comes first
 
 
+@pytest.mark.parametrize("name", ["10.8.0.7", "10.8.0.7/32", "10.9.0.0/24", "10.9.0.77", "fd00::7"])
+def test_a_name_that_is_another_peers_address_means_neither(registry: LabRegistry, name: str) -> None:
+    registry.add([FULL, peer(2, name=name)])
+    with pytest.raises(AmbiguousHandle) as error:
+        registry.peers.resolve(name)
+    assert str(error.value) == (
+        f"handle '{name}': is the name of peer {key(2)}, and an address of peer {key(7)}; "
+        "write the whole key of the one that you mean"
+    )
+    assert registry.peers.resolve(str(key(2))) == key(2)
+    with pytest.raises(AmbiguousHandle):
+        registry.peers.registration(name)
+    with pytest.raises(AmbiguousHandle):
+        registry.claims.holder(name)
+
+
+def test_a_name_that_is_its_own_peers_address_means_that_peer(registry: LabRegistry) -> None:
+    registry.add([peer(2, "10.8.0.2/32", name="10.8.0.2"), Peer(AB, name="ABCDAA")])
+    assert registry.peers.resolve("10.8.0.2") == key(2)
+    assert registry.peers.resolve("ABCDAA") == AB
+
+
+def test_a_name_that_begins_like_another_peers_key_means_neither(registry: LabRegistry) -> None:
+    registry.add([Peer(AB), peer(2, name="ABCDAA"), peer(3, name="ABCDAA" + "A" * 20), peer(4, name="ABCDA")])
+    for name in ("ABCDAA", "ABCDAA" + "A" * 20):
+        with pytest.raises(AmbiguousHandle, match="the beginning of the key of peer"):
+            registry.peers.resolve(name)
+    assert registry.peers.resolve("ABCDA") == key(4), "so short a name begins a key by chance"
+
+
 @pytest.mark.parametrize("length", range(4, 44))
 def test_every_length_of_beginning_means_its_key(registry: LabRegistry, length: int) -> None:
     keys = [PublicKey(bytes([n]) * 32) for n in (0, 1, 127, 128, 254, 255)]

@@ -18,7 +18,7 @@ from lab.registry_service import RegistryService, wait_until
 from wgjit.config import load_config
 from wgjit.daemon.open_store import terms as terms_of
 from wgjit.errors import StoreError
-from wgjit.model import Claim, Endpoint, Peer, PresharedKey, PrivateKey, PublicKey, Removed, Tai64n
+from wgjit.model import NEVER, Claim, Endpoint, Peer, PresharedKey, PrivateKey, PublicKey, Removed, Tai64n
 from wgjit.stores.remote import events as remote_events
 from wgjit.stores.remote.store import RemoteStore
 
@@ -229,6 +229,27 @@ def test_answers_and_claims_outlive_the_process(service: RegistryService, opened
     assert found.peer == known
     assert found.claim is not None
     assert found.claim.timestamp == stamp
+
+
+def test_pinned_peers_that_were_told_of_are_known_to_the_next_process(
+    service: RegistryService, opened: list[RemoteStore]
+) -> None:
+    pinned, other, disabled = peer(2, idle_timeout=NEVER), peer(3), peer(4, idle_timeout=NEVER, enabled=False)
+    for each in (pinned, other, disabled):
+        service.put(each, idle_timeout=each.idle_timeout)
+    store = store_of(service, opened)
+    wait_until(lambda: following(store))
+    before = store.pinned_version()
+    assert store.pinned() == []
+    for each in (pinned, other, disabled):
+        store.lookup(each.public_key)
+    assert store.pinned() == [pinned.public_key]
+    assert store.pinned_version() != before
+    store.close()
+    service.down()
+    again = store_of(service, opened)
+    assert again.pinned() == [pinned.public_key]
+    assert again.pinned(pinned.public_key) == []
 
 
 def test_who_was_known_and_is_no_more_is_told_from_who_never_was(

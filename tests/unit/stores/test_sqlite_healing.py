@@ -99,7 +99,7 @@ def test_a_file_that_was_replaced_by_one_of_another_schema_is_told(
         if version:
             other.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         other.execute(f"PRAGMA user_version = {version}")
-    with pytest.raises(StoreError, match=f"{told}; restart to migrate it"):
+    with pytest.raises(StoreError, match=f"{told}; migrate it with `wgjit registry migrate --store {path}`"):
         registry.lookup(key(1))
 
 

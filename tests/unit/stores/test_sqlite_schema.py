@@ -48,7 +48,7 @@ def test_an_old_file_is_migrated_and_a_failed_migration_changes_nothing(
         assert raw.execute("PRAGMA user_version").fetchone() == (len(today),)
         assert raw.execute("SELECT count(*) FROM sqlite_master WHERE name = 'extra'").fetchone() == (0,)
     monkeypatch.setattr(schema, "migrations", lambda kind: (*today, "CREATE TABLE extra (a);\n"))
-    with pytest.raises(StoreError, match="schema is old"):
+    with pytest.raises(StoreError, match=f"older schema; migrate it with `wgjit registry migrate --store {path}`"):
         LabRegistry(path, read_only=True)
     with contextlib.closing(LabRegistry(path)) as registry:
         assert registry.find("alice's phone") == FULL

@@ -15,7 +15,7 @@ from lab.registry import LAB, LabRegistry
 from tests.unit.stores.entered import entered
 from wgjit.errors import InvalidValue, NoSuchToken, TokenExists
 from wgjit.stores.entries import Scope
-from wgjit.stores.token_rules import USE_NOTED
+from wgjit.stores.token_rules import USE_NOTED, parse
 
 NOW = 2_000_000_000.0
 
@@ -78,6 +78,19 @@ def test_it_is_revoked_for_good(registry: LabRegistry, by_name: bool) -> None:
     assert [verb for verb, _, _ in entered(registry)] == ["token-create", "token-revoke"]
     with pytest.raises(NoSuchToken):
         registry.tokens.revoke("nobody", by=LAB)
+
+
+def test_the_hashes_are_those_of_the_valid_tokens(registry: LabRegistry) -> None:
+    now = time.time()
+    token, text = registry.tokens.create("deploy", Scope.READ, by=LAB)
+    short, _ = registry.tokens.create("short", Scope.READ, by=LAB, expires_at=now + 1000)
+    gone, _ = registry.tokens.create("gone", Scope.READ, by=LAB)
+    registry.tokens.revoke("gone", by=LAB)
+    known = registry.tokens.hashes(now)
+    assert set(known) == {token.id, short.id}
+    assert parse(text) == (token.id, known[token.id])
+    assert set(registry.tokens.hashes(now + 1000)) == {token.id}, "as of the moment that it expires"
+    assert gone.id not in known
 
 
 def test_a_name_is_never_used_again(registry: LabRegistry) -> None:

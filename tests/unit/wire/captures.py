@@ -62,6 +62,14 @@ def _family(packet: bytes, order: str, inet6: int) -> bytes:
     return struct.pack(order + "I", 2 if packet[0] >> 4 == 4 else inet6) + packet
 
 
+def _ppp(packet: bytes) -> bytes:
+    return (b"\x00\x21" if packet[0] >> 4 == 4 else b"\x00\x57") + packet
+
+
+def _pppoe(packet: bytes) -> bytes:
+    return struct.pack("!BBHH", 0x11, 0, 7, len(packet) + 2) + _ppp(packet)
+
+
 LINKS: dict[str, tuple[int, Callable[[bytes], bytes]]] = {
     "Ethernet": (1, lambda packet: MACS + ether_type(packet) + packet),
     "Ethernet, VLAN": (1, lambda packet: MACS + b"\x81\x00\x00\x05" + ether_type(packet) + packet),
@@ -69,6 +77,19 @@ LINKS: dict[str, tuple[int, Callable[[bytes], bytes]]] = {
         1,
         lambda packet: MACS + b"\x88\xa8\x00\x05\x81\x00\x00\x06" + ether_type(packet) + packet,
     ),
+    "Ethernet, SNAP": (1, lambda packet: MACS + b"\0\xc0\xaa\xaa\x03\0\0\0" + ether_type(packet) + packet),
+    "Ethernet, PPPoE": (1, lambda packet: MACS + b"\x88\x64" + _pppoe(packet)),
+    "Ethernet, VLAN, PPPoE": (1, lambda packet: MACS + b"\x81\x00\x00\x07\x88\x64" + _pppoe(packet)),
+    "SLL, PPPoE": (113, lambda packet: bytes(14) + b"\x88\x64" + _pppoe(packet)),
+    "PPP": (9, lambda packet: b"\xff\x03" + _ppp(packet)),
+    "PPP, without address and control": (9, lambda packet: _ppp(packet)),
+    "PPP, protocol of one byte": (9, lambda packet: _ppp(packet)[1:]),
+    "PPP, HDLC": (50, lambda packet: b"\xff\x03" + _ppp(packet)),
+    "Cisco HDLC among PPP": (50, lambda packet: b"\x0f\x00" + ether_type(packet) + packet),
+    "Cisco HDLC": (104, lambda packet: b"\x0f\x00" + ether_type(packet) + packet),
+    "PPPoE": (51, lambda packet: _pppoe(packet)),
+    "PPP, pppd": (166, lambda packet: b"\x01\x03" + _ppp(packet)),
+    "PPP, with direction": (204, lambda packet: b"\x00\xff\x03" + _ppp(packet)),
     "raw": (101, bytes),
     "raw, BSD's number": (12, bytes),
     "raw, OpenBSD's number": (14, bytes),

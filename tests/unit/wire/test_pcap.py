@@ -13,6 +13,7 @@ from tests.unit.wire.captures import LINKS, MACS, block, enhanced, interface, pc
 from tests.unit.wire.vectors import PACKETS
 from wgjit.errors import InvalidValue
 from wgjit.wire.pcap import read_packets
+from wgjit.wire.unread import CUT, Tally
 
 TIMES = [1_700_000_000.0 + number * 0.015625 for number in range(len(PACKETS))]  # exact in binary and in microseconds
 STAMPED = list(zip(TIMES, PACKETS, strict=True))
@@ -104,13 +105,65 @@ def test_what_is_not_ip_is_skipped() -> None:
     assert read(pcap([(0, b"\x07\0\0\0" + PACKETS[0]), (0, b"\2\0\0\0"), (0, b"")], 0)) == []
 
 
-def test_pcapng_interfaces_of_other_link_types_are_skipped_beside_one_that_is_known() -> None:
+def test_frames_of_other_link_types_are_counted_also_beside_one_that_is_known() -> None:
     usb = interface(220)
     mixed = section() + usb + interface(101) + enhanced(b"\x45" + bytes(30), 0, 0) + enhanced(PACKETS[0], 0, 1)
-    assert read(mixed) == [(0.0, PACKETS[0])]
-    packets, fault = read_until_fault(section() + usb + enhanced(bytes(30), 0))
-    assert packets == []
-    assert fault == "capture file: link types [220] are none that carry IP here"
+    assert counted(mixed) == ([PACKETS[0]], 2, {"link type 220": 1})
+    assert counted(section() + usb + enhanced(bytes(30), 0)) == ([], 1, {"link type 220": 1})
+    assert counted(pcap([(0, bytes(9)), (1, bytes(9))], 147)) == ([], 2, {"link type 147": 2})
+    assert counted(pcap([], 147)) == ([], 0, {})
+
+
+def test_pcapng_packets_in_the_older_block_are_read() -> None:
+    head = struct.pack("<HHIIII", 0, 7, 0, 5_000_000, len(PACKETS[0]), len(PACKETS[0]))
+    assert read(section() + interface(101) + block(2, head + PACKETS[0])) == [(5.0, PACKETS[0])]
+    with pytest.raises(InvalidValue, match="type 2: too short"):
+        read(section() + interface(101) + block(2, bytes(8)))
+
+
+def counted(file: bytes) -> tuple[list[bytes], int, dict[str, int]]:
+    """The packets, the number of all frames, and how many of them were not read by reason."""
+    tally = Tally()
+    packets = [packet for _, packet in read_packets(io.BytesIO(file), tally)]
+    return packets, tally.packets, {str(why): number for why, number in tally.unread.items()}
+
+
+MPLS = MACS + b"\x88\x47" + bytes(24)
+
+
+@pytest.mark.parametrize(
+    ("frame", "why"),
+    [
+        (MPLS, "MPLS"),
+        (MACS + b"\x88\x48" + bytes(24), "MPLS"),
+        (MACS + b"\x81\x00\x00\x05\x88\x47" + bytes(24), "MPLS"),
+        (MACS + b"\x88\xe5" + bytes(24), "MACsec"),
+        (MACS + b"\x12\x34" + bytes(24), "EtherType 0x1234"),
+        (MACS + b"\x88\x64\x11\x00\x00\x01\x00\x10\x02\x81" + bytes(24), "MPLS"),
+        (MACS + b"\x88\x64\x11\x00\x00\x01\x00\x10\x00\x3d" + bytes(24), "PPP multilink"),
+        (MACS + b"\x88\x64\x11\x00\x00\x01\x00\x10\x12\x34" + bytes(24), "PPP protocol 0x1234"),
+        (MACS + b"\x00\x20\xaa\xaa\x03\0\0\0\x88\x47" + bytes(24), "MPLS"),
+        (ARP, None),
+        (MACS + b"\x88\x63\x11\x09" + bytes(24), None),  # PPPoE discovery
+        (MACS + b"\x88\x64\x11\x07" + bytes(24), None),  # and what is not of its session
+        (MACS + b"\x88\x64\x11\x00\x00\x01\x00\x10\xc0\x21" + bytes(24), None),  # LCP
+        (MACS + b"\x88\x64\x11\x00\x00\x01\x00\x10\x2d" + bytes(24), None),  # TCP, header compressed
+        (MACS + b"\x00\x26\x42\x42\x03" + bytes(24), None),  # spanning tree
+    ],
+)
+def test_what_may_carry_ip_and_is_not_read_is_told(frame: bytes, why: str | None) -> None:
+    assert counted(pcap([(0, frame)], 1)) == ([], 1, {} if why is None else {why: 1})
+
+
+@pytest.mark.parametrize("link", LINKS)
+def test_a_frame_that_is_cut_within_its_headers_is_told(link: str) -> None:
+    link_type, frame = LINKS[link]
+    whole = frame(PACKETS[0])
+    headers = len(whole) - len(PACKETS[0])
+    for size in range(headers + 1):
+        cut = struct.pack("<IIII", 0, 0, size, len(whole)) + whole[:size]
+        assert counted(pcap([], link_type) + cut) == ([], 1, {str(CUT): 1}), size
+        assert counted(pcap([(0, whole[:size])], link_type))[2] == {}, "it was so short on the wire"
 
 
 def whole_files() -> list[object]:
@@ -143,7 +196,6 @@ def tail(file: bytes) -> int:
         pytest.param(b"", "neither pcap nor pcapng", id="empty"),
         pytest.param(b"\x1f\x8b\x08\x00" + bytes(100), "neither pcap nor pcapng", id="gzip"),
         pytest.param(b"PK\x03\x04" + bytes(100), "neither pcap nor pcapng", id="zip"),
-        pytest.param(pcap([], 147), "link type 147", id="a link that carries no IP"),
         pytest.param(pcap([])[:10], "ends within the file header", id="half a file header"),
         pytest.param(pcap([]) + struct.pack("<IIII", 0, 0, 1 << 30, 1 << 30), "damaged", id="a record of a gigabyte"),
         pytest.param(section()[:8] + b"abcd" + section()[12:], "unknown byte order", id="no byte order"),

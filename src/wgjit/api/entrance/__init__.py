@@ -7,6 +7,7 @@
 | `protocol`    | HTTP/1.1 on one connection, with time limits               |
 | `gate`        | checks and limits around each request                      |
 | `scopes`      | the scope that each route declares                         |
+| `segments`    | the segments of a path, each decoded once                  |
 | `pace`        | reads a request's body within time limits                  |
 | `rates`       | limits how often a caller or a source may ask              |
 | `quota`       | limits what lasts long: streams, imports                   |

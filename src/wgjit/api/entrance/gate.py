@@ -12,16 +12,15 @@ import asyncio
 from contextlib import AsyncExitStack
 from email.message import Message as HeaderMessage
 from typing import Any
-from urllib.parse import unquote
 
 from wgjit.api.caller import Caller, Gatekeeper
 from wgjit.api.entrance.pace import Paced, whole_body
 from wgjit.api.entrance.scopes import OPEN, Scopes
+from wgjit.api.entrance.segments import decoded_path
 from wgjit.api.entrance.tenure import Tenure, over_problem
 from wgjit.api.entrance.threads import Threads
 from wgjit.api.entrance.turns import Turns
 from wgjit.api.problems import Kind, Problem, internal, unusable
-from wgjit.api.routes.handles import to_segment
 from wgjit.errors import StoreError
 
 BODY = 1 << 18
@@ -79,7 +78,7 @@ class Gate:
 
     async def _serve(self, scope: Any, receive: Any, send: Any) -> None:
         """Check a request and pass it to the application. Raises Problem."""
-        scope["path"] = path = _path(scope)
+        scope["path"] = path = decoded_path(scope["raw_path"])
         needed = self._scopes.of(scope)
         if needed == OPEN:
             await self._app(scope, _Replay(b"", receive), send)  # anybody may ask, so the body is not read
@@ -127,12 +126,6 @@ class Gate:
                 await send(message)
 
             await self._app(scope, receive, answering)
-
-
-def _path(scope: Any) -> str:
-    """The decoded path. A `/` of a key, sent as `%2F`, does not split a segment."""
-    segments = scope["raw_path"].decode("ascii", "replace").split("/")
-    return "/".join(to_segment(text) if "/" in (text := unquote(part)) else text for part in segments)
 
 
 def _check_type(path: str, headers: dict[bytes, str]) -> None:

@@ -15,11 +15,25 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
+from starlette.routing import Match
 
 from wgjit.api.entrance.scopes import Open, declaration
+from wgjit.api.entrance.segments import given
 from wgjit.stores.entries import Scope
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
+
+
+class DeclaredRoute(APIRoute):
+    """A route whose handler gets each segment of the path as it was sent, decoded once."""
+
+    def matches(self, scope: Any) -> tuple[Match, Any]:
+        """See Starlette's Route."""
+        match, found = super().matches(scope)
+        if "path_params" in found:
+            found["path_params"] = given(found["path_params"])
+        return match, found
 
 
 class Routes:
@@ -47,6 +61,7 @@ class Routes:
 
     def add_to(self, app: FastAPI) -> None:
         """Add the routes to an application."""
+        app.router.route_class = DeclaredRoute
         for add in self._adding:
             add(app)
 

@@ -1,4 +1,4 @@
-"""Finds the peer that a path names: by its key as base64url, or by any handle of the registry that has no `/` in it."""
+"""Finds the peer that a path names: by its key as base64url, or by any handle of the registry."""
 
 from __future__ import annotations
 
@@ -17,14 +17,6 @@ _KEY = r"[A-Za-z0-9_-]{43}=?"
 def to_path(key: PublicKey) -> str:
     """A key as a segment of a path: base64url without padding."""
     return base64.urlsafe_b64encode(key).decode().rstrip("=")
-
-
-def to_segment(text: str) -> str:
-    """The segment for a text with a `/` in it: a key as base64url, any other text with `%2F`, which names no peer."""
-    try:
-        return to_path(PublicKey.parse(text))
-    except InvalidValue:
-        return text.replace("/", "%2F")
 
 
 def find(registry: Registry, segment: str) -> Registration:
@@ -61,10 +53,13 @@ def claim_of(registry: Registry, segment: str) -> tuple[PublicKey, Claim | None]
 def _key(segment: str) -> PublicKey | None:
     if re.fullmatch(_KEY, segment):
         return PublicKey(base64.urlsafe_b64decode(segment[:43] + "="))
-    return None
+    try:
+        return PublicKey.parse(segment)  # percent-encoded base64
+    except InvalidValue:
+        return None
 
 
 def no_such_peer(handle: str) -> Problem:
     """The problem for a handle that no peer has."""
-    who = "peer of this public key" if re.fullmatch(_KEY, handle) else f"peer {quoted(handle)}"
+    who = f"peer {quoted(handle)}" if _key(handle) is None else "peer of this public key"
     return Problem(Kind.NO_SUCH_PEER, f"no {who} is registered")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from importlib.metadata import version
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -60,6 +61,12 @@ def _without_secrets() -> Iterator[None]:
         raise
 
 
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        print(f"wgjit {version('wgjit')}")
+        raise typer.Exit
+
+
 def command_line(*names: str) -> typer.Typer:
     """The command line with the named commands, or with all. A daemon starts without the imports of other commands."""
     app = typer.Typer(
@@ -70,9 +77,14 @@ def command_line(*names: str) -> typer.Typer:
         pretty_exceptions_enable=False,  # these print local variables, and a local variable can be a secret
     )
 
+    # With a callback, typer keeps a group of commands, even if the group has only one command.
     @app.callback()
-    def group() -> None:
-        """Make typer keep a group of commands, even if the group has only one command."""
+    def group(
+        version: Annotated[
+            bool, typer.Option("--version", is_eager=True, callback=_tell_version, help="Print the version, and end.")
+        ] = False,
+    ) -> None:
+        pass
 
     for name in names or PLACES:
         module = importlib.import_module(f"wgjit.cli.{PLACES[name]}")

@@ -9,6 +9,7 @@
 | `upkeep`      | what happens without a knock: readings of the device, registry changes, time         |
 | `idleness`    | which residents may leave, and when the next look is due                             |
 | `removals`    | paced removals, so that installs seldom wait                                         |
+| `pins`        | pinned peers are installed without a knock                                           |
 | `expiries`    | when residents expire                                                                |
 | `holders`     | which gateway of the fleet holds a resident                                          |
 | `proofs`      | which initiation began the session that is up                                        |

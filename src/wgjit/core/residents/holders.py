@@ -70,6 +70,8 @@ class _Known:
     """What was last said of `own`: its timestamp has grown since if the client has rekeyed."""
     called: float | None = None
     """Unix seconds, by our clock, when this gateway called the client, which `other` holds. Its answer is awaited."""
+    to_await: tuple[AllowedIP, ...] = ()
+    """Prefixes from which data is to be awaited: a pinned peer has to knock first."""
 
 
 class Holders:
@@ -143,15 +145,20 @@ class Holders:
         other: Holding | None,
         now: Now,
         called: Endpoint | None = None,
+        *,
+        unasked: bool = False,
     ) -> None:
         """The peer was installed for a knock. A packet from one of `prefixes` is the peer's own.
 
         `other`: the holding of its registration. `called`: there was no knock, and WireGuard has called this endpoint.
+        `unasked`: there was none, and nobody was called. Data is awaited from the peer's first knock on.
         """
         if self._on:
             known = self._known[peer.public_key] = _Known(other, endpoint=called)
             known.called = None if called is None else now.wall
-            self._commands.append(AwaitData(peer.public_key, tuple(prefixes)))
+            known.to_await = tuple(prefixes)
+            if not unasked:
+                self._await_data(peer.public_key, known)
 
     def proven(self, claim: Claim, at: float, now: Now) -> None:
         """The resident has sent this proven initiation, which arrived at `at`, Unix seconds by our clock."""
@@ -159,11 +166,17 @@ class Holders:
         if known is None:
             return
         known.proofs.add(claim.greatest_proven, at)
+        self._await_data(claim.public_key, known)
         if known.proofs.newest == claim.greatest_proven:
             known.endpoint = claim.endpoint
         if known.own is not None and now.monotonic - known.said >= REFRESH:
             known.said = now.monotonic
             self._say_claim(claim.public_key)
+
+    def _await_data(self, key: PublicKey, known: _Known) -> None:
+        if known.to_await:
+            self._commands.append(AwaitData(key, known.to_await))
+            known.to_await = ()
 
     def confirmed(self, key: PublicKey, resident: Resident, now: Now) -> bool:
         """A packet of the peer has come out of WireGuard. Returns whether this confirms the session.

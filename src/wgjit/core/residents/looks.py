@@ -190,7 +190,7 @@ class Looks:
         state = self._state
         departures = sorted(state.overdue.items(), key=lambda item: (item[1] is Departure.IDLE, self._active(item[0])))
         to_come = state.free() + state.removals.settled + len(departures)
-        lacking = len(self._for_room) + self._settings.capacity // HEADROOM - to_come
+        lacking = len(self._for_room) + state.pins_lack_room + self._settings.capacity // HEADROOM - to_come
         if lacking > 0 and to_come + len(state.spare) > 0:
             departures += [(key, Departure.ROOM) for key in heapq.nsmallest(lacking, state.spare, key=self._active)]
         elif self._for_room and to_come <= 0:

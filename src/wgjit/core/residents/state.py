@@ -42,18 +42,27 @@ class State:
         """Residents whose removal was called back by a knock that is not proven yet."""
         self.unseen: set[PublicKey] = set()
         """Peers that are removed without a look. They may or may not be in the device."""
+        self.pins_lack_room = 0
+        """Number of pinned peers for which the device has no room."""
 
     def free(self) -> int:
         """Number of peers that the device can still take."""
         return self._capacity - len(self.residency) - self.removals.revoked
 
     def installed(
-        self, peer: Peer, knocked: float, known: Holding | None, now: Now, called: Endpoint | None = None
+        self,
+        peer: Peer,
+        knocked: float,
+        known: Holding | None,
+        now: Now,
+        called: Endpoint | None = None,
+        *,
+        unasked: bool = False,
     ) -> Resident:
         """The peer was installed for a knock that arrived at `knocked`, monotonic seconds.
 
         `known`: who in the fleet holds the peer, by its registration. `called`: there was no knock, and WireGuard has
-        called the client at this endpoint.
+        called the client at this endpoint. `unasked`: there was none, and nobody was called: the peer is pinned.
         """
         resident = self.residency.add(peer, now.monotonic)
         self.placeholder.taken(peer.allowed_ips)
@@ -63,7 +72,7 @@ class State:
         if not peer.is_pinned:
             self.idleness.installed(peer.public_key, resident)
         prefixes = [prefix for prefix in peer.allowed_ips if self._is_of_one(prefix)]
-        self.holders.installed(peer, prefixes, known, now, called)
+        self.holders.installed(peer, prefixes, known, now, called, unasked=unasked)
         return resident
 
     def _is_of_one(self, prefix: AllowedIP) -> bool:

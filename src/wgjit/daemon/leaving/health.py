@@ -9,17 +9,13 @@ replica serves without it, and if all gateways were to withdraw, nobody would se
 
 from __future__ import annotations
 
-import fcntl
-import socket
-import struct
 from collections.abc import Iterator
 
 from wgjit.config.settings import HealthSettings
 from wgjit.daemon.faults import Faults
+from wgjit.drivers.wireguard.listening import why_down
 from wgjit.errors import WgjitError
 from wgjit.stores.base import Fleet, Store
-
-_SIOCGIFFLAGS, _IFF_UP = 0x8913, 1
 
 LATELY = 5.0
 """Seconds for which a fault of something that is done each second counts."""
@@ -30,7 +26,7 @@ RARELY = 10.0
 
 def failing(interface: str, store: Store, faults: Faults, settings: HealthSettings) -> Iterator[tuple[str, str]]:
     """The checks that fail, and why: all but those that need more than these values."""
-    if (why := _down(interface) or faults.lately("device", RARELY)) is not None:
+    if (why := why_down(interface) or faults.lately("device", RARELY)) is not None:
         yield "interface", why
     if (why := faults.lately("heartbeat", LATELY) or faults.lately("capture", LATELY)) is not None:
         yield "capture", why
@@ -43,17 +39,6 @@ def failing(interface: str, store: Store, faults: Faults, settings: HealthSettin
         store.last_change()
     except WgjitError as error:
         yield "registry", error.told
-
-
-def _down(interface: str) -> str | None:
-    """Why the interface carries nothing; None if it is up."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as link:
-        try:
-            answer = fcntl.ioctl(link, _SIOCGIFFLAGS, struct.pack("16sh14x", interface.encode(), 0))
-        except OSError as error:
-            return f"{interface}: {error.strerror}"
-    (flags,) = struct.unpack_from("h", answer, 16)
-    return None if flags & _IFF_UP else f"is down; ip link set {interface} up"
 
 
 def _fleet(fleet: Fleet, settings: HealthSettings) -> Iterator[tuple[str, str]]:

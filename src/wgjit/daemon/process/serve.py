@@ -8,7 +8,6 @@ turn, for one batch of packets (`loop.BATCH`) at most.
 from __future__ import annotations
 
 import asyncio
-import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, ExitStack, closing, contextmanager
@@ -22,6 +21,7 @@ from wgjit.daemon.leaving.ending import Ending
 from wgjit.daemon.lifecycle import Service
 from wgjit.daemon.open_store import open_store
 from wgjit.daemon.process.lock import interface_lock
+from wgjit.daemon.process.signals import handle_signals, on_a_terminal
 from wgjit.drivers.wireguard.interface import check_name
 from wgjit.errors import WgjitError
 from wgjit.notify import Notifier
@@ -47,8 +47,7 @@ async def serve(interfaces: Mapping[str, Config], ready: Callable[[GatewayStatus
     services: dict[str, Service] = {}
     ending = Ending(stop, notifier, services)
     # Before the daemon makes anything that it must take back.
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ending.asked)
-    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, stop.set)
+    handle_signals(asyncio.get_running_loop(), ending.asked, stop.set, terminal=on_a_terminal())
     async with AsyncExitStack() as stack:
         undo = stack.enter_context(ExitStack())
         supervisor = DaemonSupervisor(list(interfaces), stop, notifier, ready, undo)

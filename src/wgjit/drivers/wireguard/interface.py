@@ -27,6 +27,9 @@ from wgjit.wire.key_text import quoted
 
 Backend = Literal["kernel", "userspace"]
 
+TUN = "/dev/net/tun"
+"""The device that wireguard-go needs."""
+
 _START = 10.0
 """Seconds for wireguard-go to start, and to end."""
 _POLL = 0.01
@@ -162,7 +165,16 @@ def _start_wireguard_go(name: str) -> None:
     except subprocess.TimeoutExpired:
         raise DeviceError(f"wireguard-go does not come up in {_START:.0f} s", field=name) from None
     if status:
-        raise DeviceError(f"wireguard-go ended with status {status}; to see why: {program} -f {name}", field=name)
+        raise DeviceError(f"wireguard-go ended with status {status}; {_why(program, name)}", field=name)
+
+
+def _why(program: str, name: str) -> str:
+    """Why wireguard-go may have ended, and what helps. It was silent."""
+    if not os.path.exists(TUN):
+        return f"there is no {TUN}: load the module tun, or pass the device into the container"
+    if not os.access(TUN, os.R_OK | os.W_OK):
+        return f"{TUN} is closed to this account: chmod 666 {TUN}, as udev sets it"
+    return f"to see why, as this account: {program} -f {name}"
 
 
 def _answers(name: str) -> bool:

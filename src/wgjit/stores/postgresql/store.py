@@ -32,6 +32,10 @@ _REMOVED = f"""
     SELECT {claim_rows.COLUMNS} FROM wgjit.removed LEFT JOIN wgjit.claims USING (public_key)
     WHERE public_key = %s AND NOT EXISTS (SELECT FROM wgjit.peers WHERE public_key = %s)"""
 
+_PINNED = """
+    SELECT public_key FROM wgjit.peers
+    WHERE idle_timeout = 0 AND enabled AND public_key > %s ORDER BY public_key LIMIT %s"""
+
 _IDENTITY = """
     SELECT value, (SELECT oid::text FROM pg_database WHERE datname = current_database())
                   || '.' || 'wgjit.peers'::regclass::oid::text
@@ -119,6 +123,13 @@ class PostgresStore:
             found = db.execute(query, (_widest(first), str(_address(last)), abs(count))).fetchall()
         ranges = (packing.pack_range(prefix) for (prefix,) in found)
         return [(begin, end or begin) for begin, end in ranges]
+
+    def pinned(self, after: PublicKey | None = None, limit: int = 10_000) -> list[PublicKey]:
+        with self._database.look() as db:
+            return [PublicKey(key) for (key,) in db.execute(_PINNED, (after or b"", limit)).fetchall()]
+
+    def pinned_version(self) -> tuple[bytes, int, int]:
+        return self.addresses_version()  # it changes with each addition, change and removal
 
     def figures(self) -> dict[str, Any]:
         return {}

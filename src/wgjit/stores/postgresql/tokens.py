@@ -85,6 +85,12 @@ class Tokens:
                 audit.write(db, by, [audit_records.token_revoked(token)])
         return token
 
+    def hashes(self, now: float) -> dict[str, bytes]:
+        """The hashes of all valid tokens by id. `now` in Unix seconds."""
+        query = f"SELECT id, hash FROM wgjit.tokens WHERE {token_rules.VALID.format(now='%s')}"
+        with self._database.look() as db:
+            return {number: bytes(known) for number, known in db.execute(query.encode(), (now,)).fetchall()}
+
     def authenticate(self, text: str, now: float) -> Token | None:
         """The token of this text. None if there is none, or if it is expired or revoked. `now` in Unix seconds.
 

@@ -44,6 +44,9 @@ HOUR = 3600
 _COLUMNS = packing.columns(key=False)
 
 _GET = f"SELECT is_peer, etag, asked_at, lives, is_valid, used_at, {_COLUMNS} FROM answers WHERE public_key = ?"
+_PINNED = """
+    SELECT public_key FROM answers
+    WHERE idle_timeout = 0 AND is_peer = 1 AND enabled = 1 AND public_key > ? ORDER BY public_key LIMIT ?"""
 
 _PUT = f"""
     INSERT OR REPLACE INTO answers (public_key, is_peer, etag, asked_at, lives, is_valid, used_at, {_COLUMNS})
@@ -73,6 +76,8 @@ class AnswerCache:
         self._trouble: StoreError | None = None
         self._reads_from = self._writes_from = float("-inf")
         self._is_ready = False
+        self.pinned_version = 0
+        """Grows with each answer that has a pinned peer."""
         self._reader = Link(self.path, read_only=True, timeout=timeout, kind=schema.CACHE)
         self._writer = Link(self.path, read_only=False, timeout=timeout, kind=schema.CACHE)
         self.mend()
@@ -107,6 +112,8 @@ class AnswerCache:
     def put(self, entry: CachedAnswer) -> None:
         """Remember an answer in place of an older one."""
         with self._lock:
+            if entry.peer is not None and entry.peer.is_pinned:
+                self.pinned_version += 1
             if self._write(lambda: self._put_rows([entry])):
                 self._unwritten.pop(entry.key, None)
                 return
@@ -114,6 +121,18 @@ class AnswerCache:
             self._unwritten.move_to_end(entry.key)
             if len(self._unwritten) > IN_MEMORY:
                 self._unwritten.popitem(last=False)
+
+    def pinned(self, after: PublicKey | None, limit: int) -> list[PublicKey]:
+        """Keys of the pinned and enabled peers, in their order after `after`. Empty if the file cannot be read."""
+        with self._lock:
+            if time.monotonic() < self._reads_from:
+                return []
+            try:
+                with self._reader as db:
+                    return [PublicKey(key) for (key,) in db.execute(_PINNED, (after or b"", limit)).fetchall()]
+            except StoreError as error:
+                self._reads_from = self._failed(error)
+                return []
 
     def invalidate(self, key: PublicKey) -> None:
         """Note that the peer has changed. Of the known answer only the ETag is used from now on."""

@@ -144,6 +144,13 @@ class RemoteStore:
     def cover(self, within: Collection[AllowedIP], limit: int) -> None:
         """None, since a service tells only of one key at a time."""
 
+    def pinned(self, after: PublicKey | None = None, limit: int = 10_000) -> list[PublicKey]:
+        """Those in the cache, also of an earlier process: a service tells only of one key at a time."""
+        return self._cache.pinned(after, limit)
+
+    def pinned_version(self) -> int:
+        return self._cache.pinned_version
+
     def keep_fresh(self, concerned: Callable[[], Collection[PublicKey]]) -> None:
         """Renew the answers for these keys. Changes of their peers then appear in the log."""
         self._concerned = concerned

@@ -37,6 +37,10 @@ _REMOVED = f"""
     SELECT {claim_rows.COLUMNS} FROM removed LEFT JOIN claims USING (public_key)
     WHERE public_key = ?1 AND NOT EXISTS (SELECT 1 FROM peers WHERE public_key = ?1)"""
 
+_PINNED = """
+    SELECT public_key FROM peers INDEXED BY peers_pinned
+    WHERE idle_timeout = 0 AND enabled = 1 AND public_key > ? ORDER BY public_key LIMIT ?"""
+
 
 class SqliteStore:
     """The gateway's side: `wgjit.stores.base.Store` on the file `path`.
@@ -132,6 +136,13 @@ class SqliteStore:
         query = f"SELECT first, coalesce(last, first) FROM addresses WHERE first BETWEEN ? AND ? ORDER BY first {order}"
         with self._reader as db:
             return db.execute(f"{query} LIMIT ?", (first, last, abs(count))).fetchall()
+
+    def pinned(self, after: PublicKey | None = None, limit: int = 10_000) -> list[PublicKey]:
+        with self._reader as db:
+            return [PublicKey(key) for (key,) in db.execute(_PINNED, (after or b"", limit)).fetchall()]
+
+    def pinned_version(self) -> tuple[bytes, int, int]:
+        return self.addresses_version()  # it changes with each addition, change and removal
 
     def figures(self) -> dict[str, Any]:
         return {}

@@ -125,6 +125,12 @@ class Tokens:
             db.execute("COMMIT")
         return token
 
+    def hashes(self, now: float) -> dict[str, bytes]:
+        """The hashes of all valid tokens by id. `now` in Unix seconds."""
+        query = f"SELECT id, hash FROM tokens WHERE {token_rules.VALID.format(now='?')}"
+        with self._reader as db:
+            return dict(db.execute(query, (now,)).fetchall())
+
     def authenticate(self, text: str, now: float) -> Token | None:
         """The token of this text. None if there is none, or if it is expired or revoked. `now` in Unix seconds.
 

@@ -8,6 +8,7 @@ is found.
 from __future__ import annotations
 
 import errno
+import os
 import socket
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -21,7 +22,7 @@ from wgjit.drivers.wireguard.translate import device_error
 from wgjit.drivers.wireguard.userspace.connection import Connection
 from wgjit.drivers.wireguard.userspace.dump import Prefixes, read_dump
 from wgjit.drivers.wireguard.userspace.messages import GET, encode_changes, encode_interface, read_interface
-from wgjit.errors import NoSuchDevice
+from wgjit.errors import NoSuchDevice, NotPermitted
 from wgjit.model import DeviceInfo, DevicePeer, PeerChange
 
 SOCKETS = Path("/var/run/wireguard")
@@ -106,10 +107,24 @@ class UserspaceDevice:
             raise device_error(errno.ETIMEDOUT, self.name) from None
         except ConnectionResetError:
             raise self._gone() from None
+        except PermissionError:
+            raise self._of_another() from None
         except OSError as error:
             if error.errno in _GONE:
                 raise self._gone() from None
             raise device_error(error.errno or errno.EIO, self.name, error.strerror or "") from None
+
+    def _of_another(self) -> NotPermitted:
+        """The error where socket or folder is closed to this process's account."""
+        if not os.access(self.path.parent, os.X_OK):
+            told = f"{self.path.parent} is closed to this account; run as root, or open it as wgjit.tmpfiles.conf does"
+        else:
+            told = (
+                f"{self.path} answers only to the account that started its process (root?); run wgjit as that account, "
+                "or end that process and let wgjit make the interface. Leave the socket's owner and mode as they are: "
+                "a change ends wireguard-go with its tunnels"
+            )
+        return NotPermitted(told, field=self.name)
 
     def _take(self) -> Connection:
         while True:

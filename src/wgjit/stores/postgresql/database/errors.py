@@ -23,13 +23,15 @@ _NOT_LET_IN = "the server does not let this user in; check user, password (passf
 _NO_DATABASE = "there is no such database; make it with `createdb -E UTF8 -T template0`"
 _NO_CONNECTION = "the server has no connection left; raise max_connections, or put pgbouncer before it"
 
+NO_REGISTRY = "there is no registry in this database; make it with `wgjit registry init`"
+
 READ_ONLY = "25006"
 """read_only_sql_transaction"""
 
 _ADVICE = {
     "3D000": _NO_DATABASE,
-    "3F000": "there is no registry in this database; make it with `wgjit registry init`",
-    "42P01": "there is no registry in this database; make it with `wgjit registry init`",
+    "3F000": NO_REGISTRY,
+    "42P01": NO_REGISTRY,
     "42501": "access is denied; give this role the rights that docs/REGISTRY.md lists",
     READ_ONLY: "this server takes no changes (a standby?); add target_session_attrs=read-write to the URL",
     "53100": "the server's disk is full; free space there, nothing else is needed",

@@ -3,8 +3,9 @@
 Rules:
 - A migration is a file `migrations/NNNN_*.sql`; applied ones never change. The row `schema` of `wgjit.meta` is the
   number of the last one applied.
-- `init` applies all missing migrations in one transaction under an advisory lock. Two programs that make a registry at
-  once make one schema. An opened registry is never migrated by the way: a gateway may not, and a fleet has many.
+- `init` and `migrate` apply all missing migrations in one transaction under an advisory lock. Two programs that make a
+  registry at once make one schema. An opened registry is never migrated by the way: a gateway may not, and a fleet has
+  many.
 - A schema of a newer wgjit is refused, because this wgjit does not know its rules.
 """
 
@@ -21,7 +22,7 @@ from psycopg.adapt import Loader
 from wgjit.errors import StoreError
 from wgjit.model import AllowedIP
 from wgjit.stores.migrations import scripts
-from wgjit.stores.postgresql.database.errors import translate
+from wgjit.stores.postgresql.database.errors import NO_REGISTRY, translate
 from wgjit.stores.postgresql.database.patience import PatientConnection
 from wgjit.stores.postgresql.database.url import DatabaseUrl
 
@@ -84,7 +85,7 @@ def connect(url: DatabaseUrl, patience: float | None = None, *, unfinished: bool
             raise StoreError(f"registry {url}: is not whole yet; finish it with `wgjit registry copy`")
         _refuse_newer(url, version)
         if version < newest():
-            raise StoreError(f"registry {url}: its schema is older; migrate it with `wgjit registry init`")
+            raise StoreError(f"registry {url}: its schema is older; migrate it with `wgjit registry migrate`")
     except BaseException:
         db.close()
         raise
@@ -93,22 +94,33 @@ def connect(url: DatabaseUrl, patience: float | None = None, *, unfinished: bool
 
 def init(url: DatabaseUrl) -> bool:
     """Make the registry's schema, or migrate an older one. Returns whether anything was to do. Raises StoreError."""
+    return _applied(url, is_made=True)
+
+
+def migrate(url: DatabaseUrl) -> bool:
+    """Migrate an older schema. Returns whether anything was to do. Raises StoreError, also if there is no schema."""
+    return _applied(url, is_made=False)
+
+
+def _applied(url: DatabaseUrl, *, is_made: bool) -> bool:
     try:
         db = _connect(url)
         try:
-            return _init(db, url)
+            return _apply(db, url, is_made)
         finally:
             db.close()
     except psycopg.Error as error:
         raise translate(error, url) from None
 
 
-def _init(db: Db, url: DatabaseUrl) -> bool:
+def _apply(db: Db, url: DatabaseUrl, is_made: bool) -> bool:
     _check_server(db, url)
     db.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
     db.execute("SELECT pg_advisory_xact_lock(%s, 0)", (LOCKS,))
     version = _version(db, url)
     _refuse_newer(url, version)
+    if version == 0 and not is_made:
+        raise StoreError(f"registry {url}: {NO_REGISTRY}")
     if version == 0:
         db.execute("CREATE SCHEMA IF NOT EXISTS wgjit")
     for script in scripts(_PACKAGE)[version:]:

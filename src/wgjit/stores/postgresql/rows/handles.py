@@ -1,7 +1,8 @@
 """Finds the peer that a person means: by name, public key, the beginning of a key, or an address.
 
 A whole key is only looked up as a key. Otherwise a name that equals the handle comes first, then an address, then the
-beginning of a key. Each is one B-tree descent.
+beginning of a key. A name that is another peer's address, or begins like its key, is ambiguous. Each is one B-tree
+descent.
 """
 
 from __future__ import annotations
@@ -25,11 +26,22 @@ def resolve(db: Db, handle: str) -> PublicKey:
     if (key := checks.parse_key(handle)) is not None:
         found = _one(db, "SELECT public_key FROM wgjit.peers WHERE public_key = %s", (key,))
     else:
-        found = _one(db, "SELECT public_key FROM wgjit.peers WHERE name = %s", (storable(handle),))
-        found = found or _owner(db, handle) or _by_prefix(db, handle)
+        found = _named(db, handle) or _owner(db, handle) or _by_prefix(db, handle)
     if found is None:
         raise checks.no_such_peer(handle)
     return PublicKey(found)
+
+
+def _named(db: Db, handle: str) -> bytes | None:
+    """The key of the peer with this name. Raises AmbiguousHandle if it looks like another peer's address or key."""
+    named = _one(db, "SELECT public_key FROM wgjit.peers WHERE name = %s", (storable(handle),))
+    if named is None:
+        return None
+    owner = _owner(db, handle)
+    meant = [] if owner is None else [(owner, "an address of")]
+    if len(handle) >= handle_rules.LIKE_A_KEY:
+        meant += [(key, "the beginning of the key of") for key, _ in _beginning(db, handle)]
+    return handle_rules.unmistakable(handle, named, meant)
 
 
 def _one(db: Db, query: str, parameters: Any) -> bytes | None:
@@ -43,8 +55,12 @@ def _owner(db: Db, handle: str) -> bytes | None:
 
 
 def _by_prefix(db: Db, handle: str) -> bytes | None:
+    return handle_rules.only(handle, _beginning(db, handle))
+
+
+def _beginning(db: Db, handle: str) -> list[tuple[bytes, str | None]]:
+    """Key and name of the first peers whose key begins so."""
     if (bounds := handle_rules.key_range(handle)) is None:
-        return None
+        return []
     query = "SELECT public_key, name FROM wgjit.peers WHERE public_key BETWEEN %s AND %s ORDER BY 1 LIMIT %s"
-    rows = db.execute(query, (*bounds, handle_rules.CANDIDATES + 1)).fetchall()
-    return handle_rules.only(handle, [(key, name) for key, name in rows])
+    return [(key, name) for key, name in db.execute(query, (*bounds, handle_rules.CANDIDATES + 1)).fetchall()]

@@ -34,7 +34,7 @@ YIELD = 0.06
 
 def run(descriptor: int = 0) -> int:
     """Follow until the gateway stops or is gone. Returns the process's exit status."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)  # the gateway gets them, too, and may have something to say yet
     seal_memory()  # it has the database's password and preshared keys
     link = socket.socket(fileno=descriptor)

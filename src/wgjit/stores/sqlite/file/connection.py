@@ -105,8 +105,7 @@ class Link:
         try:
             version = schema.verify(connection, self._path, self._kind)
             if version != len(schema.migrations(self._kind)):
-                what = "a file of an older schema" if version else "an empty file: no schema was made in it"
-                raise StoreError(f"registry {self._path}: {what}; restart to migrate it")
+                raise StoreError(f"registry {self._path}: {schema.is_old(connection, self._path, self._kind)}")
         except BaseException:
             connection.close()
             raise

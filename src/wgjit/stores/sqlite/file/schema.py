@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -58,8 +59,10 @@ def identity(path: Path) -> tuple[int, int]:
     try:
         status = os.stat(path)
     except FileNotFoundError:
+        # A gateway takes a new file in the place of its registry for all there is, and revokes every resident.
         raise StoreMissing(
-            f"registry {shown(path)}: no such file; give the right path, or add a first peer to make it"
+            f"registry {shown(path)}: no such file; give the right path or, if it was there before, put it back: it is "
+            "not made anew as it was. Only where there never was one, `wgjit peer add` makes it"
         ) from None
     except OSError as error:
         raise StoreError(f"registry {shown(path)}: {error.strerror}") from error
@@ -109,8 +112,18 @@ def verify(connection: sqlite3.Connection, path: Path, kind: FileKind = REGISTRY
     return int(version)
 
 
-def prepare(path: Path, *, create: bool, read_only: bool, kind: FileKind = REGISTRY, unfinished: bool = False) -> None:
+def is_old(connection: sqlite3.Connection, path: Path, kind: FileKind = REGISTRY) -> str:
+    """What to say of a file that lacks migrations, with the one command that helps. `verify` has passed it."""
+    what = "a file of an older schema" if verify(connection, path, kind) else "an empty file: no schema was made in it"
+    if kind is not REGISTRY:
+        return f"{what}; restart its gateway to migrate it"
+    return f"{what}; migrate it with `wgjit registry migrate --store {shown(shlex.quote(str(path)))}`"
+
+
+def prepare(path: Path, *, create: bool, read_only: bool, kind: FileKind = REGISTRY, unfinished: bool = False) -> bool:
     """Make sure that the file has this kind and the present schema: create, migrate, or (read-only) only check it.
+
+    Returns whether there was a migration to apply.
 
     Refuses a registry that another is being copied into, unless it may be `unfinished`.
 
@@ -125,12 +138,9 @@ def prepare(path: Path, *, create: bool, read_only: bool, kind: FileKind = REGIS
         with contextlib.closing(connect(path, read_only=read_only, timeout=_PATIENCE)) as connection:
             if verify(connection, path, kind) == len(migrations(kind)):
                 _refuse_unfinished(connection, path, unfinished or kind is not REGISTRY)
-                return
+                return False
             if read_only:
-                raise StoreError(
-                    f"registry {path}: its schema is old or missing; start its gateway, or run a command that "
-                    "writes to it, such as `wgjit peer enable` of an enabled peer"
-                )
+                raise StoreError(f"registry {shown(path)}: {is_old(connection, path, kind)}")
             _use_wal(connection)
             with _exclusive(connection):
                 for number in range(verify(connection, path, kind), len(migrations(kind))):
@@ -138,6 +148,7 @@ def prepare(path: Path, *, create: bool, read_only: bool, kind: FileKind = REGIS
                         connection.execute(statement)
                     connection.execute(f"PRAGMA user_version = {number + 1}")
             _refuse_unfinished(connection, path, unfinished or kind is not REGISTRY)
+            return True
     except sqlite3.Error as error:
         raise translate(error, path) from error
 
