@@ -28,7 +28,9 @@ known() { "$@" 2>/dev/null | grep . || { apt update; "$@" 2>/dev/null | grep . |
 
 # target VERSION: sets $target; ends the script if it is there.
 target() {
-    target=$folder/$name-$1-$(cat "$here/prepare-common.sh" "$here/prepare-$name" "$here"/init-"$name" | cksum | cut -d' ' -f1)
+    local recipe=("$here"/{prepare-common.sh,prepare-"$name",init-"$name"})
+    mapfile -t -O 3 recipe < <(compgen -G "$here/$name-*")
+    target=$folder/$name-$1-$(cat "${recipe[@]}" | cksum | cut -d' ' -f1)
     [ ! -d "$target" ] || { echo "$target"; exit 0; }
     scratch=$(mktemp -d "$target.XXXXXX")
     trap 'rm -rf "$scratch"' EXIT

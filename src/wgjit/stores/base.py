@@ -369,7 +369,10 @@ class Tokens(Protocol):
         """The first `limit` tokens by name, or the next after a page's cursor, and the cursor of the next page."""
 
     def revoke(self, handle: str, *, by: Author) -> Token:
-        """Revoke the token with this name or id. Harmless if the token is revoked already. Raises NoSuchToken."""
+        """Revoke the token with this name or id. Harmless if the token is revoked already.
+
+        Raises NoSuchToken, AmbiguousHandle.
+        """
 
     def authenticate(self, text: str, now: float) -> Token | None:
         """The token of this text. None if there is none, or if it is expired or revoked. `now` in Unix seconds."""
