@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack
+from dataclasses import replace
 
 from bench.roamer import Roamer, send
 from lab.fleet.member import INSIDE
 from lab.fleet.site import Fleet, Traveller
 from lab.fleet.traffic import Traffic
 from tests.contracts.gateway_site import LONG, seamless, wait_for
+from wgjit.model import NEVER
 
 PULL = 16.0
 """Seconds after which a gateway that still had the peer would have begun a handshake (KEEPALIVE_TIMEOUT and
@@ -43,6 +45,23 @@ class FloatingContract:
         holding = fleet.holding(client)
         assert holding is not None
         assert (holding.before, holding.until) == ("a", None)
+
+    def test_a_pinned_peer_is_everywhere_until_somebody_holds_it_and_there_from_then_on(self, fleet: Fleet) -> None:
+        a, b = fleet.members
+        client = fleet.client(a)
+        key = client.public_key
+        fleet.registry.replace(replace(client.registration, idle_timeout=NEVER))
+        wait_for(lambda: key in a.residents() and key in b.residents())
+        assert holder(fleet, client) is None, "to be installed is not to be held"
+        assert seamless(client.first_ping(a.inside))
+        wait_for(lambda: holder(fleet, client) == "a")
+        assert b.let_go(key, LONG) is not None
+        client.move(b)
+        assert seamless(client.first_ping(b.inside))
+        wait_for(lambda: holder(fleet, client) == "b")
+        assert a.let_go(key, LONG) is not None
+        fleet.registry.remove(key)
+        assert b.let_go(key, LONG) is not None
 
     def test_a_moved_client_stays_moved(self, fleet: Fleet) -> None:
         """Its first gateway used to begin a handshake of its own, which pulled it back.

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.contracts.gateway_site import wait_for
 from tests.contracts.site import GATEWAYS, PORT, Site, collect, datagram, knock
 from wgjit.drivers.capture.queue import Backend, NfqueueCapture
 from wgjit.drivers.capture.queue_messages import statuses
@@ -60,6 +61,17 @@ def rules(site: Site) -> str:
     return "\n".join(line for line in listing.splitlines() if re.search("queue|NFQUEUE", line))
 
 
+def flush(site: Site, how: str) -> None:
+    """As a reload of a firewall does: with all tables, or with the rules alone."""
+    if how == "ruleset":
+        site.gateway.run("nft", "flush", "ruleset")
+    else:
+        for line in site.gateway.run("nft", "list", "tables").splitlines():
+            site.gateway.run("nft", "flush", *line.split())
+    for program in ("iptables-legacy", "ip6tables-legacy"):
+        site.gateway.run(program, "-t", "mangle", "-F")
+
+
 def queues(site: Site) -> dict[int, int]:
     """Packets that wait in the gateway's queues, by queue."""
     table = site.gateway.run("cat", "/proc/thread-self/net/netfilter/nfnetlink_queue")
@@ -89,7 +101,7 @@ class HeldCaptureContract:
                     assert arrival is not None
                     assert arrival.payload == knock(number + 1)
                     assert (arrival.local, arrival.ifindex) == (address, site.ifindex)
-            assert site.inside(capture.counters) == (6, 0)
+            assert site.inside(capture.counters) == (6, 0, 0)
 
     def test_garbage_is_held_and_a_session_never(self, site: Site, queue_backend: Backend) -> None:
         session = [bytes([kind, 0, 0, 0]) + bytes(60) for kind in (2, 3, 4)]
@@ -107,7 +119,7 @@ class HeldCaptureContract:
             assert site.listener(GATEWAYS[0]).receive(6) == [knock(number) for number in range(4, 10)]
             held = collect(capture, 4)
             assert [datagram(h.packet).payload for h in held] == [knock(number) for number in range(4)]
-            assert site.inside(capture.counters) == (4, 6)
+            assert site.inside(capture.counters) == (4, 6, 0)
             assert held[0].token is not None
             capture.release(held[0].token)
             capture.flush()
@@ -126,7 +138,7 @@ class HeldCaptureContract:
             assert len(collect(capture, 100 - passed)) == 100 - passed
             site.send(knock(100))  # the gap in the ids shows with the next packet
             assert datagram(collect(capture, 1)[0].packet).payload == knock(100)
-            assert site.inside(capture.counters) == (101 - passed, passed)
+            assert site.inside(capture.counters) == (101 - passed, passed, 0)
 
     def test_close_lets_all_go_on_and_takes_its_rules_back(self, site: Site, queue_backend: Backend) -> None:
         with holding(site, queue_backend) as capture:
@@ -143,6 +155,25 @@ class HeldCaptureContract:
         capture.close()
         site.send(knock(9))
         assert site.listener(GATEWAYS[0]).receive(1) == [knock(9)]
+
+    @pytest.mark.parametrize("how", ["rules", "ruleset"])
+    def test_rules_that_another_program_takes_away_are_put_back_within_seconds_and_that_is_told(
+        self, site: Site, queue_backend: Backend, how: str
+    ) -> None:
+        with holding(site, queue_backend) as capture:
+            site.send(knock(1))
+            assert datagram(collect(capture, 1)[0].packet).payload == knock(1)
+            for address in (1, 2):  # as often as it happens
+                assert not site.inside(capture.heartbeat), "nobody has taken them away"
+                before = rules(site).count("\n")
+                flush(site, how)
+                assert rules(site).count("\n") < before or not rules(site)
+                wait_for(lambda: bool(site.inside(capture.heartbeat)))
+                assert rules(site).count("\n") == before
+                site.send(knock(1 + address))
+                assert datagram(collect(capture, 1)[0].packet).payload == knock(1 + address)
+            assert site.inside(capture.counters) == (3, 0, 0)
+        assert rules(site) == ""
 
     def test_a_killed_owner_is_passed_by_and_replaced(self, site: Site, queue_backend: Backend) -> None:
         owner = other_process(site, queue_backend)

@@ -62,10 +62,10 @@ class PacketCaptureContract:
             assert len(site.listener(GATEWAYS[0]).receive(100)) == 100
             read = len(capture.read(limit=1000))
             assert 0 < read < 100
-            assert capture.counters() == (read, 100 - read)
+            assert capture.counters() == (read, 100 - read, 0)
             site.send(knock(), to=GATEWAYS[1])
             assert len(collect(capture, 1)) == 1
-            assert capture.counters() == (read + 1, 100 - read)
+            assert capture.counters() == (read + 1, 100 - read, 0)
 
     def test_outgoing_packets_are_not_seen(self, site: Site) -> None:
         with contextlib.closing(site.client.call(PacketCapture, PORT)) as capture:

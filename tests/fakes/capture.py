@@ -23,6 +23,10 @@ class FakeCapture:
         self._tokens = 0
         self._reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._received = 0
+        self.dropped = self.beyond = 0
+        """What a test says that was lost."""
+        self.rules_gone = False
+        """A test says that somebody has taken the rules away; the next heartbeat puts them back."""
 
     def arrive(self, packet: bytes) -> Captured:
         """A packet comes in."""
@@ -53,13 +57,15 @@ class FakeCapture:
         self.released += self._judged
         self._judged.clear()
 
-    def heartbeat(self) -> None:
+    def heartbeat(self) -> bool:
         self.heartbeats += 1
         self._maybe_fail()
         self.flush()
+        gone, self.rules_gone = self.rules_gone, False
+        return gone
 
     def counters(self) -> CaptureCounters:
-        return CaptureCounters(self._received, 0)
+        return CaptureCounters(self._received, self.dropped, self.beyond)
 
     def close(self) -> None:
         os.close(self._reader)

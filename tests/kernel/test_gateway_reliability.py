@@ -6,6 +6,7 @@ from tests.contracts.gateway_drift import DriftContract
 from tests.contracts.gateway_foreign import ForeignContract
 from tests.contracts.gateway_replays import ReplaysContract
 from tests.contracts.gateway_revocation import RevocationContract
+from tests.contracts.gateway_telling import TellingContract
 from tests.contracts.gateway_unseen import UnseenContract
 
 
@@ -26,4 +27,8 @@ class TestDriftOnKernelWireGuard(DriftContract):
 
 
 class TestForeignPeersOnKernelWireGuard(ForeignContract):
+    pass
+
+
+class TestTellingOnKernelWireGuard(TellingContract):
     pass

@@ -7,6 +7,7 @@ from tests.contracts.gateway_faults import StoreFaultsContract
 from tests.contracts.gateway_foreign import ForeignContract
 from tests.contracts.gateway_replays import ReplaysContract
 from tests.contracts.gateway_revocation import RevocationContract
+from tests.contracts.gateway_telling import TellingContract
 from tests.contracts.gateway_unseen import UnseenContract
 
 
@@ -31,4 +32,8 @@ class TestStoreFaultsOnWireguardGo(StoreFaultsContract):
 
 
 class TestForeignPeersOnWireguardGo(ForeignContract):
+    pass
+
+
+class TestTellingOnWireguardGo(TellingContract):
     pass

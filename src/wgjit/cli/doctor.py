@@ -18,6 +18,7 @@ from rich.table import Table
 
 from wgjit.config import InterfaceSettings, load
 from wgjit.control import client
+from wgjit.control.status import GatewayStatus
 from wgjit.doctor.choice import Account, Choice, Fact, Finding, advise, choose_delivery, examine, obstacles
 from wgjit.doctor.service import look_at_service
 from wgjit.drivers.wireguard.open import open_device
@@ -53,15 +54,21 @@ def doctor(
     findings = examine(interface, port, account)
     if interface:
         findings += _service(interface, config, mark)
-    routes = _routes(interface) if interface else None
+    running = _running(interface) if interface else None
+    routes = None if running is None else running.routes
+    troubles = None if running is None else running.troubled_by
     choice, hindered = choose_delivery(findings), obstacles(findings)
     advice = advise(findings)
     if as_json:
-        print(json.dumps({**_answer(findings, choice, hindered, advice), **({"routes": routes} if routes else {})}))
+        of_the_running = {"routes": routes, "troubled_by": troubles}
+        told = {name: value for name, value in of_the_running.items() if value}
+        print(json.dumps({**_answer(findings, choice, hindered, advice), **told}))
     else:
         _show(findings, choice, hindered, advice)
         if routes:
             _show_routes(routes)
+        for why in (troubles or {}).values():
+            print(f"the running gateway is troubled: {why} (docs/TROUBLE.md)")
     raise typer.Exit(1 if hindered else 0)
 
 
@@ -105,10 +112,10 @@ def _service(interface: str, config: Path | None, mark: int) -> list[Finding]:
     return [look_at_service(shared, mark)] if shared else []
 
 
-def _routes(interface: str) -> Mapping[str, int] | None:
-    """The numbers of the running gateway's routes; None if it has none, or none runs that this user may ask."""
+def _running(interface: str) -> GatewayStatus | None:
+    """The status of the running gateway; None if none runs that this user may ask."""
     with suppress(WgjitError):
-        return asyncio.run(client.status(interface)).routes
+        return asyncio.run(client.status(interface))
     return None
 
 

@@ -61,6 +61,12 @@ class GatewayStatus:
     data."""
     takeovers: Mapping[str, int] | None = None
     """What became of such data, by outcome."""
+    troubles: Mapping[str, int] | None = None
+    """Trouble that looks like health, by kind: how often the firewall's rules were gone (rules_gone), residents that
+    another program took out (vanished), peers that never completed a handshake (never_completed), initiations over
+    their source's limit (over_source_rate), packets that passed unseen (queue_overran)."""
+    troubled_by: Mapping[str, str] | None = None
+    """Those of the last ten minutes, or that go on: a sentence each, for people. None if there are none."""
     pins_absent: Mapping[str, int] | None = None
     """Pinned peers that cannot be in the interface now, by the reason: conflict, full, device_failed. None if all are
     there."""

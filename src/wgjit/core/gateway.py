@@ -175,6 +175,10 @@ class Gateway:
         """Keys whose registration matters now: residents, and peers that are looked up or installed. Thread-safe."""
         return {*self.residency.keys(), *self._inquiries.keys()}
 
+    def is_concerned(self, key: PublicKey) -> bool:
+        """Whether this key is one of `concerned`. Thread-safe, and copies nothing."""
+        return key in self.residency or key in self._inquiries
+
     def handle(self, event: Event, now: Now) -> list[Command]:
         """Decide on an event; return the commands to perform. Never raises for anything that came in a packet."""
         self._wall_offset = now.wall - now.monotonic
@@ -260,6 +264,7 @@ class Gateway:
         key = knock.record.public_key
         resident = self.residency.get(key)
         known = None if resident is None else resident.static_secret
+        knock.record.name = None if resident is None else resident.name
         if refusal := self._prove(knock, now, known) or self._claims.follow(knock, None, now):
             self._upkeep.was_forged(key)
             return self._refuse(knock, refusal, now)
@@ -268,15 +273,15 @@ class Gateway:
         self._knocks.remove(knock)
         save = self._accept(self._claims.followed(knock, None), knock, now)
         knock.record.decision = Decision.RESIDENT
-        return [save, *self._suspect(key, now), Tell(knock.number, knock.record)]
+        return [save, *self._suspect(knock, now), Tell(knock.number, knock.record)]
 
-    def _suspect(self, key: PublicKey, now: Now) -> list[Command]:
+    def _suspect(self, knock: Knock, now: Now) -> list[Command]:
         """Read the device if the resident's knocks seem to get no answer.
 
         A session that is up rekeys every 120 s. A second knock within a retry's time means that the first one got no
         answer: perhaps another program removed the peer. After a look, the client's next knock installs the peer.
         """
-        since = self._upkeep.knocked(key, now)
+        since = self._upkeep.knocked(knock.key, knock.source, now)
         if since is None or since > 1.5 * REKEY_TIMEOUT or now.monotonic - self._last_suspicion < SUSPICION_INTERVAL:
             return []
         if not self._upkeep.looks.may_suspect(now):
@@ -311,7 +316,7 @@ class Gateway:
         if self._upkeep.is_leaving(peer.public_key):  # its removal began after the lookup
             return self._look_up(knock, now)
         if peer.public_key in self.residency:  # another knock of the same client came first
-            self._upkeep.knocked(peer.public_key, now)
+            self._upkeep.knocked(peer.public_key, knock.source, now)
             return self._deliver(knock, peer, None, now)
         if peer.public_key in self._installing:
             self._installing[peer.public_key][1].append(knock)
@@ -436,6 +441,7 @@ class Gateway:
         resident = self._upkeep.state.installed(peer, arrived, knocks[0].holding, now)
         resident.static_secret = knocks[0].claimed.static_secret if knocks[0].claimed else None
         self._upkeep.state.routes.at(peer.public_key, knocks[-1].source, resident)
+        self._upkeep.state.completion.knocked(peer.public_key, knocks[-1].source, arrived)
         newest = max(knocks, key=lambda knock: knock.record.timestamp or b"")
         firsts = {knock.record.timestamp: knock for knock in reversed(knocks)}
         commands: list[Command] = [] if call is None else self._strays.overtaken(call)
@@ -535,6 +541,7 @@ class Gateway:
             resident = self.residency.get(key)
             if resident is not None and state.holders.confirmed(key, resident, now):
                 state.idleness.confirmed(key)
+                state.completion.completed(key, now.monotonic)
                 state.stays(key)  # a look may just have found the peer without a session
         return self._strays.confirmed(event.keys)
 

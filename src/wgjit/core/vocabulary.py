@@ -612,10 +612,68 @@ class Departure(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """A peer was taken out of the device: count it."""
+    """A peer was taken out of the device: count and log it."""
 
     key: PublicKey
     why: Departure
+    name: str | None = None
+    """The peer's registered name, if it has one that is known."""
+
+
+class Revocation(StrEnum):
+    """Why a resident lost its place at once."""
+
+    REMOVED = "removed"
+    """The registry does not have the peer any more."""
+    DISABLED = "disabled"
+    EXPIRED = "expired"
+    RESET = "reset"
+    """Its claim was reset. The peer may come back with its next knock."""
+    UNREGISTERED = "unregistered"
+    """The peer never was registered, and `exclusive` is set."""
+    CONFLICT = "conflict"
+    """The peer's new addresses are those of a peer on the interface that the registry does not know."""
+
+
+@dataclass(frozen=True, slots=True)
+class Revoked:
+    """A resident lost its addresses, so that no packet passes any more: log it. Its Left follows."""
+
+    key: PublicKey
+    name: str | None
+    why: Revocation
+
+
+@dataclass(frozen=True, slots=True)
+class Vanished:
+    """Another program took registered residents out of the device: count and log it. They come back as they knock."""
+
+    number: int
+    some: tuple[tuple[PublicKey, str | None], ...]
+    """Keys and names of the first of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotCompleted:
+    """A resident has proven one initiation after the other, and no handshake was completed: log it.
+
+    The command comes again while that goes on, and then once with `over`.
+    """
+
+    key: PublicKey
+    name: str | None
+    endpoint: Endpoint | None
+    """Where its last initiation came from."""
+    knocks: int
+    """Proven initiations since the last completed handshake."""
+    has_preshared_key: bool
+    """The registry has a preshared key for the peer."""
+    was_up: bool
+    """The peer had completed a handshake before, since it is resident."""
+    others_complete: bool
+    """Handshakes of other peers were completed meanwhile."""
+    over: bool = False
+    """The handshake is completed now, or the peer has left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -665,6 +723,9 @@ Command = (
     | Flipped
     | Came
     | Left
+    | Revoked
+    | Vanished
+    | NotCompleted
     | PinsAbsent
     | PutBack
     | Tell

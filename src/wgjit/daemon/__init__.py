@@ -16,6 +16,7 @@
 | `feed_hub`        | gives every record to every listener of the feed                        |
 | `metrics`         | the gateway's counters                                                  |
 | `notices`         | counts and logs for which no packet waits                               |
+| `telling`         | what the log says of clients, and of trouble that looks like health     |
 | `faults`          | counts all faults, and logs each once                                   |
 | `alarm`           | one timer for a moving deadline                                         |
 """

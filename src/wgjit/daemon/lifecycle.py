@@ -19,6 +19,7 @@ from typing import Any, ParamSpec, Protocol
 import structlog
 
 from wgjit.config import Config, read_private_key
+from wgjit.config.settings import GatewaySettings
 from wgjit.control.health import Health
 from wgjit.control.status import GatewayStatus
 from wgjit.core.gateway import Gateway
@@ -398,7 +399,11 @@ def _open_capture(interface: str, config: Config, info: DeviceInfo) -> tuple[Cap
     for backend in ("nft", "xt") if wanted in (None, Delivery.HOLD) else ():
         try:
             capture = NfqueueCapture(
-                interface, info.listen_port, backend=backend, max_length=config.gateway.queue_length
+                interface,
+                info.listen_port,
+                backend=backend,
+                max_length=config.gateway.queue_length,
+                louder=config.gateway.source_rate / GatewaySettings().source_rate,
             )
         except NotPermitted:
             raise

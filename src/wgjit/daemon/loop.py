@@ -47,6 +47,7 @@ from wgjit.core.vocabulary import (
     LookedUp,
     Lookup,
     NoStray,
+    NotCompleted,
     OfKnock,
     PinsAbsent,
     PutBack,
@@ -55,6 +56,7 @@ from wgjit.core.vocabulary import (
     Recheck,
     Release,
     Replay,
+    Revoked,
     RoutesKnown,
     SaveClaim,
     SayHolding,
@@ -67,6 +69,7 @@ from wgjit.core.vocabulary import (
     Tick,
     TookOver,
     Undrain,
+    Vanished,
 )
 from wgjit.daemon.alarm import Alarm
 from wgjit.daemon.effects.device_work import HEAD_START, DeviceWork
@@ -80,6 +83,7 @@ from wgjit.daemon.metrics import Metrics
 from wgjit.daemon.notices import Notices
 from wgjit.daemon.registry_watch import RegistryWatch
 from wgjit.daemon.stages import Stages
+from wgjit.daemon.telling.losses import Losses
 from wgjit.drivers.base import Capture, Captured, Confirmations, Device, Injector, Restraint, Routes, StrayWatch
 from wgjit.errors import WgjitError
 from wgjit.model import PublicKey
@@ -153,8 +157,9 @@ class Loop:
         threads = AWAITED if not store.is_local else 4 if store.fleet is None else QUESTIONS
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="wgjit")
         self._registry_thread = ThreadPoolExecutor(1, thread_name_prefix="wgjit-registry")
-        self._watch = RegistryWatch(store, self._faults, gateway.concerned)
+        self._watch = RegistryWatch(store, self._faults, gateway.concerned, gateway.is_concerned)
         self._notices = Notices(metrics)
+        self._losses = Losses(capture, self._threads, self._faults, self._notices.troubles)
         self._fleet = FleetWork(store, confirmations, restraint, self._faults, self.feed_event)
         self._routes = RouteWork(routes, self._faults)
         self._strays = StrayWork(store, strays, self._faults, self.feed_events, gateway.settings, fwmark)
@@ -197,6 +202,9 @@ class Loop:
             Flipped: self._notices.flipped,
             Came: self._notices.came,
             Left: self._notices.left,
+            Revoked: self._notices.clients.revoked,
+            Vanished: self._notices.troubles.vanished,
+            NotCompleted: self._notices.not_completed,
             PinsAbsent: self._notices.pins_absent,
             PutBack: self._notices.put_back,
             Tell: self._agenda.record,
@@ -417,7 +425,7 @@ class Loop:
         self._captured.pop(command.knock, None)
         if stages := self._stages.end(command.knock):
             record.stages = stages
-        self._metrics.saw(record)
+        self._notices.saw(record)
         if self._feed:
             self._feed.publish(record)
 
@@ -425,21 +433,22 @@ class Loop:
         self._metrics.takeovers[command.outcome] += 1
         self._strays.tell(command.outcome)
         if command.record is not None:
-            self._metrics.saw(command.record)
+            self._notices.saw(command.record)
             if self._feed:
                 self._feed.publish(command.record)
 
     def _count(self, command: Count) -> None:
         self._captured.pop(command.knock, None)
         self._stages.end(command.knock)
-        self._metrics.refused(command.refusal)
+        self._notices.refused(command.refusal)
 
     # --- background tasks ---------------------------------------------------------------------------------------
 
     async def _beat(self) -> None:
         while True:
             try:
-                self._capture.heartbeat()
+                if self._capture.heartbeat():
+                    self._notices.troubles.rules_put_back()
                 self._faults.passed("heartbeat")
             except Exception as error:
                 self._faults.occurred("heartbeat", error)
@@ -449,6 +458,8 @@ class Loop:
             self._fleet.beat(len(self._gateway.residency), drains=self._gateway.drains)
             self._routes.beat()
             self._strays.beat()
+            self._notices.beat()
+            self._losses.beat()
             self.feed_event(Tick())  # also for deadlines by the wall clock, which may have been stepped
             self._alive()
             await asyncio.sleep(HEARTBEAT)
@@ -494,6 +505,7 @@ class Loop:
             routes=self._routes.status(self._gateway.routes_left_out),
             takeover=self._takeover(),
             **self._metrics.as_dict(counters),
+            troubled_by=self._notices.troubles.lately() or None,
             feed_dropped=self._feed.dropped,
             registry=self._store.figures() or None,
         )

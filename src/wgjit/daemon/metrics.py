@@ -33,6 +33,9 @@ class Metrics:
     """Holdings that were said to the fleet, by reason: taken, taken_over, moved, repeated, left, called."""
     takeovers: Counter[str] = field(default_factory=Counter)
     """What became of data of other gateways' clients that came here; the words of `core.vocabulary.Takeover`."""
+    troubles: Counter[str] = field(default_factory=Counter)
+    """Trouble that looks like health; the words of `telling.troubles.Trouble`: rules_gone, vanished, never_completed,
+    over_source_rate, queue_overran."""
     pins_absent: dict[str, int] = field(default_factory=dict)
     """Pinned peers that cannot be in the device now, by refusal. Not a counter."""
     put_back: int = 0
@@ -61,6 +64,7 @@ class Metrics:
             "departures": dict(self.departures),
             "said": dict(self.said) or None,
             "takeovers": dict(self.takeovers) or None,
+            "troubles": dict(self.troubles),
             "pins_absent": self.pins_absent or None,
             "put_back": self.put_back,
             "faults": dict(self.faults),

@@ -6,10 +6,25 @@ from collections import OrderedDict
 
 import structlog
 
-from wgjit.core.vocabulary import Came, Flipped, Left, LeftOut, NoRoute, PinsAbsent, PutBack, SayHolding, Sheltered
+from wgjit.core.vocabulary import (
+    Came,
+    Flipped,
+    Left,
+    LeftOut,
+    NoRoute,
+    NotCompleted,
+    PinsAbsent,
+    PutBack,
+    SayHolding,
+    Sheltered,
+)
 from wgjit.daemon.metrics import Metrics
+from wgjit.daemon.telling.clients import Clients
+from wgjit.daemon.telling.troubles import Troubles
 from wgjit.model import AllowedIP, PublicKey
+from wgjit.record import FeedRecord
 from wgjit.refusal import Refusal
+from wgjit.wire.key_text import quoted
 
 log = structlog.get_logger()
 
@@ -38,18 +53,42 @@ class Notices:
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
+        self.clients = Clients()
+        self.troubles = Troubles(metrics)
         self._told: OrderedDict[PublicKey, None] = OrderedDict()
         self._told_left_out: OrderedDict[tuple[PublicKey, AllowedIP], None] = OrderedDict()
         self._context = structlog.contextvars.get_contextvars()
+
+    def saw(self, record: FeedRecord) -> None:
+        """Count one initiation, and log it if there is something to say of its peer."""
+        self._metrics.saw(record)
+        self.clients.saw(record)
+        if record.refusal is Refusal.RATE_LIMITED:
+            self.troubles.over_source_rate(record.source)
+
+    def refused(self, refusal: Refusal) -> None:
+        """Count a packet that is no initiation."""
+        self._metrics.refused(refusal)
+        self.clients.refused(refusal)
+
+    def not_completed(self, command: NotCompleted) -> None:
+        """Log that a peer's handshakes are never completed: for itself, and as a trouble of the gateway."""
+        self.clients.not_completed(command)
+        self.troubles.not_completed(command)
+
+    def beat(self) -> None:
+        """Log what waits for its time. Call this each second."""
+        self.clients.beat()
+        self.troubles.beat()
 
     def came(self, command: Came) -> None:
         """Count a peer that became resident."""
         self._metrics.arrivals[command.how] += 1
 
     def left(self, command: Left) -> None:
-        """Count a peer that was taken out of the device."""
+        """Count and log a peer that was taken out of the device."""
         self._metrics.departures[command.why] += 1
-        log.debug("peer left the device", peer=str(command.key), why=command.why.value)
+        self.clients.left(command)
 
     def said(self, command: SayHolding) -> None:
         """Count a holding that is said to the fleet."""
@@ -116,7 +155,7 @@ class Notices:
         log.warning(
             "another program put a revoked peer back onto the interface; it was taken off again",
             peer=str(command.key),
-            name=command.name,
+            name=None if command.name is None else quoted(command.name),
             registry=_STATES[command.why],
             who="not wgjit: WireGuard does not tell which program (wg set, wg syncconf, a reload of wg-quick)",
             do="take the peer out of that program's configuration, or register or enable it",

@@ -45,8 +45,14 @@ class RegistryWatch:
     INTERVAL = 0.25
     """Seconds between two rounds. A crash loses at most the claims of this time, and a change waits at most as long."""
 
-    def __init__(self, store: Store, faults: Faults, residents: Callable[[], Collection[PublicKey]]) -> None:
-        """`residents` gives the keys whose registration matters now.
+    def __init__(
+        self,
+        store: Store,
+        faults: Faults,
+        residents: Callable[[], Collection[PublicKey]],
+        is_resident: Callable[[PublicKey], bool] | None = None,
+    ) -> None:
+        """`residents` gives the keys whose registration matters now, `is_resident` tells it of one key.
 
         The first round looks all residents up and reads the whole change log. The log shows whether an unregistered
         resident was removed from the registry while no gateway ran, or was never registered.
@@ -83,7 +89,7 @@ class RegistryWatch:
         self._seen = 0
         self._last: Change | None = None
         """The change with the number `_seen`."""
-        self._pinned = PinnedPeers(store, residents)
+        self._pinned = PinnedPeers(store, is_resident or (lambda key: key in residents()))
         self._context = structlog.contextvars.get_contextvars()
         store.keep_fresh(residents)
 
@@ -256,8 +262,12 @@ class RegistryWatch:
 
     def _another_is_in_its_place(self, identity: bytes, newest: int) -> None:
         """Look all residents up, and forget the changes that the old registry's log named."""
-        what = "another registry is" if self._is_another(identity) else "an older or newly made registry file is"
-        log.warning(f"{what} in the old one's place: all residents are looked up in it", **self._context)
+        log.warning(
+            "another registry is in the old one's place: all residents are looked up in it"
+            if self._is_another(identity)
+            else "an older or newly made registry file is in the old one's place: all residents are looked up in it",
+            **self._context,
+        )
         self._replaced = dict.fromkeys(self._residents())
         self._changed, self._unsure = {}, {}
         self._identity, self._seen, self._last = identity, newest, None

@@ -63,6 +63,8 @@ class CaptureCounters(NamedTuple):
     received: int
     dropped: int
     """Lost between kernel and wgjit: a socket or queue was full. Held packets that passed unseen (fail-open) count."""
+    beyond: int = 0
+    """Passed unseen on purpose: their source sent more than the rules let into the queue."""
 
 
 class Capture(Protocol):
@@ -89,8 +91,11 @@ class Capture(Protocol):
         Packets that the kernel could not take stay released, and go on at the next flush or heartbeat.
         """
 
-    def heartbeat(self) -> None:
-        """Tell the kernel that wgjit is alive, and flush. Call this every second. No-op for a capture that copies."""
+    def heartbeat(self) -> bool:
+        """Tell the kernel that wgjit is alive, and flush. Call this every second. No-op for a capture that copies.
+
+        Returns True if another program had taken the capture's rules away, and they were put back.
+        """
 
     def counters(self) -> CaptureCounters:
         """The numbers of received and lost packets."""

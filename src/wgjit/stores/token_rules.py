@@ -11,9 +11,10 @@ import base64
 import hashlib
 import re
 import secrets
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from wgjit.errors import InvalidValue, NoSuchToken, TokenExists
+from wgjit.errors import AmbiguousHandle, InvalidValue, NoSuchToken, TokenExists
 from wgjit.model import refuse_key
 from wgjit.stores.entries import Scope, Token
 from wgjit.wire.key_text import quoted, shown
@@ -92,6 +93,19 @@ def of_row(
 ) -> Token:
     """The token of a row."""
     return Token(number, shown(name), Scope(scope), rate, created_at, expires_at, last_used_at, revoked_at)
+
+
+def meant(handle: str, found: Sequence[Token]) -> Token:
+    """The token that a handle means, of those with this name or id. Raises NoSuchToken, AmbiguousHandle."""
+    if not found:
+        raise no_such_token(handle)
+    if len(found) > 1:
+        named, other = sorted(found, key=lambda token: token.id == handle)
+        raise AmbiguousHandle(
+            f"handle {quoted(handle)}: is the name of token {named.id} and the id of token {quoted(other.name)}; write "
+            "the id of the first, or the name of the second"
+        )
+    return found[0]
 
 
 def taken(name: str) -> TokenExists:

@@ -29,6 +29,7 @@ def test_sources_do_not_share_an_ipv4_address_but_share_an_ipv6_64() -> None:
     assert limits.admit(address("192.0.2.2"), 0.0)
     assert limits.admit(address("[2001:db8::1]"), 0.0)
     assert not limits.admit(address("[2001:db8::2]"), 0.0)
+    assert not limits.admit(address("[2001:db8::ff00:0:0:1]"), 0.0)
     assert limits.admit(address("[2001:db8:0:1::1]"), 0.0)
 
 
@@ -71,6 +72,26 @@ def test_a_source_is_new_then_bad_for_a_while_and_good_once_proven() -> None:
     reputations.refused(here, Refusal.BAD_STATIC, 11.0)  # anybody can write this address
     assert reputations.of(here, 12.0) is Reputation.GOOD
     assert reputations.of(here, 110.0) is Reputation.NEW
+
+
+def test_a_good_name_lasts_from_its_last_proof() -> None:
+    reputations = Reputations(good_for=100, bad_for=10)
+    one = address("192.0.2.1")
+    reputations.proven(one, 50_000.0)
+    assert reputations.of(one, 50_099.0) is Reputation.GOOD
+    assert reputations.of(one, 50_100.0) is Reputation.NEW
+    reputations.refused(one, Refusal.FORGED, 50_100.0)
+    assert reputations.of(one, 50_109.0) is Reputation.BAD
+    assert reputations.of(one, 50_110.0) is Reputation.NEW
+
+
+def test_as_many_initiations_are_remembered_as_there_is_room_for() -> None:
+    recent = RecentInitiations(window=1.0, capacity=2)
+    assert not recent.seen_before(b"1", 0.0)
+    assert not recent.seen_before(b"2", 0.0)
+    assert recent.seen_before(b"1", 0.5)
+    assert not recent.seen_before(b"3", 0.5)
+    assert not recent.seen_before(b"2", 0.5), "it was the longest silent"
 
 
 def test_only_faults_speak_against_a_source() -> None:

@@ -49,3 +49,17 @@ def test_in_a_flood_from_spoofed_sources_old_friends_and_newcomers_get_in() -> N
     late = newcomers[20:]  # by then, each of the flood's sources has been caught once
     assert sum(answer is None for answer in late) >= 18
     assert opened < 20 * 1_600 * 0.7
+
+
+def test_a_refusal_for_a_fault_leaves_a_source_the_bad_ones_share_alone() -> None:
+    """And a proof makes it good again. Ten exchanges at once: five for good sources, three for new, two for bad."""
+    for outcome, left in (("none", 3), ("forged", 2), ("stale", 3), ("proven", 5), ("forged, proven", 5)):
+        door = Door(exchanges=20.0)
+        if "forged" in outcome:
+            door.refused(b"\xc0\0\2\1", Refusal.FORGED, 0.0)
+        if outcome == "stale":
+            door.refused(b"\xc0\0\2\1", Refusal.STALE, 0.0)
+        if "proven" in outcome:
+            door.proven(b"\xc0\0\2\1", 0.0)
+        paid = [door.exchange(b"\xc0\0\2\1", 0.0) for _ in range(10)]
+        assert paid == [None] * left + [Refusal.OVERLOADED] * (10 - left), outcome

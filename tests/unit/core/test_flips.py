@@ -20,6 +20,7 @@ from wgjit.core.vocabulary import (
     ReadDevice,
     RegistryChanged,
     Tick,
+    Vanished,
 )
 from wgjit.model import Delivery, DevicePeer, PeerChange, Registration
 
@@ -139,7 +140,7 @@ def test_a_peer_that_somebody_removed_is_watched_no_more(stage: Stage, client: C
     flip(stage, client)
     stage.wait(LOOKS[0])
     stage.hear(Tick())
-    assert stage.hear(DeviceRead(stage.monotonic, [])) == []
+    assert stage.hear(DeviceRead(stage.monotonic, [])) == [Vanished(1, ((client.key, client.peer.name),))]
     assert is_over(stage)
 
 

@@ -142,7 +142,7 @@ def test_a_greater_holding_elsewhere_lets_the_peer_go_at_once(stage: Stage, clie
     assert client.key not in stage.gateway.residency
     assert stage.gateway.holding == 0
     assert stage.hear(Evicted((client.key,), frozenset(), 0.001)) == [
-        Left(client.key, Departure.MOVED),
+        Left(client.key, Departure.MOVED, client.peer.name),
         SessionOver(client.endpoint),
     ]
 
@@ -201,7 +201,9 @@ def test_a_client_that_only_seemed_to_be_back_leaves(stage: Stage, client: Clien
     stage.hear(HeldElsewhere((held(client, "other", START + 10),)))
     stage.wait(16)
     assert Evict((client.key,)) in look(stage, client, handshake=START + 0.1)
-    assert stage.hear(Evicted((client.key,), frozenset(), 0.001))[0] == Left(client.key, Departure.UNCONFIRMED)
+    assert stage.hear(Evicted((client.key,), frozenset(), 0.001))[0] == Left(
+        client.key, Departure.UNCONFIRMED, client.peer.name
+    )
 
 
 def test_rekeys_are_not_said_but_once_an_hour(stage: Stage, client: Client) -> None:

@@ -169,7 +169,10 @@ def test_an_idle_peer_makes_room_for_a_pinned_one(make_stage: Callable[..., Stag
     commands = stage.hear(DeviceRead(stage.monotonic, [there]))
     assert of(commands, Evict) == [Evict((idle.key,))]
     left = stage.hear(Evicted((idle.key,), frozenset(), 0.001))
-    assert of(left, Left) in ([Left(idle.key, Departure.ROOM)], [Left(idle.key, Departure.UNCONFIRMED)])
+    assert of(left, Left) in (
+        [Left(idle.key, Departure.ROOM, "client 1")],
+        [Left(idle.key, Departure.UNCONFIRMED, "client 1")],
+    )
     assert installs(stage.hear(Pinned((pinned(client),))))
 
 

@@ -20,22 +20,37 @@ from wgjit.core.vocabulary import (
     Lookup,
     ReadDevice,
     RegistryChanged,
+    Revocation,
+    Revoked,
     SaveClaim,
 )
 from wgjit.model import DevicePeer, PeerChange, PresharedKey, PrivateKey, Registration
 from wgjit.refusal import Refusal
 
 
-def revoked(client: Client) -> list[Command]:
-    """It passes nothing any more, at once; then it is removed."""
-    return [Configure((PeerChange(client.key, update_only=True, allowed_ips=()),)), Evict((client.key,))]
+def revoked(client: Client, why: Revocation) -> list[Command]:
+    """It passes nothing any more, at once, and that is told with its reason; then it is removed."""
+    return [
+        Configure((PeerChange(client.key, update_only=True, allowed_ips=()),)),
+        Revoked(client.key, client.peer.name, why),
+        Evict((client.key,)),
+    ]
 
 
-@pytest.mark.parametrize("change", [None, {"enabled": False}, {"expires_at": 1}])
-def test_a_peer_that_may_connect_no_more_leaves_at_once(stage: Stage, client: Client, change: Any) -> None:
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (None, Revocation.REMOVED),
+        ({"enabled": False}, Revocation.DISABLED),
+        ({"expires_at": 1}, Revocation.EXPIRED),
+    ],
+)
+def test_a_peer_that_may_connect_no_more_leaves_at_once(
+    stage: Stage, client: Client, change: Any, why: Revocation
+) -> None:
     stage.install(client)
     found = None if change is None else client.registration(**change)
-    assert stage.hear(RegistryChanged({client.key: found})) == revoked(client)
+    assert stage.hear(RegistryChanged({client.key: found})) == revoked(client, why)
     assert client.key not in stage.gateway.residency
 
 
@@ -77,7 +92,7 @@ def test_an_address_that_a_foreign_peer_has_costs_the_resident_its_place(stage: 
     stage.hear(DeviceRead(stage.monotonic - 1, [DevicePeer(foreign, prefix)]))
     stage.install(client)
     changed = RegistryChanged({client.key: client.registration(allowed_ips=prefix)})
-    assert stage.hear(changed) == revoked(client)
+    assert stage.hear(changed) == revoked(client, Revocation.CONFLICT)
     assert foreign in stage.gateway.residency
 
 
@@ -85,18 +100,19 @@ def test_removals_come_before_what_takes_their_place(stage: Stage) -> None:
     one, two = stage.client(1), stage.client(2)
     stage.install(one)
     stage.install(two)
-    configure, evict = stage.hear(
+    configure, told_of, evict = stage.hear(
         RegistryChanged({one.key: one.registration(allowed_ips=two.peer.allowed_ips), two.key: None})
     )
     assert isinstance(configure, Configure)
     assert [c.public_key for c in configure.changes] == [two.key, one.key]
+    assert told_of == Revoked(two.key, two.peer.name, Revocation.REMOVED)
     assert evict == Evict((two.key,))
 
 
 def test_a_reset_claim_lets_a_resident_with_its_clock_turned_back_in_again(stage: Stage, client: Client) -> None:
     claims = tuple(c.claim for c in stage.install(client) if isinstance(c, SaveClaim))
     stage.hear(ClaimsSaved(claims))
-    assert stage.hear(RegistryChanged({client.key: client.registration()})) == revoked(client)
+    assert stage.hear(RegistryChanged({client.key: client.registration()})) == revoked(client, Revocation.RESET)
     assert stage.arrive(client.packet(START - 500)) == [], "the kernel's own memory has to go first"
     assert stage.hear(Evicted((client.key,), frozenset(), 0.0))[-1] == Lookup(stage.numbers, client.key)
     assert told(stage.answer(client.registration())).refusal is Refusal.STALE, "it could be a recording"
@@ -148,7 +164,7 @@ def test_a_claim_that_vanished_with_the_old_one_revokes_nobody_and_is_written_ag
 
 def test_who_was_registered_and_is_unknown_to_the_new_one_is_revoked(stage: Stage, client: Client) -> None:
     saved(stage, client)
-    assert stage.hear(RegistryChanged({client.key: None}, True, replaced=True)) == revoked(client)
+    assert stage.hear(RegistryChanged({client.key: None}, True, replaced=True)) == revoked(client, Revocation.REMOVED)
 
 
 def test_a_claim_that_is_greater_in_the_new_one_counts(stage: Stage, client: Client) -> None:

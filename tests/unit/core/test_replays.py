@@ -100,7 +100,7 @@ def test_a_look_before_its_time_decides_nothing(stage: Stage, client: Client) ->
     stage.install(client)
     assert look(stage, seen(other, START), seen(client)) == []
     assert next_look(stage) == pytest.approx(PACE.spacing), "not more often than any look"
-    assert stage.hear(DeviceRead(stage.monotonic, [seen(client)])) == again(client)
+    assert stage.hear(DeviceRead(stage.monotonic, [seen(other, START), seen(client)])) == again(client)
 
 
 def test_the_clients_own_retry_ends_the_watch(stage: Stage, client: Client) -> None:

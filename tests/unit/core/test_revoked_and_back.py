@@ -24,6 +24,8 @@ from wgjit.core.vocabulary import (
     ReadDevice,
     Recheck,
     RegistryChanged,
+    Revocation,
+    Revoked,
     SaveClaim,
     Tell,
     Tick,
@@ -103,7 +105,8 @@ def test_what_was_there_at_the_start_goes_too_and_nobody_is_said_to_have_put_it_
     stage = make_stage()
     stage.hear(DeviceRead(stage.monotonic, [seen(client)]))
     configure, _, evict = taken_out(client, None, Refusal.UNKNOWN)
-    assert recheck(stage, client, Removed(client.key)) == [configure, evict]
+    told_of = Revoked(client.key, None, Revocation.REMOVED)
+    assert recheck(stage, client, Removed(client.key)) == [configure, told_of, evict]
 
 
 def test_a_peer_that_the_registry_never_knew_stays(stage: Stage, client: Client) -> None:

@@ -164,7 +164,7 @@ def test_without_an_answer_the_holder_keeps_the_peer(stage: Stage, client: Clien
     assert Evict((client.key,)) in commands
     assert said(commands) == []
     left = stage.hear(Evicted((client.key,), frozenset(), 0.001))
-    assert left == [Left(client.key, Departure.UNANSWERED), SessionOver(client.endpoint)]
+    assert left == [Left(client.key, Departure.UNANSWERED, client.peer.name), SessionOver(client.endpoint)]
 
 
 def test_without_any_look_it_is_taken_out_in_time(stage: Stage, client: Client) -> None:

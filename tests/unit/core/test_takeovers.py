@@ -170,7 +170,7 @@ def test_peers_without_a_session_leave_a_draining_gateway(stage: Stage, idle_tim
     stage.wait(20.0)
     assert evicted(stage, peer) == (client.key,)
     commands = stage.hear(Evicted((client.key,), frozenset(), 0.001))
-    assert Left(client.key, Departure.IDLE) in commands
+    assert Left(client.key, Departure.IDLE, client.peer.name) in commands
     assert stage.gateway.left == 0
 
 

@@ -96,7 +96,9 @@ def test_an_idle_resident_leaves_after_its_idle_time(stage: Stage, client: Clien
     install(stage, client)
     assert Evict((client.key,)) not in looks_until(stage, 870.0, seen(client, START, 180))
     assert Evict((client.key,)) in looks_until(stage, 3 * PACE.interval, seen(client, START, 180))
-    assert stage.hear(Evicted((client.key,), frozenset(), 0.001)) == [Left(client.key, Departure.IDLE)]
+    assert stage.hear(Evicted((client.key,), frozenset(), 0.001)) == [
+        Left(client.key, Departure.IDLE, client.peer.name)
+    ]
     assert client.key not in stage.gateway.residency
 
 
@@ -212,7 +214,9 @@ def test_a_handshake_that_is_never_completed_leaves_soon(stage: Stage, client: C
     began = stage.monotonic
     assert look(stage, seen(client, 0.0, 148)) == [Evict((client.key,))]
     assert 15.0 <= stage.monotonic - began < 15.0 + PACE.spacing
-    assert stage.hear(Evicted((client.key,), frozenset(), 0.0)) == [Left(client.key, Departure.UNCONFIRMED)]
+    assert stage.hear(Evicted((client.key,), frozenset(), 0.0)) == [
+        Left(client.key, Departure.UNCONFIRMED, client.peer.name)
+    ]
 
 
 def test_who_still_knocks_is_given_more_time(stage: Stage, client: Client) -> None:
@@ -265,7 +269,7 @@ def test_the_longest_idle_leaves_when_another_needs_its_place(small: Stage) -> N
     knock = small.numbers
     assert look(small, seen(first, START, 1), seen(second, START, 2)) == [Evict((first.key,))]
     assert small.hear(Evicted((first.key,), frozenset(), 0.0)) == [
-        Left(first.key, Departure.ROOM),
+        Left(first.key, Departure.ROOM, first.peer.name),
         Lookup(knock, third.key),
     ]
     assert [type(c) for c in small.answer(third.registration(), knock)] == [Install]

@@ -13,6 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from wgjit.cli.shared.application import command_line
+from wgjit.control.status import GatewayStatus
 from wgjit.doctor import probe
 from wgjit.doctor.choice import Account, Fact, Finding, advise, choose_delivery, obstacles
 from wgjit.errors import ConfigError
@@ -132,6 +133,18 @@ def test_the_command_shows_it_and_its_status_tells(
     assert answer.exit_code == status
     assert ("delivery auto takes hold (nft)" in answer.output) is (status == 0)
     assert ("No gateway can run here" in answer.output) is (status == 1)
+
+
+def test_the_running_gateways_troubles_are_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def status(interface: str) -> GatewayStatus:
+        return GatewayStatus(interface=interface, troubled_by={"vanished": "another program took a peer out"})
+
+    monkeypatch.setattr("wgjit.cli.doctor.examine", lambda interface, port, account: findings())
+    monkeypatch.setattr("wgjit.cli.doctor.client.status", status)
+    answer = CliRunner().invoke(command_line(), ["doctor", "wg0", "--json"])
+    assert json.loads(answer.output)["troubled_by"] == {"vanished": "another program took a peer out"}
+    answer = CliRunner().invoke(command_line(), ["doctor", "wg0"])
+    assert "the running gateway is troubled: another program took a peer out" in answer.output
 
 
 # --- as the service's account ---------------------------------------------------------------------------------------

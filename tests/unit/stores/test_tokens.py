@@ -13,7 +13,7 @@ import pytest
 
 from lab.registry import LAB, LabRegistry
 from tests.unit.stores.entered import entered
-from wgjit.errors import InvalidValue, NoSuchToken, TokenExists
+from wgjit.errors import AmbiguousHandle, InvalidValue, NoSuchToken, TokenExists
 from wgjit.stores.entries import Scope
 from wgjit.stores.token_rules import USE_NOTED, parse
 
@@ -78,6 +78,17 @@ def test_it_is_revoked_for_good(registry: LabRegistry, by_name: bool) -> None:
     assert [verb for verb, _, _ in entered(registry)] == ["token-create", "token-revoke"]
     with pytest.raises(NoSuchToken):
         registry.tokens.revoke("nobody", by=LAB)
+
+
+def test_a_name_that_is_another_tokens_id_means_neither(registry: LabRegistry) -> None:
+    token, text = registry.tokens.create("deploy", Scope.READ, by=LAB)
+    other, other_text = registry.tokens.create(token.id, Scope.READ, by=LAB)
+    with pytest.raises(AmbiguousHandle, match=f"is the name of token {other.id} and the id of token 'deploy'"):
+        registry.tokens.revoke(token.id, by=LAB)
+    assert registry.tokens.authenticate(text, time.time())
+    assert registry.tokens.authenticate(other_text, time.time())
+    assert registry.tokens.revoke("deploy", by=LAB).id == token.id
+    assert registry.tokens.revoke(other.id, by=LAB).id == other.id
 
 
 def test_the_hashes_are_those_of_the_valid_tokens(registry: LabRegistry) -> None:

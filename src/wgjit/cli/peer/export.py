@@ -20,7 +20,7 @@ from wgjit.cli.peer.describe import Withheld
 from wgjit.cli.shared.registry import existing, on_registry
 from wgjit.errors import ConfigError
 from wgjit.management.cells import to_cell
-from wgjit.management.peer_readers import Format, by_ending
+from wgjit.management.file_kinds import Format, by_ending
 from wgjit.management.site import Site
 from wgjit.model import Peer, Standing
 from wgjit.stores import peer_json

@@ -9,16 +9,21 @@ environment, such as WGJIT_POOL_IPV4, override the configuration.
 from __future__ import annotations
 
 import contextlib
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from wgjit.cli.shared.options import bundle
+from wgjit.control.asking import answers
+from wgjit.control.socket import interfaces
+from wgjit.errors import StoreMissing, WgjitError
 from wgjit.management.site import Site, site
 from wgjit.stores.base import Registry
 from wgjit.stores.entries import Author
 from wgjit.stores.opening import open_registry
+from wgjit.wire.key_text import shown
 
 
 def _complete(context: typer.Context, incomplete: str) -> list[str]:
@@ -63,11 +68,36 @@ on_registry = bundle("here", _site)
 """Gives a command the options --store, --interface and --config, and the site that they mean as `here`."""
 
 
+_PATIENCE = 1.0
+"""Seconds for a gateway to say which registry it has. One that hangs keeps nobody from making another."""
+
+
 def made(here: Site) -> contextlib.closing[Registry]:
-    """The opened registry. A missing file is made, a missing schema in a database is not. Raises StoreError."""
+    """The opened registry. A missing file is made, a missing schema in a database is not. Raises StoreError.
+
+    A file that has gone from under a running gateway is not made: the gateway would take the new one for all there is,
+    and end every session.
+    """
+    if not here.where.is_database and not os.path.exists(here.where.place):
+        _refuse_if_served(Path(here.where.place))
     with contextlib.suppress(OSError):  # opening the registry then fails with an error that says what to do
         here.make_folder()
     return contextlib.closing(open_registry(here.where, pools=here.pools, create=True))
+
+
+def _refuse_if_served(path: Path) -> None:
+    """Raise StoreMissing if a gateway of this machine has the registry at this path, where no file is."""
+    for interface in interfaces():
+        with contextlib.suppress(WgjitError, OSError):  # of a gateway that does not answer, nothing is known
+            served = next(answers(interface, "status", _PATIENCE), {}).get("store")
+            if served is not None and os.path.abspath(served) == os.path.abspath(path):
+                break
+    else:
+        return
+    raise StoreMissing(
+        f"registry {shown(path)}: no such file, but the gateway on {shown(interface)} uses it: put it back, from where "
+        "it went or from a backup. To begin with an empty one all the same, stop the gateway first"
+    )
 
 
 def existing(here: Site, *, read_only: bool = False) -> contextlib.closing[Registry]:

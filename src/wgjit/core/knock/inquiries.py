@@ -40,6 +40,10 @@ class Inquiries:
             if key in self._open:
                 self._changed[key] = self._now
 
+    def __contains__(self, key: PublicKey) -> bool:
+        """Whether the key is being looked up or installed."""
+        return key in self._open
+
     def keys(self) -> Iterable[PublicKey]:
         """All keys; a copy, so that another thread may read it."""
         return self._open.copy()

@@ -12,6 +12,7 @@
 | `pins`        | pinned peers are installed without a knock                                           |
 | `expiries`    | when residents expire                                                                |
 | `holders`     | which gateway of the fleet holds a resident                                          |
+| `completion`  | residents that knock again and again, and never complete a handshake                 |
 | `proofs`      | which initiation began the session that is up                                        |
 | `routes`      | which routes lead traffic from inside to the residents that this gateway holds       |
 | `placeholder` | the peer that keeps registered addresses while their own peers are away              |

@@ -57,14 +57,16 @@ class Idleness:
         """The peer has left the device."""
         self._unconfirmed.pop(key, None)
 
-    def observe(self, resident: Resident, peer: DevicePeer, began: float) -> None:
-        """Update the resident from what a look that began at `began` shows."""
+    def observe(self, resident: Resident, peer: DevicePeer, began: float) -> bool:
+        """Update the resident from what a look that began at `began` shows; return whether it shows a new handshake."""
+        is_new = peer.last_handshake != resident.handshake and peer.last_handshake > resident.confirmed_after
         seen = peer.last_handshake, peer.rx_bytes
         if seen != (resident.handshake, resident.rx_bytes):
             resident.handshake, resident.rx_bytes = seen
             resident.active = max(resident.active, began)
         if peer.last_handshake > resident.confirmed_after:
             self._unconfirmed.pop(peer.public_key, None)
+        return is_new
 
     def overdue(self, key: PublicKey, resident: Resident, began: float) -> Departure | None:
         """Why the resident should leave, by the look that began at `began`; None if it should stay."""

@@ -25,11 +25,15 @@ from wgjit.core.vocabulary import (
     Now,
     ReadDevice,
     Recheck,
+    Vanished,
 )
 from wgjit.model import DevicePeer, PublicKey
 
 AT_ONCE = 256
 """Number of unregistered peers that a look has looked up again; a tenth of them if that is more."""
+
+SOME = 3
+"""Residents that are named when several have vanished."""
 
 HEADROOM = 64
 """Looks keep one place in this many free, so that a knock seldom has to wait until a peer has left."""
@@ -139,11 +143,15 @@ class Looks:
         if event.began > self._suspected:
             self._suspected = -math.inf
         state.idleness.looked(event.took, now.monotonic)
-        for key in state.residency.reading_ends(event.began):
+        gone = state.residency.reading_ends(event.began)
+        for key in gone:
             state.forget(key, now)
+        if ours := [(key, resident.name) for key, resident in gone.items() if resident.registered]:
+            commands.append(Vanished(len(ours), tuple(ours[:SOME])))
         state.placeholder.looked(event.began)
         commands += state.placeholder.keep(now)
         commands += self._judge_flips(event.began, now)
+        commands += state.completion.judge(event.began)
         self._choose(now)
         return commands
 
@@ -166,7 +174,8 @@ class Looks:
         if self._settings.fleet:
             state.holders.seen(key, resident, peer, now)
         state.routes.at(key, peer.endpoint, resident)
-        state.idleness.observe(resident, peer, began)
+        if state.idleness.observe(resident, peer, began) and not is_new:
+            state.completion.completed(key, began)
         if is_new:
             resident.endpoint, resident.put_in = peer.endpoint, self._began_watching
         if state.claims.is_unsaved(key) or state.flips.watches(key):

@@ -5,6 +5,8 @@ RegistryChanged, HeldElsewhere, expiry ── take the allowed IPs away at once 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from wgjit.core.knock.barred import put_back, refusal_of
 from wgjit.core.residents.residency import Resident
 from wgjit.core.residents.state import State
@@ -16,9 +18,19 @@ from wgjit.core.vocabulary import (
     HeldElsewhere,
     Now,
     RegistryChanged,
+    Revocation,
+    Revoked,
     SaveClaim,
 )
 from wgjit.model import AllowedIP, Peer, PeerChange, PublicKey, Registration
+from wgjit.refusal import Refusal
+
+_WHY = {
+    None: Revocation.REMOVED,
+    Refusal.DISABLED: Revocation.DISABLED,
+    Refusal.EXPIRED: Revocation.EXPIRED,
+}
+"""By the refusal that a knock of the peer would get; None if it is not registered."""
 
 
 class News:
@@ -34,7 +46,7 @@ class News:
         """The registrations of these peers have changed or were looked up: update or revoke the residents."""
         state = self._state
         stay: list[Peer] = []
-        leave: list[PublicKey] = []
+        leave: dict[PublicKey, Revocation | None] = {}
         moved: list[PublicKey] = []
         told: list[Command] = []
         for key, registration in event.found.items():
@@ -49,20 +61,22 @@ class News:
             was_known = resident.registered or key in event.removed
             if registration is None and event.rechecked and not (was_known or self._exclusive):
                 continue
-            if registration is None or refusal_of(registration.peer, now):
-                leave.append(key)
+            barred = None if registration is None else refusal_of(registration.peer, now)
+            if registration is None or barred:
+                leave[key] = _WHY[barred] if was_known or barred or not event.rechecked else Revocation.UNREGISTERED
                 if resident.put_in and not resident.registered and (registration or key in event.removed):
                     told.append(put_back(key, registration, now))
+                    leave[key] = None
                 continue
             told += self._follow_claim(registration, resident, event.replaced, now)
             state.register(registration.peer, resident)
             if not event.rechecked and state.claims.was_reset(key, registration.claim):
-                leave.append(key)  # the kernel has to forget its own greatest timestamp of the peer, too
+                leave[key] = Revocation.RESET  # the kernel has to forget its own greatest timestamp of the peer, too
             elif state.holders.resumed(key, registration, resident, now):
                 moved.append(key)
             elif not resident.is_as(registration.peer):
                 stay.append(registration.peer)
-        if changes := self._changes(stay, leave, now) + self._moved(moved, now):
+        if changes := self._changes(stay, leave, told, now) + self._moved(moved, now):
             return [Configure(tuple(changes)), *told]
         return told
 
@@ -86,21 +100,35 @@ class News:
         """Let peers go that another gateway holds. They lose their addresses at once."""
         return self._state.let_go(keys, now) + self._state.revoke(keys, now, Departure.MOVED) if keys else []
 
-    def _changes(self, stay: list[Peer], leave: list[PublicKey], now: Now) -> list[PeerChange]:
-        """The changes for the device: new values for the residents that stay, and no allowed IPs for the others."""
+    def _changes(
+        self, stay: list[Peer], leave: dict[PublicKey, Revocation | None], told: list[Command], now: Now
+    ) -> list[PeerChange]:
+        """The changes for the device: new values for the residents that stay, and no allowed IPs for the others.
+
+        `told` gets what there is to say of these others.
+        """
         state = self._state
         updates: list[PeerChange] = []
         taken: list[AllowedIP] = []
         kept = state.let_go((*leave, *(peer.public_key for peer in stay)), now)
         for peer in stay:
             if state.residency.owner_of_any(peer.allowed_ips, other_than=peer.public_key):
-                leave.append(peer.public_key)  # a peer that the registry does not know has one of the addresses
+                leave[peer.public_key] = (
+                    Revocation.CONFLICT
+                )  # a peer that the registry does not know has one of the addresses
             else:
                 state.residency.update(peer)
                 updates.append(PeerChange.update(peer))
                 taken += peer.allowed_ips
         state.placeholder.taken(taken)
-        return kept + state.revoke(leave, now) + updates
+        return kept + self._revoke(leave, told, now) + updates
+
+    def _revoke(self, leave: Mapping[PublicKey, Revocation | None], told: list[Command], now: Now) -> list[PeerChange]:
+        """End these residents' sessions at once. `told` gets what there is to say; None: it has that already."""
+        for key, why in leave.items():
+            if why is not None and (resident := self._state.residency.get(key)) is not None:
+                told.append(Revoked(key, resident.name, why))
+        return self._state.revoke(leave, now)
 
     def _follow_claim(self, registration: Registration, resident: Resident, replaced: bool, now: Now) -> list[Command]:
         """Compare a resident's claim with the registry's, and with the device's last handshake; return what to save."""
@@ -124,5 +152,7 @@ class News:
         """Revoke the residents that have expired."""
         state = self._state
         expired = state.expiries.take_due(now.wall, state.removals.is_settled)
-        changes = state.let_go(expired, now) + state.revoke(expired, now)
-        return [Configure(tuple(changes))] if changes else []
+        told: list[Command] = []
+        changes = state.let_go(expired, now)
+        changes += self._revoke(dict.fromkeys(expired, Revocation.EXPIRED), told, now)
+        return [Configure(tuple(changes)), *told] if changes else []

@@ -26,6 +26,8 @@ class Resident:
     keepalive: int = 0
     last_knock: float = 0.0
     """Monotonic seconds of the peer's last proven initiation; 0 if there was none."""
+    name: str | None = None
+    """As registered, if the registry has been seen to name it."""
     registered: bool = False
     """The registry has been seen to know the peer. Other peers are the operator's own, and wgjit leaves them alone."""
     idle_timeout: int | None = None
@@ -63,6 +65,7 @@ class Resident:
     def registered_as(self, peer: Peer) -> None:
         """The registry knows the peer, with these values."""
         self.registered = True
+        self.name = peer.name
         self.idle_timeout = peer.idle_timeout
         self.expires_at = peer.expires_at
 
@@ -190,14 +193,14 @@ class Residency:
             self.update(peer)
         return known
 
-    def reading_ends(self, began: float) -> list[PublicKey]:
-        """The reading is complete. Return the residents that were not in it."""
+    def reading_ends(self, began: float) -> dict[PublicKey, Resident]:
+        """The reading is complete. Return the residents that were not in it: another program took them out."""
         touched, self._touched = self._touched or set(), None
-        gone = [
-            key
+        gone = {
+            key: resident
             for key, resident in self._residents.items()
             if key not in self._present and key not in touched and resident.since < began
-        ]
+        }
         for key in gone:
             self.remove(key)
         self._present = set()

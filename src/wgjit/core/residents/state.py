@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from wgjit.core.delivery.flips import Flips
 from wgjit.core.knock.claims import Claims
+from wgjit.core.residents.completion import Completion
 from wgjit.core.residents.expiries import Expiries
 from wgjit.core.residents.holders import Holders
 from wgjit.core.residents.idleness import Idleness
@@ -29,6 +30,7 @@ class State:
         self.placeholder = Placeholder(interface, self.residency, settings.networks)
         self.flips = Flips()
         self.idleness = Idleness(settings)
+        self.completion = Completion(self.residency)
         self.removals = Removals()
         self.expiries = Expiries(self.residency)
         self.holders = Holders(settings, claims)
@@ -40,6 +42,8 @@ class State:
         """From the current look: residents that should leave (`overdue`), and residents that could (`spare`)."""
         self.recalled: dict[PublicKey, Departure] = {}
         """Residents whose removal was called back by a knock that is not proven yet."""
+        self.names: dict[PublicKey, str] = {}
+        """The names of revoked peers that are still in the device, if they have one."""
         self.unseen: set[PublicKey] = set()
         """Peers that are removed without a look. They may or may not be in the device."""
         self.pins_lack_room = 0
@@ -115,6 +119,7 @@ class State:
         self.placeholder.gone(key)
         self.claims.left(key)
         self.idleness.left(key)
+        self.completion.left(key)
         self.stays(key)
         self.flips.abandon(key)
 
@@ -135,6 +140,8 @@ class State:
         changes = []
         for key in keys:
             self.removals.revoke(key, why)
+            if (resident := self.residency.get(key)) is not None and resident.name is not None:
+                self.names[key] = resident.name
             self.residency.remove(key)
             self.forget(key, now, moved=why is Departure.MOVED, is_there=True)
             changes.append(PeerChange(key, update_only=True, allowed_ips=()))

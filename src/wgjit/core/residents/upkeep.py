@@ -15,7 +15,7 @@ from wgjit.core.residents.news import News
 from wgjit.core.residents.state import State
 from wgjit.core.settings import Settings
 from wgjit.core.vocabulary import Command, Configure, Covered, Evict, Evicted, Left, Now
-from wgjit.model import PublicKey
+from wgjit.model import Endpoint, PublicKey
 
 
 class Upkeep:
@@ -29,7 +29,7 @@ class Upkeep:
 
     # --- a resident knocks --------------------------------------------------------------------------------------
 
-    def knocked(self, key: PublicKey, now: Now) -> float | None:
+    def knocked(self, key: PublicKey, source: Endpoint, now: Now) -> float | None:
         """The resident has sent a proven knock. Return the seconds since its last one, None if the peer has left."""
         state = self.state
         resident = state.residency.get(key)
@@ -38,6 +38,7 @@ class Upkeep:
         since, resident.last_knock = now.monotonic - resident.last_knock, now.monotonic
         resident.active = now.monotonic
         state.idleness.knocked(key)
+        state.completion.knocked(key, source, now.monotonic)
         state.stays(key)
         state.flips.replays.abandon(key)  # the client has tried again by itself
         return since
@@ -75,13 +76,15 @@ class Upkeep:
         state = self.state
         commands: list[Command] = []
         for key, why in state.removals.done(event.failed, event.took, now.monotonic).items():
+            resident = state.residency.get(key)
+            name = state.names.pop(key, None) if resident is None else resident.name
             state.residency.touch(key)  # a look that has begun may still show the peer
             state.residency.remove(key)
             state.forget(key, now)
             if key in state.unseen:
                 state.unseen.discard(key)
                 continue
-            commands.append(Left(key, why))
+            commands.append(Left(key, why, name))
         for key in event.failed:
             state.routes.touch(key)
             if change := state.placeholder.give_back(key):

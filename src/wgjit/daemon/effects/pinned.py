@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Hashable
+from collections.abc import Callable, Hashable
 
 from wgjit.core.vocabulary import Event, Pinned
 from wgjit.errors import StoreDeferred, StoreError
@@ -35,10 +35,10 @@ LONGEST = 0.25
 class PinnedPeers:
     """The pinned peers of one store that are not in the device."""
 
-    def __init__(self, store: Store, concerned: Callable[[], Collection[PublicKey]]) -> None:
-        """`concerned` gives the residents, and the peers that are being installed."""
+    def __init__(self, store: Store, is_here: Callable[[PublicKey], bool]) -> None:
+        """`is_here` tells whether a peer is resident or being installed."""
         self._store = store
-        self._concerned = concerned
+        self._is_here = is_here
         self._keys: list[PublicKey] = []
         self._version: Hashable = None
         self._read_not_before = 0.0
@@ -59,8 +59,7 @@ class PinnedPeers:
             self._next_pass = now
         if now >= self._next_pass and not self._missing:
             self._next_pass = now + INTERVAL
-            concerned = self._concerned() if self._keys else ()
-            self._missing = deque(key for key in self._keys if key not in concerned)
+            self._missing = deque(key for key in self._keys if not self._is_here(key))
             if not self._missing and self._absent:
                 self._absent = False
                 return [Pinned(())]

@@ -202,10 +202,23 @@ class StrayWork:
 
     def tell(self, outcome: Takeover) -> None:
         """Log an outcome for which a person has to act, once."""
-        text = _TO_DO.get(outcome)
-        if text is not None and outcome not in self._told:
-            self._told.add(outcome)
-            log.warning(text[0], do=text[1], **self._context)
+        if outcome in self._told:
+            return
+        self._told.add(outcome)
+        if outcome is Takeover.WRONG_SOURCE:
+            log.warning(
+                "a client of another gateway was not taken over: it would be called from another address than the "
+                "shared one",
+                do="let the route by which clients are reached name the service address: ip route replace default via "
+                "... src ADDRESS, or a table of its own with a rule for the interface's fwmark",
+                **self._context,
+            )
+        elif outcome is Takeover.NOT_SHARED:
+            log.warning(
+                "a client of another gateway was not taken over: that gateway does not have this service address",
+                do="give all gateways that share the address the same takeover.addresses",
+                **self._context,
+            )
 
     def figures(self) -> dict[str, Any] | None:
         """The state of the watch for the status; None without one."""
@@ -220,16 +233,3 @@ class StrayWork:
             "lost": counters.lost,
             "filling": self._filling,
         }
-
-
-_TO_DO = {
-    Takeover.WRONG_SOURCE: (
-        "a client of another gateway was not taken over: it would be called from another address than the shared one",
-        "let the route by which clients are reached name the service address: ip route replace default via ... src "
-        "ADDRESS, or a table of its own with a rule for the interface's fwmark",
-    ),
-    Takeover.NOT_SHARED: (
-        "a client of another gateway was not taken over: that gateway does not have this service address",
-        "give all gateways that share the address the same takeover.addresses",
-    ),
-}

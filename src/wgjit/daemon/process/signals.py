@@ -52,6 +52,7 @@ def handle_signals(
 
 def _go_on(number: signal.Signals) -> None:
     log.warning(
-        f"{number.name} does nothing: a gateway reads its settings at its start only",
+        "this signal does nothing: a gateway reads its settings at its start only",
+        signal=number.name,
         do="restart it to read them again (systemctl restart wgjit@INTERFACE): sessions stay",
     )

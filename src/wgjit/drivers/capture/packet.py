@@ -86,8 +86,9 @@ class PacketCapture:
     def flush(self) -> None:
         """Do nothing, since no packet is held."""
 
-    def heartbeat(self) -> None:
-        """Do nothing, since no packet waits for wgjit."""
+    def heartbeat(self) -> bool:
+        """Do nothing, since no packet waits for wgjit, and there are no rules that somebody could take away."""
+        return False
 
     def counters(self) -> CaptureCounters:
         """The packets that passed the filter and were stored, and those that found the socket full."""

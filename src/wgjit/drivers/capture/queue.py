@@ -56,8 +56,15 @@ class NfqueueCapture:
     holds = True
 
     def __init__(
-        self, interface: str, port: int, queue: int | None = None, backend: Backend = "nft", max_length: int = 1024
+        self,
+        interface: str,
+        port: int,
+        queue: int | None = None,
+        backend: Backend = "nft",
+        max_length: int = 1024,
+        louder: float = 1.0,
     ) -> None:
+        """`louder`: what a source may send, as a multiple of the default. With nft, what is beyond passes unseen."""
         self._netfilter = nfnetlink.NetfilterSocket()
         self._datagrams = Datagrams(_AT_ONCE, _DATAGRAM)
         self._waiting: set[int] = set()
@@ -72,7 +79,9 @@ class NfqueueCapture:
             grow_buffer(self._netfilter.socket, _BUFFER)
             self._configure(max_length if backend == "nft" else min(max_length, XT_QUEUE_LENGTH))
             self._rules = (
-                NftRules(interface, port, self.queue) if backend == "nft" else XtRules(interface, port, self.queue)
+                NftRules(interface, port, self.queue, louder)
+                if backend == "nft"
+                else XtRules(interface, port, self.queue)
             )
             self._rules.install()
         except BaseException:
@@ -181,13 +190,16 @@ class NfqueueCapture:
                 raise nfnetlink.refused(f"queue {self.queue}: verdicts", error, "they are sent again") from error
             del self._verdicts[:_VERDICTS]
 
-    def heartbeat(self) -> None:
-        """Keep the rules in force for another three seconds (nft), and flush what an earlier flush could not."""
+    def heartbeat(self) -> bool:
+        """Keep the rules in force for another three seconds (nft), and flush what an earlier flush could not.
+
+        Returns True if the rules were gone and were put back.
+        """
         try:
             self.flush()
         finally:
-            if self._rules:
-                self._rules.heartbeat()
+            put_back = self._rules is not None and self._rules.heartbeat()
+        return put_back
 
     def counters(self) -> CaptureCounters:
         """The received packets, and the packets that passed unseen because the queue or the socket was full.
@@ -200,8 +212,9 @@ class NfqueueCapture:
             # unseen.
             asked = self._rules.asked()
             if not select.select([self._netfilter.socket], [], [], 0)[0]:
-                self._unseen = max(self._unseen, asked - self._received)
-        return CaptureCounters(self._received, max(self._unseen, self._missed))
+                self._unseen = max(self._unseen, asked - self._rules.beyond() - self._received)
+        beyond = 0 if self._rules is None else self._rules.beyond()
+        return CaptureCounters(self._received, max(self._unseen, self._missed), beyond)
 
     def close(self) -> None:
         """Remove the rules, let all waiting packets go on, and give up the queue."""

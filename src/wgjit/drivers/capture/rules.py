@@ -17,11 +17,15 @@ class QueueRules(Protocol):
     def install(self) -> None:
         """Put the rules in force in one step. They replace rules that an earlier, dead process left."""
 
-    def heartbeat(self) -> None:
-        """Renew the rules. If another program has flushed them, and this can be seen, put them back."""
+    def heartbeat(self) -> bool:
+        """Renew the rules. If another program has taken them away, put them back, within a few calls, and return
+        True."""
 
     def asked(self) -> int:
         """Packets that matched the rules, including packets that a limit in the rules let pass by the queue."""
+
+    def beyond(self) -> int:
+        """Packets that a limit in the rules has let pass by the queue, as of the last `asked`."""
 
     def disarm(self) -> None:
         """Send no more packets to the queue. Packets that wait in it can still get their verdict."""

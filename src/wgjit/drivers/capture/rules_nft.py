@@ -30,7 +30,12 @@ DEAD_AFTER = 3
 """Seconds without a heartbeat after which no packet is queued any more."""
 
 RATE, BURST = 200, 400
-"""Packets of one source that are queued per second, and at once: twice what the gateway itself would look at."""
+"""Packets of one source that are queued per second, and at once, with the gateway's default of gateway.source_rate:
+twice what the gateway itself would look at. With another rate both change with it."""
+
+RULES = 6
+"""Rules in the table. Another program may have flushed them and left the table."""
+
 _SOURCES = 65535
 _QUIET = 5
 """Seconds without a packet after which a source is forgotten. Its bucket is full again after two seconds."""
@@ -58,6 +63,7 @@ table inet {table} {{
         timeout {quiet}s
     }}
     counter asked {{ }}
+    counter loud {{ }}
     chain input {{
         type filter hook input priority filter + 10; policy accept;
         udp dport @alive @th,64,32 != {{ 0x02000000, 0x03000000, 0x04000000 }} jump knock
@@ -65,8 +71,9 @@ table inet {table} {{
     }}
     chain knock {{
         counter name "asked"
-        update @loud4 {{ ip saddr limit rate over {rate}/second burst {burst} packets }} accept
-        update @loud6 {{ ip6 saddr & ffff:ffff:ffff:ffff:: limit rate over {rate}/second burst {burst} packets }} accept
+        update @loud4 {{ ip saddr limit rate over {rate}/second burst {burst} packets }} counter name "loud" accept
+        update @loud6 {{ ip6 saddr & ffff:ffff:ffff:ffff:: limit rate over {rate}/second burst {burst} packets }} \
+counter name "loud" accept
         queue flags bypass to {queue}
     }}
 }}
@@ -76,45 +83,57 @@ table inet {table} {{
 class NftRules:
     """Rules for IPv4 and IPv6. The program `nft` makes them once, and netlink messages keep them alive."""
 
-    def __init__(self, interface: str, port: int, queue: int) -> None:
+    def __init__(self, interface: str, port: int, queue: int, louder: float = 1.0) -> None:
+        """`louder`: what the gateway lets a source send, as a multiple of the default."""
         self.table = nftables.table_name(TABLE, interface)
         self._script = _SCRIPT.format(
             table=self.table, port=port, queue=queue, dead_after=DEAD_AFTER,
-            sources=_SOURCES, quiet=_QUIET, rate=RATE, burst=BURST,
+            sources=_SOURCES, quiet=_QUIET,
+            rate=max(1, round(RATE * louder)), burst=max(1, round(BURST * louder)),
         )  # fmt: skip
         self._renewal = _renewal(self.table, port)
         self._earlier = self._asked = 0
+        self._earlier_beyond = self._beyond = 0
         self._netfilter = nfnetlink.NetfilterSocket()
         self._turn = threading.Lock()  # the heartbeat and a reader of the counter may be on two threads
 
     def install(self) -> None:
         """Put the table in force. It replaces an older table in one transaction."""
         run("nft", "-f", "-", stdin=self._script)
-        self._earlier += self._asked
-        self._asked = 0
+        self._earlier, self._asked = self._earlier + self._asked, 0
+        self._earlier_beyond, self._beyond = self._earlier_beyond + self._beyond, 0
 
-    def heartbeat(self) -> None:
-        """Renew the port's element. Make the table again if a reload of the firewall has flushed it."""
+    def heartbeat(self) -> bool:
+        """Renew the port's element. Make the table again if another program has flushed or deleted it, or its rules."""
         try:
             with self._turn:
                 self._netfilter.request(*self._renewal)
+                if len(self._netfilter.dump(nftables.list_rules(self.table))) == RULES:
+                    return False
         except FileNotFoundError:  # ENOENT: no such table
-            self.install()
+            pass
         except OSError as error:
             raise nfnetlink.refused(f"heartbeat of nft table {self.table}", error) from error
+        self.install()
+        return True
 
     def asked(self) -> int:
         """Packets that matched the rules since the first install, including those beyond their source's limit."""
         try:
             with self._turn:
-                answers = self._netfilter.request(nftables.read_counter(self.table, "asked"))
-            for answer in answers:
-                self._asked = nftables.counted(nfnetlink.content(answer))
+                self._asked, self._beyond = (
+                    sum(nftables.counted(nfnetlink.content(answer)) for answer in self._netfilter.request(question))
+                    for question in (nftables.read_counter(self.table, name) for name in ("asked", "loud"))
+                )
         except FileNotFoundError:
             pass  # the table was flushed; the next heartbeat makes it again
         except OSError as error:
             raise nfnetlink.refused(f"counter of nft table {self.table}", error) from error
         return self._earlier + self._asked
+
+    def beyond(self) -> int:
+        """Packets beyond their source's limit, as of the last `asked`."""
+        return self._earlier_beyond + self._beyond
 
     def disarm(self) -> None:
         """Empty the set `alive`.

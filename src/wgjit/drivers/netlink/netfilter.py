@@ -15,6 +15,7 @@ from typing import NamedTuple
 from wgjit.drivers.capture.datagrams import Datagrams
 from wgjit.drivers.netlink.codec import (
     NLM_F_ACK,
+    NLMSG_DONE,
     NLMSG_ERROR,
     Message,
     decode_verdict,
@@ -97,6 +98,25 @@ class NetfilterSocket:
                 else:
                     answers.append(answer)
         return answers
+
+    def dump(self, request: Request) -> list[Message]:
+        """Send a request that asks for a list, and return all of it.
+
+        The kernel hands out the next part as soon as one is read, so this does not wait. Raises OSError,
+        MalformedAnswer.
+        """
+        first = self.send(request)
+        answers: list[Message] = []
+        while True:
+            for answer in self.receive(_RECEIVE):
+                if answer.sequence < first:
+                    continue  # a late answer to an earlier request that failed half-way
+                if answer.kind == NLMSG_DONE:
+                    return answers
+                if answer.kind == NLMSG_ERROR:
+                    number = decode_verdict(answer)[0]
+                    raise OSError(number, os.strerror(number))
+                answers.append(answer)
 
     def receive(self, size: int) -> Iterator[Message]:
         """The messages of the next waiting datagram. Raises BlockingIOError if none waits, OSError, MalformedAnswer.

@@ -9,12 +9,12 @@ import struct
 from collections.abc import Iterable, Mapping
 
 from wgjit.drivers.netlink import netfilter as nfnetlink
-from wgjit.drivers.netlink.codec import NLA_F_NESTED, NLM_F_ACK, RAW, TEXT, Codec, Table, encode_attribute
+from wgjit.drivers.netlink.codec import NLA_F_NESTED, NLM_F_ACK, NLM_F_DUMP, RAW, TEXT, Codec, Table, encode_attribute
 from wgjit.drivers.netlink.netfilter import BE32, BE64, NFPROTO_INET, NLM_F_CREATE, Request
 
 _SUBSYSTEM = 10
 _BATCH_BEGIN, _BATCH_END = 0x10, 0x11
-_DELTABLE, _NEWSETELEM, _DELSETELEM, _GETOBJ = 2, 12, 14, 19
+_DELTABLE, _GETRULE, _NEWSETELEM, _DELSETELEM, _GETOBJ = 2, 7, 12, 14, 19
 _OBJECT_COUNTER = 1
 _LIST_ELEMENT = 1
 
@@ -24,6 +24,7 @@ def _nest(table: Table) -> Codec:
 
 
 _TABLE = Table("nft table", {1: ("name", TEXT)})
+_RULE = Table("nft rule", {1: ("table", TEXT)})
 _KEY = Table("nft data", {1: ("value", RAW)})
 _ELEMENT = Table("nft set element", {1: ("key", _nest(_KEY)), 4: ("timeout", BE64)})
 _ELEMENTS = Table(
@@ -96,6 +97,11 @@ def drop_elements(table: str, names: Iterable[str], keys: Iterable[bytes]) -> li
 def empty_set(table: str, name: str) -> Request:
     """Take all elements out of a set."""
     return _message(_DELSETELEM, _ELEMENTS.encode({"table": table, "set": name}), NLM_F_ACK)
+
+
+def list_rules(table: str) -> Request:
+    """Ask for all rules of a table, by `NetfilterSocket.dump`. There are none if there is no such table."""
+    return _message(_GETRULE, _RULE.encode({"table": table}), NLM_F_DUMP)
 
 
 def read_counter(table: str, name: str) -> Request:

@@ -15,9 +15,7 @@ from wgjit.stores.postgresql import audit
 from wgjit.stores.postgresql.database.connection import Database
 from wgjit.stores.postgresql.rows.texts import storable
 
-_HANDLED = f"""
-    SELECT {token_rules.COLUMNS} FROM wgjit.tokens WHERE name = %(handle)s OR id = %(handle)s
-    ORDER BY name = %(handle)s DESC LIMIT 1"""
+_HANDLED = f"SELECT {token_rules.COLUMNS} FROM wgjit.tokens WHERE name = %(handle)s OR id = %(handle)s"
 
 
 class Tokens:
@@ -70,13 +68,14 @@ class Tokens:
         return found[:limit], found[limit - 1].name if len(found) > limit else None
 
     def revoke(self, handle: str, *, by: Author) -> Token:
-        """Revoke the token with this name or id. Harmless if the token is revoked already. Raises NoSuchToken."""
+        """Revoke the token with this name or id. Harmless if the token is revoked already.
+
+        Raises NoSuchToken, AmbiguousHandle.
+        """
         wanted = {"handle": storable(handle)}
         with self._database.change() as db:
-            row = db.execute(f"{_HANDLED} FOR UPDATE", wanted).fetchone()
-            if row is None:
-                raise token_rules.no_such_token(handle)
-            token = token_rules.of_row(*row)
+            rows = db.execute(f"{_HANDLED} FOR UPDATE", wanted).fetchall()
+            token = token_rules.meant(handle, [token_rules.of_row(*row) for row in rows])
             if token.revoked_at is None:
                 query = f"UPDATE wgjit.tokens SET revoked_at = %s WHERE id = %s RETURNING {token_rules.COLUMNS}"
                 row = db.execute(query, (time.time(), token.id)).fetchone()

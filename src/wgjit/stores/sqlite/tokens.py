@@ -53,16 +53,14 @@ def every(db: sqlite3.Connection) -> list[Token]:
 
 
 def revoke(db: sqlite3.Connection, handle: str, now: float) -> tuple[Token, bool]:
-    """Revoke a token. Returns the token, and False if it was revoked before. Raises NoSuchToken."""
-    query = f"SELECT {token_rules.COLUMNS} FROM tokens WHERE name = ?1 OR id = ?1 ORDER BY name = ?1 DESC LIMIT 1"
-    row = db.execute(query, (handle,)).fetchone()
-    if row is None:
-        raise token_rules.no_such_token(handle)
-    token = token_rules.of_row(*row)
+    """Revoke a token. Returns the token, and False if it was revoked before. Raises NoSuchToken, AmbiguousHandle."""
+    query = f"SELECT {token_rules.COLUMNS} FROM tokens WHERE name = ?1 OR id = ?1"
+    token = token_rules.meant(handle, [token_rules.of_row(*row) for row in db.execute(query, (handle,)).fetchall()])
     if token.revoked_at is not None:
         return token, False
     db.execute("UPDATE tokens SET revoked_at = ? WHERE id = ?", (now, token.id))
-    return token_rules.of_row(*db.execute(query, (handle,)).fetchone()), True
+    query = f"SELECT {token_rules.COLUMNS} FROM tokens WHERE id = ?"
+    return token_rules.of_row(*db.execute(query, (token.id,)).fetchone()), True
 
 
 def authenticate(db: sqlite3.Connection, text: str, now: float) -> Token | None:
@@ -116,7 +114,10 @@ class Tokens:
         return found[:limit], found[limit - 1].name if len(found) > limit else None
 
     def revoke(self, handle: str, *, by: Author) -> Token:
-        """Revoke the token with this name or id. Harmless if the token is revoked already. Raises NoSuchToken."""
+        """Revoke the token with this name or id. Harmless if the token is revoked already.
+
+        Raises NoSuchToken, AmbiguousHandle.
+        """
         with self._writer as db:
             db.execute("BEGIN IMMEDIATE")
             token, is_news = revoke(db, handle, time.time())
