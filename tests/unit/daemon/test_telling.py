@@ -327,6 +327,7 @@ def test_what_the_rules_let_by_for_its_source_is_no_overrun(clock: Clock) -> Non
     told.counted(CaptureCounters(5, 0, 7))
     told.counted(CaptureCounters(5, 0, 7))
     assert metrics.troubles == {Trouble.OVER_SOURCE_RATE: 7}
+    assert metrics.as_dict(CaptureCounters(5, 1, 7))["capture_dropped"] == 8, "all that passed unseen"
 
 
 def test_a_client_that_gets_through_before_it_is_told_of_is_no_trouble(clock: Clock) -> None:
