@@ -179,7 +179,8 @@ class Holding:
     """The start of the holder's process, Unix milliseconds. A restarted gateway has a greater one."""
     endpoint: Endpoint
     since: float
-    """Unix seconds since which this gateway has held the peer without a break."""
+    """Unix seconds since which this gateway has held the peer without a break. If it has had to say so again, or the
+    client has roamed, these are the seconds of the session with this timestamp: nobody else has served it since."""
     until: float | None = None
     """Unix seconds at which the holder let the peer go. None while the holder serves it."""
     before: str | None = None
