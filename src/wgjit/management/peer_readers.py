@@ -367,7 +367,8 @@ class _Reading:
                 lines = [number + before for before in accumulate(sizes[:-1], initial=0)]
             with contextlib.suppress(ValueError, OSError):  # the careful parser says what is wrong
                 records = pack_plain([(key, address) for _, key, address in found])
-                if not self._reader.interface.own.among(records):
+                own = self._reader.interface.own
+                if not own or not own.among(records):
                     yield from self._chunks(self._reader.end())
                     self._reader.skip(block.count(b"\n"))
                     yield Chunk(lines, records, guessed=True)

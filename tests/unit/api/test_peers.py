@@ -321,6 +321,15 @@ def test_the_gateway_is_no_peer(api: Api) -> None:
         assert "is the gateway's own" in answer.json()["detail"]
 
 
+def test_a_key_in_a_path_is_written_in_one_way(api: Api) -> None:
+    """The bits behind a key's 256 are none of it, so that no two paths are one peer's."""
+    key = str(PublicKey(bytes(31) + b"\x00"))  # ends with A=
+    assert api.local.post("/v1/peers", json={"public_key": key, "name": "zero"}).status_code == 201
+    assert api.local.get(url(key)).status_code == 200
+    assert problem(api.local.get(f"{url(key)[:-1]}B")) == (404, "no-such-peer")
+    assert api.local.delete(url(key)).status_code == 204
+
+
 def test_a_removed_peers_claim_is_there_when_it_is_added_again_and_is_forgotten_by_its_key(api: Api) -> None:
     http, key = api.local, new_key()
     body = {"name": "carol", "public_key": key}
