@@ -50,7 +50,7 @@ class Stage(NamedTuple):
 
 
 STAGES = {
-    "unit": Stage("no root, no network", "tests/unit", apart=(("api", "test_tutorial.py"),)),
+    "unit": Stage("no root, no network", "tests/unit", apart=(("api", "cli", "test_tutorial.py"),)),
     "postgresql": Stage(
         "a PostgreSQL server of the tests' own",
         "tests/postgresql",

@@ -13,7 +13,7 @@ from itertools import islice
 from wgjit.config.settings import GatewaySettings
 from wgjit.core.residents.placeholder import placeholder_key
 from wgjit.drivers.base import Device
-from wgjit.errors import AddressConflict, DeviceFull, PeerExists
+from wgjit.errors import AddressConflict, DeviceFull, InvalidValue, PeerExists
 from wgjit.model import NEVER, AllowedIP, DevicePeer, Peer, PeerChange, PublicKey, Standing
 from wgjit.stores.base import Peers, Store
 
@@ -51,6 +51,10 @@ def _placeholder(device: Device) -> PublicKey | None:
     return None if private_key is None else placeholder_key(private_key.public())
 
 
+def _fine(_: Peer) -> None:
+    """Accepts every peer."""
+
+
 class _Rehearsed(Exception):
     """Ends a registration that is only tried."""
 
@@ -61,8 +65,11 @@ def adopt(
     register: Callable[[Iterable[Peer]], int],
     *,
     dry_run: bool = False,
+    check: Callable[[Peer], None] = _fine,
 ) -> Adoption:
     """Register the interface's unregistered peers: all of them, or none if the registry fails. Raises StoreError.
+
+    A peer for which `check` raises InvalidValue is refused: one that has the gateway's own key or address.
 
     `register` is `Peers.adopt` of a registry. It registers all peers or none, and none if the iterable raises.
     With `dry_run` the same is tried, and nothing is written.
@@ -81,7 +88,13 @@ def adopt(
         elif key in wider:
             result.refused.append((key, f"allowed IP {wider[key]} overlaps another; a registry keeps peers apart"))
         else:
-            result.new.append(_registration(resident))
+            peer = _registration(resident)
+            try:
+                check(peer)
+            except InvalidValue as error:
+                result.refused.append((key, error.told))
+            else:
+                result.new.append(peer)
     _register(result, register, dry_run)
     result.pinned = sum(peer.is_pinned for peer in result.new)
     return result

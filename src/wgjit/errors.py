@@ -82,11 +82,12 @@ class StoreDeferred(StoreError):
 
 
 class PeerRefused(StoreError):
-    """A registered peer is in the way of a new one. `public_key` (32 raw bytes) is the new peer's."""
+    """A registered peer is in the way of a new one. `public_key` (32 raw bytes) is the new peer's, `other` its key."""
 
-    def __init__(self, text: str, public_key: bytes, *, field: str | None = None) -> None:
+    def __init__(self, text: str, public_key: bytes, *, field: str | None = None, other: bytes | None = None) -> None:
         super().__init__(text, field=field)
         self.public_key = public_key
+        self.other = other
 
 
 class PeerExists(PeerRefused):

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from wgjit.errors import InvalidValue
+from wgjit.wire.addresses import parse_prefix
 from wgjit.wire.endpoint import Endpoint
-from wgjit.wire.key_text import holds_key, quoted, without_keys
+from wgjit.wire.key_text import holds_key
 from wgjit.wire.keys import KEY_LENGTH, PresharedKey, PrivateKey, PublicKey
 from wgjit.wire.tai64n import Tai64n
 
@@ -47,12 +48,9 @@ AllowedIP = ipaddress.IPv4Network | ipaddress.IPv6Network
 def parse_allowed_ip(text: str) -> AllowedIP:
     """Read `10.8.0.2`, `10.8.0.2/32` or `fd00::/64`. Raises InvalidValue, also if host bits are set."""
     try:
-        return ipaddress.ip_network(text.strip(), strict=True)
-    except ValueError as error:
-        raise InvalidValue(
-            f"allowed IP {quoted(text)}: {without_keys(str(error))}; write a prefix such as 10.8.0.2/32",
-            field="allowed_ips",
-        ) from None
+        return parse_prefix(text)
+    except InvalidValue as error:
+        raise InvalidValue(f"allowed IP {error.text}", field="allowed_ips") from None
 
 
 def refuse_key(text: str, what: str, field: str | None = None) -> None:
@@ -181,7 +179,8 @@ class Holding:
     """The start of the holder's process, Unix milliseconds. A restarted gateway has a greater one."""
     endpoint: Endpoint
     since: float
-    """Unix seconds since which this gateway has held the peer without a break."""
+    """Unix seconds since which this gateway has held the peer without a break. If it has had to say so again, or the
+    client has roamed, these are the seconds of the session with this timestamp: nobody else has served it since."""
     until: float | None = None
     """Unix seconds at which the holder let the peer go. None while the holder serves it."""
     before: str | None = None

@@ -81,6 +81,16 @@ class TellingContract:
             assert told(gateway, "trouble is over")["trouble"] == "never_completed"
             assert "troubled_by" not in gateway.status()
 
+    def test_answers_that_do_not_arrive_are_told_of(self, site: Site) -> None:
+        """The rules drop WireGuard's responses on their way out; the client's initiations arrive as ever."""
+        chain = "chain output { type filter hook output priority 0; udp sport 51820 @th,64,32 0x02000000 drop; }"
+        site.gateway.run("nft", "-f", "-", input=f"table inet lost {{ {chain}; }}")
+        client = site.client()
+        with site.up() as gateway:
+            assert client.first_ping(INSIDE[0], timeout=1.0) is None
+            assert "answers do not leave this machine" in told(gateway, "never completed")["likely"]
+            assert gateway.status()["troubles"] == {"never_completed": 1}
+
     def test_residents_that_another_program_takes_out_are_told_of(self, site: Site) -> None:
         clients = [site.client() for _ in range(3)]
         with site.up() as gateway:

@@ -215,12 +215,14 @@ class RestraintContract:
 
     # --- the table -----------------------------------------------------------------------------------------------
 
-    def test_a_flushed_table_is_put_back_and_others_are_left_alone(self, gateway: Gateway) -> None:
+    @pytest.mark.parametrize("what", ["ruleset", "rules"])
+    def test_a_flushed_table_is_put_back_and_others_are_left_alone(self, gateway: Gateway, what: str) -> None:
         client = Client(4)
         assert client.gets(RESPONSE)
         assert not client.gets(INITIATION)
         assert gateway.held() == 1
-        gateway.namespace.run("nft", "flush", "ruleset")
+        table = ["table", "inet", gateway.restraint.table]
+        gateway.namespace.run("nft", "flush", *(["ruleset"] if what == "ruleset" else table))
         gateway.namespace.run("nft", "-f", "-", input=FOREIGN)
         gateway.restraint.put({client.endpoint: 100.0})  # is lost
         gateway.restraint.forget([client.endpoint])

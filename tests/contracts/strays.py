@@ -196,13 +196,16 @@ class StraysContract:
 
     # --- the table ----------------------------------------------------------------------------------------------
 
-    def test_a_flushed_table_is_put_back_and_others_are_left_alone(self, place: Namespace, watch: NftStrays) -> None:
+    @pytest.mark.parametrize("what", ["ruleset", "rules"])
+    def test_a_flushed_table_is_put_back_and_others_are_left_alone(
+        self, place: Namespace, watch: NftStrays, what: str
+    ) -> None:
         client = Client(4)
         watch.put([client.endpoint])
         client.says()
         assert len(reports(watch)) == 1
         assert not watch.heartbeat()
-        place.run("nft", "flush", "ruleset")
+        place.run("nft", "flush", *(["ruleset"] if what == "ruleset" else ["table", "inet", watch.table]))
         place.run("nft", "-f", "-", input=FOREIGN)
         for call in (watch.put, watch.put_anew, watch.forget):
             call([client.endpoint])  # is lost

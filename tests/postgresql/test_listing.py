@@ -6,6 +6,7 @@ import base64
 import json
 import random
 import time
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -13,8 +14,9 @@ import pytest
 from lab.registry import LabPostgres
 from tests.contracts.store import key, peer
 from tests.postgresql.conftest import Shell
+from wgjit.database_url import DatabaseUrl
 from wgjit.model import Standing
-from wgjit.stores.entries import EVERY, Filter
+from wgjit.stores.entries import EVERY, Filter, Page
 from wgjit.stores.pages import PAGE_SIZE
 from wgjit.stores.postgresql.rows import listing
 
@@ -80,3 +82,24 @@ def test_a_page_of_many_labels_ends_where_its_json_would_be_too_large(registry: 
     assert page.cursor is not None
     size = len(json.dumps([dict(entry.labels) for entry in page.entries]))
     assert PAGE_SIZE / 2 < size < PAGE_SIZE
+
+
+def test_remove_fitting_leaves_a_peer_that_does_not_fit_any_more(
+    registry: LabPostgres, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another program changes a peer between the reading of the page and the removal."""
+    for number in (1, 2):
+        registry.hand_out(peer(number), {"team": "guests"})
+    read, reads = listing.page, []
+
+    def stale(*arguments: Any) -> Page:
+        page = read(*arguments)
+        reads.append(page)
+        if len(reads) == 1:
+            with closing(LabPostgres(DatabaseUrl(url), timeout=0.5)) as other:
+                other.amend(key(1), lambda each: each, {"team": "staff"})
+        return page
+
+    monkeypatch.setattr("wgjit.stores.postgresql.peers.listing.page", stale)
+    assert registry.remove_fitting(Filter({"team": "guests"})) == 1
+    assert [each.public_key for each in registry.peers.every()] == [key(1)]

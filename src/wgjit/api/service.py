@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,11 +22,15 @@ from wgjit.control import client
 from wgjit.errors import WgjitError
 from wgjit.management import client_config
 from wgjit.management.client_config import Server
+from wgjit.management.own import Own
 from wgjit.management.site import Site
 from wgjit.model import PublicKey
 
 IMPORTS, IMPORT_SHARE, IMPORTS_KEPT = 8, 2, 2
 """Imports at once: in all, of one caller, and those of all that only the Unix socket gets."""
+
+_ASK_AGAIN = 60.0
+"""Seconds for which a gateway's answer, or its silence, is believed."""
 
 
 @dataclass
@@ -46,6 +51,8 @@ class Service:
     health: Health = field(init=False)
     gateway_health: GatewayHealth = field(init=False)
     tenure: Tenure = field(init=False)
+    _running: Own = field(default_factory=Own)
+    _ask_at: float = float("-inf")
 
     def __post_init__(self) -> None:
         settings = self.site.config.api
@@ -76,6 +83,20 @@ class Service:
             "troubles": dict(self.notices.counts),
             **self.load(),
         }
+
+    def own(self) -> Own:
+        """The gateway's own key and addresses, which no peer may have. Call this on a thread without an event loop.
+
+        If no setting names the key, a running gateway is asked for it, once a minute.
+        """
+        now = time.monotonic()
+        if not self.site.own.keys and now >= self._ask_at:
+            self._ask_at = now + _ASK_AGAIN
+            self._running = Own()
+            with suppress(WgjitError):
+                key = PublicKey.parse(str(asyncio.run(client.status(self.interface)).public_key))
+                self._running = Own(frozenset([key]))
+        return self.site.own | self._running
 
     def server(self) -> Server | None:
         """The gateway's values for a client's configuration. None if the configuration does not say enough.

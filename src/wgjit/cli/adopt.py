@@ -14,6 +14,7 @@ from wgjit.adoption import adopt as adopt_peers
 from wgjit.adoption import idle_residents, peers_of
 from wgjit.cli.shared.registry import author, made, on_registry
 from wgjit.drivers.wireguard.open import open_device
+from wgjit.management.own import Own
 from wgjit.management.site import Site
 
 SHOWN = 20
@@ -35,8 +36,11 @@ def adopt(
     """
     with closing(open_device(interface)) as device:
         residents = peers_of(device)
+        private_key = device.info().private_key
+    own = here.own if private_key is None else here.own | Own(frozenset([private_key.public()]))
     with made(here) as registry:
-        result = adopt_peers(residents, registry, partial(registry.peers.adopt, by=author()), dry_run=dry_run)
+        register = partial(registry.peers.adopt, by=author())
+        result = adopt_peers(residents, registry, register, dry_run=dry_run, check=own.check)
     adopted = {peer.public_key for peer in result.new}
     ours = [resident for resident in residents if resident.public_key in adopted]
     pinned = {peer.public_key for peer in result.new if peer.is_pinned}

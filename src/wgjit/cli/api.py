@@ -58,7 +58,7 @@ def _with(here: Site, socket: Path | None, listen: str | None) -> Site:
     except ValidationError as error:
         text = said(error.errors()[0])
         raise ConfigError(f"--listen {listen}: {text}") from None
-    return Site(here.config.model_copy(update={"api": api_settings}), here.source, here.where)
+    return Site(here.config.model_copy(update={"api": api_settings}), here.source, here.where, reads_key=False)
 
 
 def _ready(about: dict[str, Any]) -> None:

@@ -15,30 +15,37 @@ from ipaddress import (
     IPv6Address,
     IPv6Interface,
     IPv6Network,
-    ip_address,
-    ip_interface,
-    ip_network,
 )
-from typing import Annotated, Any, NamedTuple, TypeVar
+from typing import Annotated, Any, NamedTuple, TypeVar, cast
 
 from pydantic import PlainSerializer, PlainValidator
+
+from wgjit.wire.addresses import parse_address, parse_interface, parse_prefix
 
 T = TypeVar("T")
 
 
-def _validator(parse: Callable[[Any], T], what: str) -> PlainValidator:
+def _validator(parse: Callable[[str], T], kinds: tuple[type, ...], what: str) -> PlainValidator:
     def validate(value: Any) -> T:
+        if isinstance(value, kinds):
+            return cast(T, value)
         try:
-            return parse(value)
+            return parse(value if isinstance(value, str) else "")
         except ValueError:  # ipaddress's own text repeats the value, which may be a secret in the wrong place
             raise ValueError(f"value is not a valid IPv4 or IPv6 {what}") from None
 
     return PlainValidator(validate)
 
 
-AnyAddress = Annotated[IPv4Address | IPv6Address, _validator(ip_address, "address"), PlainSerializer(str)]
+AnyAddress = Annotated[
+    IPv4Address | IPv6Address, _validator(parse_address, (IPv4Address, IPv6Address), "address"), PlainSerializer(str)
+]
 """An address without a prefix length, such as 192.0.2.1."""
-AnyInterface = Annotated[IPv4Interface | IPv6Interface, _validator(ip_interface, "interface"), PlainSerializer(str)]
+AnyInterface = Annotated[
+    IPv4Interface | IPv6Interface,
+    _validator(parse_interface, (IPv4Interface, IPv6Interface), "interface"),
+    PlainSerializer(str),
+]
 """An address with its prefix length, such as 10.8.0.1/16."""
 
 
@@ -62,7 +69,7 @@ def _target(value: Any) -> Target:
     if found := re.fullmatch(r"(?:\[([0-9a-fA-F:.]+)\]|([0-9.]+)):([0-9]{1,5})", text):
         host, port = found[1] or found[2], int(found[3])
     try:
-        target = Target(ip_address(host), port)
+        target = Target(parse_address(host), port)
     except ValueError:
         target = None
     if target is None or (port is not None and not 1 <= port <= 65535):
@@ -72,5 +79,7 @@ def _target(value: Any) -> Target:
 
 AnyTarget = Annotated[Target, PlainValidator(_target), PlainSerializer(str)]
 """An address, such as 10.0.0.1, or an address with a TCP port, such as [2001:db8::1]:443."""
-AnyNetwork = Annotated[IPv4Network | IPv6Network, _validator(ip_network, "network"), PlainSerializer(str)]
+AnyNetwork = Annotated[
+    IPv4Network | IPv6Network, _validator(parse_prefix, (IPv4Network, IPv6Network), "network"), PlainSerializer(str)
+]
 """A prefix without host bits, such as 10.8.0.0/16."""

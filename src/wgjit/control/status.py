@@ -78,7 +78,7 @@ class GatewayStatus:
     captured: int | None = None
     """Packets that the capture delivered."""
     capture_dropped: int | None = None
-    """Packets that the capture lost because its queue was full."""
+    """Packets that passed unseen: the queue was full, or their source sent more than the rules let into it."""
     feed_dropped: int | None = None
     """Records that listeners of the feed lost because they were too slow."""
     registry: Mapping[str, Any] | None = None

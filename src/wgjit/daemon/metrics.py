@@ -69,5 +69,5 @@ class Metrics:
             "put_back": self.put_back,
             "faults": dict(self.faults),
             "captured": capture.received,
-            "capture_dropped": capture.dropped,
+            "capture_dropped": capture.dropped + capture.beyond,
         }

@@ -24,6 +24,7 @@ from wgjit.daemon.telling.troubles import Troubles
 from wgjit.model import AllowedIP, PublicKey
 from wgjit.record import FeedRecord
 from wgjit.refusal import Refusal
+from wgjit.wire.key_text import quoted
 
 log = structlog.get_logger()
 
@@ -154,7 +155,7 @@ class Notices:
         log.warning(
             "another program put a revoked peer back onto the interface; it was taken off again",
             peer=str(command.key),
-            name=command.name,
+            name=None if command.name is None else quoted(command.name),
             registry=_STATES[command.why],
             who="not wgjit: WireGuard does not tell which program (wg set, wg syncconf, a reload of wg-quick)",
             do="take the peer out of that program's configuration, or register or enable it",

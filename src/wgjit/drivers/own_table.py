@@ -1,7 +1,7 @@
 """A table of nftables that is this process's own: made by the program `nft`, then changed and read by netlink.
 
-A reload of the firewall may flush it at any time. Changes of a table that is gone do nothing, and `heartbeat` makes it
-again. Whatever was in its sets is lost then.
+A reload of the firewall may flush it at any time, or only its rules. Changes of a table that is gone do nothing, and
+`heartbeat` makes it again. Whatever was in its sets is lost then.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class OwnTable:
         self.name = name
         self._script = script
         self._counter = nftables.read_counter(name, counter)
-        self._earlier = self._counted = 0
+        self._earlier = self._counted = self._rules = 0
         self._netfilter = nfnetlink.NetfilterSocket()
         try:
             self._install()
@@ -36,6 +36,13 @@ class OwnTable:
         run("nft", "-f", "-", stdin=self._script)
         self._earlier += self._counted
         self._counted = 0
+        self._rules = self._count_rules()
+
+    def _count_rules(self) -> int:
+        try:
+            return len(self._netfilter.dump(nftables.list_rules(self.name)))
+        except OSError as error:
+            raise nfnetlink.refused(f"nft table {self.name}: its rules", error) from error
 
     def change(self, what: str, *requests: Request) -> None:
         """Carry out all of these requests or none. `what` names them in an error."""
@@ -47,16 +54,18 @@ class OwnTable:
             raise nfnetlink.refused(f"nft table {self.name}: {what}", error) from error
 
     def heartbeat(self) -> bool:
-        """Read the counter. If the table is gone, make it again. Returns whether that was so."""
+        """Read the counter. If the table is gone, or a rule of it, make it again. Returns whether that was so."""
         try:
             for answer in self._netfilter.request(self._counter):
                 self._counted = nftables.counted(nfnetlink.content(answer))
+            if self._count_rules() == self._rules:
+                return False
         except FileNotFoundError:  # ENOENT: no such table
-            self._install()
-            return True
+            pass
         except OSError as error:
             raise nfnetlink.refused(f"nft table {self.name}", error) from error
-        return False
+        self._install()
+        return True
 
     def counted(self) -> int:
         """The packets of the counter since the beginning, as of the last heartbeat."""

@@ -12,6 +12,9 @@ from wgjit.model import Peer
 from wgjit.stores import label_rules
 from wgjit.stores.peer_json import NUMBERS, Labels, from_fields
 
+_FORMULA = re.compile(r"'*[=+@-]")
+"""The beginning of a text that a spreadsheet takes for a formula, and of one that has been guarded against it."""
+
 
 def from_cells(columns: list[str], cells: list[str]) -> tuple[Peer, Labels]:
     """The peer of a CSV row with these columns, and its labels. Raises InvalidValue."""
@@ -22,9 +25,12 @@ def from_cells(columns: list[str], cells: list[str]) -> tuple[Peer, Labels]:
     )
 
 
-def to_cell(value: Any) -> object:
-    """A field's value as a cell of CSV."""
+def to_cell(name: str, value: Any) -> object:
+    """A field's value as a cell of CSV. A name or labels that a spreadsheet would take for a formula have a `'` before
+    them."""
     match value:
+        case str() if name == "name":
+            return _no_formula(escaped(value))
         case None:
             return ""
         case bool():
@@ -33,12 +39,25 @@ def to_cell(value: Any) -> object:
             return ",".join(value)
         case dict():
             text = io.StringIO()
-            csv.writer(text, lineterminator="").writerow([f"{key}={worth}" for key, worth in value.items()])
-            return text.getvalue()
+            csv.writer(text, lineterminator="").writerow([escaped(f"{key}={worth}") for key, worth in value.items()])
+            return _no_formula(text.getvalue())
     return value
 
 
+def escaped(text: str) -> str:
+    """A text of one line: other programs may have written control characters into a registry. `\\n` for a newline."""
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
+def _no_formula(text: str) -> str:
+    return f"'{text}" if _FORMULA.match(text) else text
+
+
 def _from_cell(name: str, cell: str) -> Any:
+    if name in ("name", "labels") and cell.startswith("'") and _FORMULA.match(cell):
+        cell = cell[1:]
     if name in NUMBERS:
         return _number(name, cell)
     match name:

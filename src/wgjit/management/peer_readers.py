@@ -9,23 +9,24 @@ accepts, but must never accept a line that the careful parser refuses. A file is
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import re
 from binascii import a2b_base64
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from itertools import accumulate, islice
 from socket import AF_INET, inet_pton
 from typing import Any, BinaryIO
 
 from wgjit.errors import InvalidValue
 from wgjit.management.cells import cells_of, from_cells
-from wgjit.management.wg_config import read_keepalive, read_prefixes, read_sections
-from wgjit.model import Peer, PresharedKey, PublicKey
+from wgjit.management.dumps import Dump, SeveralInterfaces
+from wgjit.management.file_kinds import Format, refuse_separator
+from wgjit.management.wg_config import Sections
+from wgjit.model import Peer, PublicKey
 from wgjit.stores import peer_json
-from wgjit.stores.checks import check_allowed_ips
 from wgjit.stores.entries import Entry
 from wgjit.stores.peer_json import Labels, to_fields
 from wgjit.stores.plain import pack_plain
@@ -40,17 +41,6 @@ _SECTIONS = 5000
 
 _SEAMLESS = 4 * _CHUNK
 """After this many bytes of a configuration without a seam, the reader stops looking for seams."""
-
-
-class Format(StrEnum):
-    """The format of a file of peers."""
-
-    CONF = "conf"
-    """`wg showconf`, wg-quick."""
-    DUMP = "dump"
-    """`wg show all dump`, `wg show IF dump`."""
-    JSONL = "jsonl"
-    CSV = "csv"
 
 
 @dataclass(slots=True)
@@ -69,6 +59,10 @@ class Chunk:
     """Bad lines with their errors, which never hold a secret."""
     key_comments: list[int] = field(default_factory=list)
     """Lines of comments that were not taken for a name, because there is a key in them."""
+    guessed: bool = False
+    """The peers' names are guesses, from comments, or the format holds none. A name refuses no peer then."""
+    notes: list[str] = field(default_factory=list)
+    """What a person should know of the file, beside what is wrong with its lines."""
 
     @property
     def count(self) -> int:
@@ -92,10 +86,8 @@ _JSON_OBJECT = (
 _JSON = re.compile(_JSON_OBJECT % (_KEY, _IPV4, b""), re.MULTILINE)
 _JSON_UNLABELLED = re.compile(_JSON_OBJECT % (_KEY, _IPV4, rb' *, *"labels" *: *\{ *\}'), re.MULTILINE)
 
-_DUMP = re.compile(
-    rb"^(?:[^\t\r\n]+\t)?(%s)\t\(none\)\t[^\t\r\n]*\t(%s)/32\t[0-9]+\t[0-9]+\t[0-9]+\toff$" % (_KEY, _IPV4),
-    re.MULTILINE,
-)
+_DUMP = rb"^%s(%s)\t\(none\)\t[^\t\r\n]*\t(%s)/32\t[0-9]+\t[0-9]+\t[0-9]+\toff$"
+"""A plain peer of a dump, behind the name of the interface."""
 
 _CONF = re.compile(
     rb"(\[Peer\]\r?\nPublicKey = (%s)\r?\nAllowedIPs = (%s)/32\r?\n(?:Endpoint = [^\r\n#]*\r?\n)?(?:\r?\n)?)"
@@ -112,41 +104,17 @@ _CELLS = {
 """The cells of a plain peer by CSV column. All other columns are empty."""
 
 
-_ENDINGS = {form.value: form for form in Format} | {"ndjson": Format.JSONL}
-
-
-def by_ending(name: str) -> Format | None:
-    """The format for the ending of a file's name, None if the ending is unknown."""
-    return _ENDINGS.get(name.lower().rpartition(".")[2])
-
-
-def guess(name: str, head: bytes) -> Format:
-    """The format of a file by its name's ending, else by its first bytes. Raises InvalidValue if neither is known."""
-    if form := by_ending(name):
-        return form
-    head = head.removeprefix(b"\xef\xbb\xbf").lstrip()
-    first = head.split(b"\n", 1)[0].rstrip(b"\r")
-    if head.startswith(b"{"):
-        return Format.JSONL
-    if head.startswith((b"[", b"#")) or not head:
-        return Format.CONF
-    if first.count(b"\t") >= 3:
-        return Format.DUMP
-    if b"public_key" in first:
-        return Format.CSV
-    raise InvalidValue("its format is not to be told by its name or its first line; say it with --format")
-
-
-def read(file: BinaryIO, form: Format, *, names: bool = True) -> Iterator[Chunk]:
+def read(file: BinaryIO, form: Format, *, names: bool = True, interface: str | None = None) -> Iterator[Chunk]:
     """The peers of a file. Without `names`, a peer of a configuration gets no name. Raises OSError.
 
-    Raises InvalidValue, which begins with the line, if the rest cannot be read (a bad header, an endless line).
+    `interface`: whose peers of a dump are wanted; None if the dump has only one interface. Raises InvalidValue, which
+    begins with the line, if the rest cannot be read (a bad header, an endless line).
     """
     match form:
         case Format.CONF:
             return _sections(file, names)
         case Format.DUMP:
-            return _lines(_blocks(file), lambda _: _Plain(_DUMP), _dump_line)
+            return _dump(file, Dump(interface))
         case Format.JSONL:
             return _lines(_blocks(file), _plain_json, _json_line)
         case Format.CSV:
@@ -287,7 +255,9 @@ def _carefully(number: int, block: bytes, plain: _Plain, careful: Callable[[str]
         try:
             read = careful(text.decode("utf-8").strip())
         except UnicodeDecodeError:
-            chunk.bad.append((line, "not a text in UTF-8"))
+            chunk.bad.append((line, "not a text in UTF-8, perhaps in Latin-1; save the file as UTF-8"))
+        except SeveralInterfaces as error:
+            raise InvalidValue(f"line {line}: {error}") from None
         except InvalidValue as error:
             chunk.bad.append((line, str(error)))
         else:
@@ -307,7 +277,8 @@ def _csv(file: BinaryIO) -> Iterator[Chunk]:
     columns = _columns(header)
 
     def careful(text: str) -> tuple[Peer, Labels] | None:
-        return from_cells(columns, cells_of(text)) if text else None
+        cells = cells_of(text)
+        return from_cells(columns, cells) if any(map(str.strip, cells)) else None
 
     pattern = re.compile(b"^" + b",".join(_CELLS.get(name, b"") for name in columns) + b"\r?$", re.MULTILINE)
     groups = (
@@ -326,8 +297,9 @@ def _chain(first: tuple[int, bytes], others: Iterator[tuple[int, bytes]]) -> Ite
 
 
 def _columns(header: bytes) -> list[str]:
+    refuse_separator(header)
     try:
-        columns = [name.strip() for name in cells_of(header.decode("utf-8").strip())]
+        columns = [name.strip().lower() for name in cells_of(header.decode("utf-8").strip())]
     except (UnicodeDecodeError, InvalidValue):
         columns = []
     unknown = [name for name in columns if name not in peer_json.FIELDS]
@@ -337,78 +309,94 @@ def _columns(header: bytes) -> list[str]:
     return columns
 
 
-def _dump_line(text: str) -> tuple[Peer, Labels] | None:
-    """The peer of a line of `wg show`. None for the interface's own line, which holds its private key."""
-    cells = text.split("\t")
-    if not text or len(cells) in (4, 5):
-        return None
-    if len(cells) not in (8, 9):
-        raise InvalidValue("not a line of `wg show IF dump`: 4 (interface) or 8 (peer) cells, with a tab between")
-    key, preshared_key, _, prefixes, *_, keepalive = cells[-8:]
-    peer = Peer(
-        PublicKey.parse(key),
-        () if prefixes == "(none)" else read_prefixes(prefixes),
-        None if preshared_key == "(none)" else PresharedKey.parse(preshared_key),
-        read_keepalive(keepalive),
-    )
-    check_allowed_ips(peer.allowed_ips)
-    return peer, None
+def _dump(file: BinaryIO, dump: Dump) -> Iterator[Chunk]:
+    def plain_of(block: bytes) -> _Plain:
+        prefix = dump.plain_prefix(block)
+        pattern = re.compile(_DUMP % (re.escape(prefix), _KEY, _IPV4), re.MULTILINE)
+        if pattern.search(block):
+            dump.saw(prefix)
+        return _Plain(pattern)
+
+    for chunk in _lines(_blocks(file), plain_of, dump.line):
+        chunk.guessed = True  # a dump can hold no names, so a registered peer may have one
+        yield chunk
+    if dump.left_out:
+        others = ", ".join(f"{count} of {quoted(name, 15)}" for name, count in sorted(dump.left_out.items()))
+        yield Chunk(notes=[f"peers of other interfaces in this dump were passed over: {others}"])
 
 
 def _sections(file: BinaryIO, names: bool) -> Iterator[Chunk]:
     """Chunks of a configuration, cut at seams. A seam is a blank line directly above `[Peer]`."""
-    number, rest = 1, b""
+    reading, rest, is_first = _Reading(names), b"", True
     while data := file.read(_CHUNK):
-        if number == 1 and not rest:
-            data = data.removeprefix(b"\xef\xbb\xbf")
+        if is_first:
+            data, is_first = data.removeprefix(b"\xef\xbb\xbf"), False
         rest += data
         seam = rest.rfind(b"\n\n[Peer]") + 2
         if seam < 2 and len(rest) > _SEAMLESS:
             break  # every [Peer] has a comment above it, or no line is blank; read the rest line by line
         if seam >= 2:
             block, rest = rest[:seam], rest[seam:]
-            yield from _section_block(number, block, names)
-            number += block.count(b"\n")
+            yield from reading.block(block)
     else:
-        yield from _section_block(number, rest, names)
+        yield from reading.block(rest)
+        yield from reading.end()
         return
     text = io.TextIOWrapper(io.BufferedReader(_Joined(rest, file), _CHUNK), encoding="utf-8", newline="\n")
-    yield from _careful_sections(number, text, names)
+    yield from reading.carefully(text)
+    yield from reading.end()
 
 
-def _section_block(number: int, block: bytes, names: bool) -> Iterator[Chunk]:
-    if block and not _CONF.sub(b"", block):  # plain peers and nothing else
-        found = _CONF.findall(block)
-        sizes = [whole.count(b"\n") for whole, _, _ in found]
-        lines: Sequence[int]
-        if len(set(sizes)) == 1:
-            lines = range(number, number + sizes[0] * len(sizes), sizes[0])
-        else:
-            lines = [number + before for before in accumulate(sizes[:-1], initial=0)]
+class _Reading:
+    """A configuration that is read in blocks, which begin at its beginning or at a seam."""
+
+    def __init__(self, names: bool) -> None:
+        self._keys: list[int] = []
+        self._reader = Sections(names=names, refuses_own=True, on_key=self._keys.append)
+
+    def block(self, block: bytes) -> Iterator[Chunk]:
+        """The chunks of a block."""
+        if block and self._reader.is_settled and not _CONF.sub(b"", block):  # plain peers and nothing else
+            found = _CONF.findall(block)
+            sizes = [whole.count(b"\n") for whole, _, _ in found]
+            number = self._reader.next
+            lines: Sequence[int]
+            if len(set(sizes)) == 1:
+                lines = range(number, number + sizes[0] * len(sizes), sizes[0])
+            else:
+                lines = [number + before for before in accumulate(sizes[:-1], initial=0)]
+            with contextlib.suppress(ValueError, OSError):  # the careful parser says what is wrong
+                records = pack_plain([(key, address) for _, key, address in found])
+                own = self._reader.interface.own
+                if not own or not own.among(records):
+                    yield from self._chunks(self._reader.end())
+                    self._reader.skip(block.count(b"\n"))
+                    yield Chunk(lines, records, guessed=True)
+                    return
+        yield from self.carefully(io.TextIOWrapper(io.BytesIO(block), encoding="utf-8", newline="\n"))
+
+    def carefully(self, text: Iterable[str]) -> Iterator[Chunk]:
+        """The chunks of a text, read line by line."""
         try:
-            yield Chunk(lines, pack_plain([(key, address) for _, key, address in found]))
-            return
-        except (ValueError, OSError):
-            pass  # the careful parser says what is wrong
-    text = io.TextIOWrapper(io.BytesIO(block), encoding="utf-8", newline="\n")
-    yield from _careful_sections(number, text, names)
+            yield from self._chunks(self._reader.read(text))
+        except UnicodeDecodeError:
+            raise InvalidValue("not a text in UTF-8, perhaps in Latin-1; save the file as UTF-8") from None
 
+    def end(self) -> Iterator[Chunk]:
+        """The last chunk."""
+        yield from self._chunks(self._reader.end())
+        if notes := self._reader.interface.notes():
+            yield Chunk(notes=notes)
 
-def _careful_sections(number: int, text: Iterable[str], names: bool) -> Iterator[Chunk]:
-    """The chunks of a text, read line by line. `number` is the number of its first line."""
-    keys: list[int] = []
-    try:
-        read = read_sections(text, names=names, on_key=lambda line: keys.append(number - 1 + line))
-        sections = ((number - 1 + line, peer) for line, peer in read)
-        while (some := list(islice(sections, _SECTIONS))) or keys:
-            found, keys[:] = list(keys), []
+    def _chunks(self, sections: Iterator[tuple[int, Peer | InvalidValue]]) -> Iterator[Chunk]:
+        while (some := list(islice(sections, _SECTIONS))) or self._keys:
+            found, self._keys[:] = list(self._keys), []
             yield Chunk(
                 key_comments=found,
                 peers=[(line, peer) for line, peer in some if isinstance(peer, Peer)],
                 bad=[(line, str(error)) for line, error in some if isinstance(error, InvalidValue)],
+                guessed=True,
             )
-    except UnicodeDecodeError:
-        raise InvalidValue("not a text in UTF-8") from None
 
 
 class _Joined(io.RawIOBase):

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
-from wgjit.config import STATE_FOLDER, Config, load
+from wgjit.config import STATE_FOLDER, Config, load, read_private_key
 from wgjit.config.environment import put_store
 from wgjit.config.layers import Named
 from wgjit.config.locate import own_path
-from wgjit.errors import ConfigError
+from wgjit.errors import ConfigError, InvalidValue
+from wgjit.management.own import Own
+from wgjit.model import PublicKey
 from wgjit.stores.entries import Pool
 from wgjit.stores.opening import Where
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Site:
     """An interface's settings, and where its registry is."""
 
@@ -23,6 +27,8 @@ class Site:
     """The configuration file. If there is none, the path where it would be."""
     where: Where
     """The place of the registry."""
+    reads_key: bool = True
+    """Whether this program may read the interface's private key, for the public key."""
 
     @property
     def pools(self) -> list[Pool]:
@@ -30,6 +36,18 @@ class Site:
         pool = self.config.pool
         own = tuple(address.ip for address in self.config.interface.addresses)
         return [Pool(prefix, pool.quarantine, own) for prefix in (pool.ipv4, pool.ipv6) if prefix is not None]
+
+    @cached_property
+    def own(self) -> Own:
+        """The gateway's own key and addresses, as far as the settings tell them and this account may read the key."""
+        keys = set()
+        with contextlib.suppress(InvalidValue, ConfigError):
+            if self.config.client.public_key is not None:
+                keys.add(PublicKey.parse(self.config.client.public_key))
+        with contextlib.suppress(InvalidValue, ConfigError):
+            if self.reads_key and self.config.interface.private_key_file is not None:
+                keys.add(read_private_key(self.config.interface.private_key_file).public())
+        return Own(frozenset(keys), tuple(self.config.interface.addresses))
 
     def make_folder(self) -> None:
         """Make the default folder of registries, if this registry belongs there. Raises OSError."""

@@ -16,6 +16,7 @@
 | `peer_json`     | a peer as a JSON object: for exports, the HTTP API and registries that are services   |
 | `migrations`    | the migration scripts that a package brings with it                                   |
 | `plain`         | plain peers as bytes: the fast way of imports                                         |
+| `loading`       | an import's peers that are registered already                                         |
 | `sqlite`        | a registry in one file: the default                                                   |
 | `postgresql`    | a registry in a PostgreSQL database, for a fleet                                      |
 | `replica`       | a gateway's own copy of a registry in PostgreSQL, and the process that keeps it       |

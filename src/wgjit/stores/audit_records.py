@@ -8,7 +8,7 @@
 | set, enable, disable  | one         | each field that changed: [before, after]                                       |
 | rotate                | one         | `public_key`: [before, after]; both keys find it                               |
 | claim-reset           | one         | `claim`: [what was forgotten, null]                                            |
-| import                | one a batch | `added`, `present`, `refused`, `source`                                        |
+| import                | one a batch | `added`, `present`, `refused`, `source`, and `updated` if there are any        |
 | token-create, -revoke | one         | `id`, and at its creation `scope`, `expires_at`, `rate`                        |
 | audit-prune           | one a batch | `before`, `removed`                                                            |
 | gateway-forget        | one         | `instance`, `seen_at`, `started_at`                                            |
@@ -109,7 +109,8 @@ def claim_reset(name: str | None, key: PublicKey, claim: Claim | None) -> Record
 
 def imported(loaded: Loaded, source: str) -> Record:
     """A batch of an import."""
-    return Record(Verb.IMPORT, dataclasses.asdict(loaded) | {"source": source})
+    counts = {name: count for name, count in dataclasses.asdict(loaded).items() if name != "updated" or count}
+    return Record(Verb.IMPORT, counts | {"source": source})
 
 
 def token_created(token: Token) -> Record:

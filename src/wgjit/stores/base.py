@@ -35,6 +35,7 @@ from wgjit.stores.entries import (
     GatewayEntry,
     IdempotentRequest,
     Loaded,
+    Loading,
     Page,
     Pool,
     Scope,
@@ -326,11 +327,11 @@ class Load(Protocol):
         `said`: labels by line, for the peers whose labels the source states. Each label is valid.
         """
 
-    def commit(self, refused: Callable[[int, StoreError], None], source: str = "") -> Loaded:
+    def commit(self, refused: Callable[[int, StoreError], None], source: str = "", how: Loading = ...) -> Loaded:
         """Register the staged peers in one transaction, and begin the next batch.
 
-        `source`: where the peers were read from. Raises StoreBusy, StoreError, and what `refused` raises. After an
-        error no peer of this batch is registered.
+        `source`: where the peers were read from. Raises StoreBusy, StoreError, and what `refused` and `how.settled`
+        raise. After an error no peer of this batch is registered.
         """
 
 

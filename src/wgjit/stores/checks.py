@@ -101,13 +101,13 @@ def conflict(new: Peer, prefix: AllowedIP, owner: Peer, owned: AllowedIP) -> Add
         text = f"allowed IPs of {label(new)}: {prefix} and {owned} overlap; list only the wider one"
     else:
         text = f"allowed IP {prefix} of {label(new)} overlaps {owned} of {label(owner)}; one of the two must give way"
-    return AddressConflict(text, new.public_key, field="allowed_ips")
+    return AddressConflict(text, new.public_key, field="allowed_ips", other=owner.public_key)
 
 
 def key_exists(new: Peer, present: Peer) -> PeerExists:
     """The error for a public key that is taken."""
     text = f"public key {new.public_key}: registered already as {label(present)}"
-    return PeerExists(text, new.public_key, field="public_key")
+    return PeerExists(text, new.public_key, field="public_key", other=present.public_key)
 
 
 def name_exists(new: Peer, present: Peer) -> PeerExists:
@@ -116,6 +116,7 @@ def name_exists(new: Peer, present: Peer) -> PeerExists:
         f"name {quoted(new.name or '')}: taken by peer {present.public_key}; choose another for {new.public_key}",
         new.public_key,
         field="name",
+        other=present.public_key,
     )
 
 

@@ -275,3 +275,27 @@ class Loaded:
     """Peers that equal a registered peer, maybe one of an earlier line of the batch. Labels are compared if they are
     stated."""
     refused: int
+    updated: int = 0
+    """Registered peers that got a name or labels of the import."""
+
+
+def _untold(_line: int, _text: str) -> None:
+    """Tells nobody."""
+
+
+def _settled() -> None:
+    """Allows every commit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loading:
+    """How a batch is registered; `loading.again` has the rules."""
+
+    update: bool = False
+    """Merge names and labels into registered peers."""
+    guessed: bool = False
+    """The names are guesses, or the source can hold none: a name never refuses a peer."""
+    told: Callable[[int, str], None] = _untold
+    """Gets the line of a peer whose name is left out, and why."""
+    settled: Callable[[], None] = _settled
+    """Called in the transaction, when all refused peers are told. If it raises, nothing of the batch is registered."""

@@ -26,6 +26,8 @@ def key_range(prefix: str) -> tuple[bytes, bytes] | None:
     if not re.fullmatch(rf"[A-Za-z0-9+/]{{{LEAST_PREFIX},43}}", prefix):
         return None
     low, high = (base64.b64decode(prefix.ljust(43, fill) + "=") for fill in "A/")
+    if not base64.b64encode(low).decode().startswith(prefix):
+        return None  # the 43rd character has bits behind the key's 256: no key is written so
     return low, high
 
 

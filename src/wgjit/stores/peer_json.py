@@ -24,11 +24,10 @@ from __future__ import annotations
 
 import json
 import re
-from ipaddress import IPv4Network, IPv6Network
 from typing import Any
 
 from wgjit.errors import InvalidValue
-from wgjit.model import AllowedIP, Claim, Holding, Peer, PresharedKey, PublicKey, parse_allowed_ip
+from wgjit.model import Claim, Holding, Peer, PresharedKey, PublicKey, parse_allowed_ip
 from wgjit.stores import label_rules
 from wgjit.stores.checks import check_allowed_ips, check_name
 from wgjit.stores.entries import Entry
@@ -151,7 +150,7 @@ def from_fields(fields: Any) -> tuple[Peer, Labels]:
         label_rules.check(key, value)
     peer = Peer(
         PublicKey.parse(fields["public_key"]),
-        tuple(map(_prefix, fields.get("allowed_ips", ()))),
+        tuple(map(parse_allowed_ip, fields.get("allowed_ips", ()))),
         None if preshared_key is None else PresharedKey.parse(preshared_key),
         fields.get("keepalive", 0),
         fields.get("enabled", True),
@@ -172,14 +171,6 @@ def from_json(text: str) -> tuple[Peer, Labels]:
     except (ValueError, RecursionError):  # also raised for a number with thousands of digits
         raise InvalidValue("not JSON; write one object a line") from None
     return from_fields(fields)
-
-
-def _prefix(text: str) -> AllowedIP:
-    """As `parse_allowed_ip`, without trying each family in turn."""
-    try:
-        return IPv6Network(text) if ":" in text else IPv4Network(text)
-    except ValueError:
-        return parse_allowed_ip(text)
 
 
 def _moment(seconds: int | None) -> str | None:

@@ -3,6 +3,7 @@
 | module     | what is inside                                                                      |
 | ---------- | ----------------------------------------------------------------------------------- |
 | `keys`     | PublicKey, PrivateKey, PresharedKey: three types that cannot be confused            |
+| `addresses` | inner addresses and prefixes, as strictly as `wg` reads them                       |
 | `endpoint` | Endpoint: an outer address and port                                                 |
 | `tai64n`   | Tai64n: the timestamp in an initiation                                              |
 | `packets`  | IP and UDP: `peel` takes a datagram out, `build` a packet, `finish_checksum`        |

@@ -29,7 +29,9 @@ class Endpoint(NamedTuple):
         """Read `192.0.2.1:51820` or `[2001:db8::1]:51820`, `[fe80::1%eth0]:51820`. Raises InvalidValue."""
         host, _, port = text.rpartition(":")
         try:
-            if not 0 <= int(port) <= 65535:  # no answer can go to port 0, but packets come from it
+            if not (
+                port.isascii() and port.isdigit() and int(port) <= 65535
+            ):  # no answer can go to port 0, but packets come from it
                 raise ValueError
             if host.startswith("[") and host.endswith("]"):
                 host, _, zone = host[1:-1].partition("%")

@@ -21,11 +21,13 @@ KEY_LENGTH = 32
 
 
 def _from_base64(text: str, what: str) -> bytes:
+    """The bytes of a key as `wg` reads it: 44 characters, and only those that the bytes are written with."""
+    text = text.strip()
     try:
-        raw = base64.b64decode(text.strip(), validate=True)
+        raw = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
         raw = b""
-    if len(raw) != KEY_LENGTH:
+    if len(raw) != KEY_LENGTH or base64.b64encode(raw).decode() != text:  # bits behind the 256 are no part of a key
         text = f"{what}: not a WireGuard key; write 44 characters of base64, as `wg` prints it"
         raise InvalidValue(text, field=what.replace(" ", "_"))
     return raw

@@ -4,12 +4,15 @@ from tests.postgresql.taken import taken
 from tests.unit.cli import (
     test_audit,
     test_claim,
+    test_comment_names,
+    test_file_kinds,
     test_hand_out,
     test_key_names,
     test_peer,
     test_peer_export,
     test_peer_import,
     test_peer_many,
+    test_peer_merge,
     test_peer_set,
     test_token,
 )
@@ -33,17 +36,26 @@ OF_THE_FILE = {
 WITHOUT_A_REGISTRY = {
     test_key_names: ["test_no_mistake_in_a_configuration_repeats_one", "test_no_command_repeats_one"],
     test_peer_many: ["test_the_shell_is_told_how_to_complete"],
+    test_comment_names: [
+        "test_forms",
+        "test_which_comments_are_a_peers",
+        "test_peers_that_are_commented_out_as_disabled_arrive_disabled",
+    ],
+    test_file_kinds: ["test_the_import_says_what_a_file_is"],
 }
 
 for module in (
     test_audit,
     test_claim,
+    test_comment_names,
+    test_file_kinds,
     test_hand_out,
     test_key_names,
     test_peer,
     test_peer_export,
     test_peer_import,
     test_peer_many,
+    test_peer_merge,
     test_peer_set,
     test_token,
 ):

@@ -263,7 +263,7 @@ def test_import_and_export(own: Callable[..., Api]) -> None:
 
     more = [*lines(range(2), 31), "nonsense", good[0].replace("10.30.0.0", "10.30.0.1")]
     bad = http.post("/v1/peers/import", content="\n".join(more), headers=headers)
-    assert (problem(bad), fields(bad)) == ((422, "invalid-value"), ["line 3"])
+    assert (problem(bad), fields(bad)) == ((422, "invalid-value"), ["line 3", "line 4"])
     assert http.get("/v1/count").json() == {"count": 3000}
     key = {**headers, "Idempotency-Key": "import"}
     left = http.post("/v1/peers/import", params={"skip_bad": "true"}, content="\n".join(more), headers=key)
@@ -283,6 +283,51 @@ def test_import_and_export(own: Callable[..., Api]) -> None:
     assert not any("preshared_key" in each for each in out)
     secret = http.get("/v1/peers/export", params={"preshared_keys": "true"}).text
     assert secret.count(base64.b64encode(bytes(32)).decode()) == 1
+
+
+LINES = {"Content-Type": "application/x-ndjson"}
+
+
+def test_the_first_bad_lines_of_an_import_are_told(api: Api) -> None:
+    many = api.local.post("/v1/peers/import", headers=LINES, content="nonsense\n" * 50)
+    assert problem(many) == (422, "invalid-value")
+    assert fields(many) == [f"line {number}" for number in range(1, 21)]
+    assert "19 more bad lines are in `errors`; nothing was registered" in many.json()["detail"]
+
+
+def test_an_import_merges_names_and_labels_if_asked(api: Api) -> None:
+    key = new_key()
+    body = json.dumps({"public_key": key, "name": "merged", "labels": {"team": "infra"}})
+    assert (
+        api.local.post("/v1/peers/import", headers=LINES, content=json.dumps({"public_key": key})).json()["added"] == 1
+    )
+    assert problem(api.local.post("/v1/peers/import", headers=LINES, content=body))[0] == 422
+    done = api.local.post("/v1/peers/import", params={"update": "true"}, headers=LINES, content=body).json()
+    assert done == {"added": 0, "present": 0, "updated": 1, "refused": 0, "bad": []}
+    shown = api.local.get(url(key)).json()
+    assert (shown["name"], shown["labels"]) == ("merged", {"team": "infra"})
+
+
+def test_the_gateway_is_no_peer(api: Api) -> None:
+    own, key = {"public_key": GATEWAY_KEY, "allowed_ips": ["10.9.0.9"]}, new_key()
+    answers = [
+        api.local.post("/v1/peers", json=own),
+        api.local.post("/v1/peers/import", headers=LINES, content=json.dumps(own)),
+    ]
+    assert api.local.post("/v1/peers", json={"public_key": key, "name": "rotated"}).status_code == 201
+    answers.append(api.local.post("/v1/peers/rotated/rotate", json={"public_key": GATEWAY_KEY}))
+    for answer in answers:
+        assert problem(answer) == (422, "invalid-value")
+        assert "is the gateway's own" in answer.json()["detail"]
+
+
+def test_a_key_in_a_path_is_written_in_one_way(api: Api) -> None:
+    """The bits behind a key's 256 are none of it, so that no two paths are one peer's."""
+    key = str(PublicKey(bytes(31) + b"\x00"))  # ends with A=
+    assert api.local.post("/v1/peers", json={"public_key": key, "name": "zero"}).status_code == 201
+    assert api.local.get(url(key)).status_code == 200
+    assert problem(api.local.get(f"{url(key)[:-1]}B")) == (404, "no-such-peer")
+    assert api.local.delete(url(key)).status_code == 204
 
 
 def test_a_removed_peers_claim_is_there_when_it_is_added_again_and_is_forgotten_by_its_key(api: Api) -> None:

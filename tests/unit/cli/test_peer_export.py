@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 from lab.registry import opened
 from tests.contracts.store import FULL, key, peer
-from tests.unit.cli.conftest import K1, PSK, Run, content
+from tests.unit.cli.conftest import K1, PSK, Run, content, written_by_another
 from wgjit.management.peer_readers import Format
 from wgjit.model import NEVER, Peer, PublicKey, parse_allowed_ip
 from wgjit.stores.entries import Filter
@@ -145,3 +146,37 @@ def test_an_export_takes_the_place_of_an_older_one_when_it_is_whole(run: Run, st
     assert file.stat().st_mode & 0o777 == 0o600
     assert sorted(each.name for each in tmp_path.iterdir() if each.name.startswith(".")) == []
     assert "No such file or directory" in run("export", tmp_path / "none" / "x")[2]
+
+
+@pytest.mark.parametrize("form", ["csv", "conf", "jsonl"])
+@pytest.mark.parametrize("name", ["x\n[Peer]\nPublicKey = y", "a\x1b[31mb", "a\rb", "a\x00b"])
+def test_control_characters_of_other_programs_stay_inside_of_their_line(
+    run: Run, two: Path, tmp_path: Path, form: str, name: str
+) -> None:
+    if "\0" in name and not isinstance(two, Path):
+        return  # no text of PostgreSQL has a NUL
+    written_by_another(two, "UPDATE peers SET name = ? WHERE name = ?", (name, "bob"))
+    file = tmp_path / f"p.{form}"
+    status, _, err = run("export", "--format", form, file)
+    assert status == 0
+    assert "1 peers have a name or label with control characters" in err
+    text = file.read_bytes().decode()
+    assert all(each.isprintable() for each in text.split("\n"))
+    if form != "jsonl":
+        assert name.encode("unicode_escape").decode() in text
+        again = tmp_path / "again.db"
+        assert run("import", "--skip-bad", file, "--store", again)[0] == 0
+        assert len(content(again)) == (2 if form == "conf" else 1)  # alice's preshared key is not in the CSV
+
+
+NAMES = ["=HYPERLINK(1)", "+1", "-2", "@x", "'=x", "''=x", "'quoted'", "'", "a=b"]
+
+
+def test_no_cell_is_a_formula_and_names_come_back(run: Run, store: Path, tmp_path: Path) -> None:
+    fill(store, [peer(number, name=name) for number, name in enumerate(NAMES, 1)], {key(1): {"a": "=1"}})
+    file, again = tmp_path / "p.csv", tmp_path / "again.db"
+    assert run("export", file)[0] == 0
+    rows = list(csv.DictReader(file.open(encoding="utf-8")))
+    assert not [row for row in rows for cell in (row["name"], row["labels"]) if cell.startswith(("=", "+", "-", "@"))]
+    assert run("import", file, "--store", again)[0] == 0
+    assert [each.name for each in content(again)] == NAMES

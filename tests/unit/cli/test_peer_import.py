@@ -55,7 +55,6 @@ def test_import_without_names(run: Run, store: Path, tmp_path: Path) -> None:
         ("[Peer]\nPublicKey = x\n", "line 15: public key: not a WireGuard key"),
         (f"[Peer]\nPublicKey = {K1}\n", f"line 14: public key {K1}: registered already as alice"),
         (f"[Peer]\nPublicKey = {K3}\n", f"line 14: public key {K3}: registered already as carol"),
-        (f"# bob\n[Peer]\nPublicKey = {key(5)}\n", "line 15: name 'bob': taken"),
         (f"[Peer]\nPublicKey = {key(5)}\nAllowedIPs=10.9.0.1\n", "line 14: allowed IP 10.9.0.1/32"),
     ],
 )

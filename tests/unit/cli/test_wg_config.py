@@ -63,7 +63,8 @@ def test_a_server_configuration() -> None:
         ("", "# friendly_name = alice", "alice"),
         ("# clients", "", "clients"),
         ("# someone else\n# alice", "", "alice"),
-        ("# alice\n", "", None),  # a blank line parts them
+        ("# alice\n", "", "alice"),
+        ("# someone else\n\n# alice\n\n", "", "alice"),
         ("", "", None),
         ("#", "# ", None),
         ("#PresharedKey = AAAA", "", None),

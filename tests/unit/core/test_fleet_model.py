@@ -20,8 +20,10 @@ Once all news has arrived, each connected client has one holder: the gateway of 
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
@@ -582,6 +584,31 @@ class Fleet(RuleBasedStateMachine):
                 if node is not session.node:
                     assert not node.holds(key), "there are two holders"
                     assert key not in node.gateway.residency, "another gateway still has the peer"
+
+
+class Drawn:
+    """What `lead` draws, for a story that is told."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def draw(self, _: object) -> Client:
+        return self._client
+
+
+@pytest.mark.parametrize("quick", [*itertools.product([False, True], repeat=3)])
+def test_a_call_that_came_before_the_client_was_back_gives_way_to_it(quick: tuple[bool, ...]) -> None:
+    """A client of b goes to c, is called by a, which has not heard of c, and comes back to b, which still has it."""
+    world = Fleet()
+    world.create(list(quick), 0.0)
+    client = CLIENTS[0]
+    world.connect(client, 1)
+    world.lead(Drawn(client), 1, True, False)
+    world.connect(client, 2)
+    world.follow(0, False)
+    world.stray(client, 0, "own", True)
+    world.connect(client, 1)
+    world.teardown()
 
 
 TestFleet = Fleet.TestCase

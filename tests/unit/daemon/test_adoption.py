@@ -13,6 +13,7 @@ from wgjit import adoption
 from wgjit.adoption import adopt, peers_of, release
 from wgjit.core.residents.placeholder import placeholder_key
 from wgjit.errors import DeviceFull, StoreError
+from wgjit.management.own import Own
 from wgjit.model import NEVER, DevicePeer, Peer, PeerChange, PresharedKey, PrivateKey
 
 KEYS = [PrivateKey(bytes([number]) * 32).public() for number in range(1, 10)]
@@ -54,6 +55,17 @@ def test_doing_it_again_changes_nothing() -> None:
     adopt([resident(1), resident(2)], registry, registry.add)
     result = adopt([resident(1), resident(2)], registry, registry.add)
     assert (result.new, result.present) == ([], 2)
+
+
+def test_the_gateways_own_address_and_key_are_refused() -> None:
+    own = Own(frozenset([KEYS[3]]), (ipaddress.ip_interface("10.8.0.1/16"),))
+    registry = FakeRegistry()
+    result = adopt([resident(1), resident(2), resident(3)], registry, registry.add, check=own.check)
+    assert [peer.public_key for peer in result.new] == [KEYS[2]]
+    assert [key for key, _ in result.refused] == [KEYS[1], KEYS[3]]
+    assert "10.8.0.1 is the gateway's own address" in result.refused[0][1]
+    assert "is the gateway's own" in result.refused[1][1]
+    assert registry.count() == 1
 
 
 def test_registered_values_are_not_overwritten() -> None:

@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
+from typer.testing import CliRunner
 
 from tests.unit.core.conftest import START
 from tests.unit.daemon.conftest import Running, running, until
 from tests.unit.daemon.test_loop import in_loop
+from wgjit.cli.shared.application import command_line
 from wgjit.control.status import GatewayStatus
 from wgjit.core.vocabulary import Departure, Left, NotCompleted, Revocation, Vanished
 from wgjit.daemon.metrics import Metrics
@@ -325,6 +327,7 @@ def test_what_the_rules_let_by_for_its_source_is_no_overrun(clock: Clock) -> Non
     told.counted(CaptureCounters(5, 0, 7))
     told.counted(CaptureCounters(5, 0, 7))
     assert metrics.troubles == {Trouble.OVER_SOURCE_RATE: 7}
+    assert metrics.as_dict(CaptureCounters(5, 1, 7))["capture_dropped"] == 8, "all that passed unseen"
 
 
 def test_a_client_that_gets_through_before_it_is_told_of_is_no_trouble(clock: Clock) -> None:
@@ -374,6 +377,18 @@ async def test_a_running_gateway_tells_of_its_troubles_in_log_and_status() -> No
         assert status.troubles == {"rules_gone": 1, "queue_overran": 9, "vanished": 3}
         assert status.troubled_by is not None
         assert re.match(r"another program took 3 peers out of the interface", status.troubled_by["vanished"])
+
+
+def test_status_shows_troubles_to_people(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def status(interface: str) -> GatewayStatus:
+        sentences = {"vanished": "another program took a peer out", "rules_gone": "they are back"}
+        return GatewayStatus(interface=interface, troubles={"vanished": 1, "rules_gone": 2}, troubled_by=sentences)
+
+    monkeypatch.setattr("wgjit.cli.gateway.status.client.status", status)
+    lines = CliRunner().invoke(command_line(), ["status", "wg0"]).output.splitlines()
+    shown = {name: value.strip() for name, _, value in (line.partition(" ") for line in lines)}
+    assert shown["troubles"] == "vanished 1, rules_gone 2"
+    assert shown["troubled_by"] == "vanished: another program took a peer out; rules_gone: they are back"
 
 
 def test_lines_are_made_for_people() -> None:

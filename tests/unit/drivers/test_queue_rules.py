@@ -2,10 +2,12 @@
 
 import re
 import sys
+from concurrent.futures import wait
 from pathlib import Path
 
 import pytest
 
+from wgjit.drivers.capture import rules_xt
 from wgjit.drivers.capture.rules import run
 from wgjit.drivers.capture.rules_nft import TABLE, NftRules
 from wgjit.drivers.capture.rules_xt import XtRules
@@ -56,3 +58,80 @@ def test_the_documented_table_is_the_one_that_is_made(monkeypatch: pytest.Monkey
     assert documented
     _replaced, _, table = made[0].partition("delete table inet wgjit_wg0\n")
     assert documented[1].replace(";", " ").split() == table.replace(";", " ").split()
+
+
+# --- iptables' rules, with a firewall in memory -----------------------------------------------------------------------
+
+
+class Firewall:
+    """`iptables` and `ip6tables` with one chain each, by the lines that `-S` prints."""
+
+    def __init__(self) -> None:
+        self.chains: dict[str, list[str]] = {"iptables": [], "ip6tables": []}
+        self.packets = 0
+        self.failure: CaptureError | None = None
+
+    def run(self, program: str, *words: str, stdin: str = "") -> str:
+        if self.failure:
+            raise self.failure
+        chain = self.chains[program.removesuffix("-restore")]
+        if program.endswith("-restore"):
+            for line in stdin.splitlines():
+                if line.startswith("-D"):
+                    chain.remove("-A" + line[2:])
+                elif line.startswith("-A"):
+                    chain.append(line)
+            return ""
+        counters = f" -c {self.packets} 0" if "-v" in words else ""
+        return "".join(f"{line}{counters}\n" for line in chain)
+
+
+@pytest.fixture
+def firewall(monkeypatch: pytest.MonkeyPatch) -> Firewall:
+    made = Firewall()
+    monkeypatch.setattr(rules_xt, "run", made.run)
+    monkeypatch.setattr(rules_xt, "_installed", lambda programs: list(programs[:1]))
+    monkeypatch.setattr(rules_xt, "CHECK", 0.0)
+    monkeypatch.setattr("wgjit.drivers.capture.rules_xt.os.path.exists", lambda path: True)
+    return made
+
+
+def looks(rules: XtRules, times: int = 3) -> bool:
+    """Whether one of the next looks for the rules has put them back; the first may have begun before."""
+    put_back = False
+    for _ in range(times):
+        put_back |= rules.heartbeat()
+        wait([rules._look] if rules._look else [])
+    return put_back
+
+
+def test_rules_of_iptables_that_are_gone_come_back_each_time_and_their_packets_still_count(firewall: Firewall) -> None:
+    rules = XtRules("wg0", 51820, 5)
+    rules.install()
+    firewall.packets = 3
+    assert rules.asked() == 6
+    assert not looks(rules)
+    for chain in firewall.chains.values():
+        assert len(chain) == 1
+    firewall.chains["ip6tables"].clear()
+    firewall.packets = 0
+    assert looks(rules)
+    assert [len(chain) for chain in firewall.chains.values()] == [1, 1]
+    assert rules.asked() == 6
+    firewall.packets = 2
+    assert rules.asked() == 10
+    rules.disarm()
+    assert firewall.chains == {"iptables": [], "ip6tables": []}
+
+
+def test_a_firewall_that_cannot_be_asked_is_an_error_and_is_asked_again(firewall: Firewall) -> None:
+    rules = XtRules("wg0", 51820, 5)
+    rules.install()
+    firewall.failure = CaptureError("iptables: no answer in 30 s")
+    with pytest.raises(CaptureError, match="no answer"):
+        looks(rules)
+    firewall.failure = None
+    for chain in firewall.chains.values():
+        chain.clear()
+    assert looks(rules)
+    rules.disarm()

@@ -44,7 +44,9 @@ def test_what_ran_beside_is_named_by_its_paths_and_its_failure_counts(capfd: pyt
 
 
 def test_what_hangs_is_interrupted_and_what_it_printed_is_shown(capfd: pytest.CaptureFixture[str]) -> None:
-    hangs = [sys.executable, "-c", "import time; print('hangs', flush=True); time.sleep(3600)", "tests/a"]
+    # A shell that started the tests in the background made them, and so this, ignore SIGINT.
+    hears = "import signal, time; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    hangs = [sys.executable, "-c", f"{hears}; print('hangs', flush=True); time.sleep(3600)", "tests/a"]
     shown = [sys.executable, "-c", "print('first')"]
     assert stages.run([shown, hangs], limit=2.0) != 0
     out = capfd.readouterr().out

@@ -5,15 +5,17 @@ import dataclasses
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from lab.registry import LabRegistry
 from tests.contracts.store import FULL, claim, key, peer
-from wgjit.errors import AddressConflict, AmbiguousHandle, InvalidValue, NoSuchPeer, PeerExists
+from wgjit.errors import AddressConflict, AmbiguousHandle, InvalidValue, NoSuchPeer, PeerExists, StoreBusy
 from wgjit.model import ChangeKind, Peer, PublicKey, Registration
 from wgjit.stores import label_rules
-from wgjit.stores.entries import Filter
+from wgjit.stores.entries import Filter, Page
+from wgjit.stores.sqlite.rows import listing
 
 
 @pytest.fixture
@@ -189,6 +191,27 @@ def test_a_rotation_that_fails_changes_nothing(registry: LabRegistry) -> None:
     assert registry.lookup(key(7)) == Registration(FULL, claim(7, 1000.0))
     assert registry.peers.labels(key(7)) == {"team": "infra"}
     assert registry.last_change() == 0
+
+
+def test_remove_fitting_leaves_a_peer_that_does_not_fit_any_more(
+    registry: LabRegistry, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another program changes a peer when the page was read, before its peers are removed: it waits, or it is heard."""
+    for number in (1, 2):
+        registry.hand_out(peer(number), {"team": "guests"})
+    read, changed = listing.page, []
+
+    def stale(*arguments: Any) -> Page:
+        page = read(*arguments)
+        with contextlib.closing(LabRegistry(path, timeout=0.05)) as other, contextlib.suppress(StoreBusy):
+            other.amend(key(1), lambda each: each, {"team": "staff"})
+            changed.append(key(1))
+        return page
+
+    monkeypatch.setattr("wgjit.stores.sqlite.peers.listing.page", stale)
+    registry.remove_fitting(Filter({"team": "guests"}))
+    monkeypatch.undo()
+    assert [each.public_key for each in registry.peers.every()] == changed
 
 
 def test_remove_all_and_remove_fitting(registry: LabRegistry, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -252,6 +252,7 @@ class Imported(BaseModel):
     )
     added: int
     present: int = Field(description="Peers that were registered already with exactly these values.")
+    updated: int = Field(default=0, description="Registered peers that got a name or labels. Only with `update`.")
     refused: int
     bad: list[BadLine] = Field(description="The first 1000 refused lines.")
 

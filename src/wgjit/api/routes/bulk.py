@@ -48,13 +48,18 @@ async def import_(
     batch: Annotated[
         int, Query(ge=0, le=100_000_000, description="Peers in a batch, which is all or nothing. 0: all peers at once.")
     ] = 0,
+    update: Annotated[
+        bool, Query(description="Give peers that are registered already the lines' names and labels.")
+    ] = False,
 ) -> Response:
-    """The body has one peer per line, with the fields of an export. Without `skip_bad`, the first bad line ends the
-    import, and no peer of its batch is registered. A peer that is registered already with exactly these values counts
-    as present, so an import may be repeated."""
+    """The body has one peer per line, with the fields of an export. Without `skip_bad`, a bad line ends the import, no
+    peer of its batch is registered, and the problem names the first 20 bad lines. A peer that is registered already
+    with exactly these values counts as present, so an import may be repeated."""
     with service.imports.place(caller.author.actor, IMPORT_SHARE, comes_first=caller.is_local):
         mark = hashlib.sha256(fingerprint(request, b""))
-        work = Import(service.registries, service.threads.imports, caller, skip_bad, batch)
+        work = Import(
+            service.registries, service.threads.imports, caller, skip_bad, batch, update=update, own=service.own
+        )
         if key is not None and (before := await work.answered(key)):
             async for part in _parts(request.receive):
                 mark.update(part)

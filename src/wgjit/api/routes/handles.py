@@ -11,7 +11,7 @@ from wgjit.model import Claim, PublicKey, Registration
 from wgjit.stores.base import Registry
 from wgjit.wire.key_text import quoted
 
-_KEY = r"[A-Za-z0-9_-]{43}=?"
+_KEY = r"[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]=?"
 
 
 def to_path(key: PublicKey) -> str:

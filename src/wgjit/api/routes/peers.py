@@ -18,7 +18,7 @@ from wgjit.api.routes.declared import Routes
 from wgjit.errors import ConfigError, InvalidValue
 from wgjit.management import client_config
 from wgjit.management.client_config import Server
-from wgjit.model import Peer, PrivateKey, PublicKey, Standing
+from wgjit.model import AllowedIP, Peer, PrivateKey, PublicKey, Standing
 from wgjit.stores.entries import AnsweredBefore, Entry, Filter, IdempotentRequest, Scope
 from wgjit.stores.label_rules import parse_labels
 from wgjit.stores.peer_json import claim_fields, holding_fields
@@ -111,6 +111,8 @@ def create(
         private_key, public_key = client_config.keys(body.public_key)
     values = bodies.values(body) | {"public_key": public_key, "allowed_ips": prefixes}
     peer = _checked(lambda: Peer(**values))
+    with about("public_key"):
+        service.own().check(peer)
     handing = _Handing(private_key, service.server)
     try:
         with service.registries.use() as registry:
@@ -225,6 +227,8 @@ def patch(
 ) -> Response:
     """A merge patch (RFC 7396): only the given fields change. To change the key, use rotate."""
     change = _Patch(body)
+    with about("allowed_ips"):
+        service.own().check_prefixes(change.prefixes)
     unchanged = etags.check(if_match)
 
     def check(before: Entry) -> None:
@@ -251,6 +255,12 @@ class _Patch:
                 self.taken.append(label)
             else:
                 self.given[label] = value
+
+    @property
+    def prefixes(self) -> tuple[AllowedIP, ...]:
+        """The new allowed IPs, empty if they do not change."""
+        prefixes: tuple[AllowedIP, ...] = self._values.get("allowed_ips", ())
+        return prefixes
 
     def look(self, before: Entry) -> None:
         """Look at the unchanged peer, in the transaction that changes it."""
@@ -300,6 +310,7 @@ def rotate(
     mark = fingerprint(request, raw)
     with about("public_key"):
         private_key, new = client_config.keys(None if body is None else body.public_key)
+        service.own().check_key(new)
     handing = _Handing(private_key, service.server)
     try:
         with service.registries.use() as registry:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -22,5 +22,13 @@ def status(
         return
     width = max(map(len, answer))
     for name, value in answer.items():
-        shown = ", ".join(f"{k} {v}" for k, v in value.items()) or "-" if isinstance(value, dict) else value
-        print(f"{name:<{width}}  {shown}")
+        print(f"{name:<{width}}  {_shown(value)}")
+
+
+def _shown(value: Any) -> Any:
+    """A field's value for people: numbers by name, or sentences by name."""
+    if not isinstance(value, dict):
+        return value
+    if value and all(isinstance(one, str) for one in value.values()):
+        return "; ".join(f"{name}: {one}" for name, one in value.items())
+    return ", ".join(f"{name} {one}" for name, one in value.items()) or "-"

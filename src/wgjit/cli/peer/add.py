@@ -60,6 +60,7 @@ def add(
     outlet = Outlet(output, qr, qr_file)
     handing = _Handing(outlet, private_key, lambda: client_config.server(here))
     peer = Peer(key, name=name, **given.all_values())
+    here.own.check(peer)
     with outlet.undone_on_error(), made(here) as registry:
         peer = registry.peers.hand_out(peer, given.labels, pools, handing.before_commit, by=author())
     handing.tell("added", Entry(peer, given.labels), as_json=as_json)
@@ -82,6 +83,7 @@ def rotate(
     by `peer add`.
     """
     private_key, key = client_config.keys(public_key)
+    here.own.check_key(key)
     outlet = Outlet(output, qr, qr_file)
     handing = _Handing(outlet, private_key, lambda: client_config.server(here))
     with outlet.undone_on_error(), existing(here) as registry:

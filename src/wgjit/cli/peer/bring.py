@@ -11,6 +11,7 @@ import os
 import stat
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, TextIO, cast
 
@@ -18,10 +19,11 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from wgjit.cli.shared.registry import author, made, on_registry
+from wgjit.cli.shared.registry import Interface, author, made, on_registry
 from wgjit.errors import ConfigError, InvalidValue
-from wgjit.management import imports, peer_readers
-from wgjit.management.peer_readers import Format
+from wgjit.management import file_kinds, imports, peer_readers
+from wgjit.management.file_kinds import Format
+from wgjit.management.own import Own
 from wgjit.management.site import Site
 from wgjit.stores.base import Load
 from wgjit.stores.entries import Loaded
@@ -51,13 +53,22 @@ def import_(
     names: Annotated[
         bool, typer.Option(help="In format conf, a comment directly above or in a [Peer] is its name.")
     ] = True,
+    update: Annotated[
+        bool, typer.Option("--update", help="Give peers that are registered already the files' names and labels.")
+    ] = False,
+    interface: Interface = "wg0",
     *,
+    context: typer.Context,
     here: Site,
 ) -> None:
     """Register all peers of the files. If one peer is refused, no peer of its file is registered (see --batch).
 
-    A peer that is registered already with exactly these values counts as present. So an import may be run again.
+    A peer that is registered already with exactly these values counts as present. So an import may be run again. Of a
+    dump with several interfaces, the peers of --interface are registered.
     """
+    source = context.get_parameter_source("interface")
+    asked = interface if source is not None and source.name == "COMMANDLINE" else None
+    reading = _Reading(form, names, asked)
     if report is not None and not skip_bad:
         raise ConfigError("--report: is for the lines that --skip-bad leaves out; give both, or neither")
     with contextlib.ExitStack() as stack:
@@ -69,8 +80,8 @@ def import_(
         for path in files:
             refusals.begin(path, batch)
             with _opened(path) as file:
-                _import(path, file, form, names, batch, load, refusals, progress, total)
-    print(_summary(total, refusals.count, refusals.key_comments))
+                _import(path, file, reading, batch, load, refusals, progress, total, here.own, update)
+    print(_summary(total, refusals))
 
 
 class _Total:
@@ -79,49 +90,75 @@ class _Total:
     def __init__(self) -> None:
         self.added = 0
         self.present = 0
+        self.updated = 0
 
     def count(self, loaded: Loaded) -> None:
         self.added += loaded.added
         self.present += loaded.present
+        self.updated += loaded.updated
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """How files are read."""
+
+    form: Format | None
+    names: bool
+    interface: str | None
 
 
 def _import(
     path: Path,
     file: io.BufferedReader,
-    form: Format | None,
-    names: bool,
+    how: _Reading,
     batch: int,
     load: Load,
     refusals: _Refusals,
     progress: _Progress,
     total: _Total,
+    own: Own,
+    update: bool,
 ) -> None:
     """Import one file. Raises InvalidValue (names file and line), StoreError, ConfigError (the file is unreadable)."""
     source = "standard input" if str(path) == "-" else str(path.absolute())
 
     def loaded(batch: Loaded) -> None:
         total.count(batch)
-        refusals.committed = total.added + total.present
+        refusals.committed = total.added + total.present + total.updated
 
     try:
-        form = form or peer_readers.guess(path.name, file.peek(4096))
-        chunks = peer_readers.read(progress.reading(file), form, names=names)
-        tell = imports.Teller(refusals.refused, loaded, refusals.key_comment, progress.count, progress.writing)
-        imports.register(chunks, load, batch, source, tell)
+        head = file.peek(4096)
+        file_kinds.refuse_others(head)
+        form = how.form or file_kinds.guess(path.name, head)
+        chunks = peer_readers.read(progress.reading(file), form, names=how.names, interface=how.interface)
+        tell = imports.Teller(
+            refusals.refused,
+            loaded,
+            refusals.key_comment,
+            refusals.name_left,
+            refusals.note,
+            refusals.settled,
+            progress.count,
+            progress.writing,
+        )
+        imports.Import(load, batch, source, tell, own=own, update=update).all(chunks)
     except InvalidValue as error:
         if refusals.is_told:
             raise
+        refusals.tell_collected()
         raise InvalidValue(f"{shown(path)}: {error}; {refusals.consequence}") from None
     except OSError as error:
         raise ConfigError(f"{shown(path)}: {error.strerror}") from None
 
 
 class _Refusals:
-    """Handles bad lines: raises InvalidValue at the first bad line or, with `skip`, reports and counts them."""
+    """Handles bad lines: collects those of a batch for one error or, with `skip`, reports and counts them."""
 
     def __init__(self, report: TextIO | None, skip: bool) -> None:
         self.count = 0
         self.key_comments = 0
+        self.names_left = 0
+        self._collected: list[str] = []
         self.committed = 0
         """Peers of all files so far whose registration is committed."""
         self.is_told = False
@@ -135,13 +172,42 @@ class _Refusals:
         self._path, self._batch = path, batch
 
     def refused(self, line: int, what: object) -> None:
-        """Handle a line that is not imported. Raises InvalidValue unless bad lines are skipped."""
-        text = f"{shown(self._path)}: line {line}: {what}"
-        if not self._skip:
-            self.is_told = True
-            raise InvalidValue(f"{text}; {self.consequence}")
+        """Handle a line that is not imported."""
         self.count += 1
-        self._tell(text, self.count)
+        text = f"{shown(self._path)}: line {line}: {what}"
+        if self._skip:
+            self._tell(text, self.count)
+        elif self.count <= _SHOWN:
+            self._collected.append(text)
+
+    def settled(self) -> None:
+        """Raise InvalidValue if there are bad lines, unless they are skipped. The first ones are shown."""
+        if self._skip or not self.count:
+            return
+        self.is_told = True
+        if self.count == 1:
+            raise InvalidValue(f"{self._collected[0]}; {self.consequence}")
+        self.tell_collected()
+        which = (
+            f"{self.count} lines" if self.count <= _SHOWN else f"{self.count} lines, the first {_SHOWN} of them above,"
+        )
+        told = f"{which} cannot be imported (--skip-bad imports the rest)"
+        raise InvalidValue(f"{shown(self._path)}: {told}; {self.consequence}")
+
+    def tell_collected(self) -> None:
+        """Show the first bad lines."""
+        for text in self._collected:
+            print(f"wgjit: {text}", file=sys.stderr)
+        self._collected.clear()
+
+    def name_left(self, line: int, why: str) -> None:
+        """Report a name that was left out. Its peer is imported."""
+        self.names_left += 1
+        self._tell(f"{shown(self._path)}: line {line}: {why}", self.names_left)
+
+    def note(self, text: str) -> None:
+        """Report what is true of the whole file."""
+        self._tell(f"{shown(self._path)}: {text}", 1)
 
     def key_comment(self, line: int) -> None:
         """Report a comment with a key in it, which is not taken for a name. Its peer is imported."""
@@ -264,12 +330,17 @@ def _written(report: Path | None) -> Iterator[TextIO | None]:
         yield file
 
 
-def _summary(total: _Total, refused: int, key_comments: int) -> str:
+def _summary(total: _Total, refusals: _Refusals) -> str:
+    refused, key_comments = refusals.count, refusals.key_comments
     text = f"imported {_peers(total.added)}"
+    if total.updated:
+        text += f", {total.updated} updated"
     if total.present:
         text += f", {total.present} already present"
     if refused:
         text += f", {refused} {'line' if refused == 1 else 'lines'} left out"
+    if refusals.names_left:
+        text += f", {refusals.names_left} {'name' if refusals.names_left == 1 else 'names'} left out"
     if key_comments:
         text += f", {key_comments} {'comment' if key_comments == 1 else 'comments'} with a key not taken for a name"
     return text

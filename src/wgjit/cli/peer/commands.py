@@ -65,6 +65,7 @@ def set_(
     told = [*values, *(["labels"] if given.labels or taken else [])]
     if not told:
         raise ConfigError(f"nothing to change for {quoted(handle)}: give an option, such as --keepalive 25")
+    here.own.check_prefixes(values.get("allowed_ips", ()))
     with existing(here) as registry:
         entry = registry.peers.amend(
             registry.peers.resolve(handle),

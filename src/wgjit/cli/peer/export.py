@@ -19,8 +19,8 @@ import typer
 from wgjit.cli.peer.describe import Withheld
 from wgjit.cli.shared.registry import existing, on_registry
 from wgjit.errors import ConfigError
-from wgjit.management.cells import to_cell
-from wgjit.management.peer_readers import Format, by_ending
+from wgjit.management.cells import escaped, to_cell
+from wgjit.management.file_kinds import Format, by_ending
 from wgjit.management.site import Site
 from wgjit.model import Peer, Standing
 from wgjit.stores import peer_json
@@ -65,11 +65,14 @@ class _Left:
         self._secrets = 0
         self._peers = 0
         self._withheld = Withheld()
+        self._escaped = 0
 
     def seen(self, entries: Iterable[Entry]) -> Iterator[Entry]:
         """The same entries; peers whose name or label is withheld are counted."""
         for entry in entries:
             self._withheld.seen(entry)
+            texts = (entry.peer.name or "", *entry.labels.keys(), *entry.labels.values())
+            self._escaped += not all(map(str.isprintable, texts))
             yield entry
 
     def preshared_key(self, peer: Peer) -> str | None:
@@ -92,6 +95,12 @@ class _Left:
     def tell(self) -> None:
         """Say on standard error what was left out."""
         self._withheld.tell()
+        if self._escaped:
+            print(
+                f"wgjit: {self._escaped} peers have a name or label with control characters, which are written as "
+                "escapes such as \\n; give another name: wgjit peer set KEY --name NAME",
+                file=sys.stderr,
+            )
         if self._secrets:
             print(f"wgjit: {self._secrets} preshared keys were left out; --preshared-keys writes them", file=sys.stderr)
         if self._peers:
@@ -115,7 +124,7 @@ def _csv(entries: Iterable[Entry], left: _Left) -> Iterator[str]:
     for entry in entries:
         left.preshared_key(entry.peer)
         fields = peer_json.to_fields(entry, preshared_keys=left.preshared_keys)
-        writer.writerow([to_cell(fields[name]) for name in columns])
+        writer.writerow([to_cell(name, fields[name]) for name in columns])
         yield text.getvalue()
         text.seek(0)
         text.truncate()
@@ -126,7 +135,7 @@ def _conf(entries: Iterable[Entry], left: _Left) -> Iterator[str]:
     for peer in left.may_connect(entries):
         lines = ["[Peer]", f"PublicKey = {peer.public_key}"]
         if peer.name is not None:
-            lines.insert(0, f"# Name = {peer.name}")
+            lines.insert(0, f"# Name = {escaped(peer.name)}")
         if key := left.preshared_key(peer):
             lines.append(f"PresharedKey = {key}")
         if peer.allowed_ips:

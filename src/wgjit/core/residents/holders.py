@@ -381,6 +381,10 @@ class Holders:
             self._commands.append(SessionUp(endpoint, min(left, SESSION)))
 
     def _say(self, known: _Known, holding: Holding, why: Hold, now: Now) -> None:
+        # A timestamp that is said for the first time came with a session of its own. A gateway that has called the
+        # client before that session must not take its own call for the later one.
+        if (arrival := known.proofs.arrival(holding.timestamp)) is not None:
+            holding = replace(holding, since=max(holding.since, arrival + self._ahead))
         known.own = known.told = holding
         known.said = now.monotonic
         self._commands.append(SayHolding(holding, why))

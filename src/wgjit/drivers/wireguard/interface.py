@@ -7,7 +7,6 @@ caller's mistakes.
 from __future__ import annotations
 
 import errno
-import ipaddress
 import os
 import shutil
 import subprocess
@@ -23,7 +22,8 @@ from wgjit.drivers.wireguard.translate import device_error
 from wgjit.drivers.wireguard.userspace.device import UserspaceDevice
 from wgjit.errors import DeviceError, InvalidValue, NoSuchDevice
 from wgjit.model import AllowedIP, parse_allowed_ip
-from wgjit.wire.key_text import quoted, without_keys
+from wgjit.wire.addresses import parse_interface
+from wgjit.wire.key_text import quoted
 
 Backend = Literal["kernel", "userspace"]
 
@@ -125,11 +125,9 @@ def check_name(name: str) -> None:
 
 def _parse_address(text: str) -> InterfaceAddress:
     try:
-        return ipaddress.ip_interface(text)
-    except ValueError as error:
-        raise InvalidValue(
-            f"address {quoted(text)}: {without_keys(str(error))}; write an address such as 10.8.0.1/16"
-        ) from None
+        return parse_interface(text)
+    except InvalidValue as error:
+        raise InvalidValue(f"address {error.text}") from None
 
 
 def _make(route: Rtnetlink, name: str, backend: Backend | Literal["auto"]) -> Backend:

@@ -16,20 +16,24 @@ from __future__ import annotations
 
 import contextlib
 import struct
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from psycopg import errors as pg
 
-from wgjit.errors import PeerRefused, StoreError
+from wgjit.errors import InvalidValue, PeerRefused, StoreError
 from wgjit.model import Peer
 from wgjit.stores import audit_records, checks, label_rules, packing
-from wgjit.stores.entries import Author, Loaded
+from wgjit.stores.entries import Author, Loaded, Loading
+from wgjit.stores.loading import again
+from wgjit.stores.loading.again import Outcome
 from wgjit.stores.plain import PLAIN_SIZE
 from wgjit.stores.postgresql import audit
 from wgjit.stores.postgresql.database.connection import Database
 from wgjit.stores.postgresql.database.schema import Db
-from wgjit.stores.postgresql.rows import labels, peer_rows, pools
+from wgjit.stores.postgresql.rows import peer_rows
+from wgjit.stores.postgresql.rows.loaded import Rows
 from wgjit.stores.postgresql.spill import LINE, Spill
 
 Refused = Callable[[int, StoreError], None]
@@ -37,6 +41,8 @@ Refused = Callable[[int, StoreError], None]
 
 CACHE = 65_536
 """KiB of memory for each sort on the server."""
+
+PLAINLY = Loading()
 
 _COLUMNS = packing.columns()
 _TRIES = 5
@@ -189,17 +195,19 @@ class BulkLoad:
                         copy.write_row(pair)
         self.staged += len(rows)
 
-    def commit(self, refused: Refused, source: str = "") -> Loaded:
+    def commit(self, refused: Refused, source: str = "", how: Loading = PLAINLY) -> Loaded:
         """Register the staged peers in one transaction, and begin the next batch.
 
-        `source`: where the peers were read from. Raises StoreBusy, StoreError, and what `refused` raises. After an
-        error no peer of this batch is registered.
+        `source`: where the peers were read from. Raises StoreBusy, StoreError, and what `refused` and `how.settled`
+        raise. After an error no peer of this batch is registered.
         """
         if not self.staged:
+            how.settled()
             return Loaded(0, 0, 0)
         with self._transaction() as db:
-            loaded = self._insert_all(db) or self._sift(db, refused)
-            if loaded.added:
+            loaded = self._insert_all(db) or self._sift(db, refused, how)
+            how.settled()
+            if loaded.added or loaded.updated:
                 audit.write(db, self._by, [audit_records.imported(loaded, source)])
             db.execute("DISCARD PLANS")  # the triggers' plans are made for many rows; the next one may write one
         self._end().close()  # commits
@@ -264,7 +272,7 @@ class BulkLoad:
                 copy.write(b"".join([_staged_row(row) for row in rows]))
             copy.write(_TRAILER)
 
-    def _sift(self, db: Db, refused: Refused) -> Loaded:
+    def _sift(self, db: Db, refused: Refused, how: Loading) -> Loaded:
         """Insert all rows without a conflict, then the others one by one."""
         self._stage_plain(db)
         db.execute("CREATE INDEX ON pg_temp.stage (line); ANALYZE pg_temp.stage, pg_temp.stage_labels")
@@ -284,21 +292,18 @@ class BulkLoad:
         row = db.execute("SELECT count(*), count(*) FILTER (WHERE present) FROM pg_temp.apart").fetchone()
         assert row is not None
         apart, present = row
-        added, refusals = self.staged - apart, 0
+        counts = Counter({Outcome.ADDED: self.staged - apart, Outcome.PRESENT: present})
+        refusals, rows = 0, Rows(db, self._by)
         for line, peer, wanted in _singled_out(db):
-            if _has(db, peer, wanted):
-                present += 1
-                continue
             try:
-                with db.transaction():
-                    peer_rows.insert(db, [peer])
-                    pools.taken(db, peer.allowed_ips)
-                    labels.write(db, peer.public_key, wanted or {})
-                added += 1
+                counts[again.settle(rows, line, peer, wanted, how)] += 1
             except PeerRefused as error:
                 refusals += 1
-                refused(line, error)
-        return Loaded(added, present, refusals)
+                refused(line, again.beside(error, rows.first_line(error, line)))
+            except InvalidValue as error:
+                refusals += 1
+                refused(line, StoreError(error.text, field=error.field))
+        return Loaded(counts[Outcome.ADDED], counts[Outcome.PRESENT], refusals, counts[Outcome.UPDATED])
 
 
 class _Dropped(Exception):
@@ -331,12 +336,3 @@ def _singled_out(db: Db) -> Iterator[tuple[int, Peer, dict[str, str] | None]]:
             pairs = db.execute("SELECT key, value FROM pg_temp.stage_labels WHERE line = %s", (line,))
             yield line, packing.make_peer(*row), dict(pairs.fetchall()) if labelled else None
         last = rows[-1][0]
-
-
-def _has(db: Db, peer: Peer, said: dict[str, str] | None) -> bool:
-    """Whether this very peer is registered, with these very labels if labels are stated."""
-    query = f"SELECT {_COLUMNS} FROM wgjit.peers WHERE public_key = %s"
-    row = db.execute(query, (peer.public_key,)).fetchone()
-    if row is None or packing.make_peer(*row) != peer:
-        return False
-    return said is None or labels.read(db, [peer.public_key]).get(peer.public_key, {}) == said

@@ -25,6 +25,8 @@ from wgjit.stores.postgresql.rows import handles, labels, listing, peer_rows, po
 _PAGE = 1000
 """Peers that are read, registered or removed in one round."""
 
+_LOCK = "SELECT FROM wgjit.peers WHERE public_key = ANY(%b) ORDER BY public_key FOR UPDATE"
+
 _TRIES = 20
 """How often an address is asked for, if other programs register the very addresses that were found free."""
 
@@ -275,11 +277,19 @@ class Peers:
         return count
 
     def remove_fitting(self, wanted: Filter, *, by: Author) -> int:
-        """Remove all peers that fit, one page per transaction, so that a gateway can save claims in between."""
+        """Remove all peers that fit, one page per transaction, so that a gateway can save claims in between.
+
+        A page is read again when its rows are locked, so no peer is removed that does not fit any more.
+        """
         count, after = 0, None
         while True:
-            page = self.page(wanted, _PAGE, after)
-            count += self.remove_all([entry.peer.public_key for entry in page.entries], by=by)
+            with self._changing() as db:
+                now = time.time()
+                page = listing.page(db, wanted, now, _PAGE, after)
+                keys = [entry.peer.public_key for entry in page.entries]
+                db.execute(_LOCK, (keys,))
+                still = {entry.peer.public_key for entry in listing.page(db, wanted, now, _PAGE, after).entries}
+                count += _remove(db, [key for key in keys if key in still], None, by)
             if page.cursor is None:
                 return count
             after = page.cursor

@@ -176,12 +176,15 @@ class Peers:
         """
 
         def note(db: sqlite3.Connection, loaded: Loaded, source: str) -> None:
-            if loaded.added:
+            if loaded.added or loaded.updated:
                 audit.write(db, by, audit_records.imported(loaded, source))
+
+        def note_change(db: sqlite3.Connection, before: Entry, after: Entry) -> None:
+            audit.amended(db, by, before, after)
 
         link = Link(self._path, read_only=False, timeout=self._timeout)
         try:
-            with link as db, closing(BulkLoad(db, peer_rows.insert, note, cache)) as load:
+            with link as db, closing(BulkLoad(db, peer_rows.insert, note, cache, note_change)) as load:
                 yield load
         except StoreError as error:
             if isinstance(error.__cause__, sqlite3.Error) and primary_code(error.__cause__) == sqlite3.SQLITE_FULL:
@@ -288,34 +291,47 @@ class Peers:
         `check` gets each peer that is registered; if `check` raises an error, no peer is removed. With `check`, a
         damaged row is a StoreError.
         """
-        count = 0
         with self._changing() as db:
-            for key in keys:
-                try:
-                    entry = _entry(db, key)
-                except NoSuchPeer:
-                    continue
-                except (StoreError, sqlite3.OperationalError):  # damaged (no UTF-8): a reason more to remove it
-                    if check is not None:
-                        raise
-                    entry = None
-                if check is not None and entry is not None:
-                    check(entry)
-                db.execute("DELETE FROM peers WHERE public_key = ?", (key,))
-                audit.removed(db, by, key, entry)
-                count += 1
+            count = _remove(db, keys, check, by)
             db.execute("COMMIT")
         return count
 
     def remove_fitting(self, wanted: Filter, *, by: Author) -> int:
-        """Remove all peers that fit, one page per transaction, so that a gateway can save claims in between."""
+        """Remove all peers that fit, one page per transaction, so that a gateway can save claims in between.
+
+        A page is read in the transaction that removes its peers, so no peer is removed that does not fit any more.
+        """
         count, after = 0, None
         while True:
-            page = self.page(wanted, _PAGE, after)
-            count += self.remove_all([entry.peer.public_key for entry in page.entries], by=by)
+            with self._changing() as db:
+                page = listing.page(db, wanted, time.time(), _PAGE, after)
+                count += _remove(db, [entry.peer.public_key for entry in page.entries], None, by)
+                db.execute("COMMIT")
             if page.cursor is None:
                 return count
             after = page.cursor
+
+
+def _remove(
+    db: sqlite3.Connection, keys: Sequence[PublicKey], check: Callable[[Entry], None] | None, by: Author
+) -> int:
+    """Remove these peers. Returns how many were registered."""
+    count = 0
+    for key in keys:
+        try:
+            entry = _entry(db, key)
+        except NoSuchPeer:
+            continue
+        except (StoreError, sqlite3.OperationalError):  # damaged (no UTF-8): a reason more to remove it
+            if check is not None:
+                raise
+            entry = None
+        if check is not None and entry is not None:
+            check(entry)
+        db.execute("DELETE FROM peers WHERE public_key = ?", (key,))
+        audit.removed(db, by, key, entry)
+        count += 1
+    return count
 
 
 def _entry(db: sqlite3.Connection, key: PublicKey) -> Entry:

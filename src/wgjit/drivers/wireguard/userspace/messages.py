@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 
 from wgjit.errors import MalformedAnswer
 from wgjit.model import DeviceInfo, DevicePeer, Endpoint, PeerChange, PresharedKey, PrivateKey, PublicKey
+from wgjit.wire.addresses import parse_prefix
 
 GET = b"get=1\n\n"
 
@@ -115,7 +116,7 @@ def read_peers(answer: Iterable[Pair]) -> Iterator[DevicePeer]:
             continue
         elif key == "allowed_ip":
             try:
-                fields["allowed_ips"].append(ipaddress.ip_network(value))
+                fields["allowed_ips"].append(parse_prefix(value))
             except ValueError:
                 raise MalformedAnswer("UAPI: allowed_ip: not a prefix") from None
         elif key == "preshared_key":

@@ -25,18 +25,23 @@ all triggers. A row without conflict may be inserted early, so the result is the
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from wgjit.errors import PeerRefused, StoreError
+from wgjit.errors import InvalidValue, PeerRefused, StoreError
 from wgjit.model import Peer, PublicKey
 from wgjit.stores import checks, label_rules, packing
-from wgjit.stores.entries import Loaded
+from wgjit.stores.entries import Loaded, Loading
+from wgjit.stores.loading import again
+from wgjit.stores.loading.again import Outcome
 from wgjit.stores.sqlite.bulk.aside import CACHE, Aside
-from wgjit.stores.sqlite.rows import labels, pools
+from wgjit.stores.sqlite.bulk.rows import NoteChange, Rows, unnoted_change
 
 Refused = Callable[[int, StoreError], None]
 """Gets the line of a peer that is refused, and the error. If it raises, nothing of the batch is registered."""
+
+PLAINLY = Loading()
 
 _ROUND = 16_384
 """Plain records staged by one statement."""
@@ -175,7 +180,8 @@ class BulkLoad:
 
     `db` is the load's own connection. An sqlite3.Error is left to the caller who opened `db`. `insert` registers a
     round of peers with all triggers, and raises a worded error for a refused peer. `cache`: KiB of memory for each of
-    the load's two connections. The line numbers of a batch ascend, and none comes twice.
+    the load's two connections. `note_change` is told each registered peer that an update has changed. The line numbers
+    of a batch ascend, and none comes twice.
     """
 
     def __init__(
@@ -184,10 +190,12 @@ class BulkLoad:
         insert: Callable[[sqlite3.Connection, list[Peer]], None],
         before_commit: BeforeCommit = unnoted,
         cache: int = CACHE,
+        note_change: NoteChange = unnoted_change,
     ) -> None:
         self._db = db
         self._insert_one = insert
         self._before_commit = before_commit
+        self._note_change = note_change
         self.staged = 0
         """Peers in this batch so far."""
         db.execute(f"PRAGMA cache_size = -{cache}")
@@ -242,13 +250,14 @@ class BulkLoad:
         self._db.execute("COMMIT")
         self.staged += len(rows)
 
-    def commit(self, refused: Refused, source: str = "") -> Loaded:
+    def commit(self, refused: Refused, source: str = "", how: Loading = PLAINLY) -> Loaded:
         """Register the staged peers in one transaction, and begin the next batch.
 
-        `source`: where the peers were read from. Raises StoreBusy, StoreError, and what `refused` raises. After an
-        error no peer of this batch is registered.
+        `source`: where the peers were read from. Raises StoreBusy, StoreError, and what `refused` and `how.settled`
+        raise. After an error no peer of this batch is registered.
         """
         if not self.staged:
+            how.settled()
             return Loaded(0, 0, 0)
         self._aside.settle()
         try:
@@ -259,9 +268,10 @@ class BulkLoad:
             self._db.execute("ROLLBACK")
             self._aside.forget_sorted()
             self._db.execute("BEGIN IMMEDIATE")
-            loaded = self._sift(refused)
+            loaded = self._sift(refused, how)
         else:
             loaded = Loaded(self.staged, 0, 0)
+        how.settled()
         self._before_commit(self._db, loaded, source)
         self._db.execute("COMMIT")
         self._run(_CLEAR)
@@ -269,7 +279,7 @@ class BulkLoad:
         self.staged = 0
         return loaded
 
-    def _sift(self, refused: Refused) -> Loaded:
+    def _sift(self, refused: Refused, how: Loading) -> Loaded:
         """Insert all rows without a conflict, then the others one by one."""
         self._run(_SINGLE_OUT)
         apart, present = self._db.execute("SELECT count(*), coalesce(sum(present), 0) FROM apart").fetchone()
@@ -277,23 +287,18 @@ class BulkLoad:
             self._insert_all(at_once=False)
         except (sqlite3.IntegrityError, _Overlap) as error:
             raise StoreError("a peer of this import is refused by the schema; a value is out of range") from error
-        added, refusals = self.staged - apart, 0
+        counts = Counter({Outcome.ADDED: self.staged - apart, Outcome.PRESENT: present})
+        refusals, rows = 0, Rows(self._db, self._insert_one, self._note_change)
         for line, peer, wanted in self._singled_out():
-            if self._has(peer, wanted):
-                present += 1
-                continue
-            self._db.execute("SAVEPOINT one")
             try:
-                self._insert_one(self._db, [peer])
-                pools.taken(self._db, peer.allowed_ips)
-                labels.write(self._db, peer.public_key, wanted or {})
-                added += 1
+                counts[again.settle(rows, line, peer, wanted, how)] += 1
             except PeerRefused as error:
-                self._db.execute("ROLLBACK TO one")
                 refusals += 1
-                refused(line, error)
-            self._db.execute("RELEASE one")
-        return Loaded(added, present, refusals)
+                refused(line, again.beside(error, rows.first_line(error, line)))
+            except InvalidValue as error:
+                refusals += 1
+                refused(line, StoreError(error.text, field=error.field))
+        return Loaded(counts[Outcome.ADDED], counts[Outcome.PRESENT], refusals, counts[Outcome.UPDATED])
 
     def _insert_all(self, *, at_once: bool) -> None:
         """Insert the rows that are not in `apart`. `at_once`: `apart` is empty. Raises IntegrityError, _Overlap."""
@@ -346,14 +351,6 @@ class BulkLoad:
             if not lines:
                 return
             last = lines[-1]
-
-    def _has(self, peer: Peer, said: dict[str, str] | None) -> bool:
-        """Whether this very peer is registered, with these very labels if labels are stated."""
-        query = f"SELECT {_COLUMNS} FROM main.peers WHERE public_key = ?"
-        row = self._db.execute(query, (peer.public_key,)).fetchone()
-        if row is None or packing.row_peer(*row) != peer:
-            return False
-        return said is None or labels.read(self._db, [peer.public_key]).get(peer.public_key, {}) == said
 
     def _run(self, script: str) -> list[int]:
         """Run a script, inside the open transaction if there is one. Returns how many rows each statement wrote."""
