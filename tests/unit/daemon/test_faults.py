@@ -81,3 +81,33 @@ def test_parts_fail_apart(clock: Clock, log: list[str]) -> None:
     broken.occurred("store", StoreError("damaged"))
     broken.occurred("device", ValueError("a bug"))
     assert events(log) == ["fault", "bug"]
+
+
+def test_a_fault_that_goes_on_is_told_once_in_each_while(clock: Clock, log: list[str]) -> None:
+    some = Faults(Metrics())
+    for _ in range(5 * int(QUIET)):
+        some.occurred("store", StoreError("broken"))
+        clock.now += 1.0
+    assert events(log) == ["fault"] * 5
+
+
+def test_what_failed_lately_is_the_last_error_and_only_for_so_long(clock: Clock, log: list[str]) -> None:
+    some = Faults(Metrics())
+    assert some.lately("store", 10.0) is None
+    some.occurred("store", StoreError("first"))
+    some.occurred("store", StoreError("second"))
+    clock.now += 10.0
+    assert some.lately("store", 10.0) == "second"
+    assert some.lately("device", 10.0) is None
+    clock.now += 0.5
+    assert some.lately("store", 10.0) is None
+
+
+def test_a_mistake_of_ours_is_told_without_the_keys_in_its_error(clock: Clock, log: list[str]) -> None:
+    key = "hW9v0pXH3i0z1Yw9m2kq4sT6uV8xZaBcDeFgHiJkLm0="
+    some = Faults(Metrics())
+    some.occurred("core", KeyError(f"peer {key}"))
+    assert events(log) == ["bug"]
+    assert key[:20] not in str(log)
+    assert "KeyError" in str(log)
+    assert key[:20] not in str(some.lately("core", 10.0))
