@@ -40,7 +40,7 @@ from bench.report import Report, add_option
 from lab.registry import LabRegistry
 from wgjit.core.gateway import Gateway
 from wgjit.core.settings import Settings
-from wgjit.core.vocabulary import DeviceRead
+from wgjit.core.vocabulary.events import DeviceRead
 from wgjit.daemon.feed_hub import FeedHub
 from wgjit.daemon.loop import BATCH, Loop
 from wgjit.daemon.metrics import Metrics

@@ -26,5 +26,5 @@
 | `api`          | the registry over HTTP                                                                |
 | `cli`          | the command `wgjit`                                                                   |
 
-Start with `core/vocabulary.py`, then `core/gateway.py`, then `daemon/loop.py`.
+Start with `core/vocabulary/`, then `core/gateway.py`, then `daemon/loop.py`.
 """

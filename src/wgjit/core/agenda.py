@@ -12,7 +12,9 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-from wgjit.core.vocabulary import Event, FollowUp, FollowUpDue, Install, SaveClaim, SayHolding, Tell
+from wgjit.core.vocabulary.commands import FollowUp, Install, SaveClaim, SayHolding
+from wgjit.core.vocabulary.events import Event, FollowUpDue
+from wgjit.core.vocabulary.told import Tell
 from wgjit.model import PeerChange
 
 

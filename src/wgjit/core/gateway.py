@@ -29,15 +29,11 @@ from wgjit.core.residents.residency import Residency
 from wgjit.core.residents.upkeep import Upkeep
 from wgjit.core.settings import Settings
 from wgjit.core.takeover.strays import Strays
-from wgjit.core.vocabulary import (
-    Arrival,
+from wgjit.core.vocabulary.commands import Ask, Command, FollowUp, Install, Lookup, Recheck, Release, Replay, SaveClaim
+from wgjit.core.vocabulary.events import (
     Arrived,
-    Ask,
-    Came,
     ClaimsSaved,
-    Command,
     Confirmed,
-    Count,
     Covered,
     DeviceRead,
     Drain,
@@ -45,26 +41,19 @@ from wgjit.core.vocabulary import (
     Evicted,
     FleetClock,
     FleetMembers,
-    FollowUp,
     FollowUpDue,
     HeldElsewhere,
     HoldersFound,
-    Install,
     Installed,
     LookedUp,
-    Lookup,
-    Now,
     Pinned,
-    Recheck,
     RegistryChanged,
-    Release,
-    Replay,
-    SaveClaim,
     Stray,
-    Tell,
     Tick,
     Undrain,
 )
+from wgjit.core.vocabulary.moment import Now
+from wgjit.core.vocabulary.told import Arrival, Came, Count, Tell
 from wgjit.model import Claim, Delivery, Endpoint, Holding, Peer, PeerChange, PublicKey, Registration, Removed
 from wgjit.record import Decision, FeedRecord
 from wgjit.refusal import Refusal

@@ -23,7 +23,7 @@ from wgjit.config.settings import GatewaySettings
 from wgjit.control.health import Health
 from wgjit.control.status import GatewayStatus
 from wgjit.core.gateway import Gateway
-from wgjit.core.vocabulary import DeviceRead
+from wgjit.core.vocabulary.events import DeviceRead
 from wgjit.daemon.core_settings import core_settings
 from wgjit.daemon.feed_hub import FeedHub
 from wgjit.daemon.interface_watch import INTERVAL, until_changed

@@ -32,7 +32,7 @@ class Metrics:
     said: Counter[str] = field(default_factory=Counter)
     """Holdings that were said to the fleet, by reason: taken, taken_over, moved, repeated, left, called."""
     takeovers: Counter[str] = field(default_factory=Counter)
-    """What became of data of other gateways' clients that came here; the words of `core.vocabulary.Takeover`."""
+    """What became of data of other gateways' clients that came here; the words of `core.vocabulary.told.Takeover`."""
     troubles: Counter[str] = field(default_factory=Counter)
     """Trouble that looks like health; the words of `telling.troubles.Trouble`: rules_gone, vanished, never_completed,
     over_source_rate, queue_overran."""

@@ -6,18 +6,8 @@ from collections import OrderedDict
 
 import structlog
 
-from wgjit.core.vocabulary import (
-    Came,
-    Flipped,
-    Left,
-    LeftOut,
-    NoRoute,
-    NotCompleted,
-    PinsAbsent,
-    PutBack,
-    SayHolding,
-    Sheltered,
-)
+from wgjit.core.vocabulary.commands import SayHolding, Sheltered
+from wgjit.core.vocabulary.told import Came, Flipped, Left, LeftOut, NoRoute, NotCompleted, PinsAbsent, PutBack
 from wgjit.daemon.metrics import Metrics
 from wgjit.daemon.telling.clients import Clients
 from wgjit.daemon.telling.troubles import Troubles

@@ -13,7 +13,15 @@ from collections.abc import Callable, Collection, Hashable, Iterable
 import structlog
 
 from wgjit.core.residents.placeholder import LIMIT
-from wgjit.core.vocabulary import ClaimsSaved, Covered, Event, FleetClock, FleetMembers, HeldElsewhere, RegistryChanged
+from wgjit.core.vocabulary.events import (
+    ClaimsSaved,
+    Covered,
+    Event,
+    FleetClock,
+    FleetMembers,
+    HeldElsewhere,
+    RegistryChanged,
+)
 from wgjit.daemon.effects.pinned import PinnedPeers
 from wgjit.daemon.faults import Faults
 from wgjit.errors import StoreDeferred, StoreError

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 
-from wgjit.core.vocabulary import Now
+from wgjit.core.vocabulary.moment import Now
 from wgjit.daemon.feed_hub import FeedHub
 
 

@@ -10,7 +10,10 @@ import pytest
 from bench.packets import FRAME_LENGTH, KINDS, SPOOFED_MOST, frame, frames, sources
 from wgjit.core.gateway import Gateway
 from wgjit.core.settings import Settings
-from wgjit.core.vocabulary import Arrived, LookedUp, Lookup, Now, Tell
+from wgjit.core.vocabulary.commands import Lookup
+from wgjit.core.vocabulary.events import Arrived, LookedUp
+from wgjit.core.vocabulary.moment import Now
+from wgjit.core.vocabulary.told import Tell
 from wgjit.model import Endpoint, Peer, PrivateKey, Registration
 from wgjit.refusal import Refusal
 from wgjit.wire.noise import Responder

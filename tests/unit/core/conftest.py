@@ -10,7 +10,9 @@ import pytest
 
 from wgjit.core.gateway import Gateway
 from wgjit.core.settings import Settings
-from wgjit.core.vocabulary import Arrived, Command, Event, Installed, LookedUp, Now
+from wgjit.core.vocabulary.commands import Command
+from wgjit.core.vocabulary.events import Arrived, Event, Installed, LookedUp
+from wgjit.core.vocabulary.moment import Now
 from wgjit.model import Claim, Delivery, Endpoint, Peer, PrivateKey, PublicKey, Registration, Tai64n
 from wgjit.wire.noise import Initiator, Responder
 from wgjit.wire.packets import build

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from wgjit.core.knock.claims import MARGIN, SAME, Claims
 from wgjit.core.knock.knocks import Knock
-from wgjit.core.vocabulary import Now
+from wgjit.core.vocabulary.moment import Now
 from wgjit.model import Claim, Endpoint, PrivateKey, Tai64n
 from wgjit.record import FeedRecord
 from wgjit.refusal import Refusal

@@ -10,7 +10,9 @@ import pytest
 from tests.unit.core.conftest import START, Client, Stage
 from tests.unit.core.test_upkeep import follow_up, install, look, seen
 from wgjit.core.residents.completion import AGAIN, LEAST, QUIET, WITHIN
-from wgjit.core.vocabulary import Command, DeviceRead, NotCompleted, RegistryChanged, Revocation, Revoked, Vanished
+from wgjit.core.vocabulary.commands import Command
+from wgjit.core.vocabulary.events import DeviceRead, RegistryChanged
+from wgjit.core.vocabulary.told import NotCompleted, Revocation, Revoked, Vanished
 from wgjit.model import Delivery, DevicePeer, PresharedKey, PrivateKey
 
 

@@ -33,41 +33,43 @@ from wgjit.core.agenda import Agenda, Installs, Verdicts
 from wgjit.core.gateway import Gateway
 from wgjit.core.residents.routes import metric_of
 from wgjit.core.settings import RouteRule, Settings
-from wgjit.core.vocabulary import (
-    Arrived,
+from wgjit.core.vocabulary.commands import (
     Ask,
     AwaitData,
-    ClaimsSaved,
     Command,
     Configure,
-    Confirmed,
-    DeviceRead,
-    Event,
     Evict,
-    Evicted,
     FindHolders,
-    FleetClock,
     FollowUp,
-    HeldElsewhere,
     Hold,
-    HoldersFound,
     Install,
-    Installed,
-    LookedUp,
     Lookup,
-    Now,
     PutRoutes,
     ReadDevice,
     Recheck,
-    RegistryChanged,
     RoutesKnown,
     SaveClaim,
     SayHolding,
-    Stray,
     TakeRoutes,
-    Tell,
+)
+from wgjit.core.vocabulary.events import (
+    Arrived,
+    ClaimsSaved,
+    Confirmed,
+    DeviceRead,
+    Event,
+    Evicted,
+    FleetClock,
+    HeldElsewhere,
+    HoldersFound,
+    Installed,
+    LookedUp,
+    RegistryChanged,
+    Stray,
     Tick,
 )
+from wgjit.core.vocabulary.moment import Now
+from wgjit.core.vocabulary.told import Tell
 from wgjit.model import (
     AllowedIP,
     Claim,

@@ -9,19 +9,9 @@ import pytest
 
 from tests.unit.core.conftest import Client, Stage
 from wgjit.core.delivery.flips import FRESH, KEEPALIVE, LOOKS, REPEAT
-from wgjit.core.vocabulary import (
-    Command,
-    Configure,
-    DeviceRead,
-    FlipOutcome,
-    Flipped,
-    Install,
-    Installed,
-    ReadDevice,
-    RegistryChanged,
-    Tick,
-    Vanished,
-)
+from wgjit.core.vocabulary.commands import Command, Configure, Install, ReadDevice
+from wgjit.core.vocabulary.events import DeviceRead, Installed, RegistryChanged, Tick
+from wgjit.core.vocabulary.told import FlipOutcome, Flipped, Vanished
 from wgjit.model import Delivery, DevicePeer, PeerChange, Registration
 
 

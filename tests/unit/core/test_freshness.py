@@ -9,17 +9,8 @@ import pytest
 from tests.unit.core.conftest import START, Client, Stage
 from tests.unit.core.test_gateway import kinds, told
 from wgjit.core.knock.freshness import LATE, WITNESSES
-from wgjit.core.vocabulary import (
-    ClaimsSaved,
-    Command,
-    DeviceRead,
-    FollowUpDue,
-    Install,
-    Installed,
-    LookedUp,
-    RegistryChanged,
-    SaveClaim,
-)
+from wgjit.core.vocabulary.commands import Command, Install, SaveClaim
+from wgjit.core.vocabulary.events import ClaimsSaved, DeviceRead, FollowUpDue, Installed, LookedUp, RegistryChanged
 from wgjit.model import NEVER_PROVEN, Claim, DevicePeer, Registration, Removed, Tai64n
 from wgjit.refusal import Refusal
 

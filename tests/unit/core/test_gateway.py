@@ -10,28 +10,19 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
 
 from tests.forge import forge_initiation, with_mac1
 from tests.unit.core.conftest import SERVER, START, Client, Stage
-from wgjit.core.vocabulary import (
+from wgjit.core.vocabulary.commands import Command, FollowUp, Install, Lookup, ReadDevice, Release, Replay, SaveClaim
+from wgjit.core.vocabulary.events import (
     Arrived,
-    Came,
     ClaimsSaved,
-    Command,
-    Count,
     DeviceRead,
-    FollowUp,
     FollowUpDue,
-    Install,
     Installed,
     LookedUp,
-    Lookup,
-    OfKnock,
-    ReadDevice,
     RegistryChanged,
-    Release,
-    Replay,
-    SaveClaim,
-    Tell,
     Tick,
 )
+from wgjit.core.vocabulary.moment import OfKnock
+from wgjit.core.vocabulary.told import Came, Count, Tell
 from wgjit.model import Delivery, DevicePeer, Endpoint, PeerChange, PrivateKey, Registration, Tai64n
 from wgjit.record import Decision
 from wgjit.refusal import Refusal

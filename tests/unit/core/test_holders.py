@@ -11,32 +11,33 @@ from tests.forge import forge_initiation
 from tests.unit.core.conftest import SERVER, START, Client, Stage
 from tests.unit.core.test_gateway import kinds, told
 from wgjit.core.residents.holders import REFRESH
-from wgjit.core.vocabulary import (
+from wgjit.core.vocabulary.commands import (
     Ask,
     AwaitData,
-    ClaimsSaved,
     Command,
     Configure,
-    Confirmed,
-    Departure,
-    DeviceRead,
     Evict,
-    Evicted,
-    FleetClock,
-    FollowUpDue,
-    HeldElsewhere,
     Hold,
     Install,
-    Installed,
-    Left,
-    LookedUp,
     Lookup,
-    RegistryChanged,
     SaveClaim,
     SayHolding,
     SessionOver,
     SessionUp,
 )
+from wgjit.core.vocabulary.events import (
+    ClaimsSaved,
+    Confirmed,
+    DeviceRead,
+    Evicted,
+    FleetClock,
+    FollowUpDue,
+    HeldElsewhere,
+    Installed,
+    LookedUp,
+    RegistryChanged,
+)
+from wgjit.core.vocabulary.told import Departure, Left
 from wgjit.model import (
     Claim,
     DevicePeer,

@@ -11,8 +11,8 @@ from wgjit.core.knock.inquiries import Inquiries
 from wgjit.core.knock.knocks import Knock, Knocks
 from wgjit.core.knock.parking import PER_PEER, REKEY_TIMEOUT, Parking
 from wgjit.core.knock.takeovers import Takeovers
-from wgjit.core.vocabulary import Now, OtherGateway
-from wgjit.model import Holding, PublicKey, Tai64n
+from wgjit.core.vocabulary.moment import Now
+from wgjit.model import Holding, OtherGateway, PublicKey, Tai64n
 from wgjit.refusal import Refusal
 from wgjit.wire.noise import Claimed
 

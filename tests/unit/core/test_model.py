@@ -39,12 +39,7 @@ from tests.fakes.store import FakeRegistry
 from tests.forge import forge_initiation, with_mac1
 from tests.unit.core.conftest import SERVER, Client
 from tests.unit.core.world import KEEPERS, RESPONDER, WIDER, Sent, World
-from wgjit.core.vocabulary import (
-    Arrived,
-    DeviceRead,
-    RegistryChanged,
-    Tick,
-)
+from wgjit.core.vocabulary.events import Arrived, DeviceRead, RegistryChanged, Tick
 from wgjit.errors import StoreError
 from wgjit.model import NEVER, Delivery, DevicePeer, Endpoint, PeerChange, PrivateKey, Tai64n, parse_allowed_ip
 from wgjit.refusal import Refusal

@@ -6,7 +6,7 @@ import pytest
 
 from tests.unit.core.conftest import Client, Stage
 from tests.unit.core.test_gateway import told
-from wgjit.core.vocabulary import DeviceRead, FollowUpDue, RegistryChanged
+from wgjit.core.vocabulary.events import DeviceRead, FollowUpDue, RegistryChanged
 from wgjit.model import DevicePeer
 
 

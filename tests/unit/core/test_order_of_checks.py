@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
 from tests.forge import forge_initiation
 from tests.unit.core.conftest import SERVER, START, Client, Stage
 from tests.unit.core.test_gateway import kinds, told
-from wgjit.core.vocabulary import Lookup
+from wgjit.core.vocabulary.commands import Lookup
 from wgjit.model import Tai64n
 from wgjit.refusal import Refusal
 from wgjit.wire import noise

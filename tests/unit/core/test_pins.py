@@ -8,37 +8,34 @@ from dataclasses import replace
 import pytest
 
 from tests.unit.core.conftest import START, Client, Stage
-from wgjit.core.vocabulary import (
-    Arrival,
+from wgjit.core.vocabulary.commands import (
     AwaitData,
-    Came,
-    ClaimsSaved,
     Command,
-    Confirmed,
-    Departure,
-    DeviceRead,
-    Drain,
     Evict,
-    Evicted,
-    FollowUpDue,
-    HeldElsewhere,
     Hold,
     Install,
-    Installed,
-    Left,
-    LookedUp,
-    Pinned,
-    PinsAbsent,
     ReadDevice,
     Recheck,
-    RegistryChanged,
     Release,
     SaveClaim,
     SayHolding,
-    Tell,
+)
+from wgjit.core.vocabulary.events import (
+    ClaimsSaved,
+    Confirmed,
+    DeviceRead,
+    Drain,
+    Evicted,
+    FollowUpDue,
+    HeldElsewhere,
+    Installed,
+    LookedUp,
+    Pinned,
+    RegistryChanged,
     Tick,
     Undrain,
 )
+from wgjit.core.vocabulary.told import Arrival, Came, Departure, Left, PinsAbsent, Tell
 from wgjit.model import NEVER, Delivery, DevicePeer, Endpoint, Holding, PeerChange, Registration, Tai64n
 from wgjit.record import Decision
 from wgjit.refusal import Refusal

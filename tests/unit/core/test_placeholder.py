@@ -10,19 +10,8 @@ from tests.unit.core.conftest import START, Client, Stage
 from tests.unit.core.test_upkeep import install, installed, look, looks_until, seen
 from wgjit.core.residents.placeholder import placeholder_key
 from wgjit.core.settings import Pace
-from wgjit.core.vocabulary import (
-    Command,
-    Configure,
-    Covered,
-    DeviceRead,
-    Evict,
-    Evicted,
-    FindCover,
-    Install,
-    ReadDevice,
-    RegistryChanged,
-    Sheltered,
-)
+from wgjit.core.vocabulary.commands import Command, Configure, Evict, FindCover, Install, ReadDevice, Sheltered
+from wgjit.core.vocabulary.events import Covered, DeviceRead, Evicted, RegistryChanged
 from wgjit.model import Cover, DevicePeer, PeerChange, PrivateKey, parse_allowed_ip
 from wgjit.refusal import Refusal
 

@@ -8,22 +8,9 @@ import pytest
 
 from tests.unit.core.conftest import START, Client, Stage
 from tests.unit.core.test_gateway import kinds, told
-from wgjit.core.vocabulary import (
-    ClaimsSaved,
-    Command,
-    Configure,
-    DeviceRead,
-    Evict,
-    Evicted,
-    FollowUpDue,
-    Install,
-    Lookup,
-    ReadDevice,
-    RegistryChanged,
-    Revocation,
-    Revoked,
-    SaveClaim,
-)
+from wgjit.core.vocabulary.commands import Command, Configure, Evict, Install, Lookup, ReadDevice, SaveClaim
+from wgjit.core.vocabulary.events import ClaimsSaved, DeviceRead, Evicted, FollowUpDue, RegistryChanged
+from wgjit.core.vocabulary.told import Revocation, Revoked
 from wgjit.model import DevicePeer, PeerChange, PresharedKey, PrivateKey, Registration
 from wgjit.refusal import Refusal
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from wgjit.core.residents.removals import BUSY, MOST, RETRY, Removals
-from wgjit.core.vocabulary import Departure
+from wgjit.core.vocabulary.told import Departure
 from wgjit.model import PrivateKey, PublicKey
 
 KEYS = [PrivateKey(bytes([number]) * 32).public() for number in range(1, 200)]

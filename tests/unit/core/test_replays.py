@@ -10,18 +10,9 @@ from tests.unit.core.conftest import START, Client, Stage
 from wgjit.core.delivery.flips import KEEPALIVE, LOOKS
 from wgjit.core.delivery.replays import AT_ONCE, CONFIRMED, FRESH, GIVEN_UP
 from wgjit.core.settings import Pace
-from wgjit.core.vocabulary import (
-    Command,
-    Configure,
-    DeviceRead,
-    FlipOutcome,
-    Flipped,
-    FollowUpDue,
-    ReadDevice,
-    RegistryChanged,
-    Replay,
-    Tick,
-)
+from wgjit.core.vocabulary.commands import Command, Configure, ReadDevice, Replay
+from wgjit.core.vocabulary.events import DeviceRead, FollowUpDue, RegistryChanged, Tick
+from wgjit.core.vocabulary.told import FlipOutcome, Flipped
 from wgjit.model import Delivery, DevicePeer, PeerChange
 
 PACE = Pace()

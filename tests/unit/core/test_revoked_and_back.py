@@ -11,25 +11,9 @@ from tests.forge import forge_initiation
 from tests.unit.core.conftest import SERVER, START, Client, Stage
 from tests.unit.core.test_upkeep import seen
 from wgjit.core.settings import Pace
-from wgjit.core.vocabulary import (
-    ClaimsSaved,
-    Command,
-    Configure,
-    DeviceRead,
-    Evict,
-    Evicted,
-    Install,
-    Left,
-    PutBack,
-    ReadDevice,
-    Recheck,
-    RegistryChanged,
-    Revocation,
-    Revoked,
-    SaveClaim,
-    Tell,
-    Tick,
-)
+from wgjit.core.vocabulary.commands import Command, Configure, Evict, Install, ReadDevice, Recheck, SaveClaim
+from wgjit.core.vocabulary.events import ClaimsSaved, DeviceRead, Evicted, RegistryChanged, Tick
+from wgjit.core.vocabulary.told import Left, PutBack, Revocation, Revoked, Tell
 from wgjit.model import PeerChange, Registration, Removed, Tai64n
 from wgjit.refusal import Refusal
 from wgjit.wire.packets import build

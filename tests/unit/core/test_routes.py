@@ -12,24 +12,17 @@ from tests.unit.core.conftest import START, Client, Stage
 from tests.unit.core.test_holders import held, look, saved
 from wgjit.core.residents.routes import FIXED, WORST, metric_of
 from wgjit.core.settings import RouteRule
-from wgjit.core.vocabulary import (
-    Command,
-    Configure,
+from wgjit.core.vocabulary.commands import Command, Configure, Evict, PutRoutes, RoutesKnown, TakeRoutes
+from wgjit.core.vocabulary.events import (
     Confirmed,
     DeviceRead,
-    Evict,
     Evicted,
     FollowUpDue,
     HeldElsewhere,
     Installed,
-    LeftOut,
-    NoRoute,
-    PutRoutes,
     RegistryChanged,
-    RoutesKnown,
-    TakeRoutes,
-    Tell,
 )
+from wgjit.core.vocabulary.told import LeftOut, NoRoute, Tell
 from wgjit.model import AllowedIP, DevicePeer, Endpoint, Tai64n, parse_allowed_ip
 
 

@@ -9,7 +9,9 @@ import pytest
 from tests.unit.core.conftest import START, Stage
 from tests.unit.core.test_gateway import told
 from tests.unit.core.test_upkeep import install, seen
-from wgjit.core.vocabulary import DeviceRead, Evict, Tell
+from wgjit.core.vocabulary.commands import Evict
+from wgjit.core.vocabulary.events import DeviceRead
+from wgjit.core.vocabulary.told import Tell
 from wgjit.model import Delivery
 from wgjit.refusal import Refusal
 

@@ -11,37 +11,33 @@ from tests.unit.core.conftest import START, Client, Stage
 from wgjit.core.takeover.strays import AGAIN as STILL_HERE
 from wgjit.core.takeover.strays import GIVE_UP, LOOK, MOST_APART, NEWS
 from wgjit.core.takeover.turns import AGAIN, BURST, LATE, MINUTE, MOST, RATE, SOURCE_BURST
-from wgjit.core.vocabulary import (
-    Arrival,
+from wgjit.core.vocabulary.commands import (
     AwaitData,
-    Came,
     Command,
     Configure,
-    Confirmed,
-    Departure,
-    DeviceRead,
     Evict,
-    Evicted,
     FindHolders,
-    FleetClock,
-    FollowUpDue,
-    HeldElsewhere,
     Hold,
-    HoldersFound,
     Install,
-    Installed,
-    Left,
     NoStray,
     ReadDevice,
     SayHolding,
     SessionOver,
-    Stray,
     StrayAgain,
-    Takeover,
-    Tell,
-    Tick,
-    TookOver,
 )
+from wgjit.core.vocabulary.events import (
+    Confirmed,
+    DeviceRead,
+    Evicted,
+    FleetClock,
+    FollowUpDue,
+    HeldElsewhere,
+    HoldersFound,
+    Installed,
+    Stray,
+    Tick,
+)
+from wgjit.core.vocabulary.told import Arrival, Came, Departure, Left, Takeover, Tell, TookOver
 from wgjit.model import DevicePeer, Endpoint, Holding, PeerChange, Registration, Tai64n
 from wgjit.record import Decision
 from wgjit.refusal import Refusal

@@ -10,23 +10,10 @@ import pytest
 from tests.unit.core.conftest import START, Client, Stage
 from tests.unit.core.test_gateway import told
 from wgjit.core.knock.takeovers import BURST, FORGOTTEN, PATIENCE, RATE, RETURN, Takeovers
-from wgjit.core.vocabulary import (
-    ClaimsSaved,
-    Command,
-    Confirmed,
-    Departure,
-    DeviceRead,
-    Drain,
-    Evict,
-    Evicted,
-    FleetMembers,
-    Install,
-    Left,
-    Now,
-    Release,
-    SaveClaim,
-    Undrain,
-)
+from wgjit.core.vocabulary.commands import Command, Evict, Install, Release, SaveClaim
+from wgjit.core.vocabulary.events import ClaimsSaved, Confirmed, DeviceRead, Drain, Evicted, FleetMembers, Undrain
+from wgjit.core.vocabulary.moment import Now
+from wgjit.core.vocabulary.told import Departure, Left
 from wgjit.model import NEVER, DevicePeer, Holding, OtherGateway, PrivateKey, Tai64n
 from wgjit.record import Decision
 from wgjit.refusal import Refusal

@@ -9,29 +9,19 @@ import pytest
 
 from tests.unit.core.conftest import START, Client, Stage
 from wgjit.core.settings import Pace
-from wgjit.core.vocabulary import (
-    Arrival,
-    Came,
-    ClaimsSaved,
+from wgjit.core.vocabulary.commands import (
     Command,
     Configure,
-    Departure,
-    DeviceRead,
     Evict,
-    Evicted,
-    FollowUpDue,
     Install,
-    Installed,
-    Left,
     Lookup,
     ReadDevice,
     Recheck,
-    RegistryChanged,
     Release,
     SaveClaim,
-    Tell,
-    Tick,
 )
+from wgjit.core.vocabulary.events import ClaimsSaved, DeviceRead, Evicted, FollowUpDue, Installed, RegistryChanged, Tick
+from wgjit.core.vocabulary.told import Arrival, Came, Departure, Left, Tell
 from wgjit.model import NEVER, Delivery, DevicePeer, PeerChange, PrivateKey
 from wgjit.record import Decision
 from wgjit.refusal import Refusal

@@ -12,23 +12,9 @@ from tests.unit.core.conftest import SERVER, START, Client, Stage
 from tests.unit.core.test_upkeep import follow_up, install, installed, look, looks_until, seen
 from wgjit.core.knock.parking import PER_PEER, REKEY_TIMEOUT
 from wgjit.core.settings import Pace
-from wgjit.core.vocabulary import (
-    ClaimsSaved,
-    Command,
-    DeviceRead,
-    Evict,
-    Evicted,
-    FollowUpDue,
-    Install,
-    Installed,
-    Lookup,
-    ReadDevice,
-    Recheck,
-    RegistryChanged,
-    SaveClaim,
-    Tell,
-    Tick,
-)
+from wgjit.core.vocabulary.commands import Command, Evict, Install, Lookup, ReadDevice, Recheck, SaveClaim
+from wgjit.core.vocabulary.events import ClaimsSaved, DeviceRead, Evicted, FollowUpDue, Installed, RegistryChanged, Tick
+from wgjit.core.vocabulary.told import Tell
 from wgjit.model import NEVER, Delivery, Endpoint, PublicKey, Tai64n
 from wgjit.refusal import Refusal
 from wgjit.wire.packets import build

@@ -18,34 +18,33 @@ from wgjit.core.knock.claims import MARGIN
 from wgjit.core.knock.freshness import GRAIN, LATE, LEAST_PAUSE, MOST_PAUSE, PACE
 from wgjit.core.residents.placeholder import placeholder_key, waste_key
 from wgjit.core.settings import Pace, Settings
-from wgjit.core.vocabulary import (
-    Arrived,
+from wgjit.core.vocabulary.commands import (
     Command,
     Configure,
-    Count,
-    Decision,
-    DeviceRead,
-    Event,
     Evict,
-    Evicted,
     FindCover,
     FollowUp,
     Install,
-    Installed,
-    LookedUp,
     Lookup,
-    Now,
-    OfKnock,
-    Pinned,
     ReadDevice,
     Recheck,
-    RegistryChanged,
     Release,
     Replay,
     SaveClaim,
-    Tell,
+)
+from wgjit.core.vocabulary.events import (
+    Arrived,
+    DeviceRead,
+    Event,
+    Evicted,
+    Installed,
+    LookedUp,
+    Pinned,
+    RegistryChanged,
     Tick,
 )
+from wgjit.core.vocabulary.moment import Now, OfKnock
+from wgjit.core.vocabulary.told import Count, Tell
 from wgjit.daemon.faults import Faults
 from wgjit.daemon.metrics import Metrics
 from wgjit.daemon.registry_watch import RegistryWatch
@@ -64,6 +63,7 @@ from wgjit.model import (
     Tai64n,
     parse_allowed_ip,
 )
+from wgjit.record import Decision
 from wgjit.refusal import Refusal
 from wgjit.wire.noise import Responder
 

@@ -18,7 +18,7 @@ from tests.unit.core.conftest import Client
 from wgjit.control.status import GatewayStatus
 from wgjit.core.gateway import Gateway
 from wgjit.core.settings import RouteRule, Settings
-from wgjit.core.vocabulary import DeviceRead
+from wgjit.core.vocabulary.events import DeviceRead
 from wgjit.daemon.feed_hub import FeedHub, Subscription
 from wgjit.daemon.loop import Loop
 from wgjit.daemon.metrics import Metrics

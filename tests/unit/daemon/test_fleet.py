@@ -15,7 +15,8 @@ from tests.unit.daemon.conftest import Running, running, until
 from tests.unit.daemon.test_loop import in_loop
 from tests.unit.daemon.test_registry_watch import Watched
 from wgjit.control.status import GatewayStatus
-from wgjit.core.vocabulary import FleetClock, HeldElsewhere, RegistryChanged, SessionOver, SessionUp
+from wgjit.core.vocabulary.commands import SessionOver, SessionUp
+from wgjit.core.vocabulary.events import FleetClock, HeldElsewhere, RegistryChanged
 from wgjit.daemon.effects.fleet_work import AT_ONCE
 from wgjit.errors import StoreDeferred, StoreError, StoreUnreachable
 from wgjit.model import Delivery, Endpoint, Holding, Registration, Removed, Tai64n

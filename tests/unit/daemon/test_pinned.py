@@ -12,7 +12,7 @@ from tests.contracts.store import claim, key, peer
 from tests.fakes.store import FakeRegistry
 from tests.unit.daemon.conftest import Running, running, until
 from tests.unit.daemon.test_loop import in_loop
-from wgjit.core.vocabulary import Pinned
+from wgjit.core.vocabulary.events import Pinned
 from wgjit.daemon.effects import pinned
 from wgjit.daemon.effects.pinned import PART, PinnedPeers
 from wgjit.daemon.faults import Faults

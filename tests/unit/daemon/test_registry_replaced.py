@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 from tests.contracts.store import claim, key, peer
 from tests.fakes.store import FakeRegistry
 from tests.unit.daemon.test_registry_watch import Watched
-from wgjit.core.vocabulary import RegistryChanged
+from wgjit.core.vocabulary.events import RegistryChanged
 from wgjit.errors import StoreError
 from wgjit.model import Peer, Registration
 

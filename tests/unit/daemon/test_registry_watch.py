@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 
 from tests.contracts.store import claim, key, peer
 from tests.fakes.store import FakeRegistry
-from wgjit.core.vocabulary import ClaimsSaved, RegistryChanged
+from wgjit.core.vocabulary.events import ClaimsSaved, RegistryChanged
 from wgjit.daemon.faults import Faults
 from wgjit.daemon.metrics import Metrics
 from wgjit.daemon.registry_watch import RegistryWatch

@@ -15,7 +15,7 @@ from tests.contracts.routes import route
 from tests.fakes.routes import FakeRoutes
 from tests.unit.daemon.conftest import running, until
 from wgjit.core.settings import RouteRule
-from wgjit.core.vocabulary import PutRoutes, RoutesKnown, TakeRoutes
+from wgjit.core.vocabulary.commands import PutRoutes, RoutesKnown, TakeRoutes
 from wgjit.daemon.effects import route_work
 from wgjit.daemon.effects.route_work import RouteWork
 from wgjit.daemon.faults import Faults

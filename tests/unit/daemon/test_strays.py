@@ -15,7 +15,9 @@ from tests.fakes.fleet import FakeFleet
 from tests.fakes.store import FakeRegistry
 from tests.unit.core.conftest import Client
 from wgjit.core.settings import Settings
-from wgjit.core.vocabulary import Event, FindHolders, HoldersFound, NoStray, Stray, StrayAgain, Takeover
+from wgjit.core.vocabulary.commands import FindHolders, NoStray, StrayAgain
+from wgjit.core.vocabulary.events import Event, HoldersFound, Stray
+from wgjit.core.vocabulary.told import Takeover
 from wgjit.daemon.effects.stray_work import StrayWork
 from wgjit.daemon.faults import Faults
 from wgjit.daemon.metrics import Metrics

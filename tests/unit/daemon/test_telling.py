@@ -16,7 +16,7 @@ from tests.unit.daemon.conftest import Running, running, until
 from tests.unit.daemon.test_loop import in_loop
 from wgjit.cli.shared.application import command_line
 from wgjit.control.status import GatewayStatus
-from wgjit.core.vocabulary import Departure, Left, NotCompleted, Revocation, Vanished
+from wgjit.core.vocabulary.told import Departure, Left, NotCompleted, Revocation, Vanished
 from wgjit.daemon.metrics import Metrics
 from wgjit.daemon.notices import Notices
 from wgjit.daemon.telling import clients, pace, troubles

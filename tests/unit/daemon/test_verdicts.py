@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from tests.unit.daemon.conftest import Running, running, until
-from wgjit.core.vocabulary import Event, FollowUpDue, Now
+from wgjit.core.vocabulary.events import Event, FollowUpDue
+from wgjit.core.vocabulary.moment import Now
 from wgjit.daemon import loop
 from wgjit.errors import CaptureError
 from wgjit.model import Delivery, PeerChange

@@ -21,7 +21,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from wgjit.core.delivery.replays import CONFIRMED, Replays
-from wgjit.core.vocabulary import FlipOutcome, Now
+from wgjit.core.vocabulary.moment import Now
+from wgjit.core.vocabulary.told import FlipOutcome
 from wgjit.model import DevicePeer, Endpoint, Peer, PeerChange, PublicKey
 
 KEEPALIVE = 25

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from wgjit.core.vocabulary import Now
+from wgjit.core.vocabulary.moment import Now
 from wgjit.model import DevicePeer, Endpoint, Peer, PublicKey
 
 CONFIRMED = 1.0

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from wgjit.core.vocabulary import Now, PutBack
+from wgjit.core.vocabulary.moment import Now
+from wgjit.core.vocabulary.told import PutBack
 from wgjit.model import Peer, PublicKey, Registration, Standing
 from wgjit.refusal import Refusal
 

@@ -18,7 +18,7 @@ from dataclasses import replace
 
 from wgjit.core.knock.freshness import Freshness
 from wgjit.core.knock.knocks import Knock
-from wgjit.core.vocabulary import Now
+from wgjit.core.vocabulary.moment import Now
 from wgjit.model import NEVER_PROVEN, Claim, Endpoint, PublicKey, Tai64n
 from wgjit.refusal import Refusal
 

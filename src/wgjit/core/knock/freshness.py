@@ -17,7 +17,7 @@ from collections import OrderedDict
 
 from wgjit.core.knock.knocks import Knock
 from wgjit.core.knock.parking import REKEY_TIMEOUT
-from wgjit.core.vocabulary import Now
+from wgjit.core.vocabulary.moment import Now
 from wgjit.model import Claim, PublicKey, Tai64n
 
 LATE = 12.0

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable
 
-from wgjit.core.vocabulary import Now
+from wgjit.core.vocabulary.moment import Now
 from wgjit.model import Holding, OtherGateway, PublicKey
 from wgjit.refusal import Refusal
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from wgjit.core.residents.residency import Residency
-from wgjit.core.vocabulary import NotCompleted
+from wgjit.core.vocabulary.told import NotCompleted
 from wgjit.model import Endpoint, PublicKey
 
 WITHIN = 12.0

@@ -27,7 +27,17 @@ from wgjit.core.knock.claims import Claims
 from wgjit.core.residents.proofs import Proofs
 from wgjit.core.residents.residency import Resident
 from wgjit.core.settings import Settings
-from wgjit.core.vocabulary import AwaitData, Command, Hold, NoStray, Now, SaveClaim, SayHolding, SessionOver, SessionUp
+from wgjit.core.vocabulary.commands import (
+    AwaitData,
+    Command,
+    Hold,
+    NoStray,
+    SaveClaim,
+    SayHolding,
+    SessionOver,
+    SessionUp,
+)
+from wgjit.core.vocabulary.moment import Now
 from wgjit.model import (
     NEVER_PROVEN,
     AllowedIP,

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from wgjit.core.residents.residency import Resident
 from wgjit.core.settings import Settings
-from wgjit.core.vocabulary import Departure
+from wgjit.core.vocabulary.told import Departure
 from wgjit.model import DevicePeer, PublicKey
 
 

@@ -14,19 +14,10 @@ from itertools import islice
 from wgjit.core.knock.parking import Parking
 from wgjit.core.residents.state import State
 from wgjit.core.settings import Settings
-from wgjit.core.vocabulary import (
-    Arrival,
-    Came,
-    Command,
-    Configure,
-    Departure,
-    DeviceRead,
-    Flipped,
-    Now,
-    ReadDevice,
-    Recheck,
-    Vanished,
-)
+from wgjit.core.vocabulary.commands import Command, Configure, ReadDevice, Recheck
+from wgjit.core.vocabulary.events import DeviceRead
+from wgjit.core.vocabulary.moment import Now
+from wgjit.core.vocabulary.told import Arrival, Came, Departure, Flipped, Vanished
 from wgjit.model import DevicePeer, PublicKey
 
 AT_ONCE = 256

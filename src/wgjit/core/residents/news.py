@@ -11,17 +11,10 @@ from wgjit.core.knock.barred import put_back, refusal_of
 from wgjit.core.residents.residency import Resident
 from wgjit.core.residents.state import State
 from wgjit.core.settings import Settings
-from wgjit.core.vocabulary import (
-    Command,
-    Configure,
-    Departure,
-    HeldElsewhere,
-    Now,
-    RegistryChanged,
-    Revocation,
-    Revoked,
-    SaveClaim,
-)
+from wgjit.core.vocabulary.commands import Command, Configure, SaveClaim
+from wgjit.core.vocabulary.events import HeldElsewhere, RegistryChanged
+from wgjit.core.vocabulary.moment import Now
+from wgjit.core.vocabulary.told import Departure, Revocation, Revoked
 from wgjit.model import AllowedIP, Peer, PeerChange, PublicKey, Registration
 from wgjit.refusal import Refusal
 

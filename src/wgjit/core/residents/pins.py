@@ -22,7 +22,10 @@ from wgjit.core.knock.barred import refusal_of
 from wgjit.core.residents.looks import Looks
 from wgjit.core.residents.state import State
 from wgjit.core.settings import Settings
-from wgjit.core.vocabulary import Arrival, Came, Command, Install, Now, Pinned, PinsAbsent
+from wgjit.core.vocabulary.commands import Command, Install
+from wgjit.core.vocabulary.events import Pinned
+from wgjit.core.vocabulary.moment import Now
+from wgjit.core.vocabulary.told import Arrival, Came, PinsAbsent
 from wgjit.model import AllowedIP, Endpoint, PeerChange, PublicKey, Registration
 from wgjit.refusal import Refusal
 

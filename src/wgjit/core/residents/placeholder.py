@@ -19,7 +19,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from hashlib import sha256
 
 from wgjit.core.residents.residency import Residency
-from wgjit.core.vocabulary import Command, Configure, FindCover, Now, Sheltered
+from wgjit.core.vocabulary.commands import Command, Configure, FindCover, Sheltered
+from wgjit.core.vocabulary.moment import Now
 from wgjit.model import AllowedIP, Cover, DevicePeer, PeerChange, PublicKey
 
 LIMIT = 4096

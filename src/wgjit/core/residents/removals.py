@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from wgjit.core.vocabulary import Departure
+from wgjit.core.vocabulary.told import Departure
 from wgjit.model import PublicKey
 
 BUSY = 0.005

@@ -15,7 +15,8 @@ from wgjit.core.residents.holders import Holders
 from wgjit.core.residents.removals import Removals
 from wgjit.core.residents.residency import Residency, Resident
 from wgjit.core.settings import RouteRule
-from wgjit.core.vocabulary import Command, LeftOut, NoRoute, PutRoutes, RoutesKnown, TakeRoutes
+from wgjit.core.vocabulary.commands import Command, PutRoutes, RoutesKnown, TakeRoutes
+from wgjit.core.vocabulary.told import LeftOut, NoRoute
 from wgjit.model import AllowedIP, Endpoint, Holding, PublicKey
 
 FIXED = 1

@@ -15,7 +15,8 @@ from wgjit.core.residents.removals import Removals
 from wgjit.core.residents.residency import Residency, Resident
 from wgjit.core.residents.routes import Routes
 from wgjit.core.settings import Settings
-from wgjit.core.vocabulary import Departure, Now
+from wgjit.core.vocabulary.moment import Now
+from wgjit.core.vocabulary.told import Departure
 from wgjit.model import AllowedIP, Endpoint, Holding, Peer, PeerChange, PublicKey
 
 

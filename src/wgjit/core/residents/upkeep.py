@@ -14,7 +14,10 @@ from wgjit.core.residents.looks import Looks
 from wgjit.core.residents.news import News
 from wgjit.core.residents.state import State
 from wgjit.core.settings import Settings
-from wgjit.core.vocabulary import Command, Configure, Covered, Evict, Evicted, Left, Now
+from wgjit.core.vocabulary.commands import Command, Configure, Evict
+from wgjit.core.vocabulary.events import Covered, Evicted
+from wgjit.core.vocabulary.moment import Now
+from wgjit.core.vocabulary.told import Left
 from wgjit.model import Endpoint, PublicKey
 
 

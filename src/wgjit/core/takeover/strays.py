@@ -29,26 +29,13 @@ from wgjit.core.residents.looks import Looks
 from wgjit.core.residents.state import State
 from wgjit.core.settings import Settings
 from wgjit.core.takeover.turns import LATE, Turns
-from wgjit.core.vocabulary import (
-    Arrival,
-    Came,
-    Command,
-    Configure,
-    Decision,
-    Departure,
-    FeedRecord,
-    FindHolders,
-    HoldersFound,
-    Install,
-    Now,
-    Refusal,
-    SessionOver,
-    Stray,
-    StrayAgain,
-    Takeover,
-    TookOver,
-)
+from wgjit.core.vocabulary.commands import Command, Configure, FindHolders, Install, SessionOver, StrayAgain
+from wgjit.core.vocabulary.events import HoldersFound, Stray
+from wgjit.core.vocabulary.moment import Now
+from wgjit.core.vocabulary.told import Arrival, Came, Departure, Takeover, TookOver
 from wgjit.model import Delivery, Endpoint, Peer, PeerChange, PublicKey, Registration
+from wgjit.record import Decision, FeedRecord
+from wgjit.refusal import Refusal
 
 MOST_APART = 1.0
 """Seconds by which our clock may differ from the fleet's. A client takes a call only if its timestamp, our clock's, is

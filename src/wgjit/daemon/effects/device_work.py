@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain, islice
 
-from wgjit.core.vocabulary import DeviceRead, Evicted
+from wgjit.core.vocabulary.events import DeviceRead, Evicted
 from wgjit.daemon.faults import Faults
 from wgjit.drivers.base import Device
 from wgjit.errors import DeviceFull, NoSuchDevice, NotPermitted

@@ -13,7 +13,8 @@ from typing import Any
 
 import structlog
 
-from wgjit.core.vocabulary import AwaitData, Confirmed, Event, SessionOver, SessionUp
+from wgjit.core.vocabulary.commands import AwaitData, SessionOver, SessionUp
+from wgjit.core.vocabulary.events import Confirmed, Event
 from wgjit.daemon.faults import Faults
 from wgjit.drivers.base import Confirmations, Restraint
 from wgjit.errors import StoreDeferred, StoreError, WgjitError

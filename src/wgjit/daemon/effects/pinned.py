@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Hashable
 
-from wgjit.core.vocabulary import Event, Pinned
+from wgjit.core.vocabulary.events import Event, Pinned
 from wgjit.errors import StoreDeferred, StoreError
 from wgjit.model import PublicKey, Registration
 from wgjit.stores.base import Store

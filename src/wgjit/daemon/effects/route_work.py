@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
-from wgjit.core.vocabulary import PutRoutes, RoutesKnown, TakeRoutes
+from wgjit.core.vocabulary.commands import PutRoutes, RoutesKnown, TakeRoutes
 from wgjit.daemon.faults import Faults
 from wgjit.drivers.base import Route, RouteChange, Routes
 from wgjit.errors import RouteError

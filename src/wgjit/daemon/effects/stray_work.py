@@ -16,7 +16,9 @@ from typing import Any
 import structlog
 
 from wgjit.core.settings import Settings
-from wgjit.core.vocabulary import Event, FindHolders, HoldersFound, NoStray, Stray, StrayAgain, Takeover
+from wgjit.core.vocabulary.commands import FindHolders, NoStray, StrayAgain
+from wgjit.core.vocabulary.events import Event, HoldersFound, Stray
+from wgjit.core.vocabulary.told import Takeover
 from wgjit.daemon.faults import Faults
 from wgjit.drivers.base import StrayWatch
 from wgjit.drivers.strays.source import source_to

@@ -13,7 +13,7 @@ from typing import Any
 
 import structlog
 
-from wgjit.core.vocabulary import Left, NotCompleted, Revoked
+from wgjit.core.vocabulary.told import Left, NotCompleted, Revoked
 from wgjit.daemon.telling.pace import Pace
 from wgjit.daemon.telling.words import LEFT, REFUSED, REVOKED, likely
 from wgjit.model import PublicKey

@@ -15,7 +15,7 @@ from enum import StrEnum
 import structlog
 
 from wgjit.core.knock.admission import source_of
-from wgjit.core.vocabulary import NotCompleted, Vanished
+from wgjit.core.vocabulary.told import NotCompleted, Vanished
 from wgjit.daemon.metrics import Metrics
 from wgjit.daemon.telling.words import likely
 from wgjit.drivers.base import CaptureCounters

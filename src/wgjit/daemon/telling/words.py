@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from wgjit.core.vocabulary import Departure, NotCompleted, Revocation
+from wgjit.core.vocabulary.told import Departure, NotCompleted, Revocation
 from wgjit.refusal import Refusal
 
 
