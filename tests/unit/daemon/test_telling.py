@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import re
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import structlog
 from structlog.testing import capture_logs
 from typer.testing import CliRunner
 
@@ -33,6 +35,15 @@ Lines = list[Any]
 
 KEY = PrivateKey(b"\x31" * 32).public()
 SOURCE = Endpoint.parse("192.0.2.9:4000")
+
+
+@pytest.fixture(autouse=True)
+def _verbose() -> Iterator[None]:
+    """Debug lines count here, whatever level a command in another test has left behind."""
+    before = structlog.get_config()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG))
+    yield
+    structlog.configure(**before)
 
 
 def named(lines: Lines, event: str) -> Lines:
