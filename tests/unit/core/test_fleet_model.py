@@ -519,8 +519,8 @@ class Fleet(RuleBasedStateMachine):
             if holding.gateway == node.name or key not in held:
                 continue
             if (holding.order, holding.gateway) < (held[key].order, node.name):
-                if holding.takeovers and key not in node.gateway.residency:
-                    continue  # the client was called after all that it had proven here
+                if holding.takeovers and node.own(key) is None:
+                    continue  # the client was called after its session here began: only data may show that it is back
                 said = [w for w in node.outbox if isinstance(w, Holding) and w.public_key == key and w.until is None]
                 assert said, "F7: it did not say its own again"
             elif holding.until is None and key in node.gateway.residency:
@@ -610,6 +610,18 @@ def test_a_call_that_came_before_the_client_was_back_gives_way_to_it(quick: tupl
     world.follow(0, False)
     world.stray(client, 0, "own", True)
     world.connect(client, 1)
+    world.teardown()
+
+
+def test_a_knock_after_a_call_moves_nobody_unless_its_session_is_confirmed() -> None:
+    """A client of b is called by a, and goes on there. A knock of its own comes to b, whose answer is lost."""
+    world = Fleet()
+    world.create([False, True, False], 0.0)
+    client = CLIENTS[1]
+    world.connect(client, 1)
+    world.connect(client, 1)
+    world.lead(Drawn(client), 0, True, False)
+    world.knock(client, 1, False)
     world.teardown()
 
 

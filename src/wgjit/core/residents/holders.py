@@ -10,7 +10,8 @@ A gateway that has called a client holds it by the timestamp T of the holding be
 nothing newer. It may not have heard of the last one, and not every rekey is said to the fleet. So between a call and
 what was proven elsewhere, time decides, by the fleet's clock:
 
-- A gateway that has proven something after the call says so again. One that has not lets the peer go.
+- A gateway whose session began after the call says so again. One that has only proven something since awaits its data.
+  Others let the peer go.
 - A gateway whose call came after another holding began says its own again, by that one's timestamp.
 
 Holding a peer is more than having it installed. An initiation may be a recording, so a gateway holds a peer only when
@@ -276,10 +277,8 @@ class Holders:
         if known.called is not None:
             return self._elsewhere_while_calling(known, holding)
         is_smaller = known.own is not None and _rank(holding) < _rank(known.own)
-        if known.own is not None and is_smaller and not self._was_called_since(known, holding):
-            proven = known.proofs.newest_at + self._ahead if known.proofs else 0.0
-            since = max(known.own.since, proven) if holding.takeovers else known.own.since
-            self._say(known, replace(known.own, since=since), Hold.REPEATED, now)
+        if known.own is not None and is_smaller and not self._was_called_since(known, known.own, holding):
+            self._say(known, known.own, Hold.REPEATED, now)
             return False
         if holding.until is not None:
             return False  # the other gateway has let the peer go
@@ -310,10 +309,19 @@ class Holders:
         began = holding.since - self._ahead if holding.takeovers else -math.inf
         return proofs.after(holding.timestamp, began)
 
-    def _was_called_since(self, known: _Known, holding: Holding) -> bool:
-        """Whether another gateway has called the client, and knew what was last said here, but not a rekey since."""
+    def _was_called_since(self, known: _Known, own: Holding, holding: Holding) -> bool:
+        """Whether another gateway has called the client after its session here began.
+
+        That gateway knew what was last said here, but not a rekey since. A newer initiation that is not confirmed
+        counts for nothing yet.
+        """
         is_greater = known.told is not None and _rank(holding) > _rank(known.told)
-        return bool(holding.takeovers) and is_greater and not self._newer(known.proofs, holding)
+        return bool(holding.takeovers) and is_greater and self._began(known, own) <= holding.since
+
+    def _began(self, known: _Known, own: Holding) -> float:
+        """When the session with this holding's timestamp began, Unix seconds by the fleet's clock, at the earliest."""
+        arrival = known.proofs.arrival(own.timestamp)
+        return own.since if arrival is None else max(own.since, arrival + self._ahead)
 
     @staticmethod
     def _elsewhere_while_calling(known: _Known, holding: Holding) -> bool:
@@ -393,8 +401,7 @@ class Holders:
     def _say(self, known: _Known, holding: Holding, why: Hold, now: Now) -> None:
         # A timestamp that is said for the first time came with a session of its own. A gateway that has called the
         # client before that session must not take its own call for the later one.
-        if (arrival := known.proofs.arrival(holding.timestamp)) is not None:
-            holding = replace(holding, since=max(holding.since, arrival + self._ahead))
+        holding = replace(holding, since=self._began(known, holding))
         known.own = known.told = holding
         known.said = now.monotonic
         self._commands.append(SayHolding(holding, why))
