@@ -542,8 +542,10 @@ class Fleet(RuleBasedStateMachine):
     def restart(self, index: int) -> None:
         """A gateway's process ends, and another begins. Its sessions stay, and so does what it has said."""
         for key, session in self.sessions.items():
-            if session.node is self.nodes[index] and not session.node.holds(key):
-                session.forgotten = True
+            if session.node is self.nodes[index] and (one := session.node.device.get(key)) is not None:
+                own, answered = session.node.own(key), one.answered
+                behind = own is not None and own.timestamp < session.stamp and not own.takeovers
+                session.forgotten |= own is None or (behind and answered is not None and answered > session.stamp)
         self.nodes[index].start()
 
     @rule(seconds=st.sampled_from([0.05, 1.0, 5.0, 20.0, 130.0]))
