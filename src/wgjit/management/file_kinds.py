@@ -106,11 +106,9 @@ def refuse_others(head: bytes) -> None:
 
 def refuse_separator(header: bytes) -> None:
     """Raise InvalidValue if a header of CSV has another separator than the comma."""
-    for separator, name, write in ((b";", "semicolons", ";"), (b"\t", "tabs", "tab"), (b"|", "bars", "|")):
+    for separator, name in ((b";", "semicolons (;)"), (b"\t", "tabs"), (b"|", "bars (|)")):
         if separator in header and header.count(separator) > header.count(b","):
-            raise InvalidValue(
-                f"line 1: its cells are separated by {name} ({write}); export it with commas between the cells"
-            )
+            raise InvalidValue(f"line 1: its cells are separated by {name}; export it with commas between the cells")
 
 
 def _wide(head: bytes) -> str | None:
