@@ -193,8 +193,10 @@ class TakeoverContract:
             for udp in sockets:
                 udp.close()
         assert sent > 1000
-        wait_for(lambda: b.status()["takeover"]["seen"] == 1)
-        assert takeovers(b) == {"called": 1, "completed": 1}
+        found, seen = takeovers(b), b.status()["takeover"]["seen"]
+        # All that was seen is the client's. Its answer may be lost in the flood; then it is called again.
+        assert found == {"called": seen, "completed": 1} | ({"unanswered": seen - 1} if seen > 1 else {}), seen
+        assert seen <= 3
 
     def test_the_watch_is_filled_again_after_the_firewall_was_flushed(self, pair: Fleet) -> None:
         start(pair)
