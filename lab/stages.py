@@ -64,6 +64,7 @@ STAGES = {
             ("test_floating.py", "test_fleet_lab.py", "test_demo_fleet.py"),
             ("test_floating_outages.py",),
             ("test_adoption.py", "test_handing_out.py", "test_load.py", "test_remote_registry.py", "test_several.py"),
+            ("test_demo.py", "test_flood.py", "test_replay.py", "test_third_client.py"),
             ("test_leaving.py", "test_takeover.py"),
             ("test_routing.py", "test_service_addresses.py", "test_routes.py", "test_strays.py"),
         ),
