@@ -94,8 +94,7 @@ class Service:
             self._ask_at = now + _ASK_AGAIN
             self._running = Own()
             with suppress(WgjitError):
-                key = PublicKey.parse(str(asyncio.run(client.status(self.interface)).public_key))
-                self._running = Own(frozenset([key]))
+                self._running = Own(frozenset([self._running_key()]))
         return self.site.own | self._running
 
     def server(self) -> Server | None:
@@ -109,7 +108,11 @@ class Service:
             if self.site.config.client.endpoint is None:
                 return None
             if self.site.config.client.public_key is None:
-                key = PublicKey.parse(str(asyncio.run(client.status(self.interface)).public_key))
+                key = self._running_key()
             return client_config.server(self.site, key)
         except WgjitError:
             return None
+
+    def _running_key(self) -> PublicKey:
+        """The public key of the running gateway. Raises WgjitError if none runs or answers."""
+        return PublicKey.parse(str(asyncio.run(client.status(self.interface)).public_key))

@@ -165,12 +165,12 @@ def _one(text: str, bare: Rank) -> Candidate:
     """The candidate of a text that says one thing."""
     text = text.strip("# \t")
     if found := _LABELLED.fullmatch(text):
-        label, value = re.sub(r"[\s_-]", "", found[1]).lower(), _UUID.sub("", _unquoted(found[2].strip("# \t")))
+        label, value = _plain(found[1]), _UUID.sub("", _unquoted(found[2].strip("# \t")))
         if (rank := _RANKS.get(label)) is not None:
             return Candidate(Rank.MAIL if rank is Rank.USER and _MAIL.fullmatch(value) else rank, value)
         return Candidate(Rank.NOTHING if _NO_NAME.fullmatch(label) else Rank.STRANGE, text)
     if found := _SPACED.fullmatch(text):
-        rank = _RANKS.get(re.sub(r"[\s_-]", "", found[1]).lower(), Rank.NOTHING)
+        rank = _RANKS.get(_plain(found[1]), Rank.NOTHING)
         return Candidate(rank, _UUID.sub("", _unquoted((found[2] or "").strip("# \t"))))
     if _MAIL.fullmatch(text):
         return Candidate(Rank.MAIL, text)
@@ -182,13 +182,18 @@ def _of_json(text: str) -> Iterator[Candidate]:
         fields = json.loads(text)
     except (ValueError, RecursionError):
         return
-    by_name = {re.sub(r"[\s_-]", "", name).lower(): value for name, value in fields.items()}
+    by_name = {_plain(name): value for name, value in fields.items()}
     for name in _JSON_FIELDS:
         if isinstance(value := by_name.get(name), str) and value.strip():
             yield Candidate(Rank.NAME, value.strip())
     for name in ("email", "mail"):
         if isinstance(value := by_name.get(name), str):
             yield Candidate(Rank.MAIL, value.strip())
+
+
+def _plain(label: str) -> str:
+    """A label in small letters and without blanks, as `_RANKS` and `_NO_NAME` have it."""
+    return re.sub(r"[\s_-]", "", label).lower()
 
 
 def _unquoted(text: str) -> str:

@@ -11,11 +11,7 @@ from wgjit.management.own import Own
 from wgjit.management.peer_readers import Chunk
 from wgjit.model import Peer, PublicKey
 from wgjit.stores.base import Load
-from wgjit.stores.entries import Loaded, Loading
-
-
-def _fine() -> None:
-    """Allows every commit."""
+from wgjit.stores.entries import Loaded, Loading, allowed
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +28,7 @@ class Teller:
     """Gets the line of a peer whose guessed name was left out, and why."""
     note: Callable[[str], None] = lambda text: None
     """Gets what a person should know of the file as a whole."""
-    settled: Callable[[], None] = _fine
+    settled: Callable[[], None] = allowed
     """Called before a batch is committed, when all its refused lines are told. If this raises, no peer of the batch is
     registered."""
     read: Callable[[int], None] = lambda count: None
@@ -65,7 +61,7 @@ class Import:
             self.take(chunk)
         self.finish()
 
-    def take(self, chunk: Chunk, before_commit: Callable[[], None] = _fine) -> None:
+    def take(self, chunk: Chunk, before_commit: Callable[[], None] = allowed) -> None:
         """Take one chunk, and register each full batch.
 
         Raises StoreBusy, StoreError, and what the teller and `before_commit` raise.

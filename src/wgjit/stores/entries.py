@@ -283,7 +283,7 @@ def _untold(_line: int, _text: str) -> None:
     """Tells nobody."""
 
 
-def _settled() -> None:
+def allowed() -> None:
     """Allows every commit."""
 
 
@@ -297,5 +297,9 @@ class Loading:
     """The names are guesses, or the source can hold none: a name never refuses a peer."""
     told: Callable[[int, str], None] = _untold
     """Gets the line of a peer whose name is left out, and why."""
-    settled: Callable[[], None] = _settled
+    settled: Callable[[], None] = allowed
     """Called in the transaction, when all refused peers are told. If it raises, nothing of the batch is registered."""
+
+
+PLAINLY = Loading()
+"""As the peers are, and nothing is merged."""

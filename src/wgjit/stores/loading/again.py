@@ -14,15 +14,19 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
 from typing import Protocol
 
-from wgjit.errors import PeerExists, PeerRefused
+from wgjit.errors import InvalidValue, PeerExists, PeerRefused, StoreError
 from wgjit.model import Peer, PublicKey
 from wgjit.stores import checks
-from wgjit.stores.entries import Entry, Loading
+from wgjit.stores.entries import Entry, Loaded, Loading
 from wgjit.wire.key_text import quoted
+
+Refused = Callable[[int, StoreError], None]
+"""Gets the line of a peer that is refused, and the error. If it raises, nothing of the batch is registered."""
 
 _VALUES = ("allowed_ips", "preshared_key", "keepalive", "enabled", "expires_at", "idle_timeout")
 
@@ -46,6 +50,36 @@ class Rows(Protocol):
 
     def replace(self, before: Entry, after: Entry) -> None:
         """Change a peer's name and labels. Raises PeerExists (the name), InvalidValue (too many labels)."""
+
+    def first_line(self, error: PeerRefused, line: int) -> int | None:
+        """The line above `line` of the peer that is in the way. None if that peer is not in this batch."""
+
+
+def settle_all(
+    rows: Rows,
+    peers: Iterable[tuple[int, Peer, Mapping[str, str] | None]],
+    how: Loading,
+    refused: Refused,
+    *,
+    added: int,
+    present: int,
+) -> Loaded:
+    """Register or merge peers one by one, each with its line and its labels, if the file states them.
+
+    `added` and `present`: of the batch's other peers. Raises what `refused` raises.
+    """
+    counts = Counter({Outcome.ADDED: added, Outcome.PRESENT: present})
+    refusals = 0
+    for line, peer, said in peers:
+        try:
+            counts[settle(rows, line, peer, said, how)] += 1
+        except PeerRefused as error:
+            refusals += 1
+            refused(line, _beside(error, rows.first_line(error, line)))
+        except InvalidValue as error:
+            refusals += 1
+            refused(line, StoreError(error.text, field=error.field))
+    return Loaded(counts[Outcome.ADDED], counts[Outcome.PRESENT], refusals, counts[Outcome.UPDATED])
 
 
 def settle(rows: Rows, line: int, peer: Peer, said: Mapping[str, str] | None, how: Loading) -> Outcome:
@@ -129,7 +163,7 @@ def _left_out(peer: Peer, error: PeerRefused) -> str:
     return f"name {quoted(peer.name or '')}: left out; it is taken by peer {PublicKey(error.other)}"
 
 
-def beside(error: PeerRefused, first: int | None) -> PeerRefused:
+def _beside(error: PeerRefused, first: int | None) -> PeerRefused:
     """The error of a refused peer, with the line in the same file where the peer stands that is in its way."""
     if first is not None:
         error.text += f"; that one is in line {first}"

@@ -16,18 +16,17 @@ from __future__ import annotations
 
 import contextlib
 import struct
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from psycopg import errors as pg
 
-from wgjit.errors import InvalidValue, PeerRefused, StoreError
+from wgjit.errors import StoreError
 from wgjit.model import Peer
 from wgjit.stores import audit_records, checks, label_rules, packing
-from wgjit.stores.entries import Author, Loaded, Loading
+from wgjit.stores.entries import PLAINLY, Author, Loaded, Loading
 from wgjit.stores.loading import again
-from wgjit.stores.loading.again import Outcome
+from wgjit.stores.loading.again import Refused
 from wgjit.stores.plain import PLAIN_SIZE
 from wgjit.stores.postgresql import audit
 from wgjit.stores.postgresql.database.connection import Database
@@ -36,13 +35,8 @@ from wgjit.stores.postgresql.rows import peer_rows
 from wgjit.stores.postgresql.rows.loaded import Rows
 from wgjit.stores.postgresql.spill import LINE, Spill
 
-Refused = Callable[[int, StoreError], None]
-"""Gets the line of a peer that is refused, and the error. If it raises, nothing of the batch is registered."""
-
 CACHE = 65_536
 """KiB of memory for each sort on the server."""
-
-PLAINLY = Loading()
 
 _COLUMNS = packing.columns()
 _TRIES = 5
@@ -292,18 +286,9 @@ class BulkLoad:
         row = db.execute("SELECT count(*), count(*) FILTER (WHERE present) FROM pg_temp.apart").fetchone()
         assert row is not None
         apart, present = row
-        counts = Counter({Outcome.ADDED: self.staged - apart, Outcome.PRESENT: present})
-        refusals, rows = 0, Rows(db, self._by)
-        for line, peer, wanted in _singled_out(db):
-            try:
-                counts[again.settle(rows, line, peer, wanted, how)] += 1
-            except PeerRefused as error:
-                refusals += 1
-                refused(line, again.beside(error, rows.first_line(error, line)))
-            except InvalidValue as error:
-                refusals += 1
-                refused(line, StoreError(error.text, field=error.field))
-        return Loaded(counts[Outcome.ADDED], counts[Outcome.PRESENT], refusals, counts[Outcome.UPDATED])
+        rows = Rows(db, self._by)
+        peers = _singled_out(db)
+        return again.settle_all(rows, peers, how, refused, added=self.staged - apart, present=present)
 
 
 class _Dropped(Exception):

@@ -25,23 +25,17 @@ all triggers. A row without conflict may be inserted early, so the result is the
 from __future__ import annotations
 
 import sqlite3
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from wgjit.errors import InvalidValue, PeerRefused, StoreError
+from wgjit.errors import StoreError
 from wgjit.model import Peer, PublicKey
 from wgjit.stores import checks, label_rules, packing
-from wgjit.stores.entries import Loaded, Loading
+from wgjit.stores.entries import PLAINLY, Loaded, Loading
 from wgjit.stores.loading import again
-from wgjit.stores.loading.again import Outcome
+from wgjit.stores.loading.again import Refused
 from wgjit.stores.sqlite.bulk.aside import CACHE, Aside
 from wgjit.stores.sqlite.bulk.rows import NoteChange, Rows, unnoted_change
-
-Refused = Callable[[int, StoreError], None]
-"""Gets the line of a peer that is refused, and the error. If it raises, nothing of the batch is registered."""
-
-PLAINLY = Loading()
 
 _ROUND = 16_384
 """Plain records staged by one statement."""
@@ -287,18 +281,9 @@ class BulkLoad:
             self._insert_all(at_once=False)
         except (sqlite3.IntegrityError, _Overlap) as error:
             raise StoreError("a peer of this import is refused by the schema; a value is out of range") from error
-        counts = Counter({Outcome.ADDED: self.staged - apart, Outcome.PRESENT: present})
-        refusals, rows = 0, Rows(self._db, self._insert_one, self._note_change)
-        for line, peer, wanted in self._singled_out():
-            try:
-                counts[again.settle(rows, line, peer, wanted, how)] += 1
-            except PeerRefused as error:
-                refusals += 1
-                refused(line, again.beside(error, rows.first_line(error, line)))
-            except InvalidValue as error:
-                refusals += 1
-                refused(line, StoreError(error.text, field=error.field))
-        return Loaded(counts[Outcome.ADDED], counts[Outcome.PRESENT], refusals, counts[Outcome.UPDATED])
+        rows = Rows(self._db, self._insert_one, self._note_change)
+        peers = self._singled_out()
+        return again.settle_all(rows, peers, how, refused, added=self.staged - apart, present=present)
 
     def _insert_all(self, *, at_once: bool) -> None:
         """Insert the rows that are not in `apart`. `at_once`: `apart` is empty. Raises IntegrityError, _Overlap."""
