@@ -14,22 +14,17 @@ wireguard-go.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import statistics
-import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import bench.plot
-from bench.failover import LONGEST, PATIENCE, SHARED, TOO_SLOW, connected, percentile, prepared
-from bench.report import Report, add_option, section_for
+from bench.failover import LONGEST, PATIENCE, SHARED, connected, parser_for, percentile, prepared
+from bench.report import Report, section_for
 from lab.fleet.engine import Engine
-from lab.fleet.member import Member
 from lab.fleet.site import Fleet
-from lab.gateway import WGJIT
 from lab.netns import Lab
 from lab.registry_service import wait_until
 from lab.wireguard import Backend
@@ -60,9 +55,9 @@ def drained(fleet: Fleet, count: int, every: float, shift: float, *, takes_over:
     with prepared(fleet, count, every) as talkers:
         connected(fleet, talkers, a, b, takes_over=takes_over)
         talkers.lag = 0.0
-        knocked = [len(talker.knocks) for talker in talkers.talkers]
+        knocked = talkers.knocks()
         began = time.monotonic()
-        with draining(a) as command:
+        with a.draining("--over", f"{PATIENCE:.0f}s") as command:
             time.sleep(max(0.0, began + shift - time.monotonic()))
             fleet.serve_by(b)
             moved = time.monotonic()
@@ -76,34 +71,12 @@ def drained(fleet: Fleet, count: int, every: float, shift: float, *, takes_over:
         end = time.monotonic()
         silent = sorted(talker.silence(began, end) for talker in talkers.talkers)
         lost = sum(not talker.replies or talker.replies[-1] <= since for talker in talkers.talkers)
-        again = sum(len(talker.knocks) > before for talker, before in zip(talkers.talkers, knocked, strict=True))
-        slow = f"; TOO SLOW: echoes left {talkers.lag:.1f} s late" if talkers.lag > TOO_SLOW else ""
-        print(f"{count} clients: {b.status().get('takeovers', {})}{slow}", file=sys.stderr)
-        return Drained(silent, took, status, lost, again)
-
-
-@contextlib.contextmanager
-def draining(member: Member) -> Iterator[subprocess.Popen[str]]:
-    """`wgjit drain`, which waits until no client is left."""
-    command = member.namespace.popen(
-        *WGJIT, "drain", member.server.name, "--over", f"{PATIENCE:.0f}s", stdout=subprocess.DEVNULL
-    )
-    try:
-        yield command
-    finally:
-        command.kill()
-        command.wait()
+        print(f"{count} clients: {b.status().get('takeovers', {})}{talkers.lateness()}", file=sys.stderr)
+        return Drained(silent, took, status, lost, talkers.knocked_since(knocked))
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="./dev bench drain", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--backend", choices=("kernel", "go"), default="kernel", help="go: on this kernel")
-    parser.add_argument("--clients", type=int, nargs="*", default=[200, 1000], help="of each run (200 1000)")
-    parser.add_argument("--shift", type=float, default=0.3, help="seconds from drain to the address's move (0.3)")
-    parser.add_argument("--every", type=float, default=0.05, help="seconds between two echoes of one client (0.05)")
-    parser.add_argument("--most", type=float, default=2000.0, help="echoes a second of all clients, at most (2000)")
-    add_option(parser)
-    options = parser.parse_args()
+    options = parser_for("drain", __doc__, [200, 1000], 2000.0).parse_args()
     backend: Backend = options.backend
     report = Report("drain", options.write, section=section_for("drain", backend))
     report.head()

@@ -55,8 +55,6 @@ TAKEN = 0.99
 _PREFIX = ipaddress.IPv4Network("10.8.0.0/16")
 _OUTSIDE = ipaddress.IPv4Network("198.19.0.0/16")
 """Each client has an address of its own there: calls to one address are limited."""
-TOO_SLOW = 0.2
-"""Seconds by which this process may be late with a client's echo. Beyond that the figures are its own."""
 
 
 class Way(NamedTuple):
@@ -120,7 +118,7 @@ def silences(fleet: Fleet, count: int, every: float, shift: float, way: Way) -> 
     with prepared(fleet, count, every) as talkers:
         connected(fleet, talkers, a, b, takes_over=takes_over)
         talkers.lag = 0.0
-        knocked = [len(talker.knocks) for talker in talkers.talkers]
+        knocked = talkers.knocks()
         used = cpu_seconds(b.running.process.pid)
         died = time.monotonic()
         a.die()
@@ -133,9 +131,8 @@ def silences(fleet: Fleet, count: int, every: float, shift: float, way: Way) -> 
         end = time.monotonic()
         whole = sorted(talker.silence(died, end) for talker in talkers.talkers)
         after = sorted(next((at for at in one.replies if at > moved), end) - moved for one in talkers.talkers)
-        again = sum(len(talker.knocks) > before for talker, before in zip(talkers.talkers, knocked, strict=True))
-        slow = f"; TOO SLOW: echoes left {talkers.lag:.1f} s late" if talkers.lag > TOO_SLOW else ""
-        print(f"{count} clients: {b.status().get('takeovers', {})}{slow}", file=sys.stderr)
+        again = talkers.knocked_since(knocked)
+        print(f"{count} clients: {b.status().get('takeovers', {})}{talkers.lateness()}", file=sys.stderr)
         return Silences(moved - died, after, whole, again, (cpu_seconds(b.running.process.pid) - used) / count)
 
 
@@ -239,15 +236,22 @@ def flood(report: Report, fleet: Fleet, seconds: float, count: int) -> list[str]
 # --- all of it --------------------------------------------------------------------------------------------------
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="./dev bench failover", description=(__doc__ or "").splitlines()[0])
+def parser_for(name: str, page: str | None, clients: list[int], most: float) -> argparse.ArgumentParser:
+    """The options of a bench whose clients talk while the service address moves; `clients` and `most` are defaults."""
+    parser = argparse.ArgumentParser(prog=f"./dev bench {name}", description=(page or "").splitlines()[0])
     parser.add_argument("--backend", choices=("kernel", "go"), default="kernel", help="go: on this kernel")
-    parser.add_argument("--clients", type=int, nargs="*", default=[50, 1000], help="of each run (50 1000)")
-    parser.add_argument("--shift", type=float, default=0.3, help="seconds that routing takes (0.3)")
+    default = " ".join(map(str, clients))
+    parser.add_argument("--clients", type=int, nargs="*", default=clients, help=f"of each run ({default})")
+    parser.add_argument("--shift", type=float, default=0.3, help="seconds until the address has moved (0.3)")
     parser.add_argument("--every", type=float, default=0.05, help="seconds between two echoes of one client (0.05)")
-    parser.add_argument("--most", type=float, default=1000.0, help="echoes a second of all clients, at most (1000)")
-    parser.add_argument("--flood", type=float, default=20.0, help="seconds of flood; 0 leaves it out (20)")
+    parser.add_argument("--most", type=float, default=most, help=f"echoes a second of all clients, at most ({most:g})")
     add_option(parser)
+    return parser
+
+
+def main() -> int:
+    parser = parser_for("failover", __doc__, [50, 1000], 1000.0)
+    parser.add_argument("--flood", type=float, default=20.0, help="seconds of flood; 0 leaves it out (20)")
     options = parser.parse_args()
     backend: Backend = options.backend
     report = Report("failover", options.write, section=section_for("failover", backend))

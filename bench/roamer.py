@@ -9,7 +9,8 @@ import socket
 import time
 from collections.abc import Callable
 
-from bench.load.tunnel import Echo, open_data
+from bench.load.tunnel import open_data
+from lab.echo import Echo
 from lab.fleet.member import PORT, Member
 from lab.fleet.site import Fleet
 from lab.netns import Namespace

@@ -29,6 +29,8 @@ SILENCE = 15.0
 """Seconds without an answer after which a client knocks (KEEPALIVE_TIMEOUT + REKEY_TIMEOUT), and up to a third more."""
 RETRY = 5.0
 """Seconds between two knocks without an answer (REKEY_TIMEOUT)."""
+TOO_SLOW = 0.2
+"""Seconds by which this process may be late with a client's echo. Beyond that the figures are its own."""
 PADDING = bytes(96)
 """Data of an echo, so that one has as many bytes as an initiation."""
 
@@ -126,6 +128,18 @@ class Talkers(Background):
     def all_talk(self, since: float) -> bool:
         """Whether all have had a reply since this moment."""
         return all(talker.replies and talker.replies[-1] > since for talker in self.talkers)
+
+    def knocks(self) -> list[int]:
+        """How often each has knocked by itself so far."""
+        return [len(talker.knocks) for talker in self.talkers]
+
+    def knocked_since(self, before: Sequence[int]) -> int:
+        """How many have knocked since this was `knocks`."""
+        return sum(len(talker.knocks) > count for talker, count in zip(self.talkers, before, strict=True))
+
+    def lateness(self) -> str:
+        """What to say if this process was too slow, so that the figures are its own; else nothing."""
+        return f"; TOO SLOW: echoes left {self.lag:.1f} s late" if self.lag > TOO_SLOW else ""
 
     def _run(self) -> None:
         start = time.monotonic()

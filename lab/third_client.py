@@ -10,14 +10,14 @@ from __future__ import annotations
 import ipaddress
 import secrets
 import select
-import struct
 import time
 from typing import Self
 
 from wireguard.exceptions import WireguardException
 from wireguard.initiator import Initiator
 
-from lab.netns import Namespace, checksum
+from lab.echo import Echo
+from lab.netns import Namespace
 from wgjit.model import Peer, PresharedKey, PrivateKey, PublicKey, parse_allowed_ip
 
 _TICK = 0.02
@@ -67,15 +67,15 @@ class ThirdClient:
 
         The handshake is tried again as the client's own timers say. None if there is no answer in time.
         """
-        request, identity = self._echo_request(ipaddress.IPv4Address(host))
+        echo = Echo(self.address, ipaddress.ip_address(host), secrets.token_bytes(8))
         started, is_sent = time.monotonic(), False
         while time.monotonic() - started < timeout:
             for packet in self._session.update_state():
                 self._socket.sendto(packet, self._endpoint)
             if self._may_send() and not is_sent:
-                self._session.encode_transport(request)
+                self._session.encode_transport(echo.request)
                 is_sent = True
-            elif select.select([self._socket], [], [], _TICK)[0] and self._is_answered(identity):
+            elif select.select([self._socket], [], [], _TICK)[0] and self._is_answered(echo):
                 return time.monotonic() - started
         return None
 
@@ -84,18 +84,10 @@ class ThirdClient:
         is_confirmed = self._session.handshake.initiator or self._session.curr_keypair.recv_count > 0
         return bool(self._session.state_connected and is_confirmed)
 
-    def _is_answered(self, identity: bytes) -> bool:
+    def _is_answered(self, echo: Echo) -> bool:
         """Read one datagram: whether it is the answer."""
         try:
             inner = self._session.decode_packet(self._socket.recv(2048))
         except WireguardException:  # of an older handshake
             return False
-        return bool(inner) and inner[20] == 0 and inner[24 : 24 + len(identity)] == identity
-
-    def _echo_request(self, host: ipaddress.IPv4Address) -> tuple[bytes, bytes]:
-        """An IP packet, and what is the same in its answer."""
-        identity = secrets.token_bytes(12)
-        message = struct.pack(">BBH", 8, 0, checksum(struct.pack(">BBH", 8, 0, 0) + identity)) + identity
-        header = [0x45, 0, 20 + len(message), 0, 0, 64, 1, 0, self.address.packed, host.packed]
-        header[7] = checksum(struct.pack(">BBHHHBBH4s4s", *header))
-        return struct.pack(">BBHHHBBH4s4s", *header) + message, identity
+        return bool(inner) and echo.is_reply(inner)

@@ -16,7 +16,8 @@ from enum import Enum, auto
 from typing import Final
 
 from bench.load.responder import answer
-from bench.load.tunnel import Address, Echo, open_data, receiver_of
+from bench.load.tunnel import open_data, receiver_of
+from lab.echo import Address, Echo
 from wgjit.model import PresharedKey, PrivateKey, PublicKey, Tai64n
 from wgjit.refusal import Refusal
 from wgjit.wire.kdf import mac

@@ -19,7 +19,7 @@ from bench.load.engine import REKEY_ATTEMPT_TIME, Load
 from bench.load.identities import fresh, load, save, save_registrations
 from bench.load.result import lines
 from bench.load.sockets import Prefix, close, open_sockets, source
-from bench.load.tunnel import Address
+from lab.echo import Address
 from wgjit.errors import InvalidValue
 from wgjit.model import Endpoint, PublicKey
 

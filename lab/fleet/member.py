@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
+import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,16 @@ class Member:
         """End the daemon by SIGKILL. WireGuard and its sessions stay."""
         self.running.kill()
         self.daemon = None
+
+    @contextlib.contextmanager
+    def draining(self, *options: str, stdout: int = subprocess.DEVNULL) -> Iterator[subprocess.Popen[str]]:
+        """`wgjit drain` with these options. At the end it waits no longer; the gateway drains on."""
+        command = self.namespace.popen(*WGJIT, "drain", self.server.name, *options, stdout=stdout)
+        try:
+            yield command
+        finally:
+            command.kill()
+            command.communicate()
 
     def die(self) -> None:
         """Lose link, daemon and WireGuard at once, as a machine does that loses power."""

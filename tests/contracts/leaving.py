@@ -186,14 +186,10 @@ def health(member: Member) -> tuple[int, str]:
 @contextmanager
 def draining(member: Member) -> Iterator[subprocess.Popen[str]]:
     """A `wgjit drain` that waits. At the end the gateway serves again."""
-    command = member.namespace.popen(
-        *WGJIT, "drain", member.server.name, "--over", "10m", "--json", stdout=subprocess.PIPE
-    )
     try:
-        yield command
+        with member.draining("--over", "10m", "--json", stdout=subprocess.PIPE) as command:
+            yield command
     finally:
-        command.kill()
-        command.communicate()
         if member.daemon is not None:
             verb(member, "undrain")
 

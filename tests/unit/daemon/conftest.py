@@ -112,6 +112,16 @@ async def running(
         stage.routes.close()
 
 
+class Clock:
+    """The time of what is under test, which stands still until told."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
 async def until(condition: Callable[[], bool]) -> None:
     """Wait, up to a minute, until something is so."""
     for _ in range(6000):

@@ -7,18 +7,11 @@ from collections.abc import Iterator
 import pytest
 from structlog.testing import capture_logs
 
+from tests.unit.daemon.conftest import Clock
 from wgjit.daemon import faults
 from wgjit.daemon.faults import CALM, QUIET, Faults
 from wgjit.daemon.metrics import Metrics
 from wgjit.errors import StoreError
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def monotonic(self) -> float:
-        return self.now
 
 
 @pytest.fixture

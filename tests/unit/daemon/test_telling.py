@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from typer.testing import CliRunner
 
 from tests.unit.core.conftest import START
-from tests.unit.daemon.conftest import Running, running, until
+from tests.unit.daemon.conftest import Clock, Running, running, until
 from tests.unit.daemon.test_loop import in_loop
 from wgjit.cli.shared.application import command_line
 from wgjit.control.status import GatewayStatus
@@ -48,16 +48,6 @@ def _verbose() -> Iterator[None]:
 
 def named(lines: Lines, event: str) -> Lines:
     return [line for line in lines if line["event"] == event]
-
-
-class Clock:
-    """The time of what is under test, which stands still until told."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def monotonic(self) -> float:
-        return self.now
 
 
 @pytest.fixture
